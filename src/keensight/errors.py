@@ -1,0 +1,69 @@
+"""Everything keensight raises on purpose. A message says what came, what is accepted, and what to do next."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+
+class KeensightError(Exception):
+    """It failed for a reason that the user can act on: exit status 1, one paragraph, no traceback."""
+
+    exit_status = 1
+
+
+class DataError(KeensightError):
+    """The pictures, labels, archive, manifest or array cannot be used as they are."""
+
+
+class PictureError(DataError):
+    """One picture cannot be read. Readers of many pictures name it, count it and go on."""
+
+
+class RecipeError(KeensightError):
+    """The recipe asks for something that does not exist or cannot work on this data."""
+
+
+class RunError(KeensightError):
+    """A run folder cannot be used: taken, finished already, or not a run."""
+
+
+class BundleError(KeensightError):
+    """A bundle is missing, incomplete, or does not fit what is asked of it."""
+
+
+class TrainingError(KeensightError):
+    """Training cannot go on: a loss that is not a number, or memory that ran out."""
+
+
+class UsageError(KeensightError):
+    """The command line or the arguments of a verb make no sense: exit status 2."""
+
+    exit_status = 2
+
+
+class GateError(KeensightError):
+    """A gate refused: a signature, parity with the trainer, or a promise that was not kept. Exit status 3."""
+
+    exit_status = 3
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Return ``Did you mean 'x'? `` for the known name nearest to `name`, or an empty string.
+
+    >>> suggestion("learning_rat", ["learning_rate", "epochs"])
+    "Did you mean 'learning_rate'? "
+    """
+    nearest = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"Did you mean '{nearest[0]}'? " if nearest else ""
+
+
+def shortlist(names: Sequence[str], most: int = 5) -> str:
+    """Join names for a message, the first few of them and a count of the rest.
+
+    >>> shortlist(["a", "b", "c"], most=2)
+    'a, b and 1 more'
+    """
+    if len(names) <= most:
+        return ", ".join(names)
+    return f"{', '.join(names[:most])} and {len(names) - most:,} more"

@@ -1,0 +1,74 @@
+"""The one place that writes files: whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from keensight.errors import KeensightError
+
+
+def write_atomically(path: Path, content: bytes | str) -> None:
+    """Write `content` to a temporary name beside `path`, flush it to disk, and rename it over `path`.
+
+    Raises KeensightError, with the temporary file removed, where the folder cannot be written or the disk is full.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    with explained(path):
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+        try:
+            with open(temporary, "xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def to_json(value: Any) -> str:
+    """Return `value` as readable JSON with a newline at the end. NaN and infinity are refused, not written."""
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def make_folder(path: Path) -> Path:
+    """Create `path` and its parents if need be, and return it."""
+    with explained(path):
+        path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def cache_folder(name: str) -> Path:
+    """Return the folder `name` in the user's cache (``KEENSIGHT_CACHE``, else ``~/.cache/keensight``), made if need be."""
+    root = os.environ.get("KEENSIGHT_CACHE") or os.path.join(
+        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "keensight"
+    )
+    return make_folder(Path(root) / name)
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusals to write `path` into a KeensightError that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        advice = {
+            errno.ENOSPC: "The disk is full. Free some space, or choose a folder on another disk.",
+            errno.EDQUOT: "The disk quota is used up. Free some space, or choose a folder on another disk.",
+            errno.EROFS: "It is on a read-only file system. Choose a folder that can be written.",
+            errno.EACCES: "This user may not write there. Choose another folder, or change its permissions.",
+            errno.EPERM: "This user may not write there. Choose another folder, or change its permissions.",
+            errno.ENOTDIR: "A part of that path is a file. Choose a path whose parents are folders.",
+            errno.EEXIST: "A file has that name already. Choose another name.",
+        }.get(error.errno or 0)
+        if advice is None:
+            raise
+        raise KeensightError(f"Cannot write {path}: {os.strerror(error.errno or 0).lower()}. {advice}") from error
+
