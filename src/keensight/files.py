@@ -27,7 +27,7 @@ def write_atomically(path: Path, content: bytes | str) -> None:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, path)
+            temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
@@ -46,11 +46,10 @@ def make_folder(path: Path) -> Path:
 
 
 def cache_folder(name: str) -> Path:
-    """Return the folder `name` in the user's cache (``KEENSIGHT_CACHE``, else ``~/.cache/keensight``), made if need be."""
-    root = os.environ.get("KEENSIGHT_CACHE") or os.path.join(
-        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "keensight"
-    )
-    return make_folder(Path(root) / name)
+    """Return the folder `name` in the cache (``KEENSIGHT_CACHE``, else ``~/.cache/keensight``), made if need be."""
+    if root := os.environ.get("KEENSIGHT_CACHE"):
+        return make_folder(Path(root) / name)
+    return make_folder(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "keensight" / name)
 
 
 @contextmanager
@@ -71,4 +70,3 @@ def explained(path: Path) -> Iterator[None]:
         if advice is None:
             raise
         raise KeensightError(f"Cannot write {path}: {os.strerror(error.errno or 0).lower()}. {advice}") from error
-

@@ -1,0 +1,41 @@
+# keensight: two commands are enough, `make demo` and then your own folder.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help install demo test test-slow lint format bench clean
+
+help:  ## show this
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
+
+install: .venv/installed  ## set up .venv with everything that one machine's user needs
+
+demo: .venv/installed  ## set up, then train, evaluate, attack and predict on built-in digits
+	@$(BIN)/keensight demo
+
+test: .venv/developing  ## set up, then run the fast tests
+	$(BIN)/pytest -n 2 -m "not slow"
+
+test-slow: .venv/developing  ## the tests that take minutes: real data, whole runs
+	$(BIN)/pytest -m slow
+
+lint: .venv/developing  ## ruff and mypy
+	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check src tests
+	$(BIN)/mypy
+
+format: .venv/developing  ## let ruff put the code into shape
+	$(BIN)/ruff check --fix src tests
+	$(BIN)/ruff format src tests
+
+clean:  ## remove what the targets above made
+	rm -rf .venv build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache
+
+.venv/installed: pyproject.toml constraints.txt scripts/make-venv
+	scripts/make-venv $(PYTHON)
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[all]'
+	@touch $@
+
+.venv/developing: .venv/installed scripts/apt-install
+	scripts/apt-install dataset-fashion-mnist
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[all,dev]'
+	@touch $@

@@ -1,0 +1,118 @@
+"""keensight: from pictures to a classifier you can trust.
+
+    import keensight
+
+    run = keensight.train("path/to/pictures")
+    print(run.report.test.accuracy)
+    print(keensight.predict(run.bundle, "a-picture.jpg")[0].label)
+
+Every name here is loaded when it is first used: `import keensight` loads no torch and no ONNX Runtime.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from keensight.version import __version__
+
+if TYPE_CHECKING:
+    from keensight.bundle.read import load
+    from keensight.data.cache import choose_preprocessing, decode
+    from keensight.data.sources import open_dataset
+    from keensight.data.splits import split
+    from keensight.errors import KeensightError
+    from keensight.models.zoo import build
+    from keensight.robustness.attacks import fgsm
+    from keensight.training.loop import fit, start
+    from keensight.training.recipe import load_recipe
+    from keensight.values import (
+        Dataset,
+        Epoch,
+        Metrics,
+        Pixels,
+        Prediction,
+        Preprocessing,
+        Recipe,
+        Report,
+        Splits,
+        Threat,
+    )
+    from keensight.verbs.evaluate import evaluate
+    from keensight.verbs.info import info
+    from keensight.verbs.predict import predict, predict_each
+    from keensight.verbs.train import train
+
+_HOME = {
+    "build": "keensight.models.zoo",
+    "choose_preprocessing": "keensight.data.cache",
+    "decode": "keensight.data.cache",
+    "evaluate": "keensight.verbs.evaluate",
+    "fgsm": "keensight.robustness.attacks",
+    "fit": "keensight.training.loop",
+    "info": "keensight.verbs.info",
+    "load": "keensight.bundle.read",
+    "load_recipe": "keensight.training.recipe",
+    "open_dataset": "keensight.data.sources",
+    "predict": "keensight.verbs.predict",
+    "predict_each": "keensight.verbs.predict",
+    "split": "keensight.data.splits",
+    "start": "keensight.training.loop",
+    "train": "keensight.verbs.train",
+    "KeensightError": "keensight.errors",
+    **dict.fromkeys(
+        (
+            "Dataset",
+            "Epoch",
+            "Metrics",
+            "Pixels",
+            "Prediction",
+            "Preprocessing",
+            "Recipe",
+            "Report",
+            "Splits",
+            "Threat",
+        ),
+        "keensight.values",
+    ),
+}
+
+__all__ = [
+    "Dataset",
+    "Epoch",
+    "KeensightError",
+    "Metrics",
+    "Pixels",
+    "Prediction",
+    "Preprocessing",
+    "Recipe",
+    "Report",
+    "Splits",
+    "Threat",
+    "__version__",
+    "build",
+    "choose_preprocessing",
+    "decode",
+    "evaluate",
+    "fgsm",
+    "fit",
+    "info",
+    "load",
+    "load_recipe",
+    "open_dataset",
+    "predict",
+    "predict_each",
+    "split",
+    "start",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'keensight' has no attribute '{name}'")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

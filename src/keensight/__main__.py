@@ -1,0 +1,5 @@
+"""`python -m keensight` is `keensight`."""
+
+from keensight.cli import main
+
+main()

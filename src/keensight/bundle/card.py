@@ -1,0 +1,93 @@
+"""The model card: what a reviewer must know, on one page (after Mitchell et al., 2018, arXiv:1810.03993)."""
+
+from __future__ import annotations
+
+from keensight.values import Metrics, Report
+
+
+def model_card(report: Report) -> str:
+    """Return the card as Markdown. Names from the data are escaped."""
+    headline = report.test or report.val
+    split = "test" if report.test else "validation"
+    size = report.preprocessing
+    counts = {name: sum(of_class.values()) for name, of_class in report.data["counts"].items()}
+    lines = [
+        f"# Model card: {_plain(report.run)}",
+        "",
+        f"A `{report.model['name']}` classifier with {report.model['parameters']:,} parameters. It takes a picture "
+        f"(resized to {size['height']}x{size['width']}, {'grey' if size['channels'] == 1 else 'colour'}, "
+        f"{size['fit']}) and answers with one of {len(report.data['class_names'])} labels: "
+        f"{', '.join(_plain(name) for name in report.data['class_names'])}.",
+        "",
+        "## How good it is",
+        "",
+        "| on | accuracy | 95 % interval | balanced | loss | ECE | n |",
+        "|---|---|---|---|---|---|---|",
+        _row("validation", report.val),
+        *([_row("test", report.test)] if report.test else []),
+        "",
+        *(
+            f"- {floor.name}: {_percent(floor.test_accuracy if report.test else floor.val_accuracy)} on {split}"
+            for floor in report.floors
+        ),
+        *(
+            f"- under {attack.attack} within {attack.threat.norm} {attack.threat.eps:g}: {_percent(attack.accuracy)} "
+            f"on {attack.n:,} pictures"
+            for attack in report.attacks
+        ),
+        "",
+        "## Known weaknesses",
+        "",
+        *_weaknesses(headline, split),
+        "",
+        "## Data",
+        "",
+        f"- {_plain(report.data['name'])}, sha256 `{report.data['sha256']}`: "
+        + ", ".join(f"{n:,} {name}" for name, n in counts.items()),
+        *(f"- {_plain(note)}" for note in report.data["notes"]),
+        *(
+            [f"- {len(report.data['skipped']):,} files were skipped; the report names them."]
+            * bool(report.data["skipped"])
+        ),
+        "",
+        "## Intended use",
+        "",
+        "Pictures like those it was trained on. It has no label for anything else, and calls other pictures by one "
+        f"of its labels all the same; it abstains where its calibrated probability is below {report.abstain_below:g}.",
+        "",
+        f"Trained {report.created} in {report.seconds:.0f} s on {report.hardware}, "
+        + ", ".join(f"{name} {version}" for name, version in report.versions.items())
+        + ". The recipe is in bundle.json, the full report in report.html.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _row(name: str, m: Metrics) -> str:
+    interval = f"{m.accuracy_low:.3f} to {m.accuracy_high:.3f}"
+    return (
+        f"| {name} | {m.accuracy:.4f} | {interval} | {m.balanced_accuracy:.4f} | {m.loss:.4f} | {m.ece:.4f} | {m.n:,} |"
+    )
+
+
+def _weaknesses(m: Metrics, split: str) -> list[str]:
+    worst = sorted((c for c in m.per_class if c.n), key=lambda c: c.recall)[:3]
+    lines = [f"- recall of {_plain(c.name)}: {_percent(c.recall)} of {c.n:,} {split} pictures" for c in worst]
+    names = [c.name for c in m.per_class]
+    pairs = [(count, i, j) for i, row in enumerate(m.confusion) for j, count in enumerate(row) if i != j and count]
+    lines += [
+        f"- {_plain(names[i])} called {_plain(names[j])}: {n:,} times" for n, i, j in sorted(pairs, reverse=True)[:3]
+    ]
+    return lines
+
+
+def _percent(share: float | None) -> str:
+    return "not measured" if share is None else f"{share:.1%}"
+
+
+def _plain(text: str) -> str:
+    """Escape what Markdown or HTML would act on: labels and file names are not to be trusted."""
+    for character in "\\`*_[]<>|#!":
+        text = text.replace(
+            character, "\\" + character if character not in "<>" else {"<": "&lt;", ">": "&gt;"}[character]
+        )
+    return " ".join(text.split())

@@ -1,0 +1,160 @@
+"""Open a bundle and answer for pictures: NumPy, Pillow and ONNX Runtime, and no torch.
+
+Shape letters: N images, H height, W width, C channels, K classes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import onnxruntime
+
+from keensight.data.pixels import Borders, decode_picture, match_polarity
+from keensight.errors import BundleError, PictureError
+from keensight.machine import cores
+from keensight.values import FloatArray, Prediction, Preprocessing, Split, Uint8Array
+
+FORMAT = 1
+MAX_JSON_BYTES = 32 * 2**20
+MAX_PICTURE_BYTES = 100 * 2**20
+BATCH = 256  # pictures in one call: the same everywhere, so that the same pictures give the same bits
+SINGLE_STEP = 32  # pictures decoded ahead of the model
+INVERTED = "inverted: it is light where the training pictures are dark, or the other way round"
+
+Answer: TypeAlias = Prediction | PictureError
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """What `bundle.json` says that predicting needs; `info` is the whole of it."""
+
+    path: Path
+    labels: tuple[str, ...]
+    preprocessing: Preprocessing
+    borders: Borders
+    abstain_below: float
+    info: Mapping[str, Any]
+
+
+class Predictor:
+    """A bundle, loaded and ready to answer."""
+
+    def __init__(self, bundle: Bundle, onnx: bytes) -> None:
+        self.bundle = bundle
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.intra_op_num_threads = cores()
+        try:
+            self._session = onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime raises a dozen classes of its own
+            raise BundleError(f"{bundle.path}/model.onnx cannot be loaded: {str(error)[:300]}") from error
+        shape = self._session.get_inputs()[0].shape[1:], self._session.get_outputs()[0].shape[1:]
+        size = bundle.preprocessing
+        if shape != ([size.height, size.width, size.channels], [len(bundle.labels)]):
+            raise BundleError(
+                f"{bundle.path}/model.onnx takes {shape[0]} and gives {shape[1]}, which is not what its bundle.json "
+                "says. The two are from different runs: export the bundle again."
+            )
+
+    def probabilities(self, images_NHWC: Uint8Array) -> tuple[FloatArray, FloatArray]:
+        """Return calibrated probabilities float32 NK for uint8 NHWC, and a bool N: which pictures were inverted."""
+        images_NHWC, inverted = match_polarity(images_NHWC, self.bundle.borders)
+        (answers,) = self._session.run(["probabilities"], {"images": np.ascontiguousarray(images_NHWC)})
+        return answers, inverted
+
+    def on_split(self, split: Split) -> FloatArray:
+        """Return calibrated probabilities float32 NK for a whole split."""
+        starts = range(0, len(split), BATCH)
+        return np.concatenate([self.probabilities(split.images[split.rows[i : i + BATCH]])[0] for i in starts])
+
+    def on_files(self, files: Iterable[Path]) -> Iterator[tuple[Path, Answer]]:
+        """Yield each file with its answer, or with the PictureError that says why there is none, in order."""
+        with ThreadPoolExecutor(cores()) as pool:
+            remaining = iter(files)
+            while batch := list(islice(remaining, SINGLE_STEP)):
+                decoded = list(pool.map(self._decode, batch))
+                good = [image for image in decoded if not isinstance(image, PictureError)]
+                answers = iter(self._answer(np.stack(good)) if good else ())
+                for file, image in zip(batch, decoded, strict=True):
+                    yield file, image if isinstance(image, PictureError) else self._prediction(file, *next(answers))
+
+    def _decode(self, file: Path) -> Uint8Array | PictureError:
+        try:
+            if file.stat().st_size > MAX_PICTURE_BYTES:
+                return PictureError(f"it is larger than {MAX_PICTURE_BYTES // 2**20} MiB")
+            if not file.is_file():
+                return PictureError("it is not a file")
+            return decode_picture(file.read_bytes(), self.bundle.preprocessing)
+        except PictureError as error:
+            return error
+        except OSError as error:
+            return PictureError(os.strerror(error.errno or 0).lower())
+
+    def _answer(self, images_NHWC: Uint8Array) -> Iterator[tuple[FloatArray, bool]]:
+        probabilities_NK, inverted_N = self.probabilities(images_NHWC)
+        yield from zip(probabilities_NK, inverted_N, strict=True)
+
+    def _prediction(self, file: Path, probabilities_K: FloatArray, inverted: bool) -> Prediction:
+        top = int(probabilities_K.argmax())
+        probability = float(probabilities_K[top])
+        return Prediction(
+            file=str(file),
+            label=self.bundle.labels[top],
+            probability=probability,
+            probabilities={name: float(p) for name, p in zip(self.bundle.labels, probabilities_K, strict=True)},
+            abstained=probability < self.bundle.abstain_below,
+            notes=(INVERTED,) if inverted else (),
+        )
+
+
+def load(path: str | Path) -> Predictor:
+    """Open a bundle, or the bundle of a run folder, for predicting.
+
+    Raises BundleError where it is missing, incomplete, or of a format that this version does not read.
+    """
+    bundle = read_bundle(path)
+    model = bundle.path / "model.onnx"
+    if not model.is_file():
+        raise BundleError(f"{bundle.path} has no model.onnx, so it is not a whole bundle. Train or export it again.")
+    return Predictor(bundle, model.read_bytes())
+
+
+def read_bundle(path: str | Path) -> Bundle:
+    """Read `bundle.json` and check what predicting relies on. Raises BundleError."""
+    folder = Path(path)
+    if not (folder / "bundle.json").exists() and (folder / "bundle" / "bundle.json").exists():
+        folder = folder / "bundle"
+    file = folder / "bundle.json"
+    if not file.is_file():
+        what = "is not a bundle: it has no bundle.json" if folder.exists() else "does not exist"
+        raise BundleError(
+            f"{path} {what}. Give the folder that `keensight train` calls its bundle, such as runs/digits/bundle, or "
+            "the run folder around it."
+        )
+    if file.stat().st_size > MAX_JSON_BYTES:
+        raise BundleError(f"{file} is larger than {MAX_JSON_BYTES // 2**20} MiB, and is not read.")
+    try:
+        info = json.loads(file.read_text(encoding="utf-8"))
+        if info["format"] != FORMAT:
+            raise BundleError(
+                f"{folder} is a bundle of format {info['format']}; this keensight reads format {FORMAT}. Use the "
+                "keensight that wrote it, or a newer one."
+            )
+        labels = tuple(str(label) for label in info["labels"])
+        size = info["preprocessing"]
+        preprocessing = Preprocessing(size["height"], size["width"], size["channels"], size["fit"])
+        borders = Borders(float(info["borders"]["low"]), float(info["borders"]["high"]))
+        return Bundle(folder, labels, preprocessing, borders, float(info["abstain_below"]), info)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        detail = f"has no key {error}" if isinstance(error, KeyError) else f"cannot be read ({error})"
+        raise BundleError(
+            f"{file} {detail}, so it is not a bundle that can be trusted. Train or export it again."
+        ) from error

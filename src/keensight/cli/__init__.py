@@ -1,0 +1,91 @@
+"""The command line: one file per verb, each of which parses, calls and prints. Nothing heavy is imported up front."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from cyclopts import App
+
+# Verb, its group in the help, and what it does: the verb's module is only imported when it runs.
+VERBS = {
+    "info": ("Data", "Describe a bundle, a recipe, a model, or data."),
+    "train": ("Train", "Train on labelled pictures; write a report and a bundle."),
+    "recipes": ("Train", "List the recipes that come with keensight."),
+    "demo": ("Train", "Train, evaluate, attack and predict on built-in digits, in under a minute."),
+    "evaluate": ("Trust", "Measure a bundle on labelled pictures."),
+    "predict": ("Serve", "Say what is on pictures."),
+}
+HELP = "From pictures to a classifier you can trust."
+EXAMPLES = """
+Examples:
+
+- keensight demo
+- keensight train path/to/folder --set epochs=10
+- keensight predict runs/folder/bundle picture.jpg
+- keensight evaluate runs/folder/bundle path/to/folder --split test
+
+A verb's own help: keensight train --help
+"""
+
+
+def main(tokens: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit: 0 done, 1 failed, 2 wrong usage, 3 a gate refused, 130 interrupted."""
+    try:
+        status = _run(tokens)
+        sys.stdout.flush()
+    except KeyboardInterrupt as interrupt:
+        _say(str(interrupt) or "interrupted.")
+        status = 130
+    except BrokenPipeError:  # the reader of our output has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
+    sys.exit(status)
+
+
+def _run(tokens: Sequence[str] | None) -> int:
+    from cyclopts import CycloptsError
+
+    from keensight.errors import KeensightError
+
+    try:
+        status = _app()(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+        return status if isinstance(status, int) else 0
+    except CycloptsError as error:
+        _say(f"{' '.join(str(error).split())} Try `keensight --help`, or a verb's own --help.")
+        return 2
+    except KeensightError as error:
+        _say(" ".join(str(error).split()))
+        return error.exit_status
+    except Exception as error:
+        if os.environ.get("KEENSIGHT_TRACEBACK"):
+            raise
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        _say(f"this should not have happened ({what}). Set KEENSIGHT_TRACEBACK=1 to see where, and please report it.")
+        return 1
+
+
+def _app() -> App:
+    from cyclopts import App, Group
+
+    from keensight.version import __version__
+
+    app = App(
+        name="keensight",
+        help=HELP,
+        help_epilogue=EXAMPLES,
+        help_format="plaintext",
+        version=__version__,
+        suppress_keyboard_interrupt=False,
+    )
+    groups = {name: Group(name, sort_key=i) for i, name in enumerate(("Data", "Train", "Trust", "Serve"))}
+    for verb, (group, text) in VERBS.items():
+        app.command(f"keensight.cli.{verb}:{verb}", name=verb, help=text, group=groups[group])
+    return app
+
+
+def _say(text: str) -> None:
+    print(f"keensight: {text}", file=sys.stderr)

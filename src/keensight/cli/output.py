@@ -1,0 +1,85 @@
+"""What verbs print: results on stdout, everything else on stderr, and bars only on a terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from keensight.values import Epoch, Metrics
+from keensight.verbs.watch import Watcher
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON object on one line of stdout."""
+    print(json.dumps(value, ensure_ascii=False, allow_nan=False))
+
+
+def accuracy_line(metrics: Metrics) -> str:
+    """Return an accuracy with its interval and its n.
+
+    95.0 % (95 % interval 93.1 to 96.4, 700 pictures)
+    """
+    low, high = 100 * metrics.accuracy_low, 100 * metrics.accuracy_high
+    return f"{metrics.accuracy:.1%} (95 % interval {low:.1f} to {high:.1f}, {metrics.n:,} pictures)"
+
+
+class Terminal(Watcher):
+    """Shows bars and the score so far on a terminal; elsewhere only notes, on stderr."""
+
+    def __init__(self) -> None:
+        console = Console(stderr=True)
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[score]}"),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bars.add_task("starting", total=None, score="")
+        self._name = ""
+        self._score = ""
+
+    def __enter__(self) -> Terminal:
+        self._bars.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._bars.stop()
+
+    def note(self, text: str) -> None:
+        """Print a note to stderr."""
+        if self._bars.disable:
+            print(f"note: {text}", file=sys.stderr)
+        else:
+            self._bars.console.print(f"note: {text}", markup=False, highlight=False)
+
+    def stage(self, name: str) -> None:
+        """Name what is going on."""
+        self._show(name, 0, None)
+
+    def pictures(self, done: int, total: int) -> None:
+        """Move the bar of decoded pictures."""
+        self._show("decoding", done, total)
+
+    def step(self, epoch: int, epochs: int, done: int, total: int) -> None:
+        """Move the bar of the whole training."""
+        self._show("training", (epoch - 1) * total + done, epochs * total)
+
+    def epoch(self, epoch: Epoch, epochs: int) -> None:
+        """Show an epoch's score beside the bar."""
+        self._score = f"epoch {epoch.number}: validation accuracy {epoch.val_accuracy:.3f}"
+        self._bars.update(self._task, score=self._score)
+
+    def _show(self, name: str, done: int, total: int | None) -> None:
+        if name != self._name:
+            self._bars.reset(self._task, total=total, description=name)
+            self._name = name
+        self._bars.update(self._task, description=name, completed=done, total=total, score=self._score)

@@ -1,0 +1,91 @@
+"""keensight train."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from keensight.cli.output import Terminal, accuracy_line, print_json
+
+
+def train(
+    data: str,
+    /,
+    *,
+    recipe: str | None = None,
+    out: Path | None = None,
+    set: Annotated[tuple[str, ...], Parameter(negative=())] = (),
+    seed: int | None = None,
+    label_pattern: str | None = None,
+    resume: Annotated[bool, Parameter(negative=())] = False,
+    json: Annotated[bool, Parameter(negative=())] = False,
+) -> int:
+    """Train on labelled pictures; write a report and a bundle.
+
+    Parameters
+    ----------
+    data
+        A folder, .zip or .tar.* of pictures in class folders; a .csv or .jsonl manifest; a folder of IDX files; an
+        .npz; or digits, mnist, fashion-mnist.
+    recipe
+        A recipe's name or .toml file.
+    out
+        The run folder, new or empty; the first free name under runs/ if left out.
+    set
+        Change the recipe, as KEY=VALUE; can be repeated.
+    seed
+        The seed of all randomness.
+    label_pattern
+        Take labels from file names, such as '{label}__*'.
+    resume
+        Go on with an interrupted run.
+    json
+        Print one JSON object on stdout.
+    """
+    from keensight.verbs.train import train as verb
+
+    begin = time.perf_counter()
+    with Terminal() as terminal:
+        run = verb(
+            data, recipe=recipe, out=out, set=set, seed=seed, resume=resume, label_pattern=label_pattern,
+            watcher=terminal,
+        )  # fmt: skip
+    report = run.report
+    seconds = round(time.perf_counter() - begin, 3)
+    metrics = {"val": asdict(report.val), "test": asdict(report.test) if report.test else None}
+    if json:
+        print_json(
+            {
+                "run": str(run.folder),
+                "bundle": str(run.bundle),
+                "seconds": seconds,
+                "training_seconds": report.seconds,
+                "epochs": len(report.history),
+                "stopped": report.history[-1].stopped,
+                "parameters": report.model["parameters"],
+                "metrics": metrics,
+                "floors": {
+                    floor.name: {"val": floor.val_accuracy, "test": floor.test_accuracy} for floor in report.floors
+                },
+                "skipped": len(report.data["skipped"]),
+                "notes": report.data["notes"],
+            }
+        )
+        return 0
+    split, headline = ("test", report.test) if report.test else ("validation", report.val)
+    floors = ", ".join(
+        f"{floor.name} {floor.test_accuracy if floor.test_accuracy is not None else floor.val_accuracy:.1%}"
+        for floor in report.floors
+    )
+    print(f"{split} accuracy  {accuracy_line(headline)}")
+    print(f"to beat        {floors}")
+    print(f"took           {seconds:.0f} s, {len(report.history)} epochs; {report.history[-1].stopped}")
+    print(f"report         {run.folder / 'report.html'}")
+    print(f"bundle         {run.bundle}")
+    print(f"next           keensight predict {shlex.quote(str(run.bundle))} PICTURE")
+    return 0

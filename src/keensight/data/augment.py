@@ -1,0 +1,115 @@
+"""Batched augmentation on tensors: one affine grid for the whole batch, however many changes it makes.
+
+Shape letters: N images, C channels, H height, W width. Every change has its strength in the recipe; 0 turns it off.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+
+from keensight.values import Recipe
+
+
+def augment(images_NCHW: torch.Tensor, recipe: Recipe, generator: torch.Generator) -> torch.Tensor:
+    """Return changed copies of pictures, float NCHW in [0, 1], drawn with a CPU `generator`.
+
+    `rotate` is in degrees; `shear` in radians; `zoom` and `shift` are fractions of the picture; `crop` and `cutout` are
+    pixels; `brightness` and `contrast` are fractions. Each is drawn uniformly, symmetric about no change. `fill` says
+    what comes in from outside: "nearest" repeats the edge, "constant" is black.
+    """
+    if recipe.rotate or recipe.shear or recipe.zoom or recipe.shift:
+        images_NCHW = _affine(images_NCHW, recipe, generator)
+    elif recipe.flip:
+        images_NCHW = _flip(images_NCHW, generator)
+    if recipe.crop:
+        images_NCHW = _crop(images_NCHW, recipe, generator)
+    if recipe.cutout:
+        images_NCHW = _cutout(images_NCHW, recipe.cutout, generator)
+    if recipe.brightness or recipe.contrast:
+        images_NCHW = _light(images_NCHW, recipe, generator)
+    return images_NCHW
+
+
+def is_on(recipe: Recipe) -> bool:
+    """Tell whether the recipe augments at all."""
+    return bool(
+        recipe.flip
+        or recipe.rotate
+        or recipe.shear
+        or recipe.zoom
+        or recipe.shift
+        or recipe.crop
+        or recipe.cutout
+        or recipe.brightness
+        or recipe.contrast
+    )
+
+
+def _draw(n: int, strength: float, generator: torch.Generator) -> torch.Tensor:
+    return (torch.rand(n, generator=generator) * 2 - 1) * strength
+
+
+def _flip(images_NCHW: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    chosen = (torch.rand(len(images_NCHW), generator=generator) < 0.5).to(images_NCHW.device)
+    return torch.where(chosen[:, None, None, None], images_NCHW.flip(3), images_NCHW)
+
+
+def _affine(images_NCHW: torch.Tensor, recipe: Recipe, generator: torch.Generator) -> torch.Tensor:
+    n, _, height, width = images_NCHW.shape
+    angle = _draw(n, math.radians(recipe.rotate), generator)
+    shear = _draw(n, recipe.shear, generator)
+    zoom_x, zoom_y = 1 + _draw(n, recipe.zoom, generator), 1 + _draw(n, recipe.zoom, generator)
+    shift_x, shift_y = _draw(n, 2 * recipe.shift, generator), _draw(n, 2 * recipe.shift, generator)
+    if recipe.flip:
+        zoom_x = zoom_x * torch.where(torch.rand(n, generator=generator) < 0.5, -1.0, 1.0)
+    cos, sin = torch.cos(angle), torch.sin(angle)
+    # output coordinates to input coordinates, in the [-1, 1] frame; the aspect ratio keeps a rotation a rotation
+    aspect = height / width
+    theta = torch.stack(
+        [
+            torch.stack([cos * zoom_x, (-sin + cos * torch.tan(shear)) * zoom_y * aspect, shift_x], dim=1),
+            torch.stack([sin * zoom_x / aspect, (cos + sin * torch.tan(shear)) * zoom_y, shift_y], dim=1),
+        ],
+        dim=1,
+    ).to(images_NCHW.device)
+    grid = F.affine_grid(theta, list(images_NCHW.shape), align_corners=False)
+    padding = "border" if recipe.fill == "nearest" else "zeros"
+    return F.grid_sample(images_NCHW, grid, mode="bilinear", padding_mode=padding, align_corners=False)
+
+
+def _crop(images_NCHW: torch.Tensor, recipe: Recipe, generator: torch.Generator) -> torch.Tensor:
+    """Pad by `crop` pixels on every side and cut a window of the old size out, elsewhere for each picture."""
+    n, channels, height, width = images_NCHW.shape
+    pad = recipe.crop
+    padded = F.pad(images_NCHW, (pad, pad, pad, pad), mode="replicate" if recipe.fill == "nearest" else "constant")
+    top = torch.randint(2 * pad + 1, (n, 1), generator=generator).to(images_NCHW.device)
+    left = torch.randint(2 * pad + 1, (n, 1), generator=generator).to(images_NCHW.device)
+    rows = top + torch.arange(height, device=images_NCHW.device)
+    columns = left + torch.arange(width, device=images_NCHW.device)
+    picture = torch.arange(n, device=images_NCHW.device)[:, None, None, None]
+    channel = torch.arange(channels, device=images_NCHW.device)[None, :, None, None]
+    return padded[picture, channel, rows[:, None, :, None], columns[:, None, None, :]]
+
+
+def _cutout(images_NCHW: torch.Tensor, size: int, generator: torch.Generator) -> torch.Tensor:
+    """Paint a square of `size` pixels in the batch's mean colour (DeVries and Taylor, 2017, arXiv:1708.04552)."""
+    n, _, height, width = images_NCHW.shape
+    top = torch.randint(height, (n, 1), generator=generator) - size // 2
+    left = torch.randint(width, (n, 1), generator=generator) - size // 2
+    rows, columns = torch.arange(height), torch.arange(width)
+    hidden = ((rows >= top) & (rows < top + size))[:, None, :, None] & ((columns >= left) & (columns < left + size))[
+        :, None, None, :
+    ]
+    colour = images_NCHW.mean(dim=(0, 2, 3), keepdim=True)
+    return torch.where(hidden.to(images_NCHW.device), colour, images_NCHW)
+
+
+def _light(images_NCHW: torch.Tensor, recipe: Recipe, generator: torch.Generator) -> torch.Tensor:
+    n = len(images_NCHW)
+    brightness = _draw(n, recipe.brightness, generator).to(images_NCHW.device)[:, None, None, None]
+    contrast = 1 + _draw(n, recipe.contrast, generator).to(images_NCHW.device)[:, None, None, None]
+    mean = images_NCHW.mean(dim=(1, 2, 3), keepdim=True)
+    return ((images_NCHW - mean) * contrast + mean + brightness).clamp(0, 1)

@@ -1,0 +1,173 @@
+"""Decode once: a dataset's pictures as one memory-mapped array on disk, keyed by content and preprocessing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import BinaryIO, TypeAlias
+
+import numpy as np
+
+from keensight.data.pixels import DECODER_VERSION, Header, decode_picture, read_header
+from keensight.data.sources import reader
+from keensight.errors import DataError, PictureError, shortlist
+from keensight.files import cache_folder, explained, write_atomically
+from keensight.machine import cores
+from keensight.values import Dataset, Pixels, Preprocessing, Recipe, Sample, Skipped, Uint8Array
+
+OnProgress: TypeAlias = Callable[[int, int], None]  # (pictures done, pictures in all)
+Read: TypeAlias = Callable[[Sample], bytes | Uint8Array]
+CHUNK = 64  # pictures per task: small enough to keep every core busy, large enough to forget the queue
+
+
+def choose_preprocessing(dataset: Dataset, recipe: Recipe) -> Preprocessing:
+    """Choose picture size and channels: the recipe's where it names them, else what the pictures suggest.
+
+    Up to 64 headers, evenly spread, are read. Pictures that are all of one size up to 64 pixels keep it; others
+    become squares of 64 pixels, or of their typical shorter side if that is less. Grey only if all are grey.
+    """
+    headers = _peek(dataset)
+    heights, widths = {h.height for h in headers}, {h.width for h in headers}
+    if recipe.size:
+        height = width = recipe.size
+    elif len(heights) == len(widths) == 1 and max(heights | widths) <= 64:
+        height, width = heights.pop(), widths.pop()
+    else:
+        height = width = min(64, int(np.median([min(h.height, h.width) for h in headers])))
+    channels = recipe.channels or (1 if all(h.grey for h in headers) else 3)
+    return Preprocessing(height, width, channels, recipe.fit)  # type: ignore[arg-type]  # it checks itself
+
+
+def decode(dataset: Dataset, preprocessing: Preprocessing, on_progress: OnProgress | None = None) -> Pixels:
+    """Decode every picture of `dataset` on all cores into the cache, or find it there.
+
+    The dataset that comes back lacks the pictures that could not be read; they are named in its `skipped`.
+
+    Raises:
+        DataError: no picture of some class could be read.
+        KeensightError: the cache cannot be written, a full disk for one.
+    """
+    folder = cache_folder("pixels") / _key(dataset, preprocessing)
+    if not (folder / "failures.json").exists():
+        _fill(folder, dataset, preprocessing, on_progress)
+    failures: dict[str, str] = json.loads((folder / "failures.json").read_text())
+    images = np.load(folder / "images.npy", mmap_mode="r")
+    kept = [row for row in range(len(dataset.samples)) if str(row) not in failures]
+    if failures:
+        skipped = tuple(Skipped(dataset.samples[int(row)].where, reason) for row, reason in failures.items())
+        samples = tuple(dataset.samples[row] for row in kept)
+        _check_no_class_is_empty(dataset, samples, skipped)
+        dataset = replace(dataset, samples=samples, skipped=dataset.skipped + skipped)
+    return Pixels(dataset, preprocessing, images, np.asarray(kept, np.int64))
+
+
+def fingerprint(dataset: Dataset) -> str:
+    """Return a sha256 of what the pictures are and how they are labelled, split and grouped; not of where they lie.
+
+    The same pictures under other names give the same fingerprint: it tells whether a split can be drawn again.
+    """
+    digest = hashlib.sha256("\n".join(dataset.class_names).encode())
+    digest.update("".join(sorted(f"{s.sha256},{s.label},{s.split},{s.group}\n" for s in dataset.samples)).encode())
+    return digest.hexdigest()
+
+
+def _peek(dataset: Dataset) -> list[Header]:
+    step = max(1, len(dataset.samples) // 64)
+    headers, reason = [], ""
+    with reader(dataset) as read:
+        for sample in dataset.samples[::step]:
+            try:
+                headers.append(read_header(read(sample)))
+            except PictureError as error:
+                reason = f"{sample.where}: {error}"
+    if not headers:
+        raise DataError(f"None of the pictures looked at in {dataset.name} can be read. The last one was {reason}.")
+    return headers
+
+
+def _key(dataset: Dataset, preprocessing: Preprocessing) -> str:
+    digest = hashlib.sha256(json.dumps([DECODER_VERSION, asdict(preprocessing)], sort_keys=True).encode())
+    digest.update("".join(sample.sha256 for sample in dataset.samples).encode())
+    return digest.hexdigest()[:32]
+
+
+def _fill(folder: Path, dataset: Dataset, preprocessing: Preprocessing, on_progress: OnProgress | None) -> None:
+    """Write the cache under a temporary name and rename it, so that a half-written one is never found."""
+    with explained(folder):
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".filling-"))
+    try:
+        with explained(folder), open(temporary / "images.npy", "wb") as file:
+            failures = _write_images(file, dataset, preprocessing, on_progress)
+        write_atomically(temporary / "failures.json", json.dumps(failures))
+        if not folder.exists():  # another process may have been faster
+            temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write_images(
+    file: BinaryIO, dataset: Dataset, preprocessing: Preprocessing, on_progress: OnProgress | None
+) -> dict[int, str]:
+    # plain writes, not a writable memory map: a full disk is then an error, not a SIGBUS
+    total = len(dataset.samples)
+    shape = (total, preprocessing.height, preprocessing.width, preprocessing.channels)
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    failures: dict[int, str] = {}
+    done = 0
+    with reader(dataset) as read:
+        for images, reasons in _decode_chunks(dataset.samples, read, preprocessing):
+            file.write(images.tobytes())
+            failures.update({done + row: reason for row, reason in reasons.items()})
+            done += len(images)
+            if on_progress:
+                on_progress(done, total)
+    return failures
+
+
+def _decode_chunks(
+    samples: Sequence[Sample], read: Read, preprocessing: Preprocessing
+) -> Iterator[tuple[Uint8Array, dict[int, str]]]:
+    """Yield decoded chunks in order, with only a few under way, so that memory stays flat."""
+    workers = cores()
+    under_way: deque[Future[tuple[Uint8Array, dict[int, str]]]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for start in range(0, len(samples), CHUNK):
+                under_way.append(pool.submit(_decode_chunk, samples[start : start + CHUNK], read, preprocessing))
+                if len(under_way) > 4 * workers:
+                    yield under_way.popleft().result()
+            while under_way:
+                yield under_way.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _decode_chunk(
+    samples: Sequence[Sample], read: Read, preprocessing: Preprocessing
+) -> tuple[Uint8Array, dict[int, str]]:
+    images = np.zeros((len(samples), preprocessing.height, preprocessing.width, preprocessing.channels), np.uint8)
+    reasons = {}
+    for row, sample in enumerate(samples):
+        try:
+            images[row] = decode_picture(read(sample), preprocessing)
+        except PictureError as error:
+            reasons[row] = str(error)
+    return images, reasons
+
+
+def _check_no_class_is_empty(dataset: Dataset, samples: Sequence[Sample], skipped: Sequence[Skipped]) -> None:
+    left = {sample.label for sample in samples}
+    empty = [name for label, name in enumerate(dataset.class_names) if label not in left]
+    if empty:
+        reasons = shortlist([f"{s.where} ({s.reason})" for s in skipped], 3)
+        raise DataError(
+            f"{dataset.name} has no readable picture of class {shortlist(empty)}: {len(skipped):,} could not be read, "
+            f"among them {reasons}. Replace them, or leave the class out."
+        )

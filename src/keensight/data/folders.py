@@ -1,0 +1,191 @@
+"""Folders of pictures: walk them without leaving them, and read single files with care."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from keensight.data.hashing import Memo, hash_files, is_hash
+from keensight.data.labels import Listing, arrange, is_hidden, is_picture, odd_name
+from keensight.errors import DataError, PictureError
+from keensight.values import Sample, Skipped
+
+MAX_PICTURE_BYTES = 100 * 2**20
+MAX_FILES = 5_000_000
+LEADS_OUT = "a link that leads out of the folder"
+
+
+@dataclass(slots=True)
+class Contents:
+    """What a folder or an archive holds, by POSIX path: pictures, pictures that cannot be used (why), and the rest."""
+
+    pictures: list[str] = field(default_factory=list)
+    unusable: dict[str, str] = field(default_factory=dict)
+    others: list[str] = field(default_factory=list)  # empty folders end in "/"
+    skipped: list[Skipped] = field(default_factory=list)
+
+    def add(self, where: str, problem: str | None) -> None:
+        """File a name under pictures or the rest; a picture with a problem is kept with its reason."""
+        if odd := odd_name(where):
+            self.skipped.append(Skipped(odd, "a name with control characters, or with bytes that are not UTF-8"))
+        elif not is_picture(where):
+            self.others.append(where)
+        elif problem:
+            self.unusable[where] = problem
+        else:
+            self.pictures.append(where)
+
+
+def list_folder(root: Path, pattern: str | None) -> Listing:
+    """List and hash the pictures in a folder of split folders, of class folders, or (with `pattern`) of any shape.
+
+    Links that stay inside the folder are followed; files over 100 MiB, empty files, links that lead out and files that
+    are no files (pipes, sockets) are left out, with the reason. Raises DataError for a folder that cannot be read, that
+    holds no pictures, or whose layout does not tell the classes.
+    """
+    contents, statuses = walk(root)
+    entries, skipped = arrange([*contents.pictures, *contents.unusable], contents.others, f"The folder {root}", pattern)
+    hashes, failed = hash_folder(
+        root, {entry.where: statuses[entry.where] for entry in entries if entry.where in statuses}
+    )
+    unusable = contents.unusable | failed
+    return Listing(root.name, root, "folder", entries, hashes, unusable, [*contents.skipped, *skipped])
+
+
+def hash_folder(root: Path, statuses: dict[str, os.stat_result]) -> tuple[dict[str, str], dict[str, str]]:
+    """Hash files below `root`, those with a known stamp from the memo; return hashes, and reasons of failures, by name.
+
+    `statuses` must have been taken before this call, so that a file that changes meanwhile is read again next time.
+    """
+    memo = Memo(root)
+    hashes = {where: value for where, status in statuses.items() if is_hash(value := memo.recall(where, status))}
+    fresh, failed = hash_files(
+        lambda where: read_file(root, where), [where for where in statuses if where not in hashes]
+    )
+    for where, sha256 in fresh.items():
+        memo.note(where, statuses[where], sha256)
+    memo.save()
+    return hashes | fresh, failed
+
+
+def walk(root: Path) -> tuple[Contents, dict[str, os.stat_result]]:
+    """Find all files below `root`; return them sorted out, and the status of each usable picture."""
+    contents = Contents()
+    statuses: dict[str, os.stat_result] = {}
+    real_root = os.path.realpath(root)
+    waiting: list[tuple[str, tuple[str, ...]]] = [("", ())]  # folder, and the real folders above each link to it
+    seen = 0
+    while waiting:
+        folder, chain = waiting.pop()
+        entries = _entries(root, folder)
+        seen += len(entries)
+        if seen > MAX_FILES:
+            raise DataError(
+                f"The folder {root} holds more than {MAX_FILES:,} files; that many are accepted. Split it up."
+            )
+        if not entries and folder:
+            contents.others.append(f"{folder}/")
+        for entry in entries:
+            where = f"{folder}/{entry.name}" if folder else entry.name
+            if is_hidden(entry.name):
+                continue
+            target = os.path.realpath(entry.path) if entry.is_symlink() else ""
+            if target and not _is_inside(target, real_root):
+                _leave_out(contents, where, LEADS_OUT)
+            elif target and not os.path.exists(target):  # noqa: PTH110  (dangling, or a loop of links)
+                _leave_out(contents, where, "a link that leads nowhere")
+            elif entry.is_dir():
+                above = chain
+                if target:
+                    above = (*chain, os.path.realpath(os.path.dirname(entry.path)))  # noqa: PTH120
+                    if any(_is_inside(link, target) for link in above):
+                        _leave_out(contents, where, "a link that leads back to a folder above it")
+                        continue
+                waiting.append((where, above))
+            elif is_picture(where):
+                _add_picture(contents, statuses, where, entry)
+            else:
+                contents.add(where, None)
+    return contents, statuses
+
+
+def _entries(root: Path, folder: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(root / folder) as found:
+            return list(found)
+    except OSError as error:
+        raise DataError(
+            f"The folder {root / folder} cannot be read: {_why(error)}. All folders below {root} must be readable; "
+            "change its permissions, or move it elsewhere."
+        ) from error
+
+
+def _add_picture(contents: Contents, statuses: dict[str, os.stat_result], where: str, entry: os.DirEntry[str]) -> None:
+    try:
+        status = entry.stat()
+    except OSError as error:
+        contents.add(where, _why(error))
+        return
+    problem = problem_of(status)
+    contents.add(where, problem)
+    if problem is None:
+        statuses[where] = status
+
+
+def problem_of(status: os.stat_result) -> str | None:
+    """Say why a file with this status cannot be a picture, without opening it; None where it can."""
+    if not stat.S_ISREG(status.st_mode):
+        return "not a regular file (a pipe, a socket or a device)"
+    return size_problem(status.st_size)
+
+
+def size_problem(size: int) -> str | None:
+    """Say why a file of `size` bytes cannot be a picture; None where it can."""
+    if size == 0:
+        return "an empty file (0 bytes)"
+    if size > MAX_PICTURE_BYTES:
+        return f"larger than {MAX_PICTURE_BYTES // 2**20} MiB ({size:,} bytes)"
+    return None
+
+
+def read_file(root: Path, where: str) -> bytes:
+    """Return the content of one picture file; raises PictureError where it cannot be read or is too large."""
+    try:
+        with open(root / where, "rb", opener=_open_without_waiting) as file:
+            if problem := problem_of(os.fstat(file.fileno())):
+                raise PictureError(f"{where}: {problem}")
+            content = file.read(MAX_PICTURE_BYTES + 1)  # it may have grown since
+    except (OSError, ValueError) as error:
+        raise PictureError(f"{where}: {_why(error)}") from error
+    if problem := size_problem(len(content)):
+        raise PictureError(f"{where}: {problem}")
+    return content
+
+
+@contextmanager
+def folder_reader(root: Path) -> Iterator[Callable[[Sample], bytes]]:
+    """Yield a function that returns a sample's file content; it can be called from many threads at once."""
+    yield lambda sample: read_file(root, sample.where)
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # a pipe put in the file's place must not hang us
+
+
+def _is_inside(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
+
+
+def _leave_out(contents: Contents, where: str, reason: str) -> None:
+    if is_picture(where):
+        contents.add(where, reason)
+    else:
+        contents.skipped.append(Skipped(odd_name(where) or where, reason))
+
+
+def _why(error: Exception) -> str:
+    return (getattr(error, "strerror", None) or str(error)).lower()

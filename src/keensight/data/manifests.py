@@ -1,0 +1,239 @@
+"""Manifests: a CSV or JSON Lines file that names pictures and says what they show."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from keensight.data.folders import LEADS_OUT, MAX_FILES, hash_folder, problem_of
+from keensight.data.labels import SPLIT_ALIASES, Entry, Listing, clean_label, odd_name, split_named
+from keensight.errors import DataError, UsageError, shortlist, suggestion
+from keensight.values import Skipped
+
+MAX_ROW_BYTES = 2**20
+COLUMNS = ("file", "label", "split", "group")
+ACCEPTED = (
+    "A manifest has the columns file and label, and if you like split (train, val or test) and group; each file is a "
+    "path relative to the manifest's folder"
+)
+Row = tuple[int, Mapping[str, str]]  # its line number, and its values
+
+
+def is_manifest(path: Path) -> bool:
+    """Say whether a path is named like a manifest."""
+    return path.suffix.lower() in READERS
+
+
+def list_manifest(path: Path, pattern: str | None) -> Listing:
+    """List and hash the pictures that a CSV (with a header row) or JSON Lines manifest names.
+
+    Raises DataError, with the line, for rows that cannot be understood, that lead out of the manifest's folder, that
+    name no existing file, or that contradict each other; raises UsageError for a label pattern.
+    """
+    if pattern:
+        raise UsageError(
+            f"A label pattern is for folders and archives, but {path} is a manifest and has labels of its own."
+        )
+    root = path.parent
+    entries: dict[str, tuple[int, Entry]] = {}
+    skipped: list[Skipped] = []
+    missing: list[str] = []
+    unusable: dict[str, str] = {}
+    statuses: dict[str, os.stat_result] = {}
+    is_inside = _inside_test(root)
+    for number, row in _rows(path):
+        entry = _entry(path, number, row)
+        if entry.where in entries:
+            _check_same(path, entries[entry.where], (number, entry))
+            skipped.append(Skipped(entry.where, f"listed again in line {number}"))
+            continue
+        entries[entry.where] = (number, entry)
+        status = _status(root / entry.where)
+        if status is None or stat.S_ISDIR(status.st_mode):
+            missing.append(f"{entry.where} (line {number})")
+            continue
+        if not is_inside(entry.where):
+            unusable[entry.where] = LEADS_OUT
+        elif problem := problem_of(status):
+            unusable[entry.where] = problem
+        else:
+            statuses[entry.where] = status
+    if missing:
+        raise DataError(
+            f"{path} names {len(missing):,} file{'s' * (len(missing) > 1)} not found in {root}: {shortlist(missing)}. "
+            f"{ACCEPTED}. Correct the paths, or move the manifest to where they begin."
+        )
+    found = [entry for _, entry in entries.values()]
+    _check_splits(path, found)
+    hashes, failed = hash_folder(root, statuses)
+    return Listing(path.stem, root, "folder", found, hashes, unusable | failed, skipped)
+
+
+def _status(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except (OSError, ValueError):  # ValueError: a NUL in the name
+        return None
+
+
+def _rows(path: Path) -> Iterator[Row]:
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            for count, row in enumerate(READERS[path.suffix.lower()](path, file)):
+                if count >= MAX_FILES:
+                    raise DataError(f"{path} has more than {MAX_FILES:,} rows; that many are accepted. Split it up.")
+                yield row
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text (byte {error.start:,}). Save it again as UTF-8.") from error
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be read: {(error.strerror or str(error)).lower()}. Check its permissions."
+        ) from error
+
+
+def _lines(path: Path, file: IO[str]) -> Iterator[str]:
+    number = 0
+    while line := file.readline(MAX_ROW_BYTES + 1):
+        number += 1
+        if len(line) > MAX_ROW_BYTES:
+            raise DataError(
+                f"Line {number} of {path} is longer than {MAX_ROW_BYTES:,} characters; is it a manifest? {ACCEPTED}."
+            )
+        yield line
+
+
+def _csv_rows(path: Path, file: IO[str]) -> Iterator[Row]:
+    reader = csv.reader(_lines(path, file), strict=True)
+    try:
+        header = [name.strip().lower() for name in next(reader, [])]
+        if "file" not in header or "label" not in header:
+            raise DataError(f"The first row of {path} is '{','.join(header)[:200]}'. {ACCEPTED}, separated by commas.")
+        for column in COLUMNS:
+            if header.count(column) > 1:
+                raise DataError(f"The header of {path} has the column {column} twice. {ACCEPTED}.")
+        for values in reader:
+            if len(values) > len(header):
+                raise DataError(
+                    f"Line {reader.line_num} of {path} has {len(values)} values, but the header has {len(header)} "
+                    "columns. "
+                    'Put a value that contains a comma in "double quotes".'
+                )
+            if any(values):
+                yield reader.line_num, dict(zip(header, values, strict=False))
+    except csv.Error as error:
+        raise DataError(
+            f"Line {reader.line_num} of {path} is not CSV: {error}. {ACCEPTED}; check the quotes there."
+        ) from error
+
+
+def _json_rows(path: Path, file: IO[str]) -> Iterator[Row]:
+    for number, line in enumerate(_lines(path, file), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line, object_pairs_hook=_no_duplicates, parse_constant=_no_constants)
+            if not isinstance(row, dict):
+                raise ValueError(f"a JSON {type(row).__name__}, not an object")
+            yield number, {column: _text(column, row[column]) for column in COLUMNS if row.get(column) is not None}
+        except (ValueError, RecursionError) as error:
+            raise DataError(
+                f"Line {number} of {path} cannot be used: {error}. Each line is one JSON object, such as "
+                '{"file": "cats/tom.jpg", "label": "cat"}, with split and group if you like.'
+            ) from error
+
+
+READERS: dict[str, Callable[[Path, IO[str]], Iterator[Row]]] = {".csv": _csv_rows, ".jsonl": _json_rows}
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        raise ValueError("it has a key twice")
+    return row
+
+
+def _no_constants(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _text(column: str, value: object) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool) and column != "file":
+        return str(value)
+    raise ValueError(f"its {column} is {value!r:.50}, and text is accepted")
+
+
+def _entry(path: Path, number: int, row: Mapping[str, str]) -> Entry:
+    name, label = row.get("file", "").strip(), clean_label(row.get("label", ""))
+    split_name, group = row.get("split", "").strip(), row.get("group", "").strip()
+    for column, value in (("file", name), ("label", label)):
+        if not value:
+            raise DataError(f"Line {number} of {path} has no {column}. {ACCEPTED}. Fill it in or remove the row.")
+    for value in (name, label, group):
+        if odd := odd_name(value):
+            raise DataError(f"Line {number} of {path} has control characters in '{odd[:100]}'. Plain text is accepted.")
+    split = split_named(split_name)
+    if split_name and split is None:
+        raise DataError(
+            f"Line {number} of {path} has the split '{split_name[:100]}'. "
+            f"{suggestion(split_name.lower(), SPLIT_ALIASES)}These are accepted: {', '.join(SPLIT_ALIASES)}; or leave "
+            "it empty in every row."
+        )
+    return Entry(_inside(path, number, name), label, split, group or None)
+
+
+def _inside(path: Path, number: int, name: str) -> str:
+    root = os.path.abspath(path.parent)  # noqa: PTH100  (keeps links)
+    full = os.path.normpath(os.path.join(root, name.replace("\\", "/")))  # noqa: PTH118
+    prefix = root.rstrip(os.sep) + os.sep
+    if not full.startswith(prefix):
+        raise DataError(
+            f"Line {number} of {path} names the file '{name[:200]}', which lies outside the manifest's folder. "
+            f"{ACCEPTED}. Move the manifest above its pictures."
+        )
+    return Path(full[len(prefix) :]).as_posix()
+
+
+def _inside_test(root: Path) -> Callable[[str], bool]:
+    """Return a test of whether a file's real place is inside `root`; resolves each folder once, not each file."""
+    real_root = root.resolve()
+    folders: dict[str, bool] = {}
+
+    def is_inside(where: str) -> bool:
+        folder, file = os.path.split(where)
+        if folder not in folders:
+            folders[folder] = (root / folder).resolve().is_relative_to(real_root)
+        inside = folders[folder]
+        if inside and (root / folder / file).is_symlink():
+            inside = (root / where).resolve().is_relative_to(real_root)
+        return inside
+
+    return is_inside
+
+
+def _check_same(path: Path, first: tuple[int, Entry], second: tuple[int, Entry]) -> None:
+    for what, one, other in (
+        ("labels", first[1].label, second[1].label),
+        ("splits", first[1].split, second[1].split),
+        ("groups", first[1].group, second[1].group),
+    ):
+        if one != other:
+            raise DataError(
+                f"{path} lists {first[1].where} twice, in lines {first[0]} and {second[0]}, with different {what}: "
+                f"'{one}' and '{other}'. One label, split and group for each file is accepted; remove the wrong row."
+            )
+
+
+def _check_splits(path: Path, entries: list[Entry]) -> None:
+    without = sum(entry.split is None for entry in entries)
+    if 0 < without < len(entries):
+        raise DataError(
+            f"{path} gives a split in {len(entries) - without:,} rows and none in {without:,}. Splits in all rows or "
+            "in none are accepted; fill them in, or remove the column and let keensight split."
+        )

@@ -1,0 +1,201 @@
+"""From a picture file to bytes that a model takes: the one function that training and serving share.
+
+NumPy and Pillow only: a serving image has no torch in it. Shape letters: N images, H height, W width, C channels.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from keensight.errors import PictureError
+from keensight.values import FloatArray, Preprocessing, Uint8Array
+
+MAX_PIXELS = 80_000_000  # below Pillow's own warning, above any phone's default mode
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM")
+ACCEPTED = "JPEG, PNG, GIF, WebP, BMP, TIFF and PPM pictures up to 80 megapixels are accepted"
+DECODER_VERSION = 1  # part of the cache's key: raise it when the same file gives other pixels
+
+_GREY_MODES = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"}
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a picture says of itself before it is decoded."""
+
+    height: int
+    width: int
+    grey: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Borders:
+    """How light the training pictures' borders are, in [0, 1]: their 1st and 99th percentiles."""
+
+    low: float
+    high: float
+
+
+def read_header(picture: bytes | Uint8Array) -> Header:
+    """Return a picture's size and whether it is grey, without decoding it. Raises PictureError."""
+    if isinstance(picture, np.ndarray):
+        return Header(picture.shape[0], picture.shape[1], picture.shape[2] == 1)
+    image = _open(picture)
+    return Header(image.height, image.width, image.mode in _GREY_MODES)
+
+
+def decode_picture(picture: bytes | Uint8Array, preprocessing: Preprocessing) -> Uint8Array:
+    """Turn an encoded picture, or an array uint8 HWC, into uint8 HWC of the size and channels asked for.
+
+    The first frame of an animation is taken, EXIF orientation is applied, transparency is laid on white, and 16-bit
+    greys keep their upper byte. Resizing averages over the pixels that it drops, so that thin lines do not vanish.
+
+    Raises:
+        PictureError: it is not a picture, is damaged or cut short, or has more than `MAX_PIXELS` pixels.
+    """
+    size = (preprocessing.width, preprocessing.height)
+    mode = "L" if preprocessing.channels == 1 else "RGB"
+    if isinstance(picture, np.ndarray):
+        if picture.shape == (preprocessing.height, preprocessing.width, preprocessing.channels):
+            return picture
+        image = Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else picture)
+    else:
+        image = _load(picture, mode, size)
+    image = _flatten(image, mode)
+    pixels = np.asarray(_resize(image, size, preprocessing.fit), dtype=np.uint8)
+    return pixels.reshape(preprocessing.height, preprocessing.width, preprocessing.channels)
+
+
+def border_levels(images_NHWC: Uint8Array) -> FloatArray:
+    """Return the mean level of each picture's outermost ring of pixels, float N in [0, 1].
+
+    >>> framed = np.zeros((1, 4, 4, 1), np.uint8); framed[:, 1:3, 1:3] = 255
+    >>> border_levels(framed)
+    array([0.])
+    """
+    return np.asarray(_ring(images_NHWC).mean(axis=1) / 255)
+
+
+def measure_borders(images_NHWC: Uint8Array) -> Borders:
+    """Return how light the borders of (training) pictures are."""
+    low, high = np.quantile(border_levels(images_NHWC), [0.01, 0.99])
+    return Borders(round(float(low), 4), round(float(high), 4))
+
+
+def match_polarity(images_NHWC: Uint8Array, borders: Borders) -> tuple[Uint8Array, Any]:
+    """Invert the pictures that are light where all training pictures are dark, or the other way round.
+
+    A model of white digits on black can so read a black digit on paper. Where the training pictures' borders are
+    (nearly) black or white, the paper's own grey is removed and the contrast stretched as well. Returns the pictures
+    and a bool N that is true where a picture was inverted; pictures are copied only if need be.
+    """
+    levels = border_levels(images_NHWC)
+    dark_model, light_model = borders.high < 0.45, borders.low > 0.55
+    inverted = (levels > 0.55) & dark_model | (levels < 0.45) & light_model
+    if not inverted.any():
+        return images_NHWC, inverted
+    images_NHWC = images_NHWC.copy()
+    for i in np.flatnonzero(inverted):
+        negative = 255 - images_NHWC[i]
+        if borders.high <= 0.1:
+            negative = _stretch(negative)
+        elif borders.low >= 0.9:
+            negative = 255 - _stretch(255 - negative)
+        images_NHWC[i] = negative
+    return images_NHWC, inverted
+
+
+def _stretch(image_HWC: Uint8Array) -> Uint8Array:
+    """Map the border's level to 0 and the brightest pixel to 255, unless there is nothing but border."""
+    background = float(np.quantile(_ring(image_HWC[None]), 0.95))
+    contrast = float(image_HWC.max()) - background
+    if contrast < 25:
+        return image_HWC
+    return np.clip((image_HWC.astype(np.float32) - background) * (255 / contrast), 0, 255).astype(np.uint8)
+
+
+def _ring(images_NHWC: Uint8Array) -> Uint8Array:
+    n = len(images_NHWC)
+    sides = (images_NHWC[:, 0], images_NHWC[:, -1], images_NHWC[:, 1:-1, 0], images_NHWC[:, 1:-1, -1])
+    ring: Uint8Array = np.concatenate([side.reshape(n, -1) for side in sides], axis=1)
+    return ring
+
+
+def _open(picture: bytes) -> Image.Image:
+    if not picture:
+        raise PictureError("it is empty (0 bytes)")
+    try:
+        image = Image.open(io.BytesIO(picture), formats=FORMATS)
+    except Image.DecompressionBombError:
+        raise PictureError(f"it has more than {MAX_PIXELS // 10**6} megapixels; {ACCEPTED}") from None
+    except UnidentifiedImageError:
+        raise PictureError(f"it is not a picture that can be read; {ACCEPTED}") from None
+    except Exception as error:  # Pillow's parsers raise whatever a hostile file makes them raise
+        raise PictureError(f"its header is damaged ({_one_line(error)})") from error
+    if image.width * image.height > MAX_PIXELS:
+        raise PictureError(f"it has {image.width * image.height / 1e6:,.0f} megapixels; {ACCEPTED}")
+    return image
+
+
+def _load(picture: bytes, mode: str, size: tuple[int, int]) -> Image.Image:
+    image = _open(picture)
+    try:
+        if image.format == "JPEG":
+            # libjpeg can decode at 1/2, 1/4 or 1/8 for a fraction of the work; twice the target keeps the quality
+            image.draft(mode, (2 * max(size), 2 * max(size)))
+        image.load()
+        if image.format in ("JPEG", "TIFF", "WEBP", "PNG"):
+            ImageOps.exif_transpose(image, in_place=True)
+    except Exception as error:
+        raise PictureError(f"it is damaged or cut short ({_one_line(error)})") from error
+    return image
+
+
+def _flatten(image: Image.Image, mode: str) -> Image.Image:
+    """Return `image` as 8-bit grey or RGB, transparency laid on white."""
+    if image.mode == mode:
+        return image
+    if image.mode.startswith("I") or image.mode == "F":
+        image = _to_eight_bits(image)
+    if "A" in image.mode or "a" in image.mode or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB").convert(mode) if image.mode == "P" else image.convert(mode)
+
+
+def _to_eight_bits(image: Image.Image) -> Image.Image:
+    levels = np.asarray(image).astype(np.float64)
+    if not np.isfinite(levels).all():
+        raise PictureError("it has pixels that are not numbers")
+    low, high = float(levels.min()), float(levels.max())
+    if image.mode == "F" and low >= 0 and high <= 1:
+        scale = 255.0
+    elif low >= 0 and high <= 255 and not image.mode.startswith("I;16"):
+        scale = 1.0
+    elif low >= 0 and high <= 65535:
+        scale = 1 / 257
+    else:
+        raise PictureError(f"its levels run from {low:g} to {high:g}; 0 to 65535 is accepted, or 0 to 1 for floats")
+    return Image.fromarray(np.round(levels * scale).astype(np.uint8))
+
+
+def _resize(image: Image.Image, size: tuple[int, int], fit: Literal["squash", "letterbox", "crop"]) -> Image.Image:
+    if image.size == size:
+        return image
+    if fit == "crop":
+        return ImageOps.fit(image, size, Image.Resampling.BILINEAR)
+    if fit == "letterbox":
+        # fill with the picture's own border, so that a drawing on paper stays on paper
+        pixels = np.asarray(image)
+        ring = _ring(pixels.reshape(1, image.height, image.width, -1)).reshape(-1, len(image.getbands()))
+        colour = tuple(int(level) for level in np.median(ring, axis=0))
+        return ImageOps.pad(image, size, Image.Resampling.BILINEAR, color=colour if len(colour) > 1 else colour[0])
+    return image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]

@@ -1,0 +1,181 @@
+"""The front of `data`: whatever DATA is, it becomes a Dataset here, and a Dataset's pictures are read here."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+from keensight.data.archives import archive_reader, is_tar, is_zip, list_tar, list_zip
+from keensight.data.arrays import array_reader, is_idx_folder, is_npz, list_idx, list_npz
+from keensight.data.folders import folder_reader, list_folder
+from keensight.data.labels import Entry, Listing, natural_order
+from keensight.data.manifests import is_manifest, list_manifest
+from keensight.data.named import NAMES, list_named
+from keensight.errors import DataError, UsageError, shortlist, suggestion
+from keensight.values import SPLIT_NAMES, Dataset, DatasetKind, Sample, Skipped, Uint8Array
+
+Read: TypeAlias = Callable[[Sample], bytes | Uint8Array]
+
+
+class Form(NamedTuple):
+    """One form of DATA: how it is recognised, and what lists it (given the path and the label pattern)."""
+
+    fits: Callable[[Path], bool]
+    list: Callable[[Path, str | None], Listing]
+
+
+FORMS = (  # the first that fits is taken
+    Form(is_idx_folder, list_idx),
+    Form(Path.is_dir, list_folder),
+    Form(is_zip, list_zip),
+    Form(is_tar, list_tar),
+    Form(is_manifest, list_manifest),
+    Form(is_npz, list_npz),
+)
+READERS: dict[DatasetKind, Callable[[Path], AbstractContextManager[Read]]] = {
+    "folder": folder_reader,
+    "zip": archive_reader,
+    "tar": archive_reader,
+    "arrays": array_reader,
+}
+ACCEPTED = (
+    "DATA may be a folder, a .zip/.tar.*, a .csv/.jsonl manifest, a folder with IDX files, a .npz, or one of "
+    f"{', '.join(NAMES)}"
+)
+
+
+def open_dataset(
+    data: str | Path, *, label_pattern: str | None = None, class_names: tuple[str, ...] | None = None
+) -> Dataset:
+    """Find, label and hash the pictures of DATA, without decoding them.
+
+    `data` is a folder with one folder per class (inside folders named train, val and test, if there are splits), a zip
+    or tar of one, a CSV or JSON Lines manifest, a folder with IDX files, an .npz, or a name: digits, mnist,
+    fashion-mnist. A bare name given as text always means the built-in dataset; write ``./digits`` (or give a Path that
+    exists) for a folder called so. `label_pattern`, such as ``'{label}__*'``, takes labels from the file names of a
+    folder or archive. `class_names`, those of a model that is to be measured, fixes the classes and their order: some
+    may then have no picture, and any other label is refused.
+
+    Files that cannot be used are listed in the dataset's `skipped`. Raises DataError where there is nothing to learn
+    from: no such path, no pictures, one class only, a class missing from a split, or a damaged or hostile file.
+
+    >>> digits = open_dataset("digits")
+    >>> len(digits.samples), digits.class_names[:3], digits.samples[0].where
+    (1797, ('0', '1', '2'), 'images[0]')
+    """
+    if str(data) in NAMES and (isinstance(data, str) or not data.exists()):
+        if label_pattern:
+            raise UsageError(f"A label pattern is for folders and archives of pictures; {data} has labels of its own.")
+        return _finished(list_named(str(data)), str(data), class_names)
+    path = Path(os.path.abspath(data))  # noqa: PTH100  (resolve() would replace a link's name)
+    if not os.path.exists(path) or not str(data):  # noqa: PTH110  (false, not an error, for names too long)
+        raise _does_not_exist(str(data), path)
+    for form in FORMS:
+        if form.fits(path):
+            if not (path.is_dir() or path.is_file()):
+                break
+            return _finished(form.list(path, label_pattern), str(data), class_names)
+    raise DataError(
+        f"{data} is none of the accepted forms: {ACCEPTED}. For a single picture, give the folder that its class "
+        "folder is in."
+    )
+
+
+@contextmanager
+def reader(dataset: Dataset) -> Iterator[Read]:
+    """Open a dataset for reading; yield a function from a sample to its picture.
+
+    The function returns the encoded file's bytes, or for `kind` "arrays" pixels as uint8 HWC; it can be called from
+    many threads at once, and raises PictureError for a picture that cannot be read or is too large.
+
+    >>> digits = open_dataset("digits")
+    >>> with reader(digits) as read:
+    ...     read(digits.samples[0]).shape
+    (8, 8, 1)
+    """
+    with READERS[dataset.kind](dataset.root) as read:
+        yield read
+
+
+def _finished(listing: Listing, data: str, wanted: tuple[str, ...] | None) -> Dataset:
+    entries = [entry for entry in listing.entries if entry.where in listing.hashes]
+    unusable = [
+        Skipped(entry.where, listing.unusable.get(entry.where, "could not be read"))
+        for entry in listing.entries
+        if entry.where not in listing.hashes
+    ]
+    class_names = listing.class_names or tuple(natural_order({entry.label for entry in listing.entries}))
+    _check_usable(data, listing.entries, entries, unusable)
+    if wanted is None:
+        _check_classes(data, class_names, entries)
+    elif unknown := [name for name in class_names if name not in wanted]:
+        raise DataError(
+            f"{data} has the unknown label{'s' * (len(unknown) > 1)} {shortlist(unknown)}; the model knows "
+            f"{shortlist(wanted)}. {suggestion(unknown[0], wanted)}Labels are matched by name: rename or leave out the "
+            "others."
+        )
+    class_names = wanted or class_names
+    index = {name: i for i, name in enumerate(class_names)}
+    samples = tuple(
+        Sample(entry.where, index[entry.label], listing.hashes[entry.where], entry.split, entry.group)
+        for entry in entries
+    )
+    return Dataset(listing.name, listing.root, listing.kind, class_names, samples, (*listing.skipped, *unusable))
+
+
+def _check_usable(data: str, listed: Iterable[Entry], usable: Iterable[Entry], unusable: list[Skipped]) -> None:
+    before, after = (Counter((entry.label, entry.split) for entry in entries) for entries in (listed, usable))
+    if not before:
+        raise DataError(f"{data} holds no pictures at all. {ACCEPTED}; add pictures of two classes or more.")
+    for (label, split), count in before.items():
+        if not after[label, split]:
+            raise DataError(
+                f"None of the {count:,} pictures of class '{label}'{f' in the {split} split' if split else ''} of "
+                f"{data} can be used ({unusable[0].where}: {unusable[0].reason}). Each class needs at least one; "
+                "replace or remove them."
+            )
+
+
+def _check_classes(data: str, class_names: tuple[str, ...], entries: Iterable[Entry]) -> None:
+    """Every split has every class; a class that only a later split has is one that the model could never learn."""
+    if len(class_names) < 2:
+        raise DataError(
+            f"{data} holds pictures of only one class ('{class_names[0]}'). A classifier needs two classes or more to "
+            "tell apart; add pictures of something else under a label of their own."
+        )
+    classes: dict[str | None, set[str]] = {}
+    for entry in entries:
+        classes.setdefault(entry.split, set()).add(entry.label)
+    known = classes.get("train", set(class_names))
+    for split in (None, *SPLIT_NAMES):
+        if split not in classes:
+            continue
+        if unknown := natural_order(classes[split] - known):
+            raise DataError(
+                f"The {split} split of {data} has the unknown label{'s' * (len(unknown) > 1)} {shortlist(unknown)}: "
+                f"the train split has no such pictures (it has {shortlist(natural_order(known))}). "
+                f"{suggestion(unknown[0], known)}Classes are matched by name; rename the class, or add it to train."
+            )
+    for name, present in classes.items():
+        if missing := natural_order(set(class_names) - present):
+            raise DataError(
+                f"{f'The {name} split of {data}' if name else data} has no pictures of the "
+                f"class{'es' * (len(missing) > 1)} {shortlist(missing)}. Each split needs pictures of every class; add "
+                "some, or remove the class everywhere."
+            )
+
+
+def _does_not_exist(data: str, path: Path) -> DataError:
+    try:
+        beside = [entry.name for entry in islice(os.scandir(path.parent), 1000)]
+    except OSError:
+        beside = []
+    near = suggestion(path.name.lower(), NAMES) or suggestion(path.name, beside)
+    return DataError(
+        f"{data or 'DATA (an empty text)'} does not exist; {ACCEPTED}. {near}Check the spelling and where you are."
+    )

@@ -1,0 +1,198 @@
+"""Train, validation and test: given splits are kept, missing ones are drawn, and no picture is in two."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from keensight.errors import DataError, RecipeError, shortlist
+from keensight.files import write_atomically
+from keensight.values import SPLIT_NAMES, Dataset, IntArray, Pixels, Sample, Split, SplitName, Splits
+
+
+def split(pixels: Pixels, *, val_fraction: float = 0.15, test_fraction: float = 0.15, seed: int = 0) -> Splits:
+    """Divide decoded pictures into train, validation and test.
+
+    Splits that the data brings are kept. Where it brings none, stratified ones are drawn with `seed`; where it brings
+    some, the missing ones are held out of its training pictures. Byte-identical pictures, and samples of one group,
+    stay together. `test_fraction=0` goes without a test split.
+
+    Raises:
+        DataError: a class is too small to be in every split.
+        RecipeError: the fractions leave nothing to train on.
+    """
+    if not (0 < val_fraction < 1 and 0 <= test_fraction < 1 and val_fraction + test_fraction < 1):
+        raise RecipeError(
+            f"val_fraction is {val_fraction} and test_fraction {test_fraction}. Validation needs a share above 0, test "
+            "one of 0 or more, and together they must leave pictures to train on, such as 0.15 and 0.15."
+        )
+    dataset = pixels.dataset
+    labels = np.array([sample.label for sample in dataset.samples], np.int64)
+    assigned, notes = assign(dataset, val_fraction, test_fraction, seed)
+    _check_every_class(dataset, assigned, labels)
+
+    def take(name: SplitName) -> Split:
+        members = np.flatnonzero(assigned == name)
+        where = tuple(dataset.samples[i].where for i in members)
+        return Split(pixels.images, pixels.rows[members], labels[members], where)
+
+    test = take("test") if (assigned == "test").any() else None
+    return Splits(dataset.class_names, pixels.preprocessing, take("train"), take("val"), test, tuple(notes))
+
+
+def assign(
+    dataset: Dataset, val_fraction: float, test_fraction: float, seed: int
+) -> tuple[np.typing.NDArray[np.str_], list[str]]:
+    """Return the split name of every sample, and what a reader must know about how they came to be."""
+    given = {sample.split for sample in dataset.samples} - {None}
+    fractions: dict[SplitName, float] = {"val": val_fraction, "test": test_fraction}
+    missing = {name: share for name, share in fractions.items() if name not in given and share > 0}
+    assigned = np.array([sample.split or "train" for sample in dataset.samples])
+    notes = []
+    if given:
+        notes += list(_shared_pictures(dataset))
+        if missing:
+            notes.append(
+                f"The data brings no {' and no '.join(missing)} split: "
+                + ", ".join(f"{share:.0%}" for share in missing.values())
+                + " of its training pictures are held out instead."
+            )
+    if missing:
+        pool = np.flatnonzero(assigned == "train")
+        for name, members in _draw([dataset.samples[i] for i in pool], missing, seed).items():
+            assigned[pool[members]] = name
+    if not given and (copies := _copies(dataset.samples)):
+        notes.append(
+            f"{copies:,} pictures are byte-identical copies of others; copies stay in one split, so that none is "
+            "both learnt and tested."
+        )
+    notes += list(_two_labels(dataset))
+    return assigned, notes
+
+
+def write_splits(path: Path, pixels: Pixels, splits: Splits) -> None:
+    """Write one JSON line for each picture: its split, where it lies, its label's name and its sha256."""
+    samples = {sample.where: sample for sample in pixels.dataset.samples}
+    lines = [
+        json.dumps(
+            {
+                "split": name,
+                "file": where,
+                "label": splits.class_names[samples[where].label],
+                "sha256": samples[where].sha256,
+            }
+        )
+        for name in SPLIT_NAMES
+        if (part := getattr(splits, name)) is not None
+        for where in part.where
+    ]
+    write_atomically(path, "\n".join(lines) + "\n")
+
+
+def _draw(samples: Sequence[Sample], fractions: dict[SplitName, float], seed: int) -> dict[SplitName, IntArray]:
+    """Draw stratified members of each split, whole units (copies of a picture, samples of a group) at a time."""
+    rng = np.random.default_rng(seed)
+    by_label: dict[int, list[list[int]]] = defaultdict(list)
+    for unit in _units(samples):
+        by_label[Counter(samples[i].label for i in unit).most_common(1)[0][0]].append(unit)
+    drawn: dict[SplitName, list[int]] = {name: [] for name in fractions}
+    for label in sorted(by_label):
+        units = [by_label[label][i] for i in rng.permutation(len(by_label[label]))]
+        for name, members in _deal(units, fractions).items():
+            drawn[name] += members
+    return {name: np.array(sorted(members), np.int64) for name, members in drawn.items()}
+
+
+def _deal(units: list[list[int]], fractions: dict[SplitName, float]) -> dict[SplitName, list[int]]:
+    """Deal one class's units, the largest first, each to the split that lacks the largest part of its share."""
+    total = sum(map(len, units))
+    share: dict[SplitName, int] = {name: max(1, round(total * part)) for name, part in fractions.items()}
+    share["train"] = max(1, total - sum(share.values()))
+    lacks = dict(share)
+    dealt: dict[SplitName, list[list[int]]] = {name: [] for name in share}
+    for unit in sorted(units, key=len, reverse=True):  # sorting is stable: equals stay shuffled
+        name: SplitName = "train"
+        for other in fractions:
+            if len(unit) <= lacks[other] and lacks[other] / share[other] > lacks[name] / share[name]:
+                name = other
+        lacks[name] -= len(unit)
+        dealt[name].append(unit)
+    for name in fractions:
+        if not dealt[name] and len(dealt["train"]) > 1:  # every unit was larger than this split's share
+            dealt[name].append(dealt["train"].pop())
+    return {name: [i for unit in dealt[name] for i in unit] for name in fractions}
+
+
+def _units(samples: Sequence[Sample]) -> list[list[int]]:
+    """Join samples that share content or a group, transitively (union-find over their keys)."""
+    parent: dict[str, str] = {}
+
+    def root(key: str) -> str:
+        while parent.setdefault(key, key) != key:
+            parent[key] = parent[parent[key]]
+            key = parent[key]
+        return key
+
+    for sample in samples:
+        if sample.group is not None:
+            parent[root(sample.sha256)] = root("group:" + sample.group)
+    units: dict[str, list[int]] = defaultdict(list)
+    for i, sample in enumerate(samples):
+        units[root(sample.sha256)].append(i)
+    return list(units.values())
+
+
+def _shared_pictures(dataset: Dataset) -> Iterator[str]:
+    """Warn about pictures, and about groups, that given splits share."""
+    first: dict[str, Sample] = {}
+    shared: list[str] = []
+    groups: dict[str, set[str]] = defaultdict(set)
+    for sample in dataset.samples:
+        other = first.setdefault(sample.sha256, sample)
+        if other.split != sample.split:
+            shared.append(f"{other.where} = {sample.where}")
+        if sample.group is not None:
+            groups[sample.group].add(sample.split or "train")
+    if shared:
+        yield (
+            f"{len(shared):,} pictures are in two of the given splits, which makes the numbers look better than they "
+            f"are: {shortlist(shared)}."
+        )
+    torn = sorted(group for group, names in groups.items() if len(names) > 1)
+    if torn:
+        yield f"{len(torn):,} groups are in two of the given splits: {shortlist(torn)}."
+
+
+def _copies(samples: Sequence[Sample]) -> int:
+    return len(samples) - len({sample.sha256 for sample in samples})
+
+
+def _two_labels(dataset: Dataset) -> Iterator[str]:
+    """Name pictures that carry two labels: one of them must be wrong."""
+    first: dict[str, Sample] = {}
+    torn = []
+    for sample in dataset.samples:
+        other = first.setdefault(sample.sha256, sample)
+        if other.label != sample.label:
+            names = dataset.class_names
+            torn.append(f"{other.where} ({names[other.label]}) = {sample.where} ({names[sample.label]})")
+    if torn:
+        yield f"{len(torn):,} pictures appear twice with different labels, so one label is wrong: {shortlist(torn)}."
+
+
+def _check_every_class(dataset: Dataset, assigned: np.typing.NDArray[np.str_], labels: IntArray) -> None:
+    for name in cast("list[SplitName]", sorted(set(assigned.tolist()))):
+        present = set(labels[assigned == name].tolist())
+        absent = [label for label in range(len(dataset.class_names)) if label not in present]
+        if absent:
+            classes = shortlist([f"'{dataset.class_names[label]}' ({(labels == label).sum()})" for label in absent])
+            raise DataError(
+                f"The {name} split of {dataset.name} has no picture of class {classes}; in brackets is how many there "
+                "are in all. Every class must be in every split: gather at least three different pictures of each "
+                "(identical ones, and ones of a group, count as one), or leave the class out."
+            )

@@ -1,0 +1,39 @@
+"""What this program runs on: processor, cores, and the versions that decide its bits."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from keensight.version import __version__
+
+
+def hardware() -> str:
+    """Return the processor's name and the cores that this process may use, such as "AMD EPYC, 2 cores"."""
+    name = platform.processor() or platform.machine()
+    cpu = Path("/proc/cpuinfo")
+    if cpu.exists():
+        names = [
+            line.split(":", 1)[1].strip() for line in cpu.read_text().splitlines() if line.startswith("model name")
+        ]
+        name = names[0] if names else name
+    count = cores()
+    return f"{name}, {count} core{'s' if count > 1 else ''}"
+
+
+def cores() -> int:
+    """Return how many processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python, keensight and the libraries that take part in the numbers."""
+    found = {"keensight": __version__, "python": platform.python_version()}
+    for package in ("torch", "numpy", "pillow", "onnxruntime", "scikit-learn"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,120 @@
+"""The models by name, in one visible table, and what can be asked of any of them.
+
+Shape letters: N images, C channels, H height, W width, K classes.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from keensight.errors import RecipeError, shortlist, suggestion
+from keensight.models.cnn import cnn
+from keensight.models.dense import dense
+from keensight.models.linear import logistic
+from keensight.values import Preprocessing, Split
+
+MODELS: dict[str, Callable[..., nn.Sequential]] = {
+    "logistic": logistic,
+    "dense": dense,
+    "cnn": cnn,
+}
+
+
+class Classifier(nn.Module):
+    """A network with its normalisation inside: images float NCHW in [0, 1] to logits NK."""
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, network: nn.Module, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(channels, 1, 1))
+        self.register_buffer("std", torch.ones(channels, 1, 1))
+        self.network = network
+
+    def forward(self, images_NCHW: torch.Tensor) -> torch.Tensor:
+        """Return logits NK."""
+        logits_NK: torch.Tensor = self.network((images_NCHW - self.mean) / self.std)
+        return logits_NK
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One row of a model's table: its kind, the shape it gives for one picture, and its parameters."""
+
+    name: str
+    shape: tuple[int, ...]
+    parameters: int
+    multiplications: int  # for one picture
+
+
+def options_of(model: str) -> dict[str, Any]:
+    """Return the options of a model and their defaults. Raises RecipeError for an unknown model."""
+    if model not in MODELS:
+        raise RecipeError(
+            f"There is no model '{model}'. {suggestion(model, MODELS)}The models are {shortlist(list(MODELS))}."
+        )
+    parameters = inspect.signature(MODELS[model]).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
+
+
+def build(
+    model: str, options: Mapping[str, Any], preprocessing: Preprocessing, num_classes: int, seed: int
+) -> Classifier:
+    """Build a model with freshly drawn weights; the same `seed` draws the same ones.
+
+    Raises RecipeError for an unknown model, unknown options, or layers that do not fit the picture.
+    """
+    known = options_of(model)
+    if unknown := [name for name in options if name not in known]:
+        raise RecipeError(
+            f"The model '{model}' has no option '{unknown[0]}'. {suggestion(unknown[0], known)}"
+            f"Its options are {shortlist(list(known)) or 'none'}."
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            network = MODELS[model](
+                preprocessing.height, preprocessing.width, preprocessing.channels, num_classes, **options
+            )
+        except (TypeError, ValueError, RuntimeError) as error:
+            settings = ", ".join(f"{name}={value}" for name, value in options.items())
+            raise RecipeError(f"The model '{model}' cannot be built with {settings}: {error}.") from error
+    return Classifier(network, preprocessing.channels)
+
+
+def set_normalisation(model: Classifier, train: Split) -> None:
+    """Measure mean and standard deviation of each channel on (at most 10,000 of) the training pictures."""
+    step = max(1, len(train) // 10_000)
+    pixels = torch.from_numpy(train.images[train.rows[::step]]).double() / 255
+    model.mean.copy_(pixels.mean(dim=(0, 1, 2)).view(-1, 1, 1))
+    model.std.copy_(pixels.std(dim=(0, 1, 2)).clamp(min=1e-3).view(-1, 1, 1))
+
+
+def layers(model: Classifier, preprocessing: Preprocessing) -> list[Layer]:
+    """Return the model's table: a row for each layer, in the order in which a picture passes them."""
+    rows: list[Layer] = []
+
+    def note(module: nn.Module, _: Any, output: torch.Tensor) -> None:
+        shape = tuple(output.shape[1:])
+        positions = output[0].numel() // output.shape[1]
+        weights = sum(p.numel() for p in module.parameters() if p.dim() > 1)
+        parameters = sum(p.numel() for p in module.parameters())
+        rows.append(Layer(type(module).__name__, shape, parameters, weights * positions))
+
+    hooks = [m.register_forward_hook(note) for m in model.modules() if not list(m.children())]
+    was_training = model.training
+    model.eval()
+    with torch.no_grad():
+        shape = (1, preprocessing.channels, preprocessing.height, preprocessing.width)
+        model(torch.zeros(shape, device=model.mean.device))
+    model.train(was_training)
+    for hook in hooks:
+        hook.remove()
+    return rows

@@ -1,0 +1,87 @@
+"""Checkpoints: model, optimiser and history in one safetensors file, written whole or not at all. No pickle."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from keensight.errors import RunError
+from keensight.files import write_atomically
+from keensight.models.zoo import Classifier
+from keensight.training.loop import State
+from keensight.values import Epoch
+
+
+def save_state(path: Path, state: State) -> None:
+    """Write all that `fit` needs to go on with the same bits."""
+    tensors = {f"model.{name}": tensor for name, tensor in state.model.state_dict().items()}
+    for i, slots in state.optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{i}.{name}": tensor for name, tensor in slots.items() if tensor is not None}
+    history = json.dumps([asdict(epoch) for epoch in state.history])
+    _write(path, tensors, {"history": history, "seconds": repr(state.seconds)})
+
+
+def load_state(path: Path, state: State) -> None:
+    """Bring a freshly started `state` to where `save_state` left it. Raises RunError if it does not fit."""
+    tensors, metadata = _read(path)
+    try:
+        state.history[:] = [Epoch(**epoch) for epoch in json.loads(metadata["history"])]
+        state.seconds = float(metadata["seconds"])
+        state.model.load_state_dict(_under("model.", tensors))
+        parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
+        slots: dict[int, dict[str, torch.Tensor]] = {}
+        for name, tensor in _under("optimizer.", tensors).items():
+            i, key = name.split(".", 1)
+            slots.setdefault(int(i), {})[key] = _like(parameters[int(i)], tensor)
+        groups = state.optimizer.state_dict()["param_groups"]
+        state.optimizer.load_state_dict({"state": slots, "param_groups": groups})
+    except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
+        raise RunError(
+            f"The checkpoint {path} does not fit this recipe ({str(error).splitlines()[0]}). Resume with the "
+            "recipe that the run began with, or train into another folder."
+        ) from error
+
+
+def save_weights(path: Path, model: Classifier) -> None:
+    """Write the model's parameters and buffers alone."""
+    _write(path, model.state_dict(), {})
+
+
+def load_weights(path: Path, model: Classifier) -> None:
+    """Load what `save_weights` wrote. Raises RunError where names or shapes differ."""
+    tensors, _ = _read(path)
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        lines = [line.strip() for line in str(error).splitlines()[1:]]
+        raise RunError(f"The weights in {path} are not this model's: {' '.join(lines[:3])}") from error
+
+
+def _write(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
+    # contiguous copies on the CPU: channels_last weights are strided, and safetensors stores plain C order
+    write_atomically(path, save({name: t.cpu().contiguous() for name, t in tensors.items()}, metadata))
+
+
+def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except FileNotFoundError:
+        raise RunError(f"There is no checkpoint {path}: the run stopped before its first epoch ended.") from None
+    except SafetensorError as error:
+        raise RunError(f"The checkpoint {path} is damaged ({error}). Train again, into another folder.") from error
+
+
+def _like(parameter: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
+    # fused optimisers walk raw memory: a slot must have its parameter's strides, not only its shape
+    return torch.empty_like(parameter).copy_(tensor) if tensor.shape == parameter.shape else tensor
+
+
+def _under(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,242 @@
+"""The training loop: a generator of epochs. It knows nothing of progress bars, files or folders.
+
+Who wants to stop breaks out of it; who wants a bar, a log or a checkpoint wraps it:
+
+    state = start(model, recipe)
+    for epoch in fit(state, splits, recipe):
+        print(epoch.number, epoch.val_accuracy)
+
+Shape letters: N images, C channels, H height, W width, K classes.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from keensight.data import augment
+from keensight.errors import TrainingError
+from keensight.models.zoo import Classifier
+from keensight.training.losses import Loss, balanced_weights, cross_entropy
+from keensight.training.recipe import with_epochs
+from keensight.training.schedule import SCHEDULES
+from keensight.values import Epoch, IntArray, Recipe, Split, Splits, Uint8Array
+
+EVALUATION_BATCH = 512
+OnStep = Callable[[int, int], None]  # (steps done in this epoch, steps in an epoch)
+
+
+@dataclass(slots=True)
+class State:
+    """What a run has reached: all that is needed to go on as if nothing had happened."""
+
+    model: Classifier
+    optimizer: torch.optim.Optimizer
+    history: list[Epoch] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def start(model: Classifier, recipe: Recipe) -> State:
+    """Return the state before the first epoch: the model on its device, and the recipe's optimiser."""
+    model.to(device())
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stub lacks it
+    return State(model, _optimizer(model, recipe))
+
+
+def fit(
+    state: State, splits: Splits, recipe: Recipe, loss: Loss | None = None, on_step: OnStep | None = None
+) -> Iterator[Epoch]:
+    """Train and yield an `Epoch` after each pass over the training pictures, until the recipe says stop.
+
+    `state.history` may hold epochs already: training goes on after them, with the same bits as if it had never
+    stopped. All randomness comes from the recipe's seed and the epoch's number. The state is up to date whenever an
+    epoch is yielded.
+
+    Raises:
+        TrainingError: the loss is no longer a number, or memory ran out.
+    """
+    recipe = with_epochs(recipe, state.model, splits)
+    if loss is None:
+        loss = _default_loss(splits, recipe)
+    while not (state.history and state.history[-1].stopped):
+        begin = time.perf_counter()
+        number = len(state.history) + 1
+        try:
+            train_loss, train_accuracy, rate = _train(state, splits.train, recipe, loss, number, on_step)
+            val_loss, val_accuracy = evaluate(state.model, splits.val, recipe)
+        except (MemoryError, torch.OutOfMemoryError) as error:
+            raise _out_of_memory(recipe) from error
+        except RuntimeError as error:
+            if "not enough memory" in str(error) or "can't allocate memory" in str(error):
+                raise _out_of_memory(recipe) from error
+            raise
+        seconds = time.perf_counter() - begin
+        state.seconds += seconds
+        best = _is_best(state.history, val_accuracy, val_loss)
+        stopped = _why_stop(state, recipe, number, val_accuracy, best)
+        epoch = Epoch(
+            number, train_loss, train_accuracy, val_loss, val_accuracy, rate, round(seconds, 3), best, stopped
+        )
+        state.history.append(epoch)
+        yield epoch
+
+
+def evaluate(model: Classifier, split: Split, recipe: Recipe) -> tuple[float, float]:
+    """Return the mean cross-entropy (nats) and the accuracy in [0, 1] on a split."""
+    logits_NK = predict_logits(model, split, recipe)
+    labels_N = torch.from_numpy(split.labels)
+    loss = F.cross_entropy(logits_NK, labels_N).item()
+    return loss, (logits_NK.argmax(dim=1) == labels_N).double().mean().item()
+
+
+def predict_logits(model: Classifier, split: Split, recipe: Recipe) -> torch.Tensor:
+    """Return the model's logits for a split, float32 NK on the CPU, without augmentation or dropout."""
+    model.eval()
+    answers = []
+    with torch.inference_mode():
+        for first in range(0, len(split), EVALUATION_BATCH):
+            images_NCHW = to_images(split.images, split.rows[first : first + EVALUATION_BATCH], model.mean.device)
+            with _autocast(recipe, model.mean.device):
+                answers.append(model(images_NCHW).float().cpu())
+    return torch.cat(answers)
+
+
+def to_images(images_NHWC: Uint8Array, rows: IntArray, where: torch.device) -> torch.Tensor:
+    """Gather rows of uint8 NHWC as float NCHW in [0, 1]; NHWC bytes are channels_last for free."""
+    batch = torch.from_numpy(images_NHWC[rows]).to(where)
+    return batch.permute(0, 3, 1, 2).float().div_(255)
+
+
+def device() -> torch.device:
+    """Return the device to train on: a CUDA GPU where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def uses_bfloat16(recipe: Recipe, where: torch.device) -> bool:
+    """Tell whether matrix products run in bfloat16: asked for, or "auto" on hardware that has it in silicon."""
+    if recipe.precision != "auto":
+        return recipe.precision == "bfloat16"
+    if where.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    cpu = Path("/proc/cpuinfo")
+    return cpu.exists() and any(flag in cpu.read_text() for flag in ("avx512_bf16", "amx_bf16"))
+
+
+def _train(
+    state: State, train: Split, recipe: Recipe, loss: Loss, number: int, on_step: OnStep | None
+) -> tuple[float, float, float]:
+    """Make one pass over the training pictures; return mean loss, accuracy, and the last learning rate."""
+    model, where = state.model, state.model.mean.device
+    begin = time.perf_counter()
+    batches = _batches(len(train), recipe, number)
+    labels = torch.from_numpy(train.labels).to(where)
+    changes = torch.Generator().manual_seed(_seed(recipe, number, 1))
+    augments = augment.is_on(recipe)
+    loss_sum = torch.zeros((), device=where)
+    correct = torch.zeros((), device=where)
+    seen = 0
+    rate = 0.0
+    model.train()
+    with torch.random.fork_rng(devices=[where] if where.type == "cuda" else []):
+        torch.manual_seed(_seed(recipe, number, 2))  # dropout draws from the global generator
+        for step, batch in enumerate(batches):
+            progress = (number - 1 + step / len(batches)) / recipe.epochs
+            if recipe.budget_s:
+                elapsed = (state.seconds + time.perf_counter() - begin) / recipe.budget_s
+                if elapsed >= 1 and step > 0:
+                    break
+                progress = min(1.0, max(progress, elapsed))
+            rate = recipe.learning_rate * SCHEDULES[recipe.schedule](progress)
+            for group in state.optimizer.param_groups:
+                group["lr"] = rate
+            images_NCHW = to_images(train.images, train.rows[batch], where)
+            labels_N = labels[batch]
+            if augments:
+                images_NCHW = augment.augment(images_NCHW, recipe, changes)
+            with _autocast(recipe, where):
+                value, logits_NK = loss(model, images_NCHW, labels_N)
+            state.optimizer.zero_grad(set_to_none=True)
+            value.backward()  # type: ignore[no-untyped-call]
+            state.optimizer.step()
+            loss_sum += value.detach() * len(batch)
+            correct += (logits_NK.detach().argmax(dim=1) == labels_N).sum()
+            seen += len(batch)
+            if step % 50 == 0 and not math.isfinite(loss_sum.item()):
+                break
+            if on_step:
+                on_step(step + 1, len(batches))
+    if not math.isfinite(loss_sum.item()):
+        raise TrainingError(
+            f"The loss is no longer a number in epoch {number}, at a learning rate of {rate:.2g}: the steps are too "
+            f"large and training cannot recover. Try --set learning_rate={recipe.learning_rate / 10:g}, or "
+            "--set precision=float32 if it was trained in bfloat16. Nothing of this epoch was kept."
+        )
+    return loss_sum.item() / seen, correct.item() / seen, rate
+
+
+def _batches(n: int, recipe: Recipe, number: int) -> list[IntArray]:
+    """Shuffle n rows and cut them into batches of almost equal size, so that none is tiny."""
+    rng = np.random.default_rng([recipe.seed, number])
+    return np.array_split(rng.permutation(n), math.ceil(n / recipe.batch_size))
+
+
+def _seed(recipe: Recipe, number: int, purpose: int) -> int:
+    return int(np.random.SeedSequence([recipe.seed, number, purpose]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def _autocast(recipe: Recipe, where: torch.device) -> torch.autocast:
+    return torch.autocast(where.type, torch.bfloat16, enabled=uses_bfloat16(recipe, where))
+
+
+def _optimizer(model: Classifier, recipe: Recipe) -> torch.optim.Optimizer:
+    # biases and normalisation are not decayed: pulling them to zero is no regularisation
+    weights = [p for p in model.parameters() if p.dim() > 1]
+    others = [p for p in model.parameters() if p.dim() <= 1]
+    groups = [
+        {"params": weights, "weight_decay": recipe.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    if recipe.optimizer == "sgd":
+        nesterov = recipe.momentum > 0
+        return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=nesterov, fused=True)
+    kind: type[torch.optim.Adam] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer]
+    return kind(groups, lr=recipe.learning_rate, fused=True)
+
+
+def _default_loss(splits: Splits, recipe: Recipe) -> Loss:
+    weights = None
+    if recipe.class_weights == "balanced":
+        weights = balanced_weights(torch.from_numpy(splits.train.labels), len(splits.class_names))
+    return cross_entropy(recipe.label_smoothing, weights)
+
+
+def _is_best(history: list[Epoch], accuracy: float, loss: float) -> bool:
+    return all((accuracy, -loss) > (epoch.val_accuracy, -epoch.val_loss) for epoch in history)
+
+
+def _why_stop(state: State, recipe: Recipe, number: int, val_accuracy: float, best: bool) -> str:
+    if recipe.target_accuracy and val_accuracy >= recipe.target_accuracy:
+        return f"validation accuracy reached {recipe.target_accuracy:g}"
+    if recipe.budget_s and state.seconds >= recipe.budget_s:
+        return f"the budget of {recipe.budget_s:g} s is used up"
+    if number >= recipe.epochs:
+        return f"all {recipe.epochs} epochs are done"
+    last_best = number if best else max(epoch.number for epoch in state.history if epoch.best)
+    if recipe.patience and number - last_best >= recipe.patience:
+        return f"no better for {recipe.patience} epochs"
+    return ""
+
+
+def _out_of_memory(recipe: Recipe) -> TrainingError:
+    return TrainingError(
+        f"Memory ran out with batch_size={recipe.batch_size}. Try --set batch_size={max(1, recipe.batch_size // 2)}; "
+        "if that is not enough, a smaller size (of the pictures) or a smaller model. The last epoch is saved, and "
+        "--resume goes on from it."
+    )

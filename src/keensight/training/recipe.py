@@ -1,0 +1,197 @@
+"""Recipes: found by name or file, read from TOML, changed with KEY=VALUE, and checked before any work is done."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, fields, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from keensight.errors import RecipeError, shortlist, suggestion
+from keensight.models.zoo import Classifier, layers, options_of
+from keensight.training.schedule import SCHEDULES
+from keensight.values import Preprocessing, Recipe, Splits
+
+CHOICES: dict[str, tuple[Any, ...]] = {
+    "channels": (0, 1, 3),
+    "fit": ("squash", "letterbox", "crop"),
+    "optimizer": ("adamw", "adam", "sgd"),
+    "schedule": tuple(SCHEDULES),
+    "class_weights": ("none", "balanced"),
+    "precision": ("auto", "float32", "bfloat16"),
+    "fill": ("nearest", "constant"),
+}
+RANGES: dict[str, tuple[float, float]] = {
+    "seed": (0, 2**32 - 1),
+    "size": (0, 1024),
+    "val_fraction": (0.001, 0.9),
+    "test_fraction": (0, 0.9),
+    "epochs": (0, 100_000),
+    "batch_size": (1, 65_536),
+    "learning_rate": (1e-9, 100),
+    "weight_decay": (0, 10),
+    "momentum": (0, 0.9999),
+    "label_smoothing": (0, 0.9),
+    "patience": (0, 100_000),
+    "target_accuracy": (0, 1),
+    "budget_s": (0, 31_536_000),
+    "rotate": (0, 180),
+    "shear": (0, 1),
+    "zoom": (0, 0.9),
+    "shift": (0, 1),
+    "crop": (0, 512),
+    "cutout": (0, 1024),
+    "brightness": (0, 1),
+    "contrast": (0, 1),
+    "abstain_below": (0, 1),
+}
+WORK = 5e11  # multiplications of a default run, forward passes only: about a minute on two cores
+
+
+def load_recipe(name: str, changes: Iterable[str] = (), seed: int | None = None) -> Recipe:
+    """Return the recipe called `name`, or in the file `name`, with KEY=VALUE `changes` and then `seed` applied.
+
+    Raises RecipeError, with the nearest name, for an unknown recipe or key, and for values that make no sense.
+    """
+    table = _read(name)
+    for change in changes:
+        key, separator, value = change.partition("=")
+        if not separator or not key.strip():
+            raise RecipeError(f"--set {change} has no value. Write --set KEY=VALUE, such as --set epochs=5.")
+        table[key.strip()] = _value(value.strip())
+    if seed is not None:
+        table["seed"] = seed
+    return from_table(table)
+
+
+def recipe_names() -> list[str]:
+    """Return the names of the recipes that come with keensight."""
+    folder = resources.files("keensight") / "recipes"
+    return sorted(Path(file.name).stem for file in folder.iterdir() if file.name.endswith(".toml"))
+
+
+def from_table(table: Mapping[str, Any]) -> Recipe:
+    """Return a checked recipe from flat keys; those that are the model's own become its `options`."""
+    types = {f.name: type(f.default) for f in fields(Recipe) if f.name != "options"}
+    model = table.get("model", Recipe().model)
+    if not isinstance(model, str):
+        raise RecipeError(f"model is {model!r}; it must be a model's name in quotes.")
+    options = options_of(model)
+    settings: dict[str, Any] = {}
+    chosen: dict[str, Any] = {}
+    for key, value in table.items():
+        if key in types:
+            settings[key] = _typed(key, value, types[key])
+        elif key in options:
+            chosen[key] = _typed(key, value, type(options[key]))
+        else:
+            raise RecipeError(
+                f"A recipe has no key '{key}'. {suggestion(key, [*types, *options])}"
+                f"The keys are {', '.join(sorted(types))}, and for the model '{model}': {', '.join(options) or 'none'}."
+            )
+    recipe = Recipe(**settings, options=chosen)
+    _check(recipe)
+    return recipe
+
+
+def to_toml(recipe: Recipe) -> str:
+    """Return the recipe as a TOML file that `load_recipe` reads back."""
+    table = asdict(recipe)
+    return tomli_w.dumps({**{k: v for k, v in table.items() if k != "options"}, **_plain(table["options"])})
+
+
+def with_preprocessing(recipe: Recipe, preprocessing: Preprocessing) -> Recipe:
+    """Return the recipe with the picture size and channels that were chosen from the data."""
+    size = preprocessing.height if preprocessing.height == preprocessing.width else recipe.size
+    return replace(recipe, size=size, channels=preprocessing.channels)
+
+
+def with_epochs(recipe: Recipe, model: Classifier, splits: Splits) -> Recipe:
+    """Return the recipe with its number of epochs chosen, where it leaves that open, so that the work fits a minute.
+
+    A count of multiplications decides, not a clock: the same data and model always get the same number.
+    """
+    if recipe.epochs:
+        return recipe
+    per_picture = sum(layer.multiplications for layer in layers(model, splits.preprocessing))
+    epochs = round(WORK / (len(splits.train) * max(per_picture, 100_000)))
+    return replace(recipe, epochs=min(60, max(3, epochs)))
+
+
+def _read(name: str) -> dict[str, Any]:
+    if name.endswith(".toml") or "/" in name:
+        path = Path(name)
+        if not path.is_file():
+            raise RecipeError(f"There is no recipe file {name}. Check the path, or give a name: {_known()}.")
+        source, text = str(path), path.read_bytes()
+    else:
+        if name not in recipe_names():
+            near = suggestion(name, recipe_names())
+            raise RecipeError(f"There is no recipe '{name}'. {near}The recipes are {_known()}; a .toml file works too.")
+        source, text = name, (resources.files("keensight") / "recipes" / f"{name}.toml").read_bytes()
+    try:
+        table = tomllib.loads(text.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"The recipe {source} is not TOML: {error}. Mend that line, or start from another.") from None
+    return {"name": Path(name).stem, **table}
+
+
+def _known() -> str:
+    return shortlist(recipe_names(), 30)
+
+
+def _value(text: str) -> Any:
+    """Read a value as TOML, or as plain text where it is not: numbers, true, lists, names."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _typed(key: str, value: Any, kind: type) -> Any:
+    if kind is tuple and isinstance(value, (list, tuple)):
+        if all(type(item) is int and 1 <= item <= 65_536 for item in value):
+            return tuple(value)
+        raise RecipeError(f"{key} is {value!r}; whole numbers from 1 to 65,536 are accepted, such as [512, 128].")
+    if kind is tuple and type(value) is int:
+        return _typed(key, [value], kind)
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        words = {int: "a whole number", float: "a number", bool: "true or false", str: "a name", tuple: "a list"}
+        raise RecipeError(f"{key} is {value!r}; it must be {words[kind]}, such as {_example(key)}.")
+    return value
+
+
+def _example(key: str) -> str:
+    if key in CHOICES:
+        return " or ".join(str(choice) for choice in CHOICES[key])
+    defaults = {f.name: f.default for f in fields(Recipe) if f.name != "options"}
+    value = defaults.get(key, 1)
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _check(recipe: Recipe) -> None:
+    for key, choices in CHOICES.items():
+        value = getattr(recipe, key)
+        if value not in choices:
+            near = suggestion(str(value), [str(c) for c in choices])
+            raise RecipeError(f"{key} is '{value}'. {near}It can be {shortlist([str(c) for c in choices])}.")
+    for key, (low, high) in RANGES.items():
+        value = getattr(recipe, key)
+        if not low <= value <= high:
+            raise RecipeError(f"{key} is {value:g}; it must lie between {low:g} and {high:g}.")
+    options = options_of(recipe.model)
+    for key, value in recipe.options.items():
+        if type(options[key]) is int and not 1 <= value <= 65_536:
+            raise RecipeError(f"{key} is {value}; it must lie between 1 and 65,536.")
+        if key == "dropout" and not 0 <= value < 1:
+            raise RecipeError(f"dropout is {value:g}; it must be 0 or more, and less than 1.")
+
+
+def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in options.items()}

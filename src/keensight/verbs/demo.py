@@ -1,0 +1,48 @@
+"""`keensight demo`: the whole river in under a minute, on pictures that need no download."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from keensight.data.cache import decode
+from keensight.data.sources import open_dataset
+from keensight.values import Prediction, Preprocessing
+from keensight.verbs.predict import predict
+from keensight.verbs.train import Run, train
+from keensight.verbs.watch import Watcher
+
+DATA = "digits"
+EPS = (0.05, 0.1)
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """What the demo made: a run, the picture it asked about, and the answer."""
+
+    run: Run
+    picture: Path
+    prediction: Prediction
+
+
+def demo(watcher: Watcher | None = None) -> Demo:
+    """Train on scikit-learn's 8x8 digits, evaluate, attack, write report and bundle, and predict one picture file."""
+    run = train(DATA, attack_eps=EPS, watcher=watcher)
+    picture = _a_test_picture(run)
+    (prediction,) = predict(run.bundle, picture)
+    return Demo(run, picture, prediction)
+
+
+def _a_test_picture(run: Run) -> Path:
+    """Save the first test picture as a file, sixteen times its size, as if it came from elsewhere."""
+    lines = map(json.loads, (run.folder / "splits.jsonl").read_text(encoding="utf-8").splitlines())
+    first = next(line for line in lines if line["split"] == "test")
+    pixels = decode(open_dataset(DATA), Preprocessing(8, 8, 1))
+    row = next(i for i, sample in enumerate(pixels.dataset.samples) if sample.where == first["file"])
+    path = run.folder / f"a-{first['label']}.png"
+    image = Image.fromarray(pixels.images[row, ..., 0])
+    image.resize((image.width * 16, image.height * 16), Image.Resampling.BICUBIC).save(path)
+    return path

@@ -1,0 +1,125 @@
+"""The last stages of training: calibrate, export, evaluate, report, bundle."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from safetensors.torch import save
+
+from keensight.bundle.onnx import to_onnx
+from keensight.bundle.read import Predictor
+from keensight.bundle.write import describe, write_bundle
+from keensight.data.cache import fingerprint
+from keensight.data.pixels import measure_borders
+from keensight.evaluation.calibration import fit_temperature, softmax
+from keensight.evaluation.floors import logistic_floor, majority_floor
+from keensight.evaluation.metrics import metrics, most_confident_mistakes
+from keensight.evaluation.report import render_html, to_dict
+from keensight.files import to_json, write_atomically
+from keensight.machine import hardware, versions
+from keensight.models.zoo import layers
+from keensight.robustness.attacks import accuracy_under_attack
+from keensight.training.loop import State, predict_logits
+from keensight.values import SPLIT_NAMES, Pixels, Recipe, Report, Split, Splits, Threat
+
+
+def finish(
+    folder: Path, *, state: State, pixels: Pixels, splits: Splits, recipe: Recipe, attack_eps: Sequence[float]
+) -> Report:
+    """Calibrate on validation, export, measure what the *exported* model answers, and write report and bundle.
+
+    `state` holds the best epoch's weights. The test split is touched here and nowhere before.
+    """
+    model = state.model.eval()
+    exact = replace(recipe, precision="float32")
+    logits = predict_logits(model, splits.val, exact).numpy()
+    temperature = fit_temperature(logits, splits.val.labels)
+    onnx = to_onnx(model, splits.preprocessing, len(splits.class_names), temperature)
+    data = {
+        "name": pixels.dataset.name,
+        "sha256": fingerprint(pixels.dataset),
+        "val_fraction": recipe.val_fraction,
+        "test_fraction": recipe.test_fraction,
+        "seed": recipe.seed,
+    }
+    borders = measure_borders(splits.train.images[splits.train.rows])
+    bundle = describe(folder / "bundle", splits.class_names, splits.preprocessing, borders, temperature, recipe, data)
+    report = _report(
+        folder.name, state=state, pixels=pixels, splits=splits, recipe=recipe, predictor=Predictor(bundle, onnx),
+        attack_eps=attack_eps,
+    )  # fmt: skip
+    held_out = splits.test or splits.val
+    html = render_html(report, [held_out.images[m.row] for m in report.mistakes])
+    weights = save({name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()})
+    write_atomically(folder / "report.json", to_json(to_dict(report)))
+    write_atomically(folder / "report.html", html)
+    write_bundle(bundle, report, onnx, weights, html)
+    return report
+
+
+def _report(
+    run: str,
+    *,
+    state: State,
+    pixels: Pixels,
+    splits: Splits,
+    recipe: Recipe,
+    predictor: Predictor,
+    attack_eps: Sequence[float],
+) -> Report:
+    names, held_out, info = splits.class_names, splits.test or splits.val, predictor.bundle.info
+    answers = {name: predictor.on_split(part) for name, part in _parts(splits) if name != "train"}
+    measured = {
+        name: metrics(answers[name], part.labels, names, recipe.abstain_below)
+        for name, part in _parts(splits)
+        if name != "train"
+    }
+    headline = "test" if splits.test else "val"
+    uncalibrated = softmax(predict_logits(state.model, held_out, replace(recipe, precision="float32")).numpy(), 1.0)
+    return Report(
+        run=run,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        seconds=round(state.seconds, 3),
+        data={
+            "name": pixels.dataset.name,
+            "sha256": info["data"]["sha256"],
+            "class_names": list(names),
+            "counts": {
+                name: {names[label]: n for label, n in sorted(Counter(part.labels.tolist()).items())}
+                for name, part in _parts(splits)
+            },
+            "notes": list(splits.notes),
+            "skipped": [asdict(skipped) for skipped in pixels.dataset.skipped],
+        },
+        recipe=asdict(recipe),
+        preprocessing=asdict(splits.preprocessing),
+        model={
+            "name": recipe.model,
+            "parameters": sum(p.numel() for p in state.model.parameters()),
+            "layers": [
+                {"name": layer.name, "shape": list(layer.shape), "parameters": layer.parameters}
+                for layer in layers(state.model, splits.preprocessing)
+            ],
+        },
+        history=tuple(state.history),
+        temperature=info["temperature"],
+        abstain_below=recipe.abstain_below,
+        val=measured["val"],
+        test=measured.get("test"),
+        uncalibrated_ece=metrics(uncalibrated, held_out.labels, names).ece,
+        floors=(majority_floor(splits), logistic_floor(splits, recipe.seed)),
+        mistakes=most_confident_mistakes(answers[headline], held_out, names),
+        attacks=tuple(accuracy_under_attack(state.model, held_out, Threat("linf", eps)) for eps in attack_eps),
+        versions=versions(),
+        hardware=hardware(),
+    )
+
+
+def _parts(splits: Splits) -> Iterator[tuple[str, Split]]:
+    for name in SPLIT_NAMES:
+        if (part := getattr(splits, name)) is not None:
+            yield name, part

@@ -1,0 +1,103 @@
+"""`keensight info`: what a bundle, a recipe, a model or some data is, before anything is done with it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from keensight.bundle.read import read_bundle
+from keensight.data.cache import choose_preprocessing
+from keensight.data.sources import open_dataset
+from keensight.errors import KeensightError, suggestion
+from keensight.values import Preprocessing, Recipe
+
+EXAMPLE = Preprocessing(64, 64, 3)  # the picture that a recipe's layers are shown for where it names no size
+EXAMPLE_CLASSES = 10
+
+
+def info(thing: str | Path, *, with_layers: bool = False, label_pattern: str | None = None) -> dict[str, Any]:
+    """Describe a bundle (or its run folder), a recipe (name or .toml file), a model's name, or DATA.
+
+    `with_layers` adds "layers", for bundles, recipes and models: a list of {"name", "shape", "parameters"}. A recipe
+    that leaves the size open is shown for a colour picture of 64x64 and ten classes.
+
+    Raises KeensightError where it is none of these.
+    """
+    path = Path(thing)
+    if (path / "bundle.json").exists() or (path / "bundle" / "bundle.json").exists():
+        return _bundle(path, with_layers)
+    if path.exists() and path.suffix != ".toml":
+        return _data(path, label_pattern)
+    # from here on torch is needed: models are built to be described
+    from keensight.data.named import NAMES
+    from keensight.models.zoo import MODELS
+    from keensight.training.recipe import from_table, load_recipe, recipe_names
+
+    name = str(thing)
+    if name in recipe_names() or path.suffix == ".toml":
+        return _recipe(load_recipe(name), with_layers)
+    if name in MODELS:
+        return _recipe(from_table({"name": name, "model": name}), with_layers)
+    if name in NAMES:
+        return _data(name, label_pattern)
+    near = suggestion(name, [*recipe_names(), *MODELS, *NAMES])
+    raise KeensightError(
+        f"{name} is no bundle, recipe, model or data. {near}Give the folder of a bundle or run, a recipe "
+        f"({', '.join(recipe_names())}), a model ({', '.join(MODELS)}), or DATA as `keensight train` takes it."
+    )
+
+
+def _bundle(path: Path, with_layers: bool) -> dict[str, Any]:
+    bundle = read_bundle(path)
+    said = {"kind": "bundle", "path": str(bundle.path), **bundle.info}
+    if with_layers:
+        from keensight.training.recipe import from_table
+
+        recipe = from_table(_flat(bundle.info["recipe"]))
+        said["layers"] = _layers(recipe, bundle.preprocessing, len(bundle.labels))
+    return said
+
+
+def _recipe(recipe: Recipe, with_layers: bool) -> dict[str, Any]:
+    said: dict[str, Any] = {"kind": "recipe", **_flat(asdict(recipe))}
+    if with_layers:
+        size = recipe.size or EXAMPLE.height
+        shape = Preprocessing(size, size, 1 if recipe.channels == 1 else 3)
+        said["shown_for"] = {**asdict(shape), "classes": EXAMPLE_CLASSES}
+        said["layers"] = _layers(recipe, shape, EXAMPLE_CLASSES)
+    return said
+
+
+def _data(data: str | Path, label_pattern: str | None) -> dict[str, Any]:
+    dataset = open_dataset(data, label_pattern=label_pattern)
+    counts: dict[str, dict[str, int]] = {}
+    for (split, label), n in sorted(Counter((s.split or "all", s.label) for s in dataset.samples).items()):
+        counts.setdefault(split, {})[dataset.class_names[label]] = n
+    preprocessing = choose_preprocessing(dataset, Recipe())
+    return {
+        "kind": "data",
+        "name": dataset.name,
+        "pictures": len(dataset.samples),
+        "different_pictures": len({sample.sha256 for sample in dataset.samples}),
+        "groups": len({sample.group for sample in dataset.samples} - {None}),
+        "class_names": list(dataset.class_names),
+        "counts": counts,
+        "default_size": asdict(preprocessing),
+        "skipped": [asdict(skipped) for skipped in dataset.skipped],
+    }
+
+
+def _layers(recipe: Recipe, preprocessing: Preprocessing, num_classes: int) -> list[dict[str, Any]]:
+    from keensight.models.zoo import build, layers
+
+    model = build(recipe.model, recipe.options, preprocessing, num_classes, recipe.seed)
+    return [
+        {"name": layer.name, "shape": list(layer.shape), "parameters": layer.parameters}
+        for layer in layers(model, preprocessing)
+    ]
+
+
+def _flat(recipe: dict[str, Any]) -> dict[str, Any]:
+    return {**{key: value for key, value in recipe.items() if key != "options"}, **recipe["options"]}

@@ -1,0 +1,50 @@
+"""`keensight predict`: what a bundle says of pictures. No torch is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from keensight.bundle.read import Answer, load
+from keensight.errors import DataError
+from keensight.values import Prediction
+
+SUFFIXES = {".jpg", ".jpeg", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
+
+
+def predict(bundle: str | Path, pictures: str | Path | Iterable[str | Path]) -> list[Prediction]:
+    """Return a prediction for each picture file, and for each picture in the folders given.
+
+    Raises:
+        PictureError: one of them cannot be read. `predict_each` goes on instead.
+        BundleError: the bundle cannot be used.
+
+    Example:
+        >>> import keensight
+        >>> keensight.predict("runs/digits/bundle", ["seven.png"])[0].label  # doctest: +SKIP
+        '7'
+    """
+    answers = []
+    for file, answer in predict_each(bundle, pictures):
+        if not isinstance(answer, Prediction):
+            raise type(answer)(f"{file} cannot be used: {answer}.")
+        answers.append(answer)
+    return answers
+
+
+def predict_each(bundle: str | Path, pictures: str | Path | Iterable[str | Path]) -> Iterator[tuple[Path, Answer]]:
+    """Yield every file with its Prediction, or with the PictureError that says why there is none, in order."""
+    paths = [pictures] if isinstance(pictures, (str, Path)) else pictures
+    predictor = load(bundle)
+    return predictor.on_files(_files(Path(path) for path in paths))
+
+
+def _files(paths: Iterable[Path]) -> Iterator[Path]:
+    for path in paths:
+        if not path.is_dir():
+            yield path
+            continue
+        found = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+        if not found:
+            raise DataError(f"The folder {path} holds no picture. Give picture files, or a folder that has some.")
+        yield from found

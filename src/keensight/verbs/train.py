@@ -1,0 +1,178 @@
+"""`keensight train`: from DATA to a run folder with a report and a bundle."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from keensight.data.cache import choose_preprocessing, decode
+from keensight.data.sources import open_dataset
+from keensight.data.splits import split, write_splits
+from keensight.errors import RecipeError, RunError
+from keensight.evaluation.report import from_dict
+from keensight.files import write_atomically
+from keensight.models.zoo import Classifier, build, set_normalisation
+from keensight.training.checkpoint import load_state, load_weights, save_state, save_weights
+from keensight.training.loop import State, fit, start
+from keensight.training.recipe import load_recipe, to_toml, with_epochs
+from keensight.training.run import claim, is_finished
+from keensight.values import Dataset, Pixels, Recipe, Report, Splits
+from keensight.verbs.finish import finish
+from keensight.verbs.watch import Watcher
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a training run left behind: its folder, its bundle, and its report."""
+
+    folder: Path
+    bundle: Path
+    report: Report
+
+
+def train(
+    data: str | Path,
+    *,
+    recipe: str | None = None,
+    out: str | Path | None = None,
+    set: Sequence[str] = (),
+    seed: int | None = None,
+    resume: bool = False,
+    label_pattern: str | None = None,
+    attack_eps: Sequence[float] = (),
+    watcher: Watcher | None = None,
+) -> Run:
+    """Train a classifier on labelled pictures, evaluate it, and write report and bundle into a run folder.
+
+    Args:
+        data: a folder, archive, manifest, folder of IDX files, .npz, or a name; see `open_dataset`.
+        recipe: a recipe's name or .toml file; "default" if None.
+        out: the run folder, which must be new or empty; the first free name under ``runs/`` if None.
+        set: changes to the recipe, each "KEY=VALUE".
+        seed: the recipe's seed.
+        resume: go on with a run that was interrupted, with the bits that it would have had.
+        label_pattern: takes labels from file names, such as "{label}__*".
+        attack_eps: attack the test pictures with FGSM at these epsilons (fractions of the pixel range).
+        watcher: hears of the progress.
+
+    Raises:
+        KeensightError: with what came, what is accepted and what to do next.
+
+    Example:
+        >>> import keensight
+        >>> run = keensight.train("digits", set=["epochs=3"])  # doctest: +SKIP
+        >>> run.report.test.accuracy > 0.9  # doctest: +SKIP
+        True
+    """
+    watcher = watcher or Watcher()
+    asked = load_recipe(recipe or "default", set, seed)
+    dataset = open_dataset(data, label_pattern=label_pattern)
+    with claim(Path(out) if out is not None else None, dataset.name, resume) as folder:
+        if resume and is_finished(folder):
+            watcher.note(f"{folder} is finished; there is nothing to resume.")
+            return _finished(folder)
+        if resume:
+            changed = set or recipe is not None or seed is not None
+            asked = _same_recipe(folder, asked if changed else None)
+        try:
+            return _train(folder, dataset=dataset, asked=asked, resume=resume, attack_eps=attack_eps, watcher=watcher)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(_how_to_go_on(folder, str(data), label_pattern)) from None
+
+
+def _train(
+    folder: Path, *, dataset: Dataset, asked: Recipe, resume: bool, attack_eps: Sequence[float], watcher: Watcher
+) -> Run:
+    pixels, splits = _pictures(dataset, asked, watcher)
+    model = build(asked.model, asked.options, splits.preprocessing, len(splits.class_names), asked.seed)
+    recipe = with_epochs(asked, model, splits)
+    _begin(folder, recipe, pixels, splits, resume)
+    state = _start(folder, model, splits, recipe, resume)
+    if state.history:
+        watcher.note(f"Going on after epoch {len(state.history)}.")
+    _fit(folder, state, splits, recipe, watcher)
+    watcher.stage("evaluating")
+    report = finish(folder, state=state, pixels=pixels, splits=splits, recipe=recipe, attack_eps=attack_eps)
+    return Run(folder, folder / "bundle", report)
+
+
+def _pictures(dataset: Dataset, recipe: Recipe, watcher: Watcher) -> tuple[Pixels, Splits]:
+    pixels = decode(dataset, choose_preprocessing(dataset, recipe), watcher.pictures)
+    splits = split(pixels, val_fraction=recipe.val_fraction, test_fraction=recipe.test_fraction, seed=recipe.seed)
+    for note in splits.notes:
+        watcher.note(note)
+    if skipped := pixels.dataset.skipped:
+        named = "; ".join(f"{s.where}: {s.reason}" for s in skipped[:5])
+        more = f"; and {len(skipped) - 5:,} more, all listed in the report" if len(skipped) > 5 else ""
+        watcher.note(f"Skipped {len(skipped):,} files: {named}{more}.")
+    return pixels, splits
+
+
+def _begin(folder: Path, recipe: Recipe, pixels: Pixels, splits: Splits, resume: bool) -> None:
+    """Write down what the run is made of; when resuming, check that it still is."""
+    splits_file = folder / "splits.jsonl"
+    before = splits_file.read_bytes() if resume and splits_file.exists() else None
+    write_splits(splits_file, pixels, splits)
+    if before is not None and before != splits_file.read_bytes():
+        write_atomically(splits_file, before)
+        raise RunError(
+            f"The pictures, labels or splits are not those that the run in {folder} began with, so resuming would mix "
+            "two experiments. Give the same DATA and --label-pattern, or train into another folder."
+        )
+    if not resume:
+        write_atomically(folder / "recipe.toml", to_toml(recipe))
+
+
+def _start(folder: Path, model: Classifier, splits: Splits, recipe: Recipe, resume: bool) -> State:
+    set_normalisation(model, splits.train)
+    state = start(model, recipe)
+    if resume and (folder / "last.safetensors").exists():
+        load_state(folder / "last.safetensors", state)
+    return state
+
+
+def _fit(folder: Path, state: State, splits: Splits, recipe: Recipe, watcher: Watcher) -> None:
+    """Train, keeping a checkpoint and the history after every epoch; leave the best epoch's weights in the model."""
+
+    def on_step(done: int, total: int) -> None:
+        watcher.step(len(state.history) + 1, recipe.epochs, done, total)
+
+    for epoch in fit(state, splits, recipe, on_step=on_step):
+        if epoch.best:
+            save_weights(folder / "best.safetensors", state.model)
+        save_state(folder / "last.safetensors", state)
+        write_atomically(folder / "history.jsonl", "".join(json.dumps(asdict(e)) + "\n" for e in state.history))
+        watcher.epoch(epoch, recipe.epochs)
+    load_weights(folder / "best.safetensors", state.model)
+
+
+def _same_recipe(folder: Path, asked: Recipe | None) -> Recipe:
+    """Return the run's own recipe; what the command asks for besides must agree with it."""
+    stored = load_recipe(str((folder / "recipe.toml").absolute()))
+    if asked is not None:
+        given, kept = asdict(asked), asdict(stored)
+        for key in given:
+            left_open = key in ("size", "channels", "epochs") and given[key] == 0
+            if not left_open and given[key] != kept[key]:
+                raise RecipeError(
+                    f"The run in {folder} began with {key} = {kept[key]!r}, and {given[key]!r} was asked for. Resume "
+                    "without changes to the recipe, or train into another folder with --out."
+                )
+    return stored
+
+
+def _finished(folder: Path) -> Run:
+    report = from_dict(json.loads((folder / "report.json").read_text(encoding="utf-8")))
+    return Run(folder, folder / "bundle", report)
+
+
+def _how_to_go_on(folder: Path, data: str, label_pattern: str | None) -> str:
+    if not (folder / "last.safetensors").exists():
+        return "interrupted before the first epoch ended; nothing was kept."
+    words = ["keensight", "train", data, "--out", str(folder), "--resume"]
+    if label_pattern:
+        words += ["--label-pattern", label_pattern]
+    return f"interrupted. Everything up to the last whole epoch is in {folder}; go on with: {shlex.join(words)}"

@@ -1,0 +1,24 @@
+"""What every test has: a cache of its own, and the real pictures where they are."""
+
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep tests out of the user's cache and away from the user's data."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("KEENSIGHT_CACHE", str(folder))
+    monkeypatch.delenv("KEENSIGHT_DATA", raising=False)
+    return folder
+
+
+@pytest.fixture
+def shared() -> Path:
+    """The folder of real pictures; tests that need it are skipped where it is missing."""
+    if not SHARED.is_dir():
+        pytest.skip(f"real pictures are missing: {SHARED} does not exist")
+    return SHARED

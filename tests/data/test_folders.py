@@ -1,0 +1,198 @@
+import hashlib
+import os
+import socket
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from keensight.data import folders
+from keensight.data.folders import LEADS_OUT, read_file
+from keensight.data.sources import open_dataset, reader
+from keensight.errors import DataError, PictureError
+from keensight.values import Sample
+
+
+def picture(path, value=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((4, 4, 3), value, np.uint8)).save(path)
+
+
+@pytest.fixture
+def pets(tmp_path):
+    root = tmp_path / "pets"
+    for i, name in enumerate(["cat/1.jpg", "cat/2.PNG", "dog/1.bmp", "dog/more/2.webp"]):
+        picture(root / name, i * 10)
+    return root
+
+
+def skipped(dataset):
+    return {s.where: s.reason for s in dataset.skipped}
+
+
+def test_a_flat_folder(pets):
+    dataset = open_dataset(pets)
+    assert (dataset.name, dataset.root, dataset.kind) == ("pets", pets, "folder")
+    assert dataset.class_names == ("cat", "dog")
+    assert [(s.where, s.label, s.split) for s in dataset.samples] == [
+        ("cat/1.jpg", 0, None),
+        ("cat/2.PNG", 0, None),
+        ("dog/1.bmp", 1, None),
+        ("dog/more/2.webp", 1, None),
+    ]
+    with reader(dataset) as read:
+        for sample in dataset.samples:
+            assert read(sample) == (pets / sample.where).read_bytes()
+            assert sample.sha256 == hashlib.sha256((pets / sample.where).read_bytes()).hexdigest()
+
+
+def test_split_folders_map_labels_by_name(tmp_path):
+    for name in ["train/b/1.png", "train/a/1.png", "TESTING/a/1.png", "TESTING/b/1.png"]:
+        picture(tmp_path / name)
+    dataset = open_dataset(tmp_path)
+    found = {s.where: (s.split, dataset.class_names[s.label]) for s in dataset.samples}
+    assert found == {
+        "train/a/1.png": ("train", "a"),
+        "train/b/1.png": ("train", "b"),
+        "TESTING/a/1.png": ("test", "a"),
+        "TESTING/b/1.png": ("test", "b"),
+    }
+
+
+def test_what_systems_leave_behind_is_ignored(pets):
+    for name in [".DS_Store", "cat/Thumbs.db", "cat/.hidden.jpg", "__MACOSX/cat/._1.jpg", ".git/x/1.jpg", "cat/a.txt"]:
+        (pets / name).parent.mkdir(parents=True, exist_ok=True)
+        (pets / name).write_bytes(b"x")
+    assert len(open_dataset(pets).samples) == 4
+    assert skipped(open_dataset(pets)) == {}
+
+
+def test_files_that_cannot_be_used_are_skipped_with_a_reason(pets):
+    (pets / "cat/empty.jpg").touch()
+    os.mkfifo(pets / "cat/pipe.jpg")
+    with open(pets / "dog/huge.jpg", "wb") as file:
+        file.truncate(folders.MAX_PICTURE_BYTES + 1)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(os.path.relpath(pets / "dog/socket.jpg"))
+    (pets / "dog" / os.fsdecode(b"bad\xff.jpg")).write_bytes(b"x")
+    (pets / "dog/bell\x07.jpg").write_bytes(b"x")
+    dataset = open_dataset(pets)
+    assert len(dataset.samples) == 4
+    odd = "a name with control characters, or with bytes that are not UTF-8"
+    special = "not a regular file (a pipe, a socket or a device)"
+    assert skipped(dataset) == {
+        "cat/empty.jpg": "an empty file (0 bytes)",
+        "cat/pipe.jpg": special,
+        "dog/socket.jpg": special,
+        "dog/huge.jpg": "larger than 100 MiB (104,857,601 bytes)",
+        "dog/bad\\udcff.jpg": odd,
+        "dog/bell\\x07.jpg": odd,
+    }
+
+
+def test_links_inside_are_followed_and_links_out_are_not(pets, tmp_path):
+    outside = tmp_path / "pets-private"  # a name that begins like the root's
+    picture(outside / "secret.jpg")
+    (pets / "cat/in.jpg").symlink_to(pets / "dog/1.bmp")
+    (pets / "cat/out.jpg").symlink_to(outside / "secret.jpg")
+    (pets / "cat/relative.jpg").symlink_to("../../pets-private/secret.jpg")
+    (pets / "cat/gone.jpg").symlink_to(pets / "nowhere.jpg")
+    (pets / "dog/linked").symlink_to(pets / "cat")
+    (pets / "owl").symlink_to(outside)
+    (pets / "dog/loop").symlink_to(pets)
+    (pets / "dog/self").symlink_to("self")
+    dataset = open_dataset(pets)
+    found = {s.where for s in dataset.samples}
+    assert {"cat/in.jpg", "dog/linked/1.jpg"} <= found
+    assert not any("secret" in where or "owl" in where or "loop" in where for where in found)
+    reasons = skipped(dataset)
+    assert reasons["cat/out.jpg"] == reasons["cat/relative.jpg"] == reasons["owl"] == LEADS_OUT
+    assert reasons["cat/gone.jpg"] == "a link that leads nowhere"
+    assert reasons["dog/loop"] == "a link that leads back to a folder above it"
+    assert "dog/self" in reasons
+
+
+def test_links_in_a_circle_end(pets):
+    (pets / "cat/to-dog").symlink_to(pets / "dog")
+    (pets / "dog/to-cat").symlink_to(pets / "cat")
+    assert {s.where for s in open_dataset(pets).samples} >= {"cat/to-dog/1.bmp", "dog/to-cat/1.jpg"}
+
+
+def test_the_root_itself_may_be_a_link(pets, tmp_path):
+    (tmp_path / "link").symlink_to(pets)
+    dataset = open_dataset(tmp_path / "link")
+    assert (dataset.name, len(dataset.samples)) == ("link", 4)
+
+
+def test_a_folder_that_cannot_be_read(pets, monkeypatch):
+    scandir = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("dog"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(folders.os, "scandir", refuse)
+    with pytest.raises(DataError, match=r"The folder .*dog cannot be read: permission denied.*change its permissions"):
+        open_dataset(pets)
+
+
+def test_empty_folders_and_folders_of_other_things(tmp_path):
+    with pytest.raises(DataError, match="holds no pictures; found instead: nothing"):
+        open_dataset(tmp_path)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/pets.csv").touch()
+    with pytest.raises(DataError, match=r"found instead: 1 \.csv.*name a manifest or array file itself"):
+        open_dataset(tmp_path)
+
+
+def test_a_class_without_a_usable_picture_is_named(pets):
+    (pets / "owl").mkdir()
+    (pets / "owl/1.jpg").touch()
+    with pytest.raises(DataError, match=r"None of the 1 pictures of class 'owl' .*owl/1\.jpg: an empty file"):
+        open_dataset(pets)
+
+
+def test_too_many_files(pets, monkeypatch):
+    monkeypatch.setattr(folders, "MAX_FILES", 3)
+    with pytest.raises(DataError, match="more than 3 files"):
+        open_dataset(pets)
+
+
+def test_reading_a_file_that_changed_into_something_else(pets):
+    dataset = open_dataset(pets)
+    with reader(dataset) as read:
+        (pets / "cat/1.jpg").unlink()
+        with pytest.raises(PictureError, match=r"^cat/1\.jpg: no such file"):
+            read(dataset.samples[0])
+        os.mkfifo(pets / "cat/1.jpg")  # must not hang
+        with pytest.raises(PictureError, match="not a regular file"):
+            read(dataset.samples[0])
+
+
+def test_a_file_that_grew_too_large(pets, monkeypatch):
+    monkeypatch.setattr(folders, "MAX_PICTURE_BYTES", 10)
+    with pytest.raises(PictureError, match="larger than"):
+        read_file(pets, "cat/1.jpg")
+
+
+def test_an_unreadable_file_is_skipped(pets, monkeypatch):
+    def refuse(root, where):
+        if where == "cat/1.jpg":
+            raise PictureError("cat/1.jpg: permission denied")
+        return read_file(root, where)
+
+    monkeypatch.setattr(folders, "read_file", refuse)
+    assert skipped(open_dataset(pets)) == {"cat/1.jpg": "permission denied"}
+
+
+def test_labels_from_file_names_in_a_folder(tmp_path):
+    for name in ["p/cat__1.png", "q/dog__2.png", "q/odd.png"]:
+        picture(tmp_path / name)
+    dataset = open_dataset(tmp_path, label_pattern="{label}__{group}")
+    assert [(s.where, s.label, s.group) for s in dataset.samples] == [
+        ("p/cat__1.png", 0, "1"),
+        ("q/dog__2.png", 1, "2"),
+    ]
+    assert isinstance(dataset.samples[0], Sample)
+    assert set(skipped(dataset)) == {"q/odd.png"}

@@ -1,0 +1,261 @@
+import dataclasses
+import json
+import math
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from keensight.errors import DataError, RunError
+from keensight.evaluation.metrics import metrics, most_confident_mistakes
+from keensight.evaluation.report import duration, from_dict, percent, render_html, to_dict, verdict, warnings
+from keensight.values import AttackResult, Epoch, Floor, Report, Split, Threat
+
+HOSTILE = ('<script>alert("x")</script>', '" onmouseover="alert(1)', "'; --><svg onload=alert(1)>", "{{ 7 * 7 }}")
+
+
+def a_report(names=("husky", "nothusky"), n=200, skill=0.8, seed=0, **changes):
+    rng = np.random.default_rng(seed)
+    K = len(names)
+    labels = np.concatenate([np.arange(K), rng.integers(0, K, n - K)])
+    scores = rng.dirichlet(np.ones(K), n) + skill * np.eye(K)[labels]
+    probabilities = scores / scores.sum(axis=1, keepdims=True)
+    found = metrics(probabilities, labels, names, 0.6)
+    split = Split(
+        np.zeros((n, 4, 4, 3), np.uint8), np.arange(n), labels, tuple(f"{names[0]}/{i}.png" for i in range(n))
+    )
+    counts = {key: {name: 30 + 60 * k for k, name in enumerate(names)} for key in ("train", "val", "test")}
+    report = Report(
+        run="first", created="2026-07-30T14:05:00+00:00", seconds=125.0,
+        data={"name": "huskies.zip", "sha256": "ab" * 32, "class_names": list(names), "counts": counts,
+              "notes": ["12 pictures are in two splits."],
+              "skipped": [{"where": "husky/broken.jpg", "reason": "the JPEG ends early"}]},
+        recipe={"name": "default", "seed": 0, "flip": True, "options": {"width": 32}},
+        preprocessing={"height": 4, "width": 4, "channels": 3, "fit": "squash"},
+        model={"name": "cnn", "parameters": 3304769,
+               "layers": [{"name": "conv 3×3", "shape": [32, 126, 126], "parameters": 896}]},
+        history=tuple(Epoch(i, 1 / i, 0.5, 1.1 / i, 0.5 + i / 50, 1e-3, 1.0, i == 4, "the budget is spent" * (i == 5))
+                      for i in range(1, 6)),
+        temperature=1.43, abstain_below=0.6, val=found, test=found, uncalibrated_ece=0.081,
+        floors=(Floor("majority class", 0.5, 0.51), Floor("logistic regression", 0.6, 0.62)),
+        mistakes=most_confident_mistakes(probabilities, split, names),
+        attacks=(AttackResult("fgsm", Threat("linf", 0.1), 0.4, 100),),
+        versions={"keensight": "0.1.0", "torch": "2.13.0"}, hardware="2 cores",
+    )  # fmt: skip
+    return dataclasses.replace(report, **changes)
+
+
+def pictures_of(report):
+    return [np.full((4, 4, 3), i, np.uint8) for i in range(len(report.mistakes))]
+
+
+def page_of(report):
+    return render_html(report, pictures_of(report))
+
+
+class Page(HTMLParser):
+    """What a browser would see: tags with attributes, and text; refuses tags that do not match."""
+
+    void = frozenset({"meta", "img", "br", "link", "input", "path", "use", "image"})
+
+    def __init__(self, html):
+        super().__init__()
+        self.tags, self.words, self.open = [], [], []
+        self.feed(html)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.void:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        if tag not in self.void:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] != "style":
+            self.words.append(data)
+
+    @property
+    def text(self):
+        return re.sub(r"[ \n]+", " ", "".join(self.words))
+
+
+def test_json_and_back_loses_nothing():
+    report = a_report()
+    there = json.dumps(to_dict(report), allow_nan=False)
+    assert from_dict(json.loads(there)) == report
+    assert to_dict(from_dict(json.loads(there))) == to_dict(report)
+
+
+def test_json_has_no_nan_no_numpy_and_no_half_characters():
+    report = a_report(uncalibrated_ece=np.float64(0.25), test=None)
+    broken = dataclasses.replace(report.history[0], val_loss=math.inf)
+    report = dataclasses.replace(report, history=(broken,), run="caf\udce9")
+    content = to_dict(report)
+    json.dumps(content, allow_nan=False, ensure_ascii=False).encode()
+    assert content["history"][0]["val_loss"] is None and math.isnan(from_dict(content).history[0].val_loss)
+    assert type(content["uncalibrated_ece"]) is float and content["run"] == "caf\\udce9"
+    page_of(report).encode()
+
+
+@pytest.mark.parametrize("content", [{}, {"history": 3}, {**to_dict(a_report()), "surprise": 1}])
+def test_from_dict_explains_what_it_cannot_read(content):
+    with pytest.raises(RunError, match=r"report\.json"):
+        from_dict(content)
+
+
+def test_the_page_is_one_file_that_asks_nothing_of_anyone():
+    html = page_of(a_report())
+    page = Page(html)
+    assert {tag for tag, _ in page.tags}.isdisjoint({"script", "link", "iframe", "object", "embed", "form", "base"})
+    for _, attributes in page.tags:
+        for name, value in attributes.items():
+            assert not name.startswith("on")
+            if name in ("src", "href", "xlink:href", "srcset", "action"):
+                assert value.startswith(("data:image/png;base64,", "#"))
+    assert re.findall(r"url\((?!#)", html) == [] and "@import" not in html
+    assert set(re.findall(r"https?://[^\"' ]+", html)) <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
+    policy = next(a["content"] for tag, a in page.tags if a.get("http-equiv") == "Content-Security-Policy")
+    assert "default-src 'none'" in policy and "script" not in policy and "img-src data:" in policy
+    assert html == page_of(a_report())
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_hostile_text_is_shown_and_never_obeyed(many):
+    names = HOSTILE + tuple(f"c{i}" for i in range(36 if many else 0))
+    nasty = HOSTILE[0]
+    report = a_report(names, run=nasty, hardware=nasty, versions={nasty: nasty}, recipe={nasty: nasty, "about": nasty})
+    data = {**report.data, "name": nasty, "notes": [nasty], "skipped": [{"where": nasty, "reason": nasty}]}
+    model = {"name": nasty, "parameters": 1, "layers": [{"name": nasty, "shape": nasty, "parameters": 1}]}
+    attacks = (AttackResult(nasty, Threat("linf", 0.1), 0.5, 9),)
+    floors = (Floor(nasty, 0.99, 0.99),)
+    preprocessing = {**report.preprocessing, "fit": nasty}
+    mistakes = tuple(dataclasses.replace(each, where='" onerror="alert(1)<') for each in report.mistakes)
+    changes = {"data": data, "model": model, "attacks": attacks, "floors": floors, "preprocessing": preprocessing}
+    page = Page(page_of(dataclasses.replace(report, **changes, mistakes=mistakes, created=nasty)))
+    assert "script" not in {tag for tag, _ in page.tags}
+    assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
+    assert page.text.count(nasty) > 12 and "{{ 7 * 7 }}" in page.text
+
+
+def test_everything_that_was_measured_is_on_the_page():
+    report = a_report()
+    text = Page(page_of(report)).text
+    for words in ("huskies.zip", "12 pictures are in two splits.", "husky/broken.jpg", "the JPEG ends early", "2 cores",
+                  "3,304,769", "32 × 126 × 126", "1.43", "2 min 5 s", "30 July 2026, 14:05 UTC", "torch 2.13.0", "fgsm",
+                  "the budget is spent", "The weights of epoch 4 were kept", "8.1 points", "3.0 times as many",
+                  "logistic regression", report.mistakes[0].where):  # fmt: skip
+        assert words in text, words
+    first = report.mistakes[0]
+    assert f"called {first.predicted} ({100 * first.probability:.0f}\u202f%),labelled {first.label}" in text
+    for each in report.val.per_class:
+        assert f"{each.precision:.3f}" in text and f"{each.recall:.3f}" in text and f"{each.f1:.3f}" in text
+    assert page_of(report).count("<img") == len(report.mistakes)
+
+
+def test_confused_pairs_are_said_in_words():
+    report = a_report(("cat", "dog", "emu"), n=300, skill=0.3)
+    pairs = [
+        (count, a, b, sum(row))
+        for a, row in zip(("cat", "dog", "emu"), report.val.confusion, strict=True)
+        for b, count in zip(("cat", "dog", "emu"), row, strict=True)
+        if a != b
+    ]
+    count, a, b, total = max(pairs, key=lambda pair: pair[0])
+    text = Page(page_of(report)).text
+    assert f"Most often “{a}” is called “{b}”: {count} of {total} pictures" in text
+
+
+def with_accuracy(correct, n, floor, other):
+    labels = np.array([0, 1] * (n // 2))
+    called = np.where(np.arange(n) < correct, labels, 1 - labels)
+    found = metrics(np.eye(2)[called] * 0.8 + 0.1, labels, ("husky", "nothusky"))
+    floors = (Floor("majority class", 0.1, floor), Floor("logistic regression", 0.1, other))
+    return a_report(test=found, floors=floors)
+
+
+def plain(text):
+    return text.replace("\u202f", " ").replace("\u2060", "")
+
+
+def test_verdict_and_silence_of_a_good_model():
+    report = with_accuracy(913, 1000, 0.753, 0.833)
+    assert plain(verdict(report)) == (
+        "Right on 91.3 % of 1,000 test pictures (95 % interval 89.4–92.9 %), 16 points above always answering "
+        "“nothusky” and 8 points above logistic regression."
+    )
+    assert warnings(report) == []
+    assert "Warning" not in page_of(report)
+
+
+def test_a_model_below_a_floor_is_told_off():
+    report = with_accuracy(620, 1000, 0.75, 0.62)
+    assert "13 points below always answering “nothusky” and level with logistic regression" in verdict(report)
+    below, touching = map(plain, warnings(report))
+    assert below == "The model is below the majority class floor of 75.0 %: do not use it as it is."
+    assert "reaches down to the logistic regression floor of 62.0 %" in touching and "1,000 pictures" in touching
+    assert page_of(report).count("<b>Warning.</b>") == 2
+
+
+def test_an_interval_that_reaches_the_floor_is_said():
+    assert len(warnings(with_accuracy(80, 100, 0.75, 0.5))) == 1
+    assert warnings(with_accuracy(800, 1000, 0.75, 0.5)) == []
+
+
+def test_without_a_test_split_the_page_says_that_validation_chose():
+    report = a_report(test=None, floors=(Floor("majority class", 0.5, None),))
+    text = Page(page_of(report)).text
+    assert "validation pictures (95" in verdict(report) and "always answering “nothusky”" in verdict(report)
+    assert "There is no test split." in text and "used to choose the best epoch" in text
+    assert "The test pictures were used once" not in text
+
+
+def test_empty_states():
+    report = a_report(skill=50.0, history=(), attacks=(), floors=(), abstain_below=0.0, mistakes=(), temperature=1.0)
+    data = {**report.data, "notes": [], "skipped": [], "counts": {"train": {"husky": 9, "nothusky": 8}, "val": {}}}
+    text = Page(page_of(dataclasses.replace(report, data=data))).text
+    for words in ("No training history was kept", "Nowhere: every one of the 200 test pictures", "It always answers",
+                  "No floors were measured", "Nothing stood out", "no picture was called by another"):  # fmt: skip
+        assert words in text, words
+    assert "How does it break?" not in text and plain(verdict(report)).startswith("Right on 100 % of 200 test pictures")
+
+
+def test_pictures_may_be_gone_but_not_half_gone():
+    report = a_report()
+    assert "<img" not in render_html(report, [])
+    with pytest.raises(DataError, match="one for each mistake"):
+        render_html(report, pictures_of(report)[:-1])
+
+
+def test_figures_of_one_page_do_not_share_ids():
+    ids = re.findall(r' id="([^"]+)"', page_of(a_report(tuple(f"c{i}" for i in range(40)), n=400)))
+    clashes = {one for one in ids if ids.count(one) > 1}
+    # Markers and clip paths are named by their content, so two of a name are the same shape.
+    assert all(re.fullmatch(r"[mp][0-9a-f]{10}|image[0-9a-f]+", one) for one in clashes)
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [
+        (0.913, "91.3 %"),
+        (1.0, "100 %"),
+        (0.0, "0 %"),
+        (0.9997, "99.97 %"),
+        (0.999999, "99.99 %"),
+        (1e-9, "0.01 %"),
+        (None, "–"),
+    ],
+)
+def test_percent_never_rounds_to_all_or_nothing(share, text):
+    assert plain(percent(share)) == text
+
+
+def test_duration_carries():
+    assert [duration(s) for s in (0.04, 59.6, 3599.7)] == ["0.0 s", "1 min 0 s", "1 h 0 min"]
