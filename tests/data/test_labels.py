@@ -9,7 +9,7 @@ from keensight.errors import DataError, UsageError
 
 
 def laid_out(pictures, others=(), pattern=None):
-    entries, skipped = arrange(pictures, list(others), "The folder x", pattern)
+    entries, skipped = arrange(pictures, list(others), "x", pattern)
     return {entry.where: (entry.label, entry.split) for entry in entries}, {s.where: s.reason for s in skipped}
 
 
@@ -100,7 +100,7 @@ def test_split_folders_beside_others_are_named():
 
 
 def test_nothing_to_go_by():
-    with pytest.raises(DataError, match=r"The folder x holds no pictures; found instead: 2 \.txt, 1 without a suffix"):
+    with pytest.raises(DataError, match=r"^x holds no pictures; found instead: 2 \.txt, 1 without a suffix"):
         laid_out([], ["a.txt", "b/c.txt", "README"])
     with pytest.raises(DataError, match=r"holds 2 pictures, such as 1\.jpg, but no class folders.*--label-pattern"):
         laid_out(["1.jpg", "2.jpg"])
@@ -113,7 +113,7 @@ def test_with_a_pattern_folders_give_splits_only():
     assert found == {"w/train/any/cat__1.jpg": ("cat", "train"), "w/test/dog__1.jpg": ("dog", "test")}
     assert skipped["w/train/odd.jpg"] == "its name does not fit the label pattern '{label}__*'"
     assert "beside the split folders" in skipped["w/owl__1.jpg"]
-    with pytest.raises(DataError, match=r"None of the 1 pictures in The folder x fits .* one is named 'b\.jpg'"):
+    with pytest.raises(DataError, match=r"None of the 1 pictures in x fits .* one is named 'b\.jpg'"):
         laid_out(["a/b.jpg"], pattern="{label}__*")
 
 

@@ -69,7 +69,10 @@ def test_a_bare_name_means_the_dataset_and_a_path_the_folder(pets, monkeypatch):
 def test_one_class_only(pets):
     (pets / "train/dog/1.png").unlink()
     (pets / "val/dog/1.png").unlink()
-    assert "holds pictures of only one class ('cat'). A classifier needs two classes or more" in refusal(pets)
+    assert (
+        "holds pictures of only one class ('cat'). A classifier needs two classes or more to tell apart; add"
+        in refusal(pets)
+    )
 
 
 def test_a_class_that_training_lacks(pets):

@@ -86,7 +86,7 @@ def _listing(
 ) -> Listing:
     contents, members = held
     pictures = [*contents.pictures, *contents.unusable]
-    entries, skipped = arrange(pictures, contents.others, f"The archive {path}", pattern)
+    entries, skipped = arrange(pictures, contents.others, str(path), pattern)
     names = [entry.where for entry in entries if entry.where in members]
     memo, status = Memo(path), path.stat()
     hashes = known_hashes(remembered := memo.recall("", status), names)
@@ -220,7 +220,7 @@ def archive_reader(path: Path) -> Iterator[Callable[[Sample], bytes]]:
 
 @contextmanager
 def _reading(plain: Path, members: dict[str, Member]) -> Iterator[Callable[[str], bytes]]:
-    # zipfile's own reader needs 15 µs for a PNG of 1 kB, this one 4 (32,000 of them, 2 cores); all threads share a file.
+    # zipfile's own reader needs 15 µs for a PNG of 1 kB, this one 4 (32,000 of them); all threads share a file.
     lock = threading.Lock()
     with _explained(plain):
         file = open(plain, "rb")  # noqa: SIM115  (closed below)

@@ -48,7 +48,7 @@ def list_folder(root: Path, pattern: str | None) -> Listing:
     holds no pictures, or whose layout does not tell the classes.
     """
     contents, statuses = walk(root)
-    entries, skipped = arrange([*contents.pictures, *contents.unusable], contents.others, f"The folder {root}", pattern)
+    entries, skipped = arrange([*contents.pictures, *contents.unusable], contents.others, str(root), pattern)
     hashes, failed = hash_folder(
         root, {entry.where: statuses[entry.where] for entry in entries if entry.where in statuses}
     )

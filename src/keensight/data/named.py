@@ -179,7 +179,8 @@ def _receive(url: str, write: Callable[[bytes], Any], most: int, deadline: float
         error.close()
         return f"HTTP status {error.code}"
     except (OSError, HTTPException, ValueError) as error:  # URLError and timeouts are OSErrors
-        return str(getattr(error, "reason", None) or error).lower() or type(error).__name__
+        reason = getattr(error, "reason", None) or error
+        return str(getattr(reason, "strerror", None) or reason).lower() or type(error).__name__
     if 0 <= expected != received:
         return f"cut short: {received:,} of {expected:,} bytes"
     return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from itertools import islice
 from pathlib import Path
@@ -128,15 +128,17 @@ def _finished(listing: Listing, data: str, wanted: tuple[str, ...] | None) -> Da
     return Dataset(listing.name, listing.root, listing.kind, class_names, samples, (*listing.skipped, *unusable))
 
 
-def _check_usable(data: str, listed: Iterable[Entry], usable: Iterable[Entry], unusable: list[Skipped]) -> None:
+def _check_usable(data: str, listed: Sequence[Entry], usable: Sequence[Entry], unusable: list[Skipped]) -> None:
     before, after = (Counter((entry.label, entry.split) for entry in entries) for entries in (listed, usable))
     if not before:
         raise DataError(f"{data} holds no pictures at all. {ACCEPTED}; add pictures of two classes or more.")
     for (label, split), count in before.items():
         if not after[label, split]:
+            of_class = {entry.where for entry in listed if (entry.label, entry.split) == (label, split)}
+            first = next(skipped for skipped in unusable if skipped.where in of_class)
             raise DataError(
                 f"None of the {count:,} pictures of class '{label}'{f' in the {split} split' if split else ''} of "
-                f"{data} can be used ({unusable[0].where}: {unusable[0].reason}). Each class needs at least one; "
+                f"{data} can be used ({first.where}: {first.reason}). Each class needs at least one; "
                 "replace or remove them."
             )
 
@@ -146,7 +148,8 @@ def _check_classes(data: str, class_names: tuple[str, ...], entries: Iterable[En
     if len(class_names) < 2:
         raise DataError(
             f"{data} holds pictures of only one class ('{class_names[0]}'). A classifier needs two classes or more to "
-            "tell apart; add pictures of something else under a label of their own."
+            "tell apart; add pictures of something else under a label of their own, or give --label-pattern if the "
+            "file names carry the labels."
         )
     classes: dict[str | None, set[str]] = {}
     for entry in entries:

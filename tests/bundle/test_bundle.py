@@ -1,0 +1,114 @@
+"""What `keensight.train` writes, read back: write.py, read.py and card.py together."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import load_file
+
+import keensight
+from keensight.bundle.card import model_card
+from keensight.bundle.read import load, read_bundle
+from keensight.evaluation.report import from_dict
+from keensight.errors import BundleError, PictureError
+from keensight.values import Preprocessing
+
+
+def test_the_bundle_is_whole(trained):
+    assert sorted(file.name for file in trained.bundle.iterdir()) == [
+        "MODEL_CARD.md",
+        "bundle.json",
+        "model.onnx",
+        "model.safetensors",
+        "report.html",
+    ]
+    info = json.loads((trained.bundle / "bundle.json").read_text())
+    assert info["format"] == 1 and info["labels"] == [str(i) for i in range(10)]
+    assert info["metrics"]["test"]["accuracy"] == trained.report.test.accuracy
+    weights = load_file(trained.bundle / "model.safetensors")
+    learnt = sum(w.size for name, w in weights.items() if "running" not in name and "num_batches" not in name)
+    assert learnt - 2 == info["model"]["parameters"]  # mean and std of one channel
+
+
+def test_the_report_comes_back_as_it_was(trained):
+    assert from_dict(json.loads((trained.folder / "report.json").read_text())) == trained.report
+
+
+def test_predicting_files_and_arrays_agree(trained, tmp_path):
+    predictor = load(trained.bundle)
+    assert predictor.bundle.preprocessing == Preprocessing(8, 8, 1)
+    images = np.random.default_rng(0).integers(0, 90, (70, 8, 8, 1), np.uint8)
+    images[:, 2:6, 3:5] = 250
+    files = []
+    for i, image in enumerate(images):
+        files.append(tmp_path / f"{i:02}.png")
+        Image.fromarray(image[..., 0]).save(files[-1])
+    together, _ = predictor.probabilities(images)
+    one_by_one = list(predictor.on_files(files))
+    assert [file for file, _ in one_by_one] == files
+    for answer, (_, prediction) in zip(together, one_by_one, strict=True):
+        assert np.allclose(list(prediction.probabilities.values()), answer, atol=1e-5)
+        assert prediction.label == str(answer.argmax()) and prediction.probability == max(
+            prediction.probabilities.values()
+        )
+        assert prediction.abstained == (prediction.probability < 0.6)
+    assert sum(one_by_one[0][1].probabilities.values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_bad_picture_among_good_ones_is_an_answer_too(trained, tmp_path):
+    Image.new("L", (8, 8)).save(tmp_path / "good.png")
+    (tmp_path / "bad.png").write_text("text")
+    answers = dict(load(trained.folder).on_files([tmp_path / "bad.png", tmp_path / "good.png", tmp_path / "none.png"]))
+    assert isinstance(answers[tmp_path / "bad.png"], PictureError) and "not a picture" in str(
+        answers[tmp_path / "bad.png"]
+    )
+    assert str(answers[tmp_path / "none.png"]) == "no such file or directory"
+    assert answers[tmp_path / "good.png"].file == str(tmp_path / "good.png")
+    with pytest.raises(PictureError, match=r"bad\.png cannot be used"):
+        keensight.predict(trained.bundle, [tmp_path / "bad.png"])
+
+
+def damaged(trained, tmp_path, **changes):
+    info = json.loads((trained.bundle / "bundle.json").read_text()) | changes
+    (tmp_path / "bundle.json").write_text(json.dumps({k: v for k, v in info.items() if v is not None}))
+    (tmp_path / "model.onnx").write_bytes((trained.bundle / "model.onnx").read_bytes())
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"format": 99}, "format 99; this keensight reads format 1"),
+        ({"labels": None}, "has no key 'labels'"),
+        ({"labels": ["a", "b"]}, "The two are from different runs"),
+        ({"preprocessing": {"height": 9, "width": 8, "channels": 1, "fit": "squash"}}, "from different runs"),
+        ({"preprocessing": 3}, "cannot be read"),
+        ({"borders": {"low": "x", "high": 1}}, "cannot be read"),
+    ],
+)
+def test_a_bundle_that_contradicts_itself_is_refused(trained, tmp_path, changes, words):
+    with pytest.raises(BundleError, match=words):
+        load(damaged(trained, tmp_path, **changes))
+
+
+def test_what_is_no_bundle_says_so(trained, tmp_path):
+    with pytest.raises(BundleError, match="does not exist"):
+        read_bundle(tmp_path / "nowhere")
+    with pytest.raises(BundleError, match="is not a bundle: it has no bundle.json"):
+        read_bundle(tmp_path)
+    (damaged(trained, tmp_path) / "model.onnx").write_bytes(b"not onnx")
+    with pytest.raises(BundleError, match="cannot be loaded"):
+        load(tmp_path)
+    (tmp_path / "model.onnx").unlink()
+    with pytest.raises(BundleError, match="has no model.onnx"):
+        load(tmp_path)
+
+
+def test_the_card_escapes_what_the_data_names(trained):
+    from dataclasses import replace
+
+    hostile = replace(trained.report, run="<script>alert(1)</script>[x](y)|`#")
+    first = model_card(hostile).splitlines()[0]
+    assert first == r"# Model card: &lt;script&gt;alert(1)&lt;/script&gt;\[x\](y)\|\`\#"
+    assert f"{trained.report.test.accuracy:.4f}" in model_card(trained.report)

@@ -1,0 +1,103 @@
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from torch import nn
+
+from keensight.bundle.onnx import to_onnx
+from keensight.errors import BundleError
+from keensight.models.zoo import MODELS, Classifier, build
+from keensight.values import Preprocessing
+
+SIZE = Preprocessing(20, 24, 3)
+IMAGES = np.random.default_rng(0).integers(0, 256, (5, 20, 24, 3), np.uint8)
+
+
+def randomised(model):
+    """Batch norm with statistics of its own, so that a mistake in them would show."""
+    generator = torch.Generator().manual_seed(1)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for tensor in (module.running_mean, module.weight.data, module.bias.data):
+                tensor.copy_(torch.randn(tensor.shape, generator=generator))
+            module.running_var.copy_(torch.rand(module.running_var.shape, generator=generator) + 0.1)
+    for parameter in model.parameters():
+        if not parameter.any():
+            parameter.data.copy_(torch.randn(parameter.shape, generator=generator) * 0.05)
+    model.mean.copy_(torch.tensor([0.4, 0.5, 0.6]).view(3, 1, 1))
+    model.std.copy_(torch.tensor([0.2, 0.25, 0.3]).view(3, 1, 1))
+    return model.eval()
+
+
+def run(onnx_bytes, images=IMAGES):
+    session = onnxruntime.InferenceSession(onnx_bytes, providers=["CPUExecutionProvider"])
+    return session.run(["probabilities"], {"images": images})[0]
+
+
+def expected(model, temperature):
+    images = torch.from_numpy(IMAGES).permute(0, 3, 1, 2).float() / 255
+    with torch.no_grad():
+        return torch.softmax(model(images) / temperature, 1).numpy()
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("temperature", [1.0, 1.7])
+def test_every_model_answers_as_torch_does(name, temperature):
+    model = randomised(build(name, {}, SIZE, 4, seed=0))
+    answers = run(to_onnx(model, SIZE, 4, temperature))
+    assert answers.std(axis=0).min() > 1e-3, "the pictures must not all get the same answer"
+    assert np.abs(answers - expected(model, temperature)).max() < 1e-5
+
+
+LAYERS = {
+    "strided": [nn.Conv2d(3, 6, 3, stride=2, padding=(1, 0), dilation=1)],
+    "grouped": [nn.Conv2d(3, 6, (3, 1), groups=3, bias=False)],
+    "pooled": [nn.MaxPool2d(3, stride=2, padding=1), nn.Sigmoid()],
+    "ceiled": [nn.MaxPool2d(3, stride=2, ceil_mode=True)],
+    "averaged": [nn.Conv2d(3, 5, 3), nn.Tanh(), nn.AdaptiveAvgPool2d(1), nn.Dropout(0.5), nn.Identity()],
+    "no affine": [nn.BatchNorm2d(3, affine=False)],
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_every_layer_answers_as_torch_does(name):
+    torch.manual_seed(0)
+    body = nn.Sequential(*LAYERS[name], nn.Flatten()).eval()
+    cells = body(torch.zeros(1, 3, 20, 24)).shape[1]
+    model = Classifier(nn.Sequential(body, nn.Linear(cells, 4)), 3).eval()
+    assert np.abs(run(to_onnx(model, SIZE, 4, 1.0)) - expected(model, 1.0)).max() < 1e-5
+
+
+class Residual(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Conv2d(3, 3, 3, padding=1)
+        self.head = nn.Sequential(nn.Flatten(), nn.Linear(3 * 20 * 24, 4))
+
+    def forward(self, x):
+        return self.head(torch.relu(self.body(x) + x))
+
+
+def test_a_shortcut_is_followed():
+    torch.manual_seed(0)
+    model = Classifier(Residual(), 3).eval()
+    assert np.abs(run(to_onnx(model, SIZE, 4, 1.0)) - expected(model, 1.0)).max() < 1e-5
+
+
+@pytest.mark.parametrize("layer", [nn.GELU(), nn.AdaptiveAvgPool2d(2), nn.Conv2d(3, 3, 3, padding="same")], ids=repr)
+def test_an_unknown_layer_is_refused_by_name(layer):
+    model = Classifier(nn.Sequential(layer), 3)
+    with pytest.raises(BundleError, match=type(layer).__name__):
+        to_onnx(model, SIZE, 4, 1.0)
+
+
+def test_the_file_is_deterministic_and_says_what_it_takes():
+    model = build("cnn", {}, SIZE, 4, seed=0)
+    first = to_onnx(model, SIZE, 4, 1.0)
+    assert first == to_onnx(model, SIZE, 4, 1.0)
+    graph = onnx.load_from_string(first).graph
+    (images,), (probabilities,) = graph.input, graph.output
+    assert images.type.tensor_type.elem_type == onnx.TensorProto.UINT8
+    assert [d.dim_param or d.dim_value for d in images.type.tensor_type.shape.dim] == ["N", 20, 24, 3]
+    assert [d.dim_param or d.dim_value for d in probabilities.type.tensor_type.shape.dim] == ["N", 4]

@@ -1,0 +1,103 @@
+import errno
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from keensight.data import cache
+from keensight.data.cache import choose_preprocessing, decode, fingerprint
+from keensight.data.pixels import decode_picture
+from keensight.data.sources import open_dataset
+from keensight.errors import DataError, KeensightError
+from keensight.values import Preprocessing, Recipe
+
+RNG = np.random.default_rng(1)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two classes of 150 pictures: more than two chunks."""
+    for label in ("cat", "dog"):
+        (tmp_path / "pets" / label).mkdir(parents=True)
+        for i in range(150):
+            pixels = RNG.integers(0, 256, (10, 14, 3), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "pets" / label / f"{i:03}.png")
+    return tmp_path / "pets"
+
+
+def test_the_cache_holds_what_decoding_one_by_one_gives(folder):
+    size = Preprocessing(8, 8, 3)
+    pixels = decode(open_dataset(folder), size)
+    for i in (0, 63, 64, 150, 299):
+        alone = decode_picture((folder / pixels.dataset.samples[i].where).read_bytes(), size)
+        assert (pixels.images[pixels.rows[i]] == alone).all()
+    assert isinstance(pixels.images, np.memmap)
+
+
+def test_a_second_time_nothing_is_decoded(folder, monkeypatch):
+    size = Preprocessing(8, 8, 3)
+    first = decode(open_dataset(folder), size)
+    monkeypatch.setattr(cache, "decode_picture", None)
+    assert (decode(open_dataset(folder), size).images == first.images).all()
+
+
+def test_other_content_or_preprocessing_is_decoded_again(folder):
+    one = decode(open_dataset(folder), Preprocessing(8, 8, 3))
+    assert decode(open_dataset(folder), Preprocessing(8, 8, 3, "crop")).images.shape == one.images.shape
+    Image.new("RGB", (10, 14)).save(folder / "cat" / "000.png")
+    assert not decode(open_dataset(folder), Preprocessing(8, 8, 3)).images[0].any()
+
+
+def test_unreadable_pictures_are_named_and_left_out(folder):
+    (folder / "cat" / "005.png").write_text("not a picture")
+    (folder / "dog" / "007.png").write_bytes((folder / "dog" / "007.png").read_bytes()[:60])
+    for _ in range(2):  # decoded, and then from the cache
+        pixels = decode(open_dataset(folder), Preprocessing(8, 8, 3))
+        assert len(pixels.dataset.samples) == len(pixels.rows) == 298
+        assert [s.where for s in pixels.dataset.skipped] == ["cat/005.png", "dog/007.png"]
+        where = [s.where for s in pixels.dataset.samples]
+        i = where.index("dog/008.png")
+        alone = decode_picture((folder / "dog/008.png").read_bytes(), Preprocessing(8, 8, 3))
+        assert (pixels.images[pixels.rows[i]] == alone).all()
+
+
+def test_a_class_without_a_readable_picture_is_refused(folder):
+    for file in (folder / "cat").iterdir():
+        file.write_text("not a picture")
+    with pytest.raises(DataError, match=r"no readable picture of class cat: 150 could not be read.*not a picture"):
+        decode(open_dataset(folder), Preprocessing(8, 8, 3))
+
+
+def test_a_full_disk_leaves_nothing_behind(folder, own_cache, monkeypatch):
+    def full(file, *_):
+        file.write(b"half a header")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(cache, "_write_images", full)
+    with pytest.raises(KeensightError, match="disk is full"):
+        decode(open_dataset(folder), Preprocessing(8, 8, 3))
+    assert os.listdir(own_cache / "pixels") == []
+
+
+def test_progress_reaches_the_end(folder):
+    heard = []
+    decode(open_dataset(folder), Preprocessing(8, 8, 3), lambda done, total: heard.append((done, total)))
+    assert heard[-1] == (300, 300) and heard == sorted(heard)
+
+
+def test_size_and_channels_are_chosen_from_the_pictures(folder, tmp_path):
+    assert choose_preprocessing(open_dataset(folder), Recipe()) == Preprocessing(10, 14, 3)
+    assert choose_preprocessing(open_dataset(folder), Recipe(size=32, channels=1)) == Preprocessing(32, 32, 1)
+    assert choose_preprocessing(open_dataset("digits"), Recipe()) == Preprocessing(8, 8, 1)
+    for i, file in enumerate(sorted(folder.rglob("*.png"))):
+        Image.new("L", (300 + i, 200)).save(file)
+    assert choose_preprocessing(open_dataset(folder), Recipe()) == Preprocessing(64, 64, 1)
+
+
+def test_the_fingerprint_knows_content_and_labels_but_not_names(folder, tmp_path):
+    before = fingerprint(open_dataset(folder))
+    (folder / "cat" / "000.png").rename(folder / "cat" / "zzz.png")
+    assert fingerprint(open_dataset(folder)) == before
+    (folder / "cat" / "zzz.png").rename(folder / "dog" / "zzz.png")
+    assert fingerprint(open_dataset(folder)) != before

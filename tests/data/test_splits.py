@@ -1,0 +1,144 @@
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from keensight.data.splits import assign, split, write_splits
+from keensight.errors import DataError, RecipeError
+from keensight.values import Dataset, Pixels, Preprocessing, Sample
+
+
+def dataset(samples, names=("cat", "dog")):
+    return Dataset("pets", Path("pets"), "folder", names, tuple(samples))
+
+
+def pictures(n, label, start=0, **more):
+    return [Sample(f"{label}/{start + i}", label, f"hash-{label}-{start + i}", **more) for i in range(n)]
+
+
+def pixels(samples, **more):
+    images = np.zeros((len(samples), 2, 2, 1), np.uint8)
+    return Pixels(dataset(samples, **more), Preprocessing(2, 2, 1), images, np.arange(len(samples)))
+
+
+def test_a_drawn_split_is_stratified():
+    splits = split(pixels(pictures(400, 0) + pictures(100, 1)))
+    assert splits.test is not None
+    assert np.bincount(splits.val.labels).tolist() == np.bincount(splits.test.labels).tolist() == [60, 15]
+    assert np.bincount(splits.train.labels).tolist() == [280, 70]
+    rows = np.concatenate([splits.train.rows, splits.val.rows, splits.test.rows])
+    assert sorted(rows.tolist()) == list(range(500))
+
+
+def test_the_seed_decides():
+    made = pixels(pictures(50, 0) + pictures(50, 1))
+    assert split(made, seed=1).val.where == split(made, seed=1).val.where
+    assert split(made, seed=1).val.where != split(made, seed=2).val.where
+
+
+def test_identical_pictures_stay_together():
+    copies = [Sample(f"copy/{i}", i % 2, f"same-{i // 10}") for i in range(200)]
+    samples = pictures(100, 0) + pictures(100, 1) + copies
+    assigned, notes = assign(dataset(samples), 0.15, 0.15, 0)
+    homes = {}
+    for sample, name in zip(samples, assigned, strict=True):
+        assert homes.setdefault(sample.sha256, name) == name
+    assert "180 pictures are byte-identical copies" in notes[0]
+    assert "appear twice with different labels" in notes[1]
+
+
+def test_groups_stay_together_also_through_a_shared_picture():
+    samples = [Sample(f"{i}", i % 2, f"hash-{i}", group=f"scene-{i // 12}") for i in range(240)]
+    samples.append(Sample("bridge", 0, "hash-0", group="scene-5"))  # the picture of scene-0, filed under scene-5
+    assigned, _ = assign(dataset(samples), 0.2, 0.2, 3)
+    homes = {}
+    for sample, name in zip(samples, assigned, strict=True):
+        assert homes.setdefault(sample.group, name) == name
+    assert homes["scene-0"] == homes["scene-5"]
+    counts = Counter(assigned.tolist())
+    assert 30 <= counts["val"] <= 70 and 30 <= counts["test"] <= 70
+
+
+def test_one_huge_group_does_not_swamp_a_small_split():
+    samples = pictures(60, 0) + pictures(40, 1) + pictures(300, 0, start=1000, group="burst")
+    assigned, _ = assign(dataset(samples), 0.1, 0.1, 0)
+    burst = {str(name) for s, name in zip(samples, assigned, strict=True) if s.group}
+    assert burst == {"train"}
+
+
+def test_given_splits_are_kept():
+    samples = [
+        *pictures(10, 0, split="train"),
+        *pictures(10, 1, split="train"),
+        *pictures(4, 0, start=50, split="val"),
+        *pictures(4, 1, start=50, split="val"),
+        *pictures(3, 0, start=80, split="test"),
+        *pictures(3, 1, start=80, split="test"),
+    ]
+    splits = split(pixels(samples))
+    assert (len(splits.train), len(splits.val), len(splits.test or ())) == (20, 8, 6)
+    assert splits.notes == ()
+
+
+def test_a_missing_split_is_held_out_of_training():
+    samples = [
+        *pictures(100, 0, split="train"),
+        *pictures(100, 1, split="train"),
+        *pictures(20, 0, start=500, split="val"),
+        *pictures(20, 1, start=500, split="val"),
+    ]
+    splits = split(pixels(samples))
+    assert (len(splits.train), len(splits.val), len(splits.test or ())) == (170, 40, 30)
+    assert "brings no test split: 15% of its training pictures" in splits.notes[0]
+    whole = split(pixels(samples), test_fraction=0)
+    assert (len(whole.train), whole.test) == (200, None)
+
+
+def test_a_picture_in_two_given_splits_is_named():
+    samples = [
+        *pictures(5, 0, split="train"),
+        *pictures(5, 1, split="train"),
+        Sample("validation/again.png", 0, "hash-0-3", "val"),
+        *pictures(2, 1, start=50, split="val"),
+        *pictures(2, 0, start=50, split="test"),
+        *pictures(2, 1, start=70, split="test"),
+    ]
+    note = split(pixels(samples)).notes[0]
+    assert "1 pictures are in two of the given splits" in note and "0/3 = validation/again.png" in note
+
+
+@pytest.mark.parametrize("few", [1, 2])
+def test_a_class_that_is_too_small_is_named(few):
+    with pytest.raises(DataError, match=rf"no picture of class 'dog' \({few}\).*at least three"):
+        split(pixels(pictures(50, 0) + pictures(few, 1)))
+
+
+def test_three_pictures_are_enough():
+    splits = split(pixels(pictures(50, 0) + pictures(3, 1)))
+    assert splits.test is not None
+    assert [int((part.labels == 1).sum()) for part in (splits.train, splits.val, splits.test)] == [1, 1, 1]
+
+
+def test_three_large_groups_are_enough():
+    bursts = [s for g in range(3) for s in pictures(10, 1, start=100 * g, group=f"burst-{g}")]
+    splits = split(pixels(pictures(50, 0) + bursts))
+    assert splits.test is not None
+    assert [int((part.labels == 1).sum()) for part in (splits.train, splits.val, splits.test)] == [10, 10, 10]
+
+
+@pytest.mark.parametrize(("val", "test"), [(0, 0.1), (0.5, 0.5), (1, 0), (0.1, -0.1)])
+def test_fractions_that_make_no_sense(val, test):
+    with pytest.raises(RecipeError, match="leave pictures to train on"):
+        split(pixels(pictures(50, 0) + pictures(50, 1)), val_fraction=val, test_fraction=test)
+
+
+def test_splits_are_written_down(tmp_path):
+    made = pixels(pictures(20, 0) + pictures(20, 1))
+    splits = split(made)
+    write_splits(tmp_path / "splits.jsonl", made, splits)
+    lines = [json.loads(line) for line in (tmp_path / "splits.jsonl").read_text().splitlines()]
+    assert Counter(line["split"] for line in lines) == {"train": 28, "val": 6, "test": 6}
+    assert {line["file"] for line in lines if line["split"] == "val"} == set(splits.val.where)
+    assert lines[0].keys() == {"split", "file", "label", "sha256"}

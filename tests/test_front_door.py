@@ -1,0 +1,59 @@
+"""What `import keensight` promises: these names, and nothing heavy."""
+
+import subprocess
+import sys
+
+import pytest
+
+import keensight
+
+NAMES = [
+    "Dataset",
+    "Epoch",
+    "KeensightError",
+    "Metrics",
+    "Pixels",
+    "Prediction",
+    "Preprocessing",
+    "Recipe",
+    "Report",
+    "Splits",
+    "Threat",
+    "__version__",
+    "build",
+    "choose_preprocessing",
+    "decode",
+    "evaluate",
+    "fgsm",
+    "fit",
+    "info",
+    "load",
+    "load_recipe",
+    "open_dataset",
+    "predict",
+    "predict_each",
+    "split",
+    "start",
+    "train",
+]
+
+
+def test_all_is_pinned():
+    assert keensight.__all__ == NAMES
+    assert dir(keensight) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_name_is_there(name):
+    assert getattr(keensight, name) is not None
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'trian'"):
+        _ = keensight.trian
+
+
+def test_importing_is_light():
+    heavy = "{'torch', 'onnxruntime', 'sklearn', 'matplotlib', 'PIL', 'numpy', 'cyclopts'}"
+    code = f"import sys, keensight; print(sorted({heavy} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -1,0 +1,180 @@
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from keensight.errors import TrainingError
+from keensight.models.zoo import build, set_normalisation
+from keensight.training import loop
+from keensight.training.loop import evaluate, fit, predict_logits, start, to_images
+from keensight.training.recipe import with_epochs
+from keensight.values import Preprocessing, Recipe, Split, Splits
+
+SIZE = Preprocessing(8, 8, 1)
+RECIPE = Recipe(epochs=3, batch_size=32, precision="float32")
+
+
+def part(n, seed):
+    """Two classes that differ in brightness, with noise on top."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 2, n)
+    images = (rng.integers(0, 160, (n, 8, 8, 1)) + 60 * labels[:, None, None, None]).astype(np.uint8)
+    return Split(images, np.arange(n), labels, tuple(map(str, range(n))))
+
+
+SPLITS = Splits(("dark", "light"), SIZE, part(200, 0), part(60, 1), None)
+
+
+def begin(recipe=RECIPE, model="cnn"):
+    built = build(model, {}, SIZE, 2, recipe.seed)
+    set_normalisation(built, SPLITS.train)
+    return start(built, recipe)
+
+
+def weights(state):
+    return torch.cat([p.detach().flatten() for p in state.model.parameters()])
+
+
+def test_it_learns_and_says_how_it_goes():
+    state = begin()
+    epochs = list(fit(state, SPLITS, RECIPE))
+    assert [epoch.number for epoch in epochs] == [1, 2, 3] and state.history == epochs
+    assert epochs[-1].val_accuracy > 0.95 and epochs[-1].train_loss < epochs[0].train_loss
+    assert [bool(epoch.stopped) for epoch in epochs] == [False, False, True]
+    assert epochs[-1].stopped == "all 3 epochs are done"
+    assert evaluate(state.model, SPLITS.val, RECIPE) == (epochs[-1].val_loss, epochs[-1].val_accuracy)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+@pytest.mark.parametrize("schedule", ["one-cycle", "cosine", "constant"])
+def test_the_same_seed_gives_the_same_bits(optimizer, schedule):
+    recipe = replace(RECIPE, optimizer=optimizer, schedule=schedule, learning_rate=0.01, rotate=10.0)
+    runs = []
+    for _ in range(2):
+        state = begin(recipe)
+        list(fit(state, SPLITS, recipe))
+        runs.append(weights(state))
+    assert torch.equal(*runs)
+    other = begin(replace(recipe, seed=1))
+    list(fit(other, SPLITS, replace(recipe, seed=1)))
+    assert not torch.equal(runs[0], weights(other))
+
+
+def test_breaking_out_and_going_on_gives_the_same_bits():
+    whole, halted = begin(), begin()
+    list(fit(whole, SPLITS, RECIPE))
+    for _ in fit(halted, SPLITS, RECIPE):
+        torch.rand(7)  # what the consumer does to the global generator is no matter
+        break
+    assert len(halted.history) == 1
+    list(fit(halted, SPLITS, RECIPE))
+    assert torch.equal(weights(whole), weights(halted))
+
+
+def test_one_epoch_of_sgd_equals_a_naive_loop():
+    """The same batches through plain torch: gradients, momentum and rate by hand."""
+    recipe = replace(
+        RECIPE, model="logistic", optimizer="sgd", momentum=0.0, weight_decay=0.0, schedule="constant",
+        learning_rate=0.1, epochs=1,
+    )  # fmt: skip
+    state = begin(recipe, "logistic")
+    list(fit(state, SPLITS, recipe))
+    naive = build("logistic", {}, SIZE, 2, 0)
+    set_normalisation(naive, SPLITS.train)
+    for batch in loop._batches(200, recipe, 1):
+        images = torch.from_numpy(SPLITS.train.images[batch]).permute(0, 3, 1, 2) / 255
+        loss = F.cross_entropy(naive(images), torch.from_numpy(SPLITS.train.labels[batch]))
+        gradients = torch.autograd.grad(loss, list(naive.parameters()))
+        with torch.no_grad():
+            for p, gradient in zip(naive.parameters(), gradients, strict=True):
+                p -= 0.1 * gradient
+    expected = torch.cat([p.detach().flatten() for p in naive.parameters()])
+    assert torch.allclose(weights(state), expected, atol=1e-6)
+
+
+def test_every_picture_is_seen_once_in_an_epoch():
+    batches = loop._batches(203, RECIPE, 1)
+    assert sorted(np.concatenate(batches).tolist()) == list(range(203))
+    assert {len(batch) for batch in batches} == {29}
+    assert not np.array_equal(batches[0], loop._batches(203, RECIPE, 2)[0])
+
+
+def test_stop_rules():
+    target = replace(RECIPE, target_accuracy=0.6, epochs=50)
+    assert list(fit(begin(target), SPLITS, target))[-1].stopped == "validation accuracy reached 0.6"
+    patient = replace(RECIPE, patience=2, epochs=200, schedule="constant")
+    epochs = list(fit(begin(patient), SPLITS, patient))
+    assert epochs[-1].stopped == "no better for 2 epochs" and len(epochs) < 200
+    assert [epoch.best for epoch in epochs[-2:]] == [False, False] and epochs[-3].best
+    hurried = replace(RECIPE, budget_s=0.05, epochs=10_000)
+    state = begin(hurried)
+    last = list(fit(state, SPLITS, hurried))[-1]
+    assert "budget" in last.stopped and state.seconds < 5
+    assert last.learning_rate < 0.5 * hurried.learning_rate  # the schedule came down with the clock
+
+
+def test_a_finished_run_yields_no_more():
+    state = begin()
+    list(fit(state, SPLITS, RECIPE))
+    before = weights(state)
+    assert list(fit(state, SPLITS, RECIPE)) == [] and torch.equal(before, weights(state))
+
+
+def test_a_loss_that_is_no_number_stops_with_advice():
+    wild = replace(RECIPE, optimizer="sgd", learning_rate=100.0, momentum=0.99, schedule="constant", epochs=50)
+    with pytest.raises(TrainingError, match=r"no longer a number in epoch \d+.*--set learning_rate=10"):
+        list(fit(begin(wild), SPLITS, wild))
+
+
+def test_running_out_of_memory_says_what_to_lower():
+    def greedy(model, images, labels):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(TrainingError, match="batch_size=32. Try --set batch_size=16"):
+        list(fit(begin(), SPLITS, RECIPE, loss=greedy))
+
+
+def test_a_loss_of_ones_own_is_used():
+    def asked(model, images, labels):
+        logits = model(images)
+        return logits.square().mean(), logits
+
+    state = begin()
+    epochs = list(fit(state, SPLITS, replace(RECIPE, epochs=20, learning_rate=0.01), loss=asked))
+    assert epochs[-1].train_loss < 0.01
+
+
+def test_images_arrive_as_nchw_in_0_1():
+    images = np.random.default_rng(0).integers(0, 256, (5, 4, 6, 3), np.uint8)
+    batch = to_images(images, np.array([3, 0]), torch.device("cpu"))
+    assert batch.shape == (2, 3, 4, 6) and batch.is_contiguous(memory_format=torch.channels_last)
+    assert np.allclose(batch[0, :, 1, 2].numpy(), images[3, 1, 2] / 255)
+
+
+def test_bfloat16_stays_close_to_float32():
+    state = begin()
+    list(fit(state, SPLITS, RECIPE))
+    exact = predict_logits(state.model, SPLITS.val, RECIPE)
+    rough = predict_logits(state.model, SPLITS.val, replace(RECIPE, precision="bfloat16"))
+    assert not torch.equal(exact, rough) and (exact - rough).abs().max() < 0.1
+    bf16 = replace(RECIPE, precision="bfloat16")
+    state = begin(bf16)
+    assert list(fit(state, SPLITS, bf16))[-1].val_accuracy > 0.95
+    assert all(p.dtype == torch.float32 for p in state.model.parameters())
+
+
+def test_the_number_of_epochs_follows_the_work():
+    model = begin().model
+    assert with_epochs(RECIPE, model, SPLITS).epochs == 3
+    assert with_epochs(replace(RECIPE, epochs=0), model, SPLITS).epochs == 60
+    many = replace(SPLITS, train=replace(SPLITS.train, rows=np.zeros(10_000_000, np.int64)))
+    assert with_epochs(replace(RECIPE, epochs=0), model, many).epochs == 3
+
+
+def test_seconds_add_up():
+    state = begin()
+    epochs = list(fit(state, SPLITS, RECIPE))
+    assert math.isclose(state.seconds, sum(epoch.seconds for epoch in epochs), abs_tol=0.01)
