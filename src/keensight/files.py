@@ -47,9 +47,13 @@ def make_folder(path: Path) -> Path:
 
 def cache_folder(name: str) -> Path:
     """Return the folder `name` in the cache (``KEENSIGHT_CACHE``, else ``~/.cache/keensight``), made if need be."""
+    return make_folder(_cache() / name)
+
+
+def _cache() -> Path:
     if root := os.environ.get("KEENSIGHT_CACHE"):
-        return make_folder(Path(root) / name)
-    return make_folder(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "keensight" / name)
+        return Path(root)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "keensight"
 
 
 @contextmanager
@@ -69,4 +73,6 @@ def explained(path: Path) -> Iterator[None]:
         }.get(error.errno or 0)
         if advice is None:
             raise
+        if path.is_relative_to(_cache()):
+            advice += " It is the cache; set KEENSIGHT_CACHE to have it elsewhere."
         raise KeensightError(f"Cannot write {path}: {os.strerror(error.errno or 0).lower()}. {advice}") from error

@@ -146,7 +146,7 @@ class Recipe:
     epochs: int = 0
     batch_size: int = 128
     optimizer: str = "adamw"
-    learning_rate: float = 0.003
+    learning_rate: float = 0.005
     weight_decay: float = 0.01
     momentum: float = 0.9
     schedule: str = "one-cycle"

@@ -1,7 +1,8 @@
 """One small bundle for all tests of this folder."""
 
-import keensight
 import pytest
+
+import keensight
 
 
 @pytest.fixture(scope="session")

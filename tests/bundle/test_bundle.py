@@ -10,8 +10,8 @@ from safetensors.numpy import load_file
 import keensight
 from keensight.bundle.card import model_card
 from keensight.bundle.read import load, read_bundle
-from keensight.evaluation.report import from_dict
 from keensight.errors import BundleError, PictureError
+from keensight.evaluation.report import from_dict
 from keensight.values import Preprocessing
 
 

@@ -3,6 +3,9 @@
 import json
 import shlex
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -34,15 +37,15 @@ def without_clock(run: Path) -> list[dict]:
     return [{key: value for key, value in epoch.items() if key != "seconds"} for epoch in history(run)]
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd"])
-def test_killed_and_resumed_is_uninterrupted(warm, pictures, tmp_path, sha256, optimizer):
+@pytest.mark.parametrize(("optimizer", "kills"), [("adamw", (2, 5)), ("adam", (2,)), ("sgd", (3,))])
+def test_killed_and_resumed_is_uninterrupted(warm, pictures, tmp_path, sha256, optimizer, kills):
     recipe = changes(
         f"epochs={EPOCHS}", f"optimizer={optimizer}", "dropout=0.3", "batch_size=16", "filters=8", *AUGMENT
     )
     whole, torn = tmp_path / "whole", tmp_path / "torn"
     assert warm("train", pictures, "--out", whole, *recipe).status == 0
 
-    for lines in (2, 5):  # killed, resumed, and killed again
+    for lines in kills:
         resume = ["--resume"] if torn.exists() else recipe
         running = warm.start("train", pictures, "--out", torn, *resume)
         running.until(lambda enough=lines: len(history(torn)) >= enough)
@@ -50,6 +53,8 @@ def test_killed_and_resumed_is_uninterrupted(warm, pictures, tmp_path, sha256, o
         assert running.wait().status == -signal.SIGKILL
         assert len(history(torn)) < EPOCHS
 
+    (torn / ".last.safetensors.0123456789ab").write_bytes(b"half a checkpoint")  # as a kill can leave it
+    (torn / ".bundle.4711").mkdir()
     resumed = warm("train", pictures, "--out", torn, "--resume", "--json")
     assert "Going on after epoch" in resumed.err
     assert resumed.json()["epochs"] == EPOCHS
@@ -61,15 +66,7 @@ def test_killed_and_resumed_is_uninterrupted(warm, pictures, tmp_path, sha256, o
     assert not list(torn.glob(".*")), "what the killed process was writing is still there"
 
 
-def test_the_hash_sees_a_difference(warm, pictures, tmp_path, sha256):
-    recipe = changes("epochs=2", "batch_size=16", "filters=8")
-    for seed in (0, 1):
-        assert warm("train", pictures, "--out", tmp_path / str(seed), "--seed", seed, *recipe).status == 0
-    for file in ("best.safetensors", "last.safetensors"):
-        assert sha256(tmp_path / "0" / file) != sha256(tmp_path / "1" / file)
-
-
-def test_ctrl_c_says_how_to_go_on(warm, pictures, tmp_path, sha256):
+def test_ctrl_c_says_how_to_go_on(warm, pictures, tmp_path):
     recipe = changes("epochs=8", "batch_size=8")
     run = tmp_path / "a run"  # the blank must be quoted in the advice
     running = warm.start("train", pictures, "--out", run, *recipe)
@@ -87,10 +84,6 @@ def test_ctrl_c_says_how_to_go_on(warm, pictures, tmp_path, sha256):
 
     assert warm(*words).status == 0
     assert len(history(run)) == 8
-    whole = tmp_path / "whole"
-    assert warm("train", pictures, "--out", whole, *recipe).status == 0
-    assert sha256(run / "best.safetensors") == sha256(whole / "best.safetensors")
-
     # and once more, now that it is finished
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
     again = warm(*words, "--json")
@@ -106,7 +99,7 @@ def test_ctrl_c_before_the_first_epoch_leaves_nothing(warm, pictures, tmp_path, 
     # a first epoch that takes long: 1,024 convolutions of wide pictures, one at a time
     slow = changes("epochs=2", "batch_size=1", "size=128", "filters=64")
     running = warm.start("train", pictures, *out, *slow, cwd=tmp_path)
-    running.until(lambda: (run / "recipe.toml").exists())
+    running.until((run / "recipe.toml").exists)
     running.send(signal.SIGINT)
     stopped = running.wait()
     assert stopped.status == 130
@@ -117,7 +110,7 @@ def test_ctrl_c_before_the_first_epoch_leaves_nothing(warm, pictures, tmp_path, 
 def test_ctrl_c_in_a_folder_that_was_there_leaves_it_empty(warm, pictures, tmp_path):
     slow = changes("epochs=2", "batch_size=1", "size=128", "filters=64")
     running = warm.start("train", pictures, "--out", tmp_path, *slow)
-    running.until(lambda: (tmp_path / "recipe.toml").exists())
+    running.until((tmp_path / "recipe.toml").exists)
     running.send(signal.SIGINT)
     assert running.wait().status == 130
     assert tmp_path.is_dir()
@@ -129,11 +122,13 @@ def test_two_runs_into_one_folder(warm, pictures, tmp_path):
     recipe = changes("epochs=8", "batch_size=8")
     first = warm.start("train", pictures, "--out", run, *recipe)
     first.until(lambda: history(run))
+    first.send(signal.SIGSTOP)  # it must not finish meanwhile
     for words in ([], ["--resume"]):
         said = warm("train", pictures, "--out", run, *words).refusal()
         assert "Another run is writing to" in said
         assert str(run) in said
         assert "--out" in said
+    first.send(signal.SIGCONT)
     assert first.wait().status == 0
     assert len(history(run)) == 8
     said = warm("train", pictures, "--out", run, *recipe).refusal()
@@ -172,7 +167,7 @@ def killed(warm, pictures, tmp_path):
 def test_resuming_asks_for_the_same_experiment(warm, killed, pictures, make_pictures, tmp_path):
     before = {path.name: path.read_bytes() for path in killed.iterdir()}
 
-    said = warm("train", make_pictures(tmp_path / "other", seed=1), "--out", killed, "--resume").refusal()
+    said = warm("train", make_pictures(tmp_path / "others" / "bars", seed=1), "--out", killed, "--resume").refusal()
     assert "not those that the run" in said
     assert "same DATA" in said
 
@@ -238,17 +233,23 @@ def test_a_damaged_checkpoint_is_refused(warm, killed, pictures):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("after_s", [0.15, 0.3, 0.5, 0.8, 1.2, 1.7, 2.3, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0])
-def test_ctrl_c_at_any_moment(cold_start, pictures, tmp_path, after_s):
+@pytest.mark.parametrize("after_s", [0.2, 0.4, 0.7, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 7.0])
+def test_ctrl_c_at_any_moment(warm, pictures, tmp_path, after_s):
     """From the first import to the last file: 130, one paragraph, and either nothing or something to go on with."""
     run = tmp_path / "run"
-    stopped = cold_start("train", pictures, "--out", run, *changes("epochs=4"), interrupt_after_s=after_s)
-    if stopped.status == 0:
+    words = [sys.executable, "-m", "keensight", "train", pictures, "--out", run, *changes("epochs=4")]
+    with subprocess.Popen(list(map(str, words)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        time.sleep(after_s)
+        process.send_signal(signal.SIGINT)
+        out, said = process.communicate()
+    if process.returncode == 0:
         assert (run / "bundle" / "bundle.json").exists()
         return
-    assert stopped.status == 130, stopped
-    said = stopped.paragraph()
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    assert said.count("keensight: ") == 1
+    assert out == ""
     if run.exists():
         program, *words = shlex.split(said.rpartition("go on with: ")[2])
         assert program == "keensight"
-        assert cold_start(*words).status == 0
+        assert warm(*words).status == 0

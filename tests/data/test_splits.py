@@ -128,6 +128,12 @@ def test_three_large_groups_are_enough():
     assert [int((part.labels == 1).sum()) for part in (splits.train, splits.val, splits.test)] == [10, 10, 10]
 
 
+def test_data_without_training_pictures_is_refused():
+    samples = [*pictures(5, 0, split="test"), *pictures(5, 1, split="test")]
+    with pytest.raises(DataError, match="has no train and no val split: it brings test only"):
+        split(pixels(samples))
+
+
 @pytest.mark.parametrize(("val", "test"), [(0, 0.1), (0.5, 0.5), (1, 0), (0.1, -0.1)])
 def test_fractions_that_make_no_sense(val, test):
     with pytest.raises(RecipeError, match="leave pictures to train on"):

@@ -28,7 +28,7 @@ def test_an_attack_stays_within_its_threat(model, name, eps):
     before = IMAGES.clone()
     attacked = ATTACKS[name](model, IMAGES, LABELS, Threat("linf", eps))
     assert (attacked - IMAGES).abs().max() <= eps + 1e-6
-    assert 0 <= attacked.min() and attacked.max() <= 1
+    assert attacked.min() >= 0 and attacked.max() <= 1
     assert torch.equal(IMAGES, before) and not attacked.requires_grad
     assert torch.equal(attacked, ATTACKS[name](model, IMAGES, LABELS, Threat("linf", eps)))
 

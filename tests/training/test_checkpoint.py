@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -6,13 +7,15 @@ from keensight.errors import RunError
 from keensight.models.zoo import build
 from keensight.training.checkpoint import load_state, load_weights, save_state, save_weights
 from keensight.training.loop import start
-from keensight.values import Epoch, Preprocessing, Recipe
+from keensight.values import Epoch, Preprocessing, Recipe, Split, Splits
 
 SIZE = Preprocessing(8, 8, 1)
 
 
 def trained(recipe, steps=3, seed=0, options=None):
-    state = start(build("cnn", options or {}, SIZE, 2, seed), recipe)
+    pictures = Split(np.arange(256, dtype=np.uint8).reshape(4, 8, 8, 1), np.arange(4), np.arange(4) % 2, ("",) * 4)
+    splits = Splits(("a", "b"), SIZE, pictures, pictures, None)
+    state = start(build("cnn", options or {}, SIZE, 2, seed), splits, recipe)
     for step in range(steps):
         images = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(step))
         state.optimizer.zero_grad()

@@ -29,9 +29,7 @@ SPLITS = Splits(("dark", "light"), SIZE, part(200, 0), part(60, 1), None)
 
 
 def begin(recipe=RECIPE, model="cnn"):
-    built = build(model, {}, SIZE, 2, recipe.seed)
-    set_normalisation(built, SPLITS.train)
-    return start(built, recipe)
+    return start(build(model, {}, SIZE, 2, recipe.seed), SPLITS, recipe)
 
 
 def weights(state):
@@ -93,6 +91,12 @@ def test_one_epoch_of_sgd_equals_a_naive_loop():
                 p -= 0.1 * gradient
     expected = torch.cat([p.detach().flatten() for p in naive.parameters()])
     assert torch.allclose(weights(state), expected, atol=1e-6)
+
+
+def test_a_model_alone_is_enough():
+    model = build("cnn", {}, SIZE, 2, 0)
+    state = begin()
+    assert list(fit(model, SPLITS, RECIPE))[-1].val_loss == list(fit(state, SPLITS, RECIPE))[-1].val_loss
 
 
 def test_every_picture_is_seen_once_in_an_epoch():

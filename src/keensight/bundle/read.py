@@ -17,12 +17,14 @@ from typing import Any, TypeAlias
 import numpy as np
 import onnxruntime
 
+from keensight.data.labels import odd_name
 from keensight.data.pixels import Borders, decode_picture, match_polarity
-from keensight.errors import BundleError, PictureError
+from keensight.errors import BundleError, PictureError, RecipeError
 from keensight.machine import cores
 from keensight.values import FloatArray, Prediction, Preprocessing, Split, Uint8Array
 
 FORMAT = 1
+NEEDED = {"data": ("sha256", "val_fraction", "test_fraction", "seed"), "recipe": ("options",)}
 MAX_JSON_BYTES = 32 * 2**20
 MAX_PICTURE_BYTES = 100 * 2**20
 BATCH = 256  # pictures in one call: the same everywhere, so that the same pictures give the same bits
@@ -55,7 +57,9 @@ class Predictor:
         try:
             self._session = onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime raises a dozen classes of its own
-            raise BundleError(f"{bundle.path}/model.onnx cannot be loaded: {str(error)[:300]}") from error
+            raise BundleError(
+                f"{bundle.path}/model.onnx cannot be loaded ({str(error)[:300]}). Train or export it again."
+            ) from error
         shape = self._session.get_inputs()[0].shape[1:], self._session.get_outputs()[0].shape[1:]
         size = bundle.preprocessing
         if shape != ([size.height, size.width, size.channels], [len(bundle.labels)]):
@@ -91,7 +95,7 @@ class Predictor:
             if file.stat().st_size > MAX_PICTURE_BYTES:
                 return PictureError(f"it is larger than {MAX_PICTURE_BYTES // 2**20} MiB")
             if not file.is_file():
-                return PictureError("it is not a file")
+                return PictureError("it is a folder without pictures" if file.is_dir() else "it is not a file")
             return decode_picture(file.read_bytes(), self.bundle.preprocessing)
         except PictureError as error:
             return error
@@ -142,19 +146,34 @@ def read_bundle(path: str | Path) -> Bundle:
     if file.stat().st_size > MAX_JSON_BYTES:
         raise BundleError(f"{file} is larger than {MAX_JSON_BYTES // 2**20} MiB, and is not read.")
     try:
-        info = json.loads(file.read_text(encoding="utf-8"))
+        info = json.loads(file.read_text(encoding="utf-8"), parse_constant=_no_number)
         if info["format"] != FORMAT:
             raise BundleError(
                 f"{folder} is a bundle of format {info['format']}; this keensight reads format {FORMAT}. Use the "
                 "keensight that wrote it, or a newer one."
             )
-        labels = tuple(str(label) for label in info["labels"])
+        labels = _labels(info["labels"])
         size = info["preprocessing"]
         preprocessing = Preprocessing(size["height"], size["width"], size["channels"], size["fit"])
         borders = Borders(float(info["borders"]["low"]), float(info["borders"]["high"]))
+        for part, keys in NEEDED.items():
+            for key in keys:
+                info[part][key]
         return Bundle(folder, labels, preprocessing, borders, float(info["abstain_below"]), info)
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, RecipeError) as error:
         detail = f"has no key {error}" if isinstance(error, KeyError) else f"cannot be read ({error})"
         raise BundleError(
             f"{file} {detail}, so it is not a bundle that can be trusted. Train or export it again."
         ) from error
+
+
+def _labels(labels: Any) -> tuple[str, ...]:
+    if isinstance(labels, list) and all(isinstance(label, str) and not odd_name(label) for label in labels):
+        if len(set(labels)) == len(labels):
+            return tuple(labels)
+        raise ValueError("its labels have a name twice")
+    raise ValueError("its labels are not a list of names in plain text")
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"it holds {name}")

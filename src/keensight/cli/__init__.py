@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
@@ -34,14 +36,18 @@ A verb's own help: keensight train --help
 
 def main(tokens: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit: 0 done, 1 failed, 2 wrong usage, 3 a gate refused, 130 interrupted."""
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")  # what libraries say to programmers is no message to users
     try:
         status = _run(tokens)
         sys.stdout.flush()
     except KeyboardInterrupt as interrupt:
         _say(str(interrupt) or "interrupted.")
         status = 130
-    except BrokenPipeError:  # the reader of our output has gone, as `head` does
+    except OSError as error:  # stdout: its disk is full, or its reader has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            _say(f"the output cannot be written: {str(error.strerror).lower()}. Send it elsewhere.")
         status = 1
     sys.exit(status)
 
@@ -61,6 +67,8 @@ def _run(tokens: Sequence[str] | None) -> int:
         _say(" ".join(str(error).split()))
         return error.exit_status
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.EPIPE, errno.ENOSPC):
+            raise  # stdout: whatever else is written says itself what is wrong
         if os.environ.get("KEENSIGHT_TRACEBACK"):
             raise
         what = " ".join(f"{type(error).__name__}: {error}".split())

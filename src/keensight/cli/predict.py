@@ -30,12 +30,12 @@ def predict(
         Print JSON Lines on stdout, one object for each picture.
     """
     from keensight.values import Prediction
-    from keensight.verbs.predict import predict_each
+    from keensight.verbs.predict import predict_each, refusal
 
     failed = 0
     for file, answer in predict_each(bundle, pictures):
         if not isinstance(answer, Prediction):
-            print(f"keensight: {file} cannot be used: {answer}.", file=sys.stderr)
+            print(f"keensight: {refusal(file, answer)}", file=sys.stderr)
             failed += 1
         elif json:
             print_json(asdict(answer))

@@ -1,89 +1,51 @@
-"""Zip and tar archives of pictures: listed and read in place, never extracted, and trusted in nothing."""
+"""What zip and tar archives share: pictures listed and read in place, never extracted, and trusted in nothing."""
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import hashlib
 import lzma
-import os
 import re
-import secrets
-import stat
 import struct
 import tarfile
 import threading
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from io import BufferedIOBase
 from pathlib import Path
-from typing import IO, Any, NamedTuple, cast
+from typing import Protocol, TypeAlias, TypeVar
 
-from keensight import files
-from keensight.data.folders import MAX_FILES, MAX_PICTURE_BYTES, Contents, size_problem
+from keensight.data.folders import MAX_FILES, Contents
 from keensight.data.hashing import Memo, hash_files, known_hashes
 from keensight.data.labels import Listing, arrange, is_hidden, is_picture
 from keensight.errors import DataError, PictureError
-from keensight.values import DatasetKind, Sample, Skipped
+from keensight.values import DatasetKind, Skipped
 
 MAX_TOTAL_BYTES = 2 * 2**30  # all members together, unless 100 times the archive's own size is more
 MAX_RATIO = 100
-MAX_HEADER_BYTES = 2**20
 MAX_NAME = 255  # per folder or file name, as on every common file system
 ARCHIVE_SUFFIX = re.compile(r"\.(zip|tar|tgz|tbz2?|txz|tar\.(gz|bz2|xz))$", re.IGNORECASE)
 
-_IN_TAR = -1
-UNPACKERS: dict[int, Callable[[bytes, int], bytes]] = {  # by zip's number for the method; at most `most` bytes come out
-    _IN_TAR: lambda packed, most: packed,
-    zipfile.ZIP_STORED: lambda packed, most: packed[:most],
-    zipfile.ZIP_DEFLATED: lambda packed, most: zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, most),
-    zipfile.ZIP_BZIP2: lambda packed, most: bz2.BZ2Decompressor().decompress(packed, most),
-}
-STREAMS: dict[bytes, Callable[[Path], BufferedIOBase]] = {  # how a compressed tar begins, and what opens it
-    b"\x1f\x8b": gzip.GzipFile,
-    b"BZh": bz2.BZ2File,
-    b"\xfd7zXZ\x00": lzma.LZMAFile,
-}
 _DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError)
 _MALFORMED = (ValueError, struct.error, NotImplementedError, OverflowError, LookupError, RecursionError, TypeError)
 
-
-class Member(NamedTuple):
-    """Where a picture lies in its archive: `packed` bytes from `offset` on, which become `size` bytes."""
-
-    offset: int
-    packed: int
-    size: int
-    method: int
-    crc: int
+Info = TypeVar("Info")  # what zipfile and tarfile tell of a member
+ReadAt: TypeAlias = Callable[[int, int], bytes]  # from an offset, so many bytes
 
 
-def is_zip(path: Path) -> bool:
-    """Say whether a path is named like a zip archive."""
-    return path.suffix.lower() == ".zip"
+class Member(Protocol):
+    """Where a picture lies in its archive."""
+
+    def content(self, read_at: ReadAt) -> bytes:
+        """Return the picture's bytes; raises ValueError where they are not what the archive says."""
 
 
-def is_tar(path: Path) -> bool:
-    """Say whether a path is named like a tar archive, compressed or not."""
-    return not is_zip(path) and ARCHIVE_SUFFIX.search(path.name) is not None
-
-
-def list_zip(path: Path, pattern: str | None) -> Listing:
-    """List and hash the pictures in a zip archive. Raises DataError for one that is damaged, hostile or encrypted."""
-    return _listing(path, "zip", path, pattern, zip_members(path))
-
-
-def list_tar(path: Path, pattern: str | None) -> Listing:
-    """List and hash the pictures in a tar archive; a compressed one is first unpacked to a tar in the user's cache."""
-    plain = plain_tar(path)
-    return _listing(path, "tar", plain, pattern, tar_members(plain, path))
-
-
-def _listing(
-    path: Path, kind: DatasetKind, plain: Path, pattern: str | None, held: tuple[Contents, dict[str, Member]]
+def list_archive(
+    path: Path, kind: DatasetKind, plain: Path, pattern: str | None, held: tuple[Contents, Mapping[str, Member]]
 ) -> Listing:
+    """List and hash what is `held` by the archive `path`: its contents, and where in `plain` its usable pictures lie.
+
+    `plain` is the file that is read: the archive itself, or what a compressed tar was unpacked to.
+    """
     contents, members = held
     pictures = [*contents.pictures, *contents.unusable]
     entries, skipped = arrange(pictures, contents.others, str(path), pattern)
@@ -92,7 +54,7 @@ def _listing(
     hashes = known_hashes(remembered := memo.recall("", status), names)
     failed: dict[str, str] = {}
     if len(hashes) < len(names):
-        with _reading(plain, members) as read:
+        with member_reader(plain, members) as read:
             fresh, failed = hash_files(read, [name for name in names if name not in hashes])
         hashes |= fresh
         memo.note("", status, (remembered if isinstance(remembered, dict) else {}) | hashes)
@@ -101,128 +63,34 @@ def _listing(
     return Listing(name, path, kind, entries, hashes, contents.unusable | failed, [*contents.skipped, *skipped])
 
 
-def zip_members(path: Path) -> tuple[Contents, dict[str, Member]]:
-    """Return what a zip archive holds, and where its usable pictures lie."""
-    with _explained(path), zipfile.ZipFile(path) as archive:
-        infos = archive.infolist()
-    _check_amount(path, len(infos), sum(info.file_size for info in infos))
-    contents, members = Contents(), {}
-    for info in _last_of_each_name(path, infos, lambda info: info.filename, contents):
-        where = safe_name(info.filename, path)
-        if info.is_dir() or not is_picture(where) or _is_hidden(where):
-            _add_other(contents, where, info.is_dir())
-            continue
-        if info.flag_bits & 0x1:
-            raise DataError(
-                f"{path} is encrypted ({where} needs a password). Archives without a password are accepted; unpack it "
-                "and give the folder instead."
-            )
-        problem = _name_problem(where) or size_problem(info.file_size)
-        if stat.S_ISLNK(info.external_attr >> 16):
-            problem = "a link (links in archives are not followed)"
-        elif info.compress_type not in UNPACKERS:
-            problem = problem or f"compressed by a method that is not read here (number {info.compress_type})"
-        elif info.compress_size > MAX_PICTURE_BYTES + 2**20:
-            problem = problem or f"larger than {MAX_PICTURE_BYTES // 2**20} MiB in its compressed form"
-        contents.add(where, problem)
-        if not problem:
-            members[where] = Member(
-                info.header_offset, info.compress_size, info.file_size, info.compress_type, info.CRC
-            )
-    return contents, members
-
-
-def tar_members(plain: Path, path: Path) -> tuple[Contents, dict[str, Member]]:
-    """Return what the tar `plain` holds, and where its usable pictures lie; messages call it `path`."""
-    infos: list[tarfile.TarInfo] = []
-    with _explained(path), open(plain, "rb") as file:
-        # tarfile stops without a word at a damaged header, so look at what it stopped at.
-        with tarfile.open(fileobj=cast(IO[bytes], _SmallReads(file)), mode="r:") as archive:
-            while len(infos) <= MAX_FILES and (info := archive.next()):
-                infos.append(info)
-            file.seek(archive.offset)
-            if len(infos) <= MAX_FILES and file.read(512) != bytes(512):
-                raise tarfile.ReadError("it ends early or holds something that is no tar header")
-        length = plain.stat().st_size
-        for info in infos:
-            if info.isreg() and not info.issparse() and info.offset_data + info.size > length:
-                raise tarfile.ReadError(f"it ends in the middle of {info.name}")
-    _check_amount(path, len(infos), sum(max(info.size, 0) for info in infos))
-    contents, members = Contents(), {}
-    for info in _last_of_each_name(path, infos, lambda info: info.name, contents):
-        where = safe_name(info.name, path)
-        if info.isdir() or not is_picture(where) or _is_hidden(where):
-            _add_other(contents, where, info.isdir())
-            continue
-        problem = _name_problem(where)
-        if info.issym() or info.islnk():
-            problem = "a link (links in archives are not followed)"
-        elif not info.isreg() or info.issparse():
-            problem = "not a regular file (a device, a pipe or a sparse file)"
-        problem = problem or size_problem(info.size)
-        contents.add(where, problem)
-        if not problem:
-            members[where] = Member(info.offset_data, info.size, info.size, _IN_TAR, 0)
-    return contents, members
-
-
-def plain_tar(path: Path) -> Path:
-    """Return an uncompressed tar with the content of `path`: itself, or a copy in the user's cache.
-
-    The copy is made once for each path, size and modification time, and stops at the limits for hostile archives.
-    """
-    with _explained(path):
-        with open(path, "rb") as file:
-            start = file.read(6)
-        status = path.stat()
-    opener = next((opener for magic, opener in STREAMS.items() if start.startswith(magic)), None)
-    if opener is None:
-        return path
-    stamp = f"{path.absolute()}\n{status.st_size}\n{status.st_mtime_ns}"
-    target = files.cache_folder("archives") / f"{hashlib.sha256(os.fsencode(stamp)).hexdigest()}.tar"
-    if target.exists():
-        return target
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}")
-    try:
-        with files.explained(target), open(temporary, "xb") as unpacked:
-            for block in _unpacked(path, opener, _limit(status.st_size)):
-                unpacked.write(block)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return target
-
-
-def _unpacked(path: Path, opener: Callable[[Path], BufferedIOBase], limit: int) -> Iterator[bytes]:
-    total = 0
-    with _explained(path):
-        stream = opener(path)
-    with stream:
-        while True:
-            with _explained(path):
-                block = stream.read(2**20)
-            if not block:
-                return
-            total += len(block)
-            if total > limit:
-                raise _bomb(path, f"more than {limit:,}", limit)
-            yield block
+def picture_members(
+    path: Path,
+    infos: Iterable[Info],
+    name_of: Callable[[Info], str],
+    is_folder: Callable[[Info], bool],
+    contents: Contents,
+) -> Iterator[tuple[str, Info]]:
+    """Yield each picture's clean path and its member, the last of each name; note in `contents` what else there is."""
+    last: dict[str, Info] = {}
+    for info in infos:
+        where = safe_name(name_of(info), path)
+        if where in last and is_picture(where):
+            contents.skipped.append(Skipped(where, "the archive holds this name again later, and the last one counts"))
+        last[where] = info
+    for where, info in last.items():
+        folder, hidden = is_folder(info), any(map(is_hidden, where.split("/")))
+        if is_picture(where) and not folder and not hidden:
+            yield where, info
+        elif where and not hidden:
+            contents.others.append(f"{where}/" if folder else where)
 
 
 @contextmanager
-def archive_reader(path: Path) -> Iterator[Callable[[Sample], bytes]]:
-    """Yield a function that returns the content of a sample's member; it can be called from many threads at once."""
-    plain = path if is_zip(path) else plain_tar(path)
-    _, members = zip_members(path) if is_zip(path) else tar_members(plain, path)
-    with _reading(plain, members) as read:
-        yield lambda sample: read(sample.where)
-
-
-@contextmanager
-def _reading(plain: Path, members: dict[str, Member]) -> Iterator[Callable[[str], bytes]]:
+def member_reader(plain: Path, members: Mapping[str, Member]) -> Iterator[Callable[[str], bytes]]:
+    """Yield a function that returns a picture's content by its path; it can be called from many threads at once."""
     # zipfile's own reader needs 15 µs for a PNG of 1 kB, this one 4 (32,000 of them); all threads share a file.
     lock = threading.Lock()
-    with _explained(plain):
+    with explained(plain):
         file = open(plain, "rb")  # noqa: SIM115  (closed below)
 
     def read_at(offset: int, size: int) -> bytes:
@@ -235,25 +103,12 @@ def _reading(plain: Path, members: dict[str, Member]) -> Iterator[Callable[[str]
         if member is None:
             raise PictureError(f"{where}: no longer in the archive")
         try:
-            content = _content(member, read_at)
+            return member.content(read_at)
         except (*_DAMAGE, ValueError) as error:
             raise PictureError(f"{where}: damaged in the archive ({str(error) or type(error).__name__})") from error
-        if len(content) != member.size or (member.method != _IN_TAR and zlib.crc32(content) != member.crc):
-            raise PictureError(f"{where}: damaged in the archive (not the size or checksum that the archive gives)")
-        return content
 
     with file:
         yield read
-
-
-def _content(member: Member, read_at: Callable[[int, int], bytes]) -> bytes:
-    offset = member.offset
-    if member.method != _IN_TAR:
-        header = read_at(offset, 30)
-        if len(header) < 30 or header[:4] != b"PK\x03\x04":
-            raise ValueError("no file header where the archive's index says")
-        offset += 30 + sum(struct.unpack("<HH", header[26:30]))  # the lengths of its name and extra field
-    return UNPACKERS[member.method](read_at(offset, member.packed), member.size + 1)
 
 
 def safe_name(name: str, path: Path) -> str:
@@ -272,57 +127,27 @@ def safe_name(name: str, path: Path) -> str:
     return "/".join(part for part in parts if part not in ("", "."))
 
 
-class _SmallReads:
-    """A file for tarfile that refuses the huge header fields with which a small hostile tar could fill the memory."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self.seek, self.tell, self.close = file.seek, file.tell, file.close
-
-    def read(self, size: int = -1) -> bytes:
-        if not 0 <= size <= MAX_HEADER_BYTES:
-            raise tarfile.ReadError(f"a header field of {size:,} bytes")
-        return self._file.read(size)
-
-
-def _last_of_each_name(
-    path: Path, infos: Iterable[Any], name_of: Callable[[Any], str], contents: Contents
-) -> list[Any]:
-    last: dict[str, Any] = {}
-    for info in infos:
-        where = safe_name(name_of(info), path)
-        if where in last and is_picture(where):
-            contents.skipped.append(Skipped(where, "the archive holds this name again later, and the last one counts"))
-        last[where] = info
-    return list(last.values())
-
-
-def _is_hidden(where: str) -> bool:
-    return any(map(is_hidden, where.split("/")))
-
-
-def _add_other(contents: Contents, where: str, folder: bool) -> None:
-    if where and not _is_hidden(where):
-        contents.others.append(f"{where}/" if folder else where)
-
-
-def _name_problem(where: str) -> str | None:
+def name_problem(where: str) -> str | None:
+    """Say why a picture cannot have this path; None where it can."""
     return f"a name of more than {MAX_NAME} characters" if max(map(len, where.split("/"))) > MAX_NAME else None
 
 
-def _limit(size: int) -> int:
+def unpacked_limit(size: int) -> int:
+    """Return how many bytes an archive of `size` bytes may unpack to."""
     return max(MAX_TOTAL_BYTES, MAX_RATIO * size)
 
 
-def _check_amount(path: Path, count: int, total: int) -> None:
+def check_amount(path: Path, count: int, total: int) -> None:
+    """Raise DataError for an archive of more than MAX_FILES members, or of more bytes than it may unpack to."""
     if count > MAX_FILES:
         raise DataError(f"{path} holds more than {MAX_FILES:,} members; that many are accepted. Split it up.")
-    limit = _limit(path.stat().st_size)
+    limit = unpacked_limit(path.stat().st_size)
     if total > limit:
-        raise _bomb(path, f"{total:,}", limit)
+        raise bomb(path, f"{total:,}", limit)
 
 
-def _bomb(path: Path, total: str, limit: int) -> DataError:
+def bomb(path: Path, total: str, limit: int) -> DataError:
+    """Return the error for an archive that unpacks to `total` bytes, where `limit` is accepted."""
     return DataError(
         f"{path} is refused: its {path.stat().st_size:,} bytes unpack to {total} (a 'zip bomb'). Up to {limit:,} bytes "
         "are accepted for an archive of this size; if you trust it, unpack it and give the folder instead."
@@ -330,7 +155,8 @@ def _bomb(path: Path, total: str, limit: int) -> DataError:
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def explained(path: Path) -> Iterator[None]:
+    """Turn whatever a damaged archive makes zipfile and tarfile raise into a DataError that says what to do."""
     try:
         yield
     except (*_DAMAGE, *_MALFORMED) as error:

@@ -114,15 +114,14 @@ class Fields(NamedTuple):
     group: str | None
 
 
-def label_pattern(pattern: str, *, group_field: str = "group") -> Callable[[str], Fields | None]:
+def label_pattern(pattern: str) -> Callable[[str], Fields | None]:
     """Return a function from a file name to its fields, or to None where the name does not fit `pattern`.
 
-    ``{label}`` captures the label and ``{group}`` (or another `group_field`) the group; other ``{names}`` and ``*``
-    stand for anything, ``?`` for one character, all else for itself. The suffix of the file name takes no part. A field
-    ends where the text after it first occurs. Raises UsageError for a pattern without ``{label}``, or one whose
-    fields have nothing between them.
+    ``{label}`` captures the label and ``{group}`` the group; other ``{names}`` and ``*`` stand for anything, ``?`` for
+    one character, all else for itself. The suffix of the file name takes no part. A field ends where the text after
+    it first occurs. Raises UsageError for a pattern without ``{label}``, or one whose fields have nothing between them.
 
-    >>> fields = label_pattern("{label}__{scene}__*", group_field="scene")
+    >>> fields = label_pattern("{label}__{group}__*")
     >>> fields("1__20170705_180816__-118_34.png")
     Fields(label='1', group='20170705_180816')
     """
@@ -155,7 +154,7 @@ def label_pattern(pattern: str, *, group_field: str = "group") -> Callable[[str]
         found = compiled.fullmatch(PurePosixPath(name).stem)
         if not found:
             return None
-        group = found.groupdict().get(group_field)
+        group = found.groupdict().get("group")
         return Fields(clean_label(found["label"]), group)
 
     return fields

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from keensight import files
-from keensight.data import arrays
+from keensight.data.arrays import list_digits
+from keensight.data.idx import find_idx, list_idx
 from keensight.data.labels import Listing
 from keensight.errors import DataError, KeensightError
 
@@ -77,18 +78,18 @@ def list_named(name: str) -> Listing:
     every place, where none has the right files.
     """
     if name == "digits":
-        return arrays.list_digits()
+        return list_digits()
     source = SOURCES[name]
     failures = []
     for folder in places(name):
         try:
-            return arrays.list_idx(folder, name=name, expected=source.sha256)
+            return list_idx(folder, name=name, expected=source.sha256)
         except DataError as error:
             failures.append(f"{folder} ({_place_problem(folder, error)})")
     cache = files.cache_folder("datasets") / name
     failed = download(name, files.make_folder(cache))
     if not failed:
-        return arrays.list_idx(cache, name=name, expected=source.sha256)
+        return list_idx(cache, name=name, expected=source.sha256)
     names = ", ".join(file for file, _ in FILES.values())
     raise DataError(
         f"{name} is not on this machine and could not be downloaded. Looked in {'; '.join(failures)}. Tried "
@@ -110,7 +111,7 @@ def places(name: str) -> list[Path]:
 def _place_problem(folder: Path, error: DataError) -> str:
     if not folder.is_dir():
         return "no such folder"
-    return "no IDX files there" if not arrays.find_idx(folder) else str(error).split(". ")[0]
+    return "no IDX files there" if not find_idx(folder) else str(error).split(". ")[0]
 
 
 def download(name: str, folder: Path) -> list[str]:

@@ -34,7 +34,7 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Borders:
-    """How light the training pictures' borders are, in [0, 1]: their 1st and 99th percentiles."""
+    """How light the training pictures' borders are, in [0, 1]: the darkest and the lightest of them."""
 
     low: float
     high: float
@@ -82,16 +82,17 @@ def border_levels(images_NHWC: Uint8Array) -> FloatArray:
 
 def measure_borders(images_NHWC: Uint8Array) -> Borders:
     """Return how light the borders of (training) pictures are."""
-    low, high = np.quantile(border_levels(images_NHWC), [0.01, 0.99])
-    return Borders(round(float(low), 4), round(float(high), 4))
+    # the extremes and no percentiles: a rare class of light pictures must not be inverted for being rare
+    levels = border_levels(images_NHWC)
+    return Borders(round(float(levels.min()), 4), round(float(levels.max()), 4))
 
 
 def match_polarity(images_NHWC: Uint8Array, borders: Borders) -> tuple[Uint8Array, Any]:
     """Invert the pictures that are light where all training pictures are dark, or the other way round.
 
-    A model of white digits on black can so read a black digit on paper. Where the training pictures' borders are
-    (nearly) black or white, the paper's own grey is removed and the contrast stretched as well. Returns the pictures
-    and a bool N that is true where a picture was inverted; pictures are copied only if need be.
+    A model of white digits on black can so read a black digit on paper. Where there are training pictures with a
+    (nearly) black or white border, the paper's own grey is removed and the contrast stretched as well. Returns the
+    pictures and a bool N that is true where a picture was inverted; pictures are copied only if need be.
     """
     levels = border_levels(images_NHWC)
     dark_model, light_model = borders.high < 0.45, borders.low > 0.55
@@ -101,21 +102,25 @@ def match_polarity(images_NHWC: Uint8Array, borders: Borders) -> tuple[Uint8Arra
     images_NHWC = images_NHWC.copy()
     for i in np.flatnonzero(inverted):
         negative = 255 - images_NHWC[i]
-        if borders.high <= 0.1:
-            negative = _stretch(negative)
-        elif borders.low >= 0.9:
-            negative = 255 - _stretch(255 - negative)
+        if borders.low <= 0.1:
+            negative = _stretch(negative, touches=borders.high > 0.1)
+        elif borders.high >= 0.9:
+            negative = 255 - _stretch(255 - negative, touches=borders.low < 0.9)
         images_NHWC[i] = negative
     return images_NHWC, inverted
 
 
-def _stretch(image_HWC: Uint8Array) -> Uint8Array:
-    """Map the border's level to 0 and the brightest pixel to 255, unless there is nothing but border."""
-    background = float(np.quantile(_ring(image_HWC[None]), 0.95))
+def _stretch(image_HWC: Uint8Array, touches: bool) -> Uint8Array:
+    """Map the border's level to 0 and the brightest pixel to 255, unless there is nothing but border.
+
+    Where the drawings that were learnt may touch the border, only its darker part counts as background.
+    """
+    background = float(np.quantile(_ring(image_HWC[None]), 0.25 if touches else 0.95))
     contrast = float(image_HWC.max()) - background
-    if contrast < 25:
+    if contrast < 25 or (touches and background < 8):
         return image_HWC
-    return np.clip((image_HWC.astype(np.float32) - background) * (255 / contrast), 0, 255).astype(np.uint8)
+    stretched = (image_HWC.astype(np.float32) - background) * (255 / contrast)
+    return np.asarray(stretched.clip(0, 255), np.uint8)
 
 
 def _ring(images_NHWC: Uint8Array) -> Uint8Array:
@@ -130,7 +135,7 @@ def _open(picture: bytes) -> Image.Image:
         raise PictureError("it is empty (0 bytes)")
     try:
         image = Image.open(io.BytesIO(picture), formats=FORMATS)
-    except Image.DecompressionBombError:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):  # the latter where warnings are errors
         raise PictureError(f"it has more than {MAX_PIXELS // 10**6} megapixels; {ACCEPTED}") from None
     except UnidentifiedImageError:
         raise PictureError(f"it is not a picture that can be read; {ACCEPTED}") from None

@@ -10,12 +10,15 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-from keensight.data.archives import archive_reader, is_tar, is_zip, list_tar, list_zip
-from keensight.data.arrays import array_reader, is_idx_folder, is_npz, list_idx, list_npz
+from keensight.data.arrays import array_reader, load_digits
 from keensight.data.folders import folder_reader, list_folder
+from keensight.data.idx import is_idx_folder, list_idx, load_idx
 from keensight.data.labels import Entry, Listing, natural_order
 from keensight.data.manifests import is_manifest, list_manifest
 from keensight.data.named import NAMES, list_named
+from keensight.data.npz import is_npz, list_npz, load_npz
+from keensight.data.tars import is_tar, list_tar, tar_reader
+from keensight.data.zips import is_zip, list_zip, zip_reader
 from keensight.errors import DataError, UsageError, shortlist, suggestion
 from keensight.values import SPLIT_NAMES, Dataset, DatasetKind, Sample, Skipped, Uint8Array
 
@@ -29,6 +32,10 @@ class Form(NamedTuple):
     list: Callable[[Path, str | None], Listing]
 
 
+def _open_arrays(root: Path) -> AbstractContextManager[Read]:
+    return array_reader(root, load_idx if root.is_dir() else load_npz if is_npz(root) else load_digits)
+
+
 FORMS = (  # the first that fits is taken
     Form(is_idx_folder, list_idx),
     Form(Path.is_dir, list_folder),
@@ -39,9 +46,9 @@ FORMS = (  # the first that fits is taken
 )
 READERS: dict[DatasetKind, Callable[[Path], AbstractContextManager[Read]]] = {
     "folder": folder_reader,
-    "zip": archive_reader,
-    "tar": archive_reader,
-    "arrays": array_reader,
+    "zip": zip_reader,
+    "tar": tar_reader,
+    "arrays": _open_arrays,
 }
 ACCEPTED = (
     "DATA may be a folder, a .zip/.tar.*, a .csv/.jsonl manifest, a folder with IDX files, a .npz, or one of "

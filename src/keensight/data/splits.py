@@ -6,7 +6,6 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 
@@ -34,7 +33,7 @@ def split(pixels: Pixels, *, val_fraction: float = 0.15, test_fraction: float = 
     dataset = pixels.dataset
     labels = np.array([sample.label for sample in dataset.samples], np.int64)
     assigned, notes = assign(dataset, val_fraction, test_fraction, seed)
-    _check_every_class(dataset, assigned, labels)
+    _check_can_be_trained_on(dataset, assigned, labels)
 
     def take(name: SplitName) -> Split:
         members = np.flatnonzero(assigned == name)
@@ -98,7 +97,9 @@ def _draw(samples: Sequence[Sample], fractions: dict[SplitName, float], seed: in
     """Draw stratified members of each split, whole units (copies of a picture, samples of a group) at a time."""
     rng = np.random.default_rng(seed)
     by_label: dict[int, list[list[int]]] = defaultdict(list)
-    for unit in _units(samples):
+    # in the order of their content: the same pictures under other names must be drawn alike (see `fingerprint`)
+    order = sorted(range(len(samples)), key=lambda i: (samples[i].sha256, samples[i].label))
+    for unit in ([order[i] for i in unit] for unit in _units([samples[i] for i in order])):
         by_label[Counter(samples[i].label for i in unit).most_common(1)[0][0]].append(unit)
     drawn: dict[SplitName, list[int]] = {name: [] for name in fractions}
     for label in sorted(by_label):
@@ -185,8 +186,14 @@ def _two_labels(dataset: Dataset) -> Iterator[str]:
         yield f"{len(torn):,} pictures appear twice with different labels, so one label is wrong: {shortlist(torn)}."
 
 
-def _check_every_class(dataset: Dataset, assigned: np.typing.NDArray[np.str_], labels: IntArray) -> None:
-    for name in cast("list[SplitName]", sorted(set(assigned.tolist()))):
+def _check_can_be_trained_on(dataset: Dataset, assigned: np.typing.NDArray[np.str_], labels: IntArray) -> None:
+    brought = sorted({str(name) for name in assigned})
+    if missing := [name for name in ("train", "val") if name not in brought]:
+        raise DataError(
+            f"{dataset.name} has no {' and no '.join(missing)} split: it brings {' and '.join(brought)} "
+            "only. Training needs training pictures; add a train folder, or put all pictures into plain class folders."
+        )
+    for name in brought:
         present = set(labels[assigned == name].tolist())
         absent = [label for label in range(len(dataset.class_names)) if label not in present]
         if absent:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 from torch import nn
 
-from keensight.models.zoo import Classifier, build, set_normalisation
-from keensight.training.loop import evaluate, fit, start
+from keensight.models.zoo import Classifier, build
+from keensight.training.loop import evaluate, fit
 from keensight.values import Floor, Preprocessing, Recipe, Split, Splits
 
 STEPS = 2000  # enough to come within a point of scikit-learn's converged answer; a test compares
@@ -37,12 +37,11 @@ def logistic_floor(splits: Splits, seed: int = 0) -> Floor:
     if (small.height, small.width) != (size.height, size.width):
         network = nn.Sequential(nn.AdaptiveAvgPool2d((small.height, small.width)), model.network)
         model = Classifier(network, size.channels)
-    set_normalisation(model, splits.train)
     return max(_fitted(model, splits, recipe), key=lambda floor: floor.val_accuracy)
 
 
 def _fitted(model: Classifier, splits: Splits, recipe: Recipe) -> Iterator[Floor]:
-    for epoch in fit(start(model, recipe), splits, recipe):
+    for epoch in fit(model, splits, recipe):
         test_accuracy = None if splits.test is None else evaluate(model, splits.test, recipe)[1]
         yield Floor("logistic regression", epoch.val_accuracy, test_accuracy)
 

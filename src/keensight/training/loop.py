@@ -2,8 +2,7 @@
 
 Who wants to stop breaks out of it; who wants a bar, a log or a checkpoint wraps it:
 
-    state = start(model, recipe)
-    for epoch in fit(state, splits, recipe):
+    for epoch in fit(model, splits, recipe):
         print(epoch.number, epoch.val_accuracy)
 
 Shape letters: N images, C channels, H height, W width, K classes.
@@ -23,7 +22,7 @@ import torch.nn.functional as F
 
 from keensight.data import augment
 from keensight.errors import TrainingError
-from keensight.models.zoo import Classifier
+from keensight.models.zoo import Classifier, set_normalisation
 from keensight.training.losses import Loss, balanced_weights, cross_entropy
 from keensight.training.recipe import with_epochs
 from keensight.training.schedule import SCHEDULES
@@ -43,25 +42,27 @@ class State:
     seconds: float = 0.0
 
 
-def start(model: Classifier, recipe: Recipe) -> State:
-    """Return the state before the first epoch: the model on its device, and the recipe's optimiser."""
+def start(model: Classifier, splits: Splits, recipe: Recipe) -> State:
+    """Return the state before the first epoch: the model normalised and on its device, and the recipe's optimiser."""
+    set_normalisation(model, splits.train)
     model.to(device())
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stub lacks it
     return State(model, _optimizer(model, recipe))
 
 
 def fit(
-    state: State, splits: Splits, recipe: Recipe, loss: Loss | None = None, on_step: OnStep | None = None
+    model: Classifier | State, splits: Splits, recipe: Recipe, loss: Loss | None = None, on_step: OnStep | None = None
 ) -> Iterator[Epoch]:
     """Train and yield an `Epoch` after each pass over the training pictures, until the recipe says stop.
 
-    `state.history` may hold epochs already: training goes on after them, with the same bits as if it had never
-    stopped. All randomness comes from the recipe's seed and the epoch's number. The state is up to date whenever an
-    epoch is yielded.
+    Given a `State` instead of a model, it goes on after the epochs in its history, with the same bits as if it had
+    never stopped; the state is up to date whenever an epoch is yielded. All randomness comes from the recipe's seed
+    and the epoch's number.
 
     Raises:
         TrainingError: the loss is no longer a number, or memory ran out.
     """
+    state = model if isinstance(model, State) else start(model, splits, recipe)
     recipe = with_epochs(recipe, state.model, splits)
     if loss is None:
         loss = _default_loss(splits, recipe)

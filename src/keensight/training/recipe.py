@@ -49,7 +49,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "contrast": (0, 1),
     "abstain_below": (0, 1),
 }
-WORK = 5e11  # multiplications of a default run, forward passes only: about a minute on two cores
+WORK = 6e11  # multiplications of a default run, forward passes only: about a minute on two cores
 
 
 def load_recipe(name: str, changes: Iterable[str] = (), seed: int | None = None) -> Recipe:

@@ -6,7 +6,7 @@ import fcntl
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
@@ -15,7 +15,7 @@ from keensight.errors import RunError
 from keensight.files import explained, make_folder
 
 HOME = Path("runs")
-CHECKPOINTS = ("last.safetensors", "best.safetensors")
+LEFTOVER = re.compile(r"\.(.+\.[0-9a-f]{12}|bundle\.\d+)")  # what a killed process was writing, under a temporary name
 
 
 @contextmanager
@@ -28,24 +28,21 @@ def claim(out: Path | None, name: str, resume: bool) -> Iterator[Path]:
 
     Raises RunError where the folder is taken, finished, or not a run.
     """
-    folder, is_new = _find(out, name) if resume else _create(out, name)
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    folder, made = _find(out, name) if resume else _create(out, name)
+    handle = _lock(folder)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunError(
-                f"Another run is writing to {folder} right now. Wait for it, or choose another folder with --out."
-            ) from None
-        if not resume:
+        if resume:
+            _remove([child for child in folder.iterdir() if LEFTOVER.fullmatch(child.name)])
+        else:
             _check_empty(folder)
         try:
             yield folder
         except BaseException:
-            if not resume and not any((folder / checkpoint).exists() for checkpoint in CHECKPOINTS):
-                _empty(folder)
-                if is_new:
-                    folder.rmdir()
+            if not resume and not (folder / "last.safetensors").exists():
+                _remove(folder.iterdir())
+                for parent in made:
+                    with suppress(OSError):  # someone else uses it by now
+                        parent.rmdir()
             raise
     finally:
         os.close(handle)
@@ -56,24 +53,29 @@ def is_finished(folder: Path) -> bool:
     return (folder / "bundle" / "bundle.json").exists()
 
 
-def _create(out: Path | None, name: str) -> tuple[Path, bool]:
+def _create(out: Path | None, name: str) -> tuple[Path, list[Path]]:
+    """Make the folder of a new run; return it, and all folders that had to be made for it, the innermost first."""
     if out is not None:
-        is_new = not out.exists()
-        return make_folder(out), is_new
-    make_folder(HOME)
+        missing = _missing(out)
+        return make_folder(out), missing
     for number in count(1):
         folder = HOME / (_safe(name) if number == 1 else f"{_safe(name)}-{number}")
+        missing = _missing(folder)
         with explained(folder), suppress(FileExistsError):
-            folder.mkdir()
+            folder.mkdir(parents=True)
             break
-    return folder, True
+    return folder, missing
 
 
-def _find(out: Path | None, name: str) -> tuple[Path, bool]:
+def _missing(folder: Path) -> list[Path]:
+    return [path for path in (folder, *folder.parents) if not path.exists()]
+
+
+def _find(out: Path | None, name: str) -> tuple[Path, list[Path]]:
     if out is not None:
         if not (out / "recipe.toml").exists():
             raise RunError(f"There is no run to resume in {out}: it has no recipe.toml. Train without --resume first.")
-        return out, False
+        return out, []
     pattern = re.compile(re.escape(_safe(name)) + r"(-\d+)?")
     runs = [
         folder
@@ -84,11 +86,28 @@ def _find(out: Path | None, name: str) -> tuple[Path, bool]:
         raise RunError(
             f"There is no unfinished run of {name} under {HOME}. Name its folder with --out, or train without --resume."
         )
-    return max(runs, key=lambda folder: folder.stat().st_mtime), False
+    return max(runs, key=lambda folder: folder.stat().st_mtime), []
 
 
-def _empty(folder: Path) -> None:
-    for child in folder.iterdir():
+def _lock(folder: Path) -> int:
+    """Return a descriptor of `folder` that locks it until it is closed."""
+    taken = RunError(f"Another run is writing to {folder} right now. Wait for it, or choose another folder with --out.")
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:  # a run that has just failed took its folder away
+        raise taken from None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(handle), folder.stat()):
+            return handle
+        raise taken
+    except (BlockingIOError, FileNotFoundError, RunError):
+        os.close(handle)
+        raise taken from None
+
+
+def _remove(children: Iterable[Path]) -> None:
+    for child in children:
         if child.is_dir():
             shutil.rmtree(child, ignore_errors=True)
         else:

@@ -6,10 +6,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from keensight.bundle.read import Answer, load
-from keensight.errors import DataError
+from keensight.data.labels import is_picture
+from keensight.errors import PictureError
 from keensight.values import Prediction
-
-SUFFIXES = {".jpg", ".jpeg", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
 
 
 def predict(bundle: str | Path, pictures: str | Path | Iterable[str | Path]) -> list[Prediction]:
@@ -27,7 +26,7 @@ def predict(bundle: str | Path, pictures: str | Path | Iterable[str | Path]) -> 
     answers = []
     for file, answer in predict_each(bundle, pictures):
         if not isinstance(answer, Prediction):
-            raise type(answer)(f"{file} cannot be used: {answer}.")
+            raise type(answer)(refusal(file, answer))
         answers.append(answer)
     return answers
 
@@ -39,12 +38,14 @@ def predict_each(bundle: str | Path, pictures: str | Path | Iterable[str | Path]
     return predictor.on_files(_files(Path(path) for path in paths))
 
 
+def refusal(file: Path, error: PictureError) -> str:
+    """Say why there is no answer for a file."""
+    return f"{file} cannot be used: {error}. Correct its name, replace it, or leave it out."
+
+
 def _files(paths: Iterable[Path]) -> Iterator[Path]:
     for path in paths:
         if not path.is_dir():
             yield path
             continue
-        found = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
-        if not found:
-            raise DataError(f"The folder {path} holds no picture. Give picture files, or a folder that has some.")
-        yield from found
+        yield from sorted(file for file in path.rglob("*") if is_picture(file.name)) or [path]

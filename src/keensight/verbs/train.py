@@ -14,7 +14,7 @@ from keensight.data.splits import split, write_splits
 from keensight.errors import RecipeError, RunError
 from keensight.evaluation.report import from_dict
 from keensight.files import write_atomically
-from keensight.models.zoo import Classifier, build, set_normalisation
+from keensight.models.zoo import Classifier, build
 from keensight.training.checkpoint import load_state, load_weights, save_state, save_weights
 from keensight.training.loop import State, fit, start
 from keensight.training.recipe import load_recipe, to_toml, with_epochs
@@ -68,15 +68,13 @@ def train(
         True
     """
     watcher = watcher or Watcher()
-    asked = load_recipe(recipe or "default", set, seed)
+    asked = None if resume else load_recipe(recipe or "default", set, seed)
     dataset = open_dataset(data, label_pattern=label_pattern)
     with claim(Path(out) if out is not None else None, dataset.name, resume) as folder:
         if resume and is_finished(folder):
             watcher.note(f"{folder} is finished; there is nothing to resume.")
             return _finished(folder)
-        if resume:
-            changed = set or recipe is not None or seed is not None
-            asked = _same_recipe(folder, asked if changed else None)
+        asked = asked or _same_recipe(folder, recipe, set, seed)
         try:
             return _train(folder, dataset=dataset, asked=asked, resume=resume, attack_eps=attack_eps, watcher=watcher)
         except KeyboardInterrupt:
@@ -127,8 +125,7 @@ def _begin(folder: Path, recipe: Recipe, pixels: Pixels, splits: Splits, resume:
 
 
 def _start(folder: Path, model: Classifier, splits: Splits, recipe: Recipe, resume: bool) -> State:
-    set_normalisation(model, splits.train)
-    state = start(model, recipe)
+    state = start(model, splits, recipe)
     if resume and (folder / "last.safetensors").exists():
         load_state(folder / "last.safetensors", state)
     return state
@@ -140,27 +137,33 @@ def _fit(folder: Path, state: State, splits: Splits, recipe: Recipe, watcher: Wa
     def on_step(done: int, total: int) -> None:
         watcher.step(len(state.history) + 1, recipe.epochs, done, total)
 
+    if state.history:
+        _write_history(folder, state)  # a kill may have come between the last checkpoint and its line
     for epoch in fit(state, splits, recipe, on_step=on_step):
         if epoch.best:
             save_weights(folder / "best.safetensors", state.model)
         save_state(folder / "last.safetensors", state)
-        write_atomically(folder / "history.jsonl", "".join(json.dumps(asdict(e)) + "\n" for e in state.history))
+        _write_history(folder, state)
         watcher.epoch(epoch, recipe.epochs)
     load_weights(folder / "best.safetensors", state.model)
 
 
-def _same_recipe(folder: Path, asked: Recipe | None) -> Recipe:
+def _write_history(folder: Path, state: State) -> None:
+    write_atomically(folder / "history.jsonl", "".join(json.dumps(asdict(epoch)) + "\n" for epoch in state.history))
+
+
+def _same_recipe(folder: Path, recipe: str | None, changes: Sequence[str], seed: int | None) -> Recipe:
     """Return the run's own recipe; what the command asks for besides must agree with it."""
-    stored = load_recipe(str((folder / "recipe.toml").absolute()))
-    if asked is not None:
-        given, kept = asdict(asked), asdict(stored)
-        for key in given:
-            left_open = key in ("size", "channels", "epochs") and given[key] == 0
-            if not left_open and given[key] != kept[key]:
-                raise RecipeError(
-                    f"The run in {folder} began with {key} = {kept[key]!r}, and {given[key]!r} was asked for. Resume "
-                    "without changes to the recipe, or train into another folder with --out."
-                )
+    own = str((folder / "recipe.toml").absolute())
+    stored = load_recipe(own)
+    given, kept = asdict(load_recipe(recipe or own, changes, seed)), asdict(stored)
+    for key in given:
+        left_open = key in ("size", "channels", "epochs") and given[key] == 0
+        if not left_open and given[key] != kept[key]:
+            raise RecipeError(
+                f"The run in {folder} began with {key} = {kept[key]!r}, and {given[key]!r} was asked for. Resume "
+                "without changes to the recipe, or train into another folder with --out."
+            )
     return stored
 
 

@@ -1,0 +1,160 @@
+"""Tar archives of pictures: read in place, after a compressed one was unpacked to a tar in the user's cache."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import hashlib
+import lzma
+import os
+import secrets
+import tarfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import BufferedIOBase
+from pathlib import Path
+from typing import IO, NamedTuple, cast
+
+from keensight import files
+from keensight.data.archives import (
+    ARCHIVE_SUFFIX,
+    ReadAt,
+    bomb,
+    check_amount,
+    explained,
+    list_archive,
+    member_reader,
+    name_problem,
+    picture_members,
+    unpacked_limit,
+)
+from keensight.data.folders import MAX_FILES, Contents, size_problem
+from keensight.data.labels import Listing
+from keensight.values import Sample
+
+MAX_HEADER_BYTES = 2**20
+STREAMS: dict[bytes, Callable[[Path], BufferedIOBase]] = {  # how a compressed tar begins, and what opens it
+    b"\x1f\x8b": gzip.GzipFile,
+    b"BZh": bz2.BZ2File,
+    b"\xfd7zXZ\x00": lzma.LZMAFile,
+}
+
+
+class TarMember(NamedTuple):
+    """Where a picture lies in its tar: `size` bytes from `offset` on."""
+
+    offset: int
+    size: int
+
+    def content(self, read_at: ReadAt) -> bytes:
+        """Return the picture's bytes; raises ValueError where they are not what the archive says."""
+        content = read_at(self.offset, self.size)
+        if len(content) != self.size:
+            raise ValueError("not the size or checksum that the archive gives")
+        return content
+
+
+def is_tar(path: Path) -> bool:
+    """Say whether a path is named like a tar archive, compressed or not."""
+    return path.suffix.lower() != ".zip" and ARCHIVE_SUFFIX.search(path.name) is not None
+
+
+def list_tar(path: Path, pattern: str | None) -> Listing:
+    """List and hash the pictures in a tar archive; a compressed one is first unpacked to a tar in the user's cache."""
+    plain = plain_tar(path)
+    return list_archive(path, "tar", plain, pattern, tar_members(plain, path))
+
+
+def tar_members(plain: Path, path: Path) -> tuple[Contents, dict[str, TarMember]]:
+    """Return what the tar `plain` holds, and where its usable pictures lie; messages call it `path`."""
+    infos: list[tarfile.TarInfo] = []
+    with explained(path), open(plain, "rb") as file:
+        # tarfile stops without a word at a damaged header, so look at what it stopped at.
+        with tarfile.open(fileobj=cast(IO[bytes], _SmallReads(file)), mode="r:") as archive:
+            while len(infos) <= MAX_FILES and (info := archive.next()):
+                infos.append(info)
+            file.seek(archive.offset)
+            if len(infos) <= MAX_FILES and file.read(512) != bytes(512):
+                raise tarfile.ReadError("it ends early or holds something that is no tar header")
+        length = plain.stat().st_size
+        for info in infos:
+            if info.isreg() and not info.issparse() and info.offset_data + info.size > length:
+                raise tarfile.ReadError(f"it ends in the middle of {info.name}")
+    check_amount(path, len(infos), sum(max(info.size, 0) for info in infos))
+    contents, members = Contents(), {}
+    for where, info in picture_members(path, infos, lambda info: info.name, tarfile.TarInfo.isdir, contents):
+        problem = name_problem(where)
+        if info.issym() or info.islnk():
+            problem = "a link (links in archives are not followed)"
+        elif not info.isreg() or info.issparse():
+            problem = "not a regular file (a device, a pipe or a sparse file)"
+        problem = problem or size_problem(info.size)
+        contents.add(where, problem)
+        if not problem:
+            members[where] = TarMember(info.offset_data, info.size)
+    return contents, members
+
+
+@contextmanager
+def tar_reader(path: Path) -> Iterator[Callable[[Sample], bytes]]:
+    """Yield a function that returns the content of a sample's member; it can be called from many threads at once."""
+    plain = plain_tar(path)
+    _, members = tar_members(plain, path)
+    with member_reader(plain, members) as read:
+        yield lambda sample: read(sample.where)
+
+
+def plain_tar(path: Path) -> Path:
+    """Return an uncompressed tar with the content of `path`: itself, or a copy in the user's cache.
+
+    The copy is made once for each path, size and modification time, and stops at the limits for hostile archives.
+    """
+    with explained(path):
+        with open(path, "rb") as file:
+            start = file.read(6)
+        status = path.stat()
+    opener = next((opener for magic, opener in STREAMS.items() if start.startswith(magic)), None)
+    if opener is None:
+        return path
+    stamp = f"{path.absolute()}\n{status.st_size}\n{status.st_mtime_ns}"
+    target = files.cache_folder("archives") / f"{hashlib.sha256(os.fsencode(stamp)).hexdigest()}.tar"
+    if target.exists():
+        return target
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}")
+    try:
+        with files.explained(target), open(temporary, "xb") as unpacked:
+            for block in _unpacked(path, opener, unpacked_limit(status.st_size)):
+                unpacked.write(block)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return target
+
+
+def _unpacked(path: Path, opener: Callable[[Path], BufferedIOBase], limit: int) -> Iterator[bytes]:
+    total = 0
+    with explained(path):
+        stream = opener(path)
+    with stream:
+        while True:
+            with explained(path):
+                block = stream.read(2**20)
+            if not block:
+                return
+            total += len(block)
+            if total > limit:
+                raise bomb(path, f"more than {limit:,}", limit)
+            yield block
+
+
+class _SmallReads:
+    """A file for tarfile that refuses the huge header fields with which a small hostile tar could fill the memory."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.seek, self.tell, self.close = file.seek, file.tell, file.close
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= MAX_HEADER_BYTES:
+            raise tarfile.ReadError(f"a header field of {size:,} bytes")
+        return self._file.read(size)

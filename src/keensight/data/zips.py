@@ -1,0 +1,103 @@
+"""Zip archives of pictures: their index, and reading a member from where it lies."""
+
+from __future__ import annotations
+
+import bz2
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from keensight.data.archives import (
+    ReadAt,
+    check_amount,
+    explained,
+    list_archive,
+    member_reader,
+    name_problem,
+    picture_members,
+)
+from keensight.data.folders import MAX_PICTURE_BYTES, Contents, size_problem
+from keensight.data.labels import Listing
+from keensight.errors import DataError
+from keensight.values import Sample
+
+UNPACKERS: dict[int, Callable[[bytes, int], bytes]] = {  # by zip's number for the method; at most `most` bytes come out
+    zipfile.ZIP_STORED: lambda packed, most: packed[:most],
+    zipfile.ZIP_DEFLATED: lambda packed, most: zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, most),
+    zipfile.ZIP_BZIP2: lambda packed, most: bz2.BZ2Decompressor().decompress(packed, most),
+}
+
+
+class ZipMember(NamedTuple):
+    """Where a picture lies in its zip: `packed` bytes after the header at `offset`, which become `size` bytes."""
+
+    offset: int
+    packed: int
+    size: int
+    method: int
+    crc: int
+
+    def content(self, read_at: ReadAt) -> bytes:
+        """Return the picture's bytes; raises ValueError where they are not what the archive says."""
+        header = read_at(self.offset, 30)
+        if len(header) < 30 or header[:4] != b"PK\x03\x04":
+            raise ValueError("no file header where the archive's index says")
+        start = self.offset + 30 + sum(struct.unpack("<HH", header[26:30]))  # the lengths of its name and extra field
+        content = UNPACKERS[self.method](read_at(start, self.packed), self.size + 1)
+        if len(content) != self.size or zlib.crc32(content) != self.crc:
+            raise ValueError("not the size or checksum that the archive gives")
+        return content
+
+
+def is_zip(path: Path) -> bool:
+    """Say whether a path is named like a zip archive."""
+    return path.suffix.lower() == ".zip"
+
+
+def list_zip(path: Path, pattern: str | None) -> Listing:
+    """List and hash the pictures in a zip archive. Raises DataError for one that is damaged, hostile or encrypted."""
+    return list_archive(path, "zip", path, pattern, zip_members(path))
+
+
+def zip_members(path: Path) -> tuple[Contents, dict[str, ZipMember]]:
+    """Return what a zip archive holds, and where its usable pictures lie."""
+    with explained(path), zipfile.ZipFile(path) as archive:
+        infos = archive.infolist()
+    check_amount(path, len(infos), sum(info.file_size for info in infos))
+    contents, members = Contents(), {}
+    for where, info in picture_members(path, infos, lambda info: info.filename, _is_folder, contents):
+        if info.flag_bits & 0x1:
+            raise DataError(
+                f"{path} is encrypted ({where} needs a password). Archives without a password are accepted; unpack it "
+                "and give the folder instead."
+            )
+        problem = name_problem(where) or size_problem(info.file_size)
+        if stat.S_ISLNK(info.external_attr >> 16):
+            problem = "a link (links in archives are not followed)"
+        elif info.compress_type not in UNPACKERS:
+            problem = problem or f"compressed by a method that is not read here (number {info.compress_type})"
+        elif info.compress_size > MAX_PICTURE_BYTES + 2**20:
+            problem = problem or f"larger than {MAX_PICTURE_BYTES // 2**20} MiB in its compressed form"
+        contents.add(where, problem)
+        if not problem:
+            members[where] = ZipMember(
+                info.header_offset, info.compress_size, info.file_size, info.compress_type, info.CRC
+            )
+    return contents, members
+
+
+@contextmanager
+def zip_reader(path: Path) -> Iterator[Callable[[Sample], bytes]]:
+    """Yield a function that returns the content of a sample's member; it can be called from many threads at once."""
+    _, members = zip_members(path)
+    with member_reader(path, members) as read:
+        yield lambda sample: read(sample.where)
+
+
+def _is_folder(info: zipfile.ZipInfo) -> bool:
+    return info.filename.endswith("/")  # ZipInfo.is_dir of Python 3.11 fails on an empty name

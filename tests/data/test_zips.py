@@ -1,0 +1,133 @@
+"""Zips: their index may lie, and each member is unpacked on its own."""
+
+import os
+import zipfile
+
+import pytest
+
+from keensight.data import archives, zips
+from keensight.data.sources import open_dataset, reader
+from keensight.errors import DataError
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2])
+def test_zip_archives(tmp_path, pets, make_zip, check_pets, compression):
+    check_pets(open_dataset(make_zip(tmp_path / "my.pets.zip", pets, compression)), "my.pets", "zip")
+
+
+def test_links_and_empty_members_in_a_zip_are_skipped(tmp_path, pets, make_zip):
+    link = zipfile.ZipInfo("pets/train/cat/link.png")
+    link.external_attr = 0o120777 << 16
+    path = make_zip(tmp_path / "pets.zip", pets | {"pets/train/cat/empty.png": b""})
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(link, "/etc/passwd")
+    assert {s.where[15:]: s.reason for s in open_dataset(path).skipped} == {
+        "link.png": "a link (links in archives are not followed)",
+        "empty.png": "an empty file (0 bytes)",
+    }
+
+
+def test_encrypted_members_are_refused(tmp_path, png, make_zip):
+    path = make_zip(tmp_path / "x.zip", {"cat/1.png": png(0)}, zipfile.ZIP_STORED)
+    content = bytearray(path.read_bytes())
+    for signature, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        content[content.index(signature) + at] |= 1
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"is encrypted \(cat/1\.png needs a password\).*give the folder instead"):
+        open_dataset(path)
+
+
+def test_a_zip_bomb_is_refused_by_its_index(tmp_path, make_zip, monkeypatch):
+    monkeypatch.setattr(archives, "MAX_TOTAL_BYTES", 10_000_000)
+    path = make_zip(tmp_path / "x.zip", {f"{c}/{i}.png": bytes(4_000_000) for c in "ab" for i in range(2)})
+    with pytest.raises(DataError, match=r"unpack to 16,000,000 \(a 'zip bomb'\)\. Up to 10,000,000 bytes are accepted"):
+        open_dataset(path)
+
+
+def test_a_large_member_is_skipped(tmp_path, png, make_zip):
+    path = make_zip(tmp_path / "x.zip", {"a/1.png": png(0), "b/1.png": png(1), "b/big.png": bytes(100 * 2**20 + 1)})
+    assert [(s.where, s.reason) for s in open_dataset(path).skipped] == [
+        ("b/big.png", "larger than 100 MiB (104,857,601 bytes)")
+    ]
+
+
+def test_a_member_that_unpacks_to_more_than_it_declares_is_skipped(tmp_path, png, make_zip):
+    path = make_zip(tmp_path / "x.zip", {"a/1.png": png(0), "b/1.png": png(1), "b/bomb.png": bytes(1_000_000)})
+    content = bytearray(path.read_bytes())
+    entry = content.rindex(b"PK\x01\x02")
+    content[entry + 24 : entry + 28] = (1000).to_bytes(4, "little")
+    path.write_bytes(content)
+    asked = []
+    deflate = zips.UNPACKERS[zipfile.ZIP_DEFLATED]
+    try:
+        zips.UNPACKERS[zipfile.ZIP_DEFLATED] = lambda packed, most: asked.append(most) or deflate(packed, most)
+        dataset = open_dataset(path)
+    finally:
+        zips.UNPACKERS[zipfile.ZIP_DEFLATED] = deflate
+    assert 1001 in asked
+    assert [s.where for s in dataset.skipped] == ["b/bomb.png"]
+    assert "not the size or checksum" in dataset.skipped[0].reason
+
+
+def test_a_damaged_member_is_skipped_and_others_stay(tmp_path, png, make_zip):
+    for compression in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        path = make_zip(
+            tmp_path / "x.zip", {"a/1.png": png(0), "b/1.png": png(1), "b/2.png": os.urandom(999)}, compression
+        )
+        content = bytearray(path.read_bytes())
+        start = content.index(b"b/2.png") + 100
+        content[start : start + 100] = bytes(100)
+        path.write_bytes(content)
+        dataset = open_dataset(path)
+        assert [s.where for s in dataset.samples] == ["a/1.png", "b/1.png"]
+        assert "damaged in the archive" in dataset.skipped[0].reason
+
+
+def test_an_index_that_points_nowhere_is_damage(tmp_path, png, make_zip):
+    path = make_zip(tmp_path / "x.zip", {"a/1.png": png(0), "b/1.png": png(1), "b/2.png": png(2)})
+    content = bytearray(path.read_bytes())
+    entry = content.rindex(b"PK\x01\x02")
+    content[entry + 42 : entry + 46] = (7).to_bytes(4, "little")
+    path.write_bytes(content)
+    assert "no file header" in open_dataset(path).skipped[0].reason
+
+
+def test_huskies(shared):
+    path = shared / "huskies.zip"
+    if not path.exists():
+        pytest.skip(f"{path} is missing")
+    dataset = open_dataset(path)
+    counts = {}
+    for sample in dataset.samples:
+        key = sample.split, dataset.class_names[sample.label]
+        counts[key] = counts.get(key, 0) + 1
+    assert counts == {
+        ("train", "husky"): 218,
+        ("train", "nothusky"): 610,
+        ("val", "husky"): 55,
+        ("val", "nothusky"): 163,
+    }
+    with zipfile.ZipFile(path) as archive, reader(dataset) as read:
+        for sample in dataset.samples[::50]:
+            assert read(sample) == archive.read(sample.where)
+
+
+def test_planesnet(shared):
+    path = shared / "planesnet.zip"
+    if not path.exists():
+        pytest.skip(f"{path} is missing")
+    dataset = open_dataset(path, label_pattern="{label}__*")
+    assert dataset.class_names == ("0", "1")
+    assert (len(dataset.samples), sum(s.label for s in dataset.samples)) == (32_000, 8_000)
+    assert dataset.skipped == ()
+
+
+def test_a_member_without_a_name_is_no_crash(tmp_path, pets, make_zip):
+    """zipfile cannot write one, so a name is cut by hand: its byte becomes an (invalid, ignored) extra field."""
+    path = make_zip(tmp_path / "pets.zip", pets | {"?": b""}, zipfile.ZIP_STORED)
+    content = bytearray(path.read_bytes())
+    entry = content.rindex(b"PK\x01\x02")
+    assert content[entry + 28 : entry + 30] == b"\x01\x00" and content[entry + 46 : entry + 47] == b"?"
+    content[entry + 28 : entry + 34] = b"\x00\x00\x00\x00\x01\x00"  # name 0, extra 0, comment 1
+    path.write_bytes(content)
+    assert len(open_dataset(path).samples) == len(pets)

@@ -1,0 +1,63 @@
+"""Docs cannot drift: help texts are compared, and README blocks run. REWRITE_DOCS=1 mends the former."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from keensight.cli import VERBS
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+CLI = ROOT / "docs" / "cli.md"
+
+
+def help_of(*words):
+    """A help text as a terminal of 100 columns shows it."""
+    words = [sys.executable, "-m", "keensight", *words, "--help"]
+    environment = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"}
+    text = subprocess.run(words, capture_output=True, text=True, check=True, env=environment).stdout
+    return "\n".join(line.rstrip() for line in text.strip().splitlines())
+
+
+def compare(file, expected):
+    if os.environ.get("REWRITE_DOCS"):
+        file.write_text(expected)
+    assert file.read_text() == expected, f"{file.name} is out of date: REWRITE_DOCS=1 pytest tests/test_docs.py"
+
+
+def test_the_help_in_the_readme_is_the_help():
+    start, end = "<!-- help: keensight --help -->\n", "<!-- end of help -->"
+    before, rest = README.read_text().split(start)
+    after = rest.split(end)[1]
+    compare(README, f"{before}{start}\n```text\n{help_of()}\n```\n\n{end}{after}")
+
+
+def test_the_help_of_every_verb_is_in_the_docs():
+    parts = ["# The command line\n\nMade from `--help`; a test compares.\n"]
+    parts += [f"## keensight {verb}\n\n```text\n{help_of(verb)}\n```\n" for verb in VERBS]
+    compare(CLI, "\n".join(parts))
+
+
+PYTHON_BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+
+
+@pytest.mark.parametrize("block", PYTHON_BLOCKS, ids=lambda block: block.splitlines()[-1][:40])
+def test_the_readmes_python_runs(block, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block, "README.md", "exec"), {"__name__": "__main__"})
+
+
+@pytest.mark.parametrize("file", [README, *sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md"], ids=str)
+def test_links_lead_somewhere(file):
+    for target in re.findall(r"\]\(([^)#]+)\)", file.read_text()):
+        assert target.startswith("https://") or (file.parent / target).exists(), f"{file.name}: {target}"
+
+
+def test_make_targets_in_the_docs_exist():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for file in (README, ROOT / "CONTRIBUTING.md"):
+        assert set(re.findall(r"^    make ([a-z-]+)", file.read_text(), re.MULTILINE)) <= targets
