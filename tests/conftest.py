@@ -1,8 +1,11 @@
 """What every test has: a cache of its own, and the real pictures where they are."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded: two workers share two cores
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 

@@ -1,4 +1,4 @@
-"""Run the command line in processes of its own: cold, as a user does, and warm, forked from one that has torch loaded."""
+"""Run the command line in processes of its own: cold, as a user does, or warm, forked from one that has torch."""
 
 import fcntl
 import hashlib
@@ -85,8 +85,8 @@ def keensight(*words: object, cwd: Path | None = None, **environment: str) -> Do
     """Run `keensight` as a user does."""
     done = subprocess.run(
         [sys.executable, "-m", "keensight", *map(str, words)],
-        cwd=cwd, env=os.environ | ONE_THREAD | environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False,
-        stdin=subprocess.DEVNULL,
+        cwd=cwd, env=os.environ | ONE_THREAD | environment, capture_output=True, text=True, timeout=TIMEOUT_S,
+        check=False, stdin=subprocess.DEVNULL,
     )  # fmt: skip
     return Done(done.returncode, done.stdout, done.stderr)
 
@@ -209,7 +209,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory, warm: Warm) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not run.exists():
             done = warm(
-                "train", "digits", "--out", run, "--set", "epochs=20", KEENSIGHT_CACHE=str(home / "digits-cache")
+                "train", "digits", "--out", run, "--set", "epochs=40", KEENSIGHT_CACHE=str(home / "digits-cache")
             )
             assert done.status == 0, done.err
     return run

@@ -240,8 +240,8 @@ def test_info_json(warm, digits, pictures):
     assert "Did you mean 'logistic'?" in done.refusal()
 
 
-def test_demo(cold, tmp_path):
-    done = cold("demo", cwd=tmp_path)
+def test_demo(warm, tmp_path):
+    done = warm("demo", cwd=tmp_path)
     assert done.status == 0, done.err
     assert done.err == ""
     assert "\x1b" not in done.out

@@ -245,7 +245,8 @@ def test_ctrl_c_at_any_moment(warm, pictures, tmp_path, after_s):
     if process.returncode == 0:
         assert (run / "bundle" / "bundle.json").exists()
         return
-    assert process.returncode == 130, said
+    # inside an exec of text (a dataclass being imported) Python notes it, and ends by the signal: 130 to a shell too
+    assert process.returncode in (130, -signal.SIGINT), said
     assert "Traceback" not in said
     assert said.count("keensight: ") == 1
     assert out == ""

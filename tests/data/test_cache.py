@@ -1,5 +1,6 @@
 import errno
 import os
+import time
 
 import numpy as np
 import pytest
@@ -78,6 +79,14 @@ def test_a_full_disk_leaves_nothing_behind(folder, own_cache, monkeypatch):
     with pytest.raises(KeensightError, match="disk is full"):
         decode(open_dataset(folder), Preprocessing(8, 8, 3))
     assert os.listdir(own_cache / "pixels") == []
+
+
+def test_what_a_killed_process_left_is_removed_a_day_later(folder, own_cache):
+    for name, age_s in ((".filling-old", 2 * 24 * 3600), (".filling-new", 60)):
+        (own_cache / "pixels" / name).mkdir(parents=True)
+        os.utime(own_cache / "pixels" / name, times=(time.time() - age_s,) * 2)
+    decode(open_dataset(folder), Preprocessing(8, 8, 3))
+    assert not (own_cache / "pixels" / ".filling-old").exists() and (own_cache / "pixels" / ".filling-new").exists()
 
 
 def test_progress_reaches_the_end(folder):

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keensight.data.splits import assign, split, write_splits
+from keensight.data.splits import assign, split, splits_jsonl
 from keensight.errors import DataError, RecipeError
 from keensight.values import Dataset, Pixels, Preprocessing, Sample
 
@@ -140,11 +140,10 @@ def test_fractions_that_make_no_sense(val, test):
         split(pixels(pictures(50, 0) + pictures(50, 1)), val_fraction=val, test_fraction=test)
 
 
-def test_splits_are_written_down(tmp_path):
+def test_splits_are_written_down():
     made = pixels(pictures(20, 0) + pictures(20, 1))
     splits = split(made)
-    write_splits(tmp_path / "splits.jsonl", made, splits)
-    lines = [json.loads(line) for line in (tmp_path / "splits.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in splits_jsonl(made, splits).splitlines()]
     assert Counter(line["split"] for line in lines) == {"train": 28, "val": 6, "test": 6}
     assert {line["file"] for line in lines if line["split"] == "val"} == set(splits.val.where)
     assert lines[0].keys() == {"split", "file", "label", "sha256"}

@@ -63,6 +63,7 @@ class Terminal(Watcher):
 
     def stage(self, name: str) -> None:
         """Name what is going on."""
+        self._score = ""
         self._show(name, 0, None)
 
     def pictures(self, done: int, total: int) -> None:
@@ -82,4 +83,4 @@ class Terminal(Watcher):
         if name != self._name:
             self._bars.reset(self._task, total=total, description=name)
             self._name = name
-        self._bars.update(self._task, description=name, completed=done, total=total, score=self._score)
+        self._bars.update(self._task, completed=done, total=total, score=self._score)

@@ -6,9 +6,11 @@ import hashlib
 import json
 import shutil
 import tempfile
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
@@ -24,6 +26,8 @@ from keensight.values import Dataset, Pixels, Preprocessing, Recipe, Sample, Ski
 
 OnProgress: TypeAlias = Callable[[int, int], None]  # (pictures done, pictures in all)
 Read: TypeAlias = Callable[[Sample], bytes | Uint8Array]
+FILLING = ".filling-"  # a cache that is being written
+ABANDONED_S = 24 * 3600
 CHUNK = 64  # pictures per task: small enough to keep every core busy, large enough to forget the queue
 
 
@@ -101,7 +105,8 @@ def _key(dataset: Dataset, preprocessing: Preprocessing) -> str:
 def _fill(folder: Path, dataset: Dataset, preprocessing: Preprocessing, on_progress: OnProgress | None) -> None:
     """Write the cache under a temporary name and rename it, so that a half-written one is never found."""
     with explained(folder):
-        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".filling-"))
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=FILLING))
+        _remove_abandoned(folder.parent)
     try:
         with explained(folder), open(temporary / "images.npy", "wb") as file:
             failures = _write_images(file, dataset, preprocessing, on_progress)
@@ -110,6 +115,14 @@ def _fill(folder: Path, dataset: Dataset, preprocessing: Preprocessing, on_progr
             temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _remove_abandoned(parent: Path) -> None:
+    """Remove what a killed process was filling, a day later."""
+    for leftover in parent.glob(f"{FILLING}*"):
+        with suppress(OSError):
+            if time.time() - leftover.stat().st_mtime > ABANDONED_S:
+                shutil.rmtree(leftover)
 
 
 def _write_images(

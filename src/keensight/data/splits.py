@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 
 from keensight.errors import DataError, RecipeError, shortlist
-from keensight.files import write_atomically
 from keensight.values import SPLIT_NAMES, Dataset, IntArray, Pixels, Sample, Split, SplitName, Splits
 
 
@@ -74,23 +72,16 @@ def assign(
     return assigned, notes
 
 
-def write_splits(path: Path, pixels: Pixels, splits: Splits) -> None:
-    """Write one JSON line for each picture: its split, where it lies, its label's name and its sha256."""
+def splits_jsonl(pixels: Pixels, splits: Splits) -> str:
+    """Return one JSON line for each picture: its split, where it lies, its label's name and its sha256."""
     samples = {sample.where: sample for sample in pixels.dataset.samples}
     lines = [
-        json.dumps(
-            {
-                "split": name,
-                "file": where,
-                "label": splits.class_names[samples[where].label],
-                "sha256": samples[where].sha256,
-            }
-        )
+        json.dumps({"split": name, "file": where, "label": splits.class_names[s.label], "sha256": s.sha256})
         for name in SPLIT_NAMES
         if (part := getattr(splits, name)) is not None
-        for where in part.where
+        for where, s in ((where, samples[where]) for where in part.where)
     ]
-    write_atomically(path, "\n".join(lines) + "\n")
+    return "\n".join(lines) + "\n"
 
 
 def _draw(samples: Sequence[Sample], fractions: dict[SplitName, float], seed: int) -> dict[SplitName, IntArray]:

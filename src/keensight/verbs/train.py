@@ -10,7 +10,7 @@ from pathlib import Path
 
 from keensight.data.cache import choose_preprocessing, decode
 from keensight.data.sources import open_dataset
-from keensight.data.splits import split, write_splits
+from keensight.data.splits import split, splits_jsonl
 from keensight.errors import RecipeError, RunError
 from keensight.evaluation.report import from_dict
 from keensight.files import write_atomically
@@ -111,17 +111,15 @@ def _pictures(dataset: Dataset, recipe: Recipe, watcher: Watcher) -> tuple[Pixel
 
 def _begin(folder: Path, recipe: Recipe, pixels: Pixels, splits: Splits, resume: bool) -> None:
     """Write down what the run is made of; when resuming, check that it still is."""
-    splits_file = folder / "splits.jsonl"
-    before = splits_file.read_bytes() if resume and splits_file.exists() else None
-    write_splits(splits_file, pixels, splits)
-    if before is not None and before != splits_file.read_bytes():
-        write_atomically(splits_file, before)
+    file, lines = folder / "splits.jsonl", splits_jsonl(pixels, splits)
+    if resume and file.exists() and file.read_text(encoding="utf-8") != lines:
         raise RunError(
             f"The pictures, labels or splits are not those that the run in {folder} began with, so resuming would mix "
             "two experiments. Give the same DATA and --label-pattern, or train into another folder."
         )
     if not resume:
         write_atomically(folder / "recipe.toml", to_toml(recipe))
+    write_atomically(file, lines)
 
 
 def _start(folder: Path, model: Classifier, splits: Splits, recipe: Recipe, resume: bool) -> State:
