@@ -12,26 +12,48 @@ from typing import TYPE_CHECKING, NoReturn
 if TYPE_CHECKING:
     from cyclopts import App
 
-# Verb, its group in the help, and what it does: the verb's module is only imported when it runs.
+# Verb: its group in the help, what it does, and examples. The verb's module is only imported when it runs.
 VERBS = {
-    "info": ("Data", "Describe a bundle, a recipe, a model, or data."),
-    "train": ("Train", "Train on labelled pictures; write a report and a bundle."),
-    "recipes": ("Train", "List the recipes that come with keensight."),
-    "demo": ("Train", "Train, evaluate, attack and predict on built-in digits, in under a minute."),
-    "evaluate": ("Trust", "Measure a bundle on labelled pictures."),
-    "predict": ("Serve", "Say what is on pictures."),
+    "info": (
+        "Data",
+        "Describe a bundle, a recipe, a model, or data.",
+        ("keensight info path/to/folder", "keensight info cnn --layers", "keensight info runs/folder/bundle --json"),
+    ),
+    "train": (
+        "Train",
+        "Train on labelled pictures; write a report and a bundle.",
+        (
+            "keensight train path/to/folder",
+            "keensight train pictures.zip --label-pattern '{label}__*' --set flip=true",
+            "keensight train mnist --recipe dense --set hidden=[256,128] --seed 1 --json",
+            "keensight train path/to/folder --out runs/mine --resume",
+        ),
+    ),
+    "recipes": ("Train", "List the recipes that come with keensight.", ("keensight recipes",)),
+    "demo": (
+        "Train",
+        "Train, evaluate, attack and predict on built-in digits, in under a minute.",
+        ("keensight demo",),
+    ),
+    "evaluate": (
+        "Trust",
+        "Measure a bundle on labelled pictures.",
+        (
+            "keensight evaluate runs/folder/bundle path/to/other-pictures",
+            "keensight evaluate runs/folder/bundle path/to/folder --split test --json",
+        ),
+    ),
+    "predict": (
+        "Serve",
+        "Say what is on pictures.",
+        (
+            "keensight predict runs/folder/bundle picture.jpg",
+            "keensight predict runs/folder/bundle path/to/inbox --json",
+        ),
+    ),
 }
 HELP = "From pictures to a classifier you can trust."
-EXAMPLES = """
-Examples:
-
-- keensight demo
-- keensight train path/to/folder --set epochs=10
-- keensight predict runs/folder/bundle picture.jpg
-- keensight evaluate runs/folder/bundle path/to/folder --split test
-
-A verb's own help: keensight train --help
-"""
+FIRST_STEPS = ("keensight demo", "keensight train path/to/folder", "keensight predict runs/folder/bundle picture.jpg")
 
 
 def main(tokens: Sequence[str] | None = None) -> NoReturn:
@@ -86,15 +108,21 @@ def _app() -> App:
     app = App(
         name="keensight",
         help=HELP,
-        help_epilogue=EXAMPLES,
+        help_epilogue=f"{_examples(FIRST_STEPS)}\n\nA verb's own help: keensight train --help",
         help_format="plaintext",
         version=__version__,
         suppress_keyboard_interrupt=False,
     )
     groups = {name: Group(name, sort_key=i) for i, name in enumerate(("Data", "Train", "Trust", "Serve"))}
-    for verb, (group, text) in VERBS.items():
-        app.command(f"keensight.cli.{verb}:{verb}", name=verb, help=text, group=groups[group])
+    for verb, (group, text, examples) in VERBS.items():
+        app.command(
+            f"keensight.cli.{verb}:{verb}", name=verb, help=text, group=groups[group], help_epilogue=_examples(examples)
+        )
     return app
+
+
+def _examples(lines: Sequence[str]) -> str:
+    return "\n".join(["Examples:", "", *(f"  {line}" for line in lines)])
 
 
 def _say(text: str) -> None:
