@@ -8,7 +8,7 @@ from PIL import Image
 
 from keensight.data.pixels import Borders, decode_picture, match_polarity, measure_borders, read_header
 from keensight.errors import PictureError
-from keensight.values import Preprocessing
+from keensight.values import Preprocessing, Split
 
 RNG = np.random.default_rng(0)
 
@@ -175,9 +175,23 @@ def drawings(n=20):
     return images
 
 
+def training(images):
+    return Split(images, np.arange(len(images)), np.zeros(len(images), np.int64), ("",) * len(images))
+
+
+def test_borders_are_measured_on_all_training_pictures_and_no_others():
+    images = drawings(700)
+    images[650] = 255  # in the last of the chunks
+    images[3] = 51
+    images[0] = 128
+    train = Split(images, np.arange(1, 700), np.zeros(699, np.int64), ("",) * 699)
+    assert measure_borders(train) == Borders(0, 1)
+    assert measure_borders(Split(images, np.array([0, 3]), np.zeros(2, np.int64), ("",) * 2)) == Borders(0.2, 0.502)
+
+
 def test_dark_on_light_is_inverted_for_a_light_on_dark_model():
     images = drawings()
-    borders = measure_borders(images)
+    borders = measure_borders(training(images))
     assert borders == Borders(0, 0)
     same, inverted = match_polarity(images, borders)
     assert same is images and not inverted.any()
@@ -191,14 +205,14 @@ def test_dark_on_light_is_inverted_for_a_light_on_dark_model():
 
 def test_light_on_dark_is_inverted_for_a_dark_on_light_model():
     paper = 255 - drawings()
-    matched, inverted = match_polarity(drawings(2), measure_borders(paper))
+    matched, inverted = match_polarity(drawings(2), measure_borders(training(paper)))
     assert inverted.all() and (matched == paper[:2]).all()
 
 
 def test_photographs_are_never_inverted():
     photographs = RNG.integers(0, 256, (50, 1, 1, 3), np.uint8) * np.ones((1, 12, 12, 1), np.uint8)
     white = np.full((1, 12, 12, 3), 255, np.uint8)
-    assert not match_polarity(white, measure_borders(photographs))[1].any()
+    assert not match_polarity(white, measure_borders(training(photographs)))[1].any()
 
 
 def test_a_blank_sheet_stays_blank():

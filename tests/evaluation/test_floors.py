@@ -1,10 +1,14 @@
-import dataclasses
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from sklearn.dummy import DummyClassifier
+from sklearn.linear_model import LogisticRegression
 
-from keensight.evaluation.floors import majority_floor
+from keensight.data import splits as drawing
+from keensight.data.cache import decode
+from keensight.data.sources import open_dataset
+from keensight.evaluation.floors import logistic_floor, majority_floor
 from keensight.values import Preprocessing, Split, Splits
 
 
@@ -37,4 +41,29 @@ def test_the_most_frequent_training_class_is_answered_even_where_it_is_rare_in_t
 def test_a_tie_goes_to_the_first_class():
     tied = splits([1, 0, 1, 0], [0, 0, 1], [1])
     assert majority_floor(tied).val_accuracy == pytest.approx(2 / 3)
-    assert majority_floor(dataclasses.replace(tied, test=split([0]))).test_accuracy == 1
+    assert majority_floor(replace(tied, test=split([0]))).test_accuracy == 1
+
+
+@pytest.fixture
+def digits():
+    return drawing.split(decode(open_dataset("digits"), Preprocessing(8, 8, 1)))
+
+
+def test_the_logistic_floor_is_what_scikit_learn_reaches(digits):
+    def pixels(part):
+        return part.images[part.rows].reshape(len(part), -1) / 255
+
+    peer = LogisticRegression(max_iter=2000).fit(pixels(digits.train), digits.train.labels)
+    floor = logistic_floor(digits)
+    assert abs(floor.val_accuracy - peer.score(pixels(digits.val), digits.val.labels)) < 0.02
+    assert abs(floor.test_accuracy - peer.score(pixels(digits.test), digits.test.labels)) < 0.02
+    assert floor == logistic_floor(digits) and floor.name == "logistic regression"
+    assert logistic_floor(replace(digits, test=None)).test_accuracy is None
+
+
+def test_large_pictures_are_averaged_for_the_logistic_floor(digits):
+    """Eight times the size, every pixel repeated: averaged to 32x32 it is the same problem, with pixels repeated."""
+    large = digits.train.images.repeat(8, axis=1).repeat(8, axis=2)
+    parts = {name: replace(getattr(digits, name), images=large) for name in ("train", "val", "test")}
+    wide = replace(digits, preprocessing=Preprocessing(64, 64, 1), **parts)
+    assert abs(logistic_floor(wide).test_accuracy - logistic_floor(digits).test_accuracy) < 0.02

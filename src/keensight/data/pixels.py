@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from keensight.errors import PictureError
-from keensight.values import FloatArray, Preprocessing, Uint8Array
+from keensight.values import FloatArray, Preprocessing, Split, Uint8Array
 
 MAX_PIXELS = 80_000_000  # below Pillow's own warning, above any phone's default mode
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM")
@@ -80,10 +80,11 @@ def border_levels(images_NHWC: Uint8Array) -> FloatArray:
     return np.asarray(_ring(images_NHWC).mean(axis=1) / 255)
 
 
-def measure_borders(images_NHWC: Uint8Array) -> Borders:
-    """Return how light the borders of (training) pictures are."""
+def measure_borders(train: Split) -> Borders:
+    """Return how light the training pictures' borders are."""
     # the extremes and no percentiles: a rare class of light pictures must not be inverted for being rare
-    levels = border_levels(images_NHWC)
+    chunks = (train.rows[first : first + 256] for first in range(0, len(train), 256))  # memory stays flat
+    levels = np.concatenate([border_levels(train.images[rows]) for rows in chunks])
     return Borders(round(float(levels.min()), 4), round(float(levels.max()), 4))
 
 

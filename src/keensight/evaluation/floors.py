@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
+import torch
 from torch import nn
 
 from keensight.models.zoo import Classifier, build
@@ -37,13 +36,15 @@ def logistic_floor(splits: Splits, seed: int = 0) -> Floor:
     if (small.height, small.width) != (size.height, size.width):
         network = nn.Sequential(nn.AdaptiveAvgPool2d((small.height, small.width)), model.network)
         model = Classifier(network, size.channels)
-    return max(_fitted(model, splits, recipe), key=lambda floor: floor.val_accuracy)
-
-
-def _fitted(model: Classifier, splits: Splits, recipe: Recipe) -> Iterator[Floor]:
+    best: dict[str, torch.Tensor] = {}
+    val_accuracy = 0.0
     for epoch in fit(model, splits, recipe):
-        test_accuracy = None if splits.test is None else evaluate(model, splits.test, recipe)[1]
-        yield Floor("logistic regression", epoch.val_accuracy, test_accuracy)
+        if epoch.best:
+            best = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+            val_accuracy = epoch.val_accuracy
+    model.load_state_dict(best)
+    test_accuracy = None if splits.test is None else evaluate(model, splits.test, recipe)[1]
+    return Floor("logistic regression", val_accuracy, test_accuracy)
 
 
 def _share(split: Split, answer: int) -> float:

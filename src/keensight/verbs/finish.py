@@ -46,7 +46,7 @@ def finish(
         "test_fraction": recipe.test_fraction,
         "seed": recipe.seed,
     }
-    borders = measure_borders(splits.train.images[splits.train.rows])
+    borders = measure_borders(splits.train)
     bundle = describe(folder / "bundle", splits.class_names, splits.preprocessing, borders, temperature, recipe, data)
     report = _report(
         folder.name, state=state, pixels=pixels, splits=splits, recipe=recipe, predictor=Predictor(bundle, onnx),
