@@ -137,12 +137,16 @@ class Recipe:
     options: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
     # pictures
+    classes: tuple[str, ...] = ()  # learn these alone, in this order; all if empty
+    normalise: bool = True  # measure mean and spread of the training pictures, and remove them inside the model
     size: int = 0
     channels: int = 0
     fit: str = "squash"
     val_fraction: float = 0.15
     test_fraction: float = 0.15
     # optimisation
+    loss: str = "cross-entropy"
+    eps: float = 0.0  # for robust losses, as a fraction of the pixel range
     epochs: int = 0
     batch_size: int = 128
     optimizer: str = "adamw"

@@ -19,6 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import fx, nn
 
 from keensight.errors import BundleError
+from keensight.models.linear import TwoLogits
 from keensight.models.zoo import Classifier
 from keensight.values import Preprocessing
 from keensight.version import __version__
@@ -85,7 +86,7 @@ def to_onnx(model: Classifier, preprocessing: Preprocessing, num_classes: int, t
 def _network(graph: Graph, network: nn.Module, images: str) -> str:
     """Trace the network and translate it node by node."""
     network = network.eval()
-    traced = fx.symbolic_trace(network)
+    traced = fx.GraphModule(network, _Tracer().trace(network))
     modules = dict(traced.named_modules())
     names: dict[fx.Node, str] = {}
     for node in traced.graph.nodes:
@@ -105,6 +106,13 @@ def _network(graph: Graph, network: nn.Module, images: str) -> str:
         else:
             raise _unknown(str(node.target))
     raise _unknown("a network without an output")
+
+
+class _Tracer(fx.Tracer):
+    """Stops at every layer that the table below translates, and looks into all others."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return type(m) in LAYERS or super().is_leaf_module(m, module_qualified_name)
 
 
 def _conv(graph: Graph, conv: nn.Conv2d, x: str, name: str) -> str:
@@ -155,6 +163,10 @@ def _global_pool(op: str) -> Callable[[Graph, Any, str, str], str]:
     return pool
 
 
+def _two_logits(graph: Graph, module: nn.Module, x: str, name: str) -> str:
+    return graph.add("Pad", [x, graph.weight(np.array([0, 1, 0, 0]), f"{name}.pads")], name)
+
+
 def _plain(op: str) -> Callable[[Graph, nn.Module, str, str], str]:
     return lambda graph, module, x, name: graph.add(op, [x], name)
 
@@ -166,6 +178,7 @@ def _nothing(graph: Graph, module: nn.Module, x: str, name: str) -> str:
 LAYERS: dict[type[nn.Module], Callable[[Graph, Any, str, str], str]] = {
     nn.Conv2d: _conv,
     nn.Linear: _linear,
+    TwoLogits: _two_logits,
     nn.BatchNorm2d: _batch_norm,
     nn.MaxPool2d: _max_pool,
     nn.AdaptiveAvgPool2d: _global_pool("GlobalAveragePool"),

@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
@@ -91,6 +92,27 @@ def open_dataset(
         f"{data} is none of the accepted forms: {ACCEPTED}. For a single picture, give the folder that its class "
         "folder is in."
     )
+
+
+def only(dataset: Dataset, classes: Sequence[str]) -> Dataset:
+    """Return the dataset with some of its classes alone, in the order given.
+
+    Raises DataError for a class that it does not have, or fewer than two.
+
+    >>> zeros_and_ones = only(open_dataset("digits"), ["1", "0"])
+    >>> zeros_and_ones.class_names, len(zeros_and_ones.samples)
+    (('1', '0'), 360)
+    """
+    if unknown := [name for name in classes if name not in dataset.class_names]:
+        raise DataError(
+            f"{dataset.name} has no class {shortlist(unknown)}. {suggestion(unknown[0], dataset.class_names)}"
+            f"Its classes are {shortlist(dataset.class_names, 20)}; choose two or more of them."
+        )
+    if len(set(classes)) < max(2, len(classes)):
+        raise DataError(f"The classes chosen are {shortlist(list(classes))}; choose two or more different ones.")
+    chosen = {dataset.class_names.index(name): label for label, name in enumerate(classes)}
+    samples = tuple(replace(s, label=chosen[s.label]) for s in dataset.samples if s.label in chosen)
+    return replace(dataset, class_names=tuple(classes), samples=samples)
 
 
 @contextmanager

@@ -14,15 +14,20 @@ import torch
 from torch import nn
 
 from keensight.errors import RecipeError, shortlist, suggestion
+from keensight.models.articles import fashion, husky, planes
 from keensight.models.cnn import cnn
 from keensight.models.dense import dense
-from keensight.models.linear import logistic
+from keensight.models.linear import linear, logistic
 from keensight.values import Preprocessing, Split
 
 MODELS: dict[str, Callable[..., nn.Sequential]] = {
     "logistic": logistic,
+    "linear": linear,
     "dense": dense,
     "cnn": cnn,
+    "husky": husky,
+    "fashion": fashion,
+    "planes": planes,
 }
 
 

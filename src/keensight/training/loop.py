@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from keensight.data import augment
 from keensight.errors import TrainingError
 from keensight.models.zoo import Classifier, set_normalisation
-from keensight.training.losses import Loss, balanced_weights, cross_entropy
+from keensight.training.losses import LOSSES, Loss
 from keensight.training.recipe import with_epochs
 from keensight.training.schedule import SCHEDULES
 from keensight.values import Epoch, IntArray, Recipe, Split, Splits, Uint8Array
@@ -44,7 +44,8 @@ class State:
 
 def start(model: Classifier, splits: Splits, recipe: Recipe) -> State:
     """Return the state before the first epoch: the model normalised and on its device, and the recipe's optimiser."""
-    set_normalisation(model, splits.train)
+    if recipe.normalise:
+        set_normalisation(model, splits.train)
     model.to(device())
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stub lacks it
     return State(model, _optimizer(model, recipe))
@@ -65,7 +66,7 @@ def fit(
     state = model if isinstance(model, State) else start(model, splits, recipe)
     recipe = with_epochs(recipe, state.model, splits)
     if loss is None:
-        loss = _default_loss(splits, recipe)
+        loss = LOSSES[recipe.loss](recipe, splits.train, len(splits.class_names))
     while not (state.history and state.history[-1].stopped):
         begin = time.perf_counter()
         number = len(state.history) + 1
@@ -209,13 +210,6 @@ def _optimizer(model: Classifier, recipe: Recipe) -> torch.optim.Optimizer:
         return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=nesterov, fused=True)
     kind: type[torch.optim.Adam] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer]
     return kind(groups, lr=recipe.learning_rate, fused=True)
-
-
-def _default_loss(splits: Splits, recipe: Recipe) -> Loss:
-    weights = None
-    if recipe.class_weights == "balanced":
-        weights = balanced_weights(torch.from_numpy(splits.train.labels), len(splits.class_names))
-    return cross_entropy(recipe.label_smoothing, weights)
 
 
 def _is_best(history: list[Epoch], accuracy: float, loss: float) -> bool:

@@ -12,6 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from keensight.models.linear import linear_weights
+from keensight.values import Recipe, Split
+
 Loss: TypeAlias = Callable[[nn.Module, torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
 
@@ -27,6 +30,40 @@ def cross_entropy(label_smoothing: float = 0.0, class_weights_K: torch.Tensor | 
     return loss
 
 
+def squared_error() -> Loss:
+    """Return the squared difference between probabilities and one-hot labels: summed over classes, mean over images."""
+
+    def loss(model: nn.Module, images_NCHW: torch.Tensor, labels_N: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        logits_NK = model(images_NCHW).float()
+        targets_NK = F.one_hot(labels_N, logits_NK.shape[1]).float()
+        return (logits_NK.softmax(dim=1) - targets_NK).square().sum(dim=1).mean(), logits_NK
+
+    return loss
+
+
+def hinge(eps: float = 0.0) -> Loss:
+    """Return the mean hinge loss max(0, 1 - y f(x)) of a two-class model, with f the difference of its logits.
+
+    With `eps`, the worst that an attacker within that max-norm distance can do: max(0, 1 - (y f(x) - eps ||w||_1)).
+    For a linear model that is exact (Wong and Kolter, 2017, arXiv:1711.00851, section 2; Xu, Caramanis and Mannor,
+    2009, for the support vector machine); for others there is no such w, and `linear_weights` refuses.
+    """
+
+    def loss(model: nn.Module, images_NCHW: torch.Tensor, labels_N: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        logits_NK = model(images_NCHW).float()
+        margins_N = signed(labels_N) * (logits_NK[:, 1] - logits_NK[:, 0])
+        if eps:
+            margins_N = margins_N - eps * linear_weights(model).abs().sum()
+        return F.relu(1 - margins_N).mean(), logits_NK
+
+    return loss
+
+
+def signed(labels_N: torch.Tensor) -> torch.Tensor:
+    """Return labels 0 and 1 as -1 and +1."""
+    return 2 * labels_N - 1
+
+
 def balanced_weights(labels_N: torch.Tensor, num_classes: int) -> torch.Tensor:
     """Return weights K that let every class count the same in all: N / (K x the class's pictures).
 
@@ -35,3 +72,14 @@ def balanced_weights(labels_N: torch.Tensor, num_classes: int) -> torch.Tensor:
     """
     counts = torch.bincount(labels_N, minlength=num_classes).clamp(min=1)
     return len(labels_N) / (num_classes * counts.float())
+
+
+LOSSES: dict[str, Callable[[Recipe, Split, int], Loss]] = {
+    "cross-entropy": lambda recipe, train, num_classes: cross_entropy(
+        recipe.label_smoothing,
+        balanced_weights(torch.from_numpy(train.labels), num_classes) if recipe.class_weights == "balanced" else None,
+    ),
+    "squared-error": lambda recipe, train, num_classes: squared_error(),
+    "hinge": lambda recipe, train, num_classes: hinge(),
+    "robust-hinge": lambda recipe, train, num_classes: hinge(recipe.eps),
+}

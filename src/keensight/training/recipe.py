@@ -13,11 +13,13 @@ import tomli_w
 
 from keensight.errors import RecipeError, shortlist, suggestion
 from keensight.models.zoo import Classifier, layers, options_of
+from keensight.training.losses import LOSSES
 from keensight.training.schedule import SCHEDULES
-from keensight.values import Preprocessing, Recipe, Splits
+from keensight.values import Recipe, Splits
 
 CHOICES: dict[str, tuple[Any, ...]] = {
     "channels": (0, 1, 3),
+    "loss": tuple(LOSSES),
     "fit": ("squash", "letterbox", "crop"),
     "optimizer": ("adamw", "adam", "sgd"),
     "schedule": tuple(SCHEDULES),
@@ -30,6 +32,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "size": (0, 1024),
     "val_fraction": (0.001, 0.9),
     "test_fraction": (0, 0.9),
+    "eps": (0, 1),
     "epochs": (0, 100_000),
     "batch_size": (1, 65_536),
     "learning_rate": (1e-9, 100),
@@ -101,13 +104,9 @@ def from_table(table: Mapping[str, Any]) -> Recipe:
 def to_toml(recipe: Recipe) -> str:
     """Return the recipe as a TOML file that `load_recipe` reads back."""
     table = asdict(recipe)
-    return tomli_w.dumps({**{k: v for k, v in table.items() if k != "options"}, **_plain(table["options"])})
-
-
-def with_preprocessing(recipe: Recipe, preprocessing: Preprocessing) -> Recipe:
-    """Return the recipe with the picture size and channels that were chosen from the data."""
-    size = preprocessing.height if preprocessing.height == preprocessing.width else recipe.size
-    return replace(recipe, size=size, channels=preprocessing.channels)
+    flat = {**table, **table["options"]}
+    del flat["options"]
+    return tomli_w.dumps({key: list(value) if isinstance(value, tuple) else value for key, value in flat.items()})
 
 
 def with_epochs(recipe: Recipe, model: Classifier, splits: Splits) -> Recipe:
@@ -153,6 +152,8 @@ def _value(text: str) -> Any:
 
 
 def _typed(key: str, value: Any, kind: type) -> Any:
+    if key == "classes" and isinstance(value, (list, tuple)):
+        return tuple(map(str, value))
     if kind is tuple and isinstance(value, (list, tuple)):
         if all(type(item) is int and 1 <= item <= 65_536 for item in value):
             return tuple(value)
@@ -191,7 +192,3 @@ def _check(recipe: Recipe) -> None:
             raise RecipeError(f"{key} is {value}; it must lie between 1 and 65,536.")
         if key == "dropout" and not 0 <= value < 1:
             raise RecipeError(f"dropout is {value:g}; it must be 0 or more, and less than 1.")
-
-
-def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in options.items()}

@@ -11,7 +11,7 @@ import numpy as np
 from keensight.bundle.read import Predictor, load
 from keensight.data.cache import decode, fingerprint
 from keensight.data.labels import split_named
-from keensight.data.sources import open_dataset
+from keensight.data.sources import only, open_dataset
 from keensight.data.splits import assign
 from keensight.errors import DataError, UsageError
 from keensight.evaluation.metrics import metrics
@@ -50,7 +50,10 @@ def evaluate(
     watcher = watcher or Watcher()
     predictor = load(bundle)
     known = predictor.bundle
-    dataset = open_dataset(data, label_pattern=label_pattern, class_names=known.labels)
+    if known.info["recipe"].get("classes"):  # it was trained on some classes of its data, and is measured on those
+        dataset = only(open_dataset(data, label_pattern=label_pattern), known.labels)
+    else:
+        dataset = open_dataset(data, label_pattern=label_pattern, class_names=known.labels)
     pixels = decode(dataset, known.preprocessing, watcher.pictures)
     name = None if split is None else split_named(split)
     if split is not None and name is None:

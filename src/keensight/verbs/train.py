@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from keensight.data.cache import choose_preprocessing, decode
-from keensight.data.sources import open_dataset
+from keensight.data.sources import only, open_dataset
 from keensight.data.splits import split, splits_jsonl
 from keensight.errors import RecipeError, RunError
 from keensight.evaluation.report import from_dict
@@ -98,6 +98,8 @@ def _train(
 
 
 def _pictures(dataset: Dataset, recipe: Recipe, watcher: Watcher) -> tuple[Pixels, Splits]:
+    if recipe.classes:
+        dataset = only(dataset, recipe.classes)
     pixels = decode(dataset, choose_preprocessing(dataset, recipe), watcher.pictures)
     splits = split(pixels, val_fraction=recipe.val_fraction, test_fraction=recipe.test_fraction, seed=recipe.seed)
     for note in splits.notes:
