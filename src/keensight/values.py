@@ -127,16 +127,20 @@ class Splits:
 class Recipe:
     """All that determines a training run. Every key can be set in a recipe file and with ``--set KEY=VALUE``.
 
-    `options` are the model's own keys (``width`` of a cnn, ``hidden`` of a dense network); 0 and "auto" mean that
-    keensight chooses from the data and says what it chose.
+    `options` are the model's own keys (``filters`` of a cnn, ``hidden`` of a dense network); 0 and "auto" mean that
+    keensight chooses from the data and says what it chose. `promise` maps a number of the report, such as
+    "test.accuracy", to the least that it should be on `data`.
     """
 
     name: str = "default"
     about: str = ""
+    data: str = ""
+    promise: Mapping[str, float] = field(default_factory=dict)
     model: str = "cnn"
     options: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
     # pictures
+    label_pattern: str = ""  # takes labels from file names
     classes: tuple[str, ...] = ()  # learn these alone, in this order; all if empty
     normalise: bool = True  # measure mean and spread of the training pictures, and remove them inside the model
     size: int = 0
@@ -172,7 +176,9 @@ class Recipe:
     cutout: int = 0
     brightness: float = 0.0
     contrast: float = 0.0
-    # answers
+    # what is asked of the trained model
+    attack: str = "fgsm"
+    attack_eps: tuple[float, ...] = ()  # attack the held-out pictures at these epsilons
     abstain_below: float = 0.6
 
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from keensight.errors import RecipeError
+from keensight.models.linear import linear_weights
 from keensight.models.zoo import build
-from keensight.robustness.attacks import accuracy_under_attack, fgsm
+from keensight.robustness.attacks import accuracy_under_attack, exact_linear, fgsm
 from keensight.values import Preprocessing, Split, Threat
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -49,6 +50,25 @@ def test_fgsm_is_exact_for_a_linear_model():
     attacked = fgsm(model, IMAGES, labels, Threat("linf", 0.1))
     best = (IMAGES + 0.1 * (weight[1] - weight[0]).sign().view(1, 1, 8, 8)).clamp(0, 1)
     assert torch.allclose(attacked, best, atol=1e-6)
+
+
+def test_no_attack_is_worse_than_the_exact_one():
+    model = build("linear", {"init": "glorot"}, Preprocessing(8, 8, 1), 2, seed=3)
+    model.std.fill_(0.5)
+    labels = LABELS.clamp(max=1)
+
+    def margins(images):
+        logits = model(images).detach()
+        return (2 * labels - 1) * (logits[:, 1] - logits[:, 0])
+
+    worst = margins(exact_linear(model, IMAGES, labels, Threat("linf", 0.1)))
+    assert torch.allclose(worst, margins(IMAGES) - 0.1 * linear_weights(model).abs().sum(), atol=1e-4)
+    assert (margins(fgsm(model, IMAGES, labels, Threat("linf", 0.1))) >= worst - 1e-5).all()
+
+
+def test_the_exact_attack_is_for_linear_models(model):
+    with pytest.raises(RecipeError, match="exact for a linear model"):
+        exact_linear(model, IMAGES, LABELS, Threat("linf", 0.1))
 
 
 def test_accuracy_under_attack_counts(model):

@@ -1,10 +1,19 @@
-"""A multilayer perceptron: layers in which every cell sees every cell of the layer before."""
+"""A multilayer perceptron: layers in which every cell sees every cell of the layer before.
+
+Shape letters: I cells that a layer reads, O cells that it has.
+"""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
+import numpy as np
+import torch
 from torch import nn
+
+from keensight.errors import DataError
+from keensight.values import FloatArray
 
 
 def dense(
@@ -19,3 +28,37 @@ def dense(
             layers.append(nn.Dropout(dropout))
         cells = wider
     return nn.Sequential(*layers, nn.Linear(cells, num_classes))
+
+
+def from_arrays(*arrays: FloatArray) -> nn.Sequential:
+    """Build the dense network that has these float32 weights: IO and O for each layer, from the pixels on.
+
+    It is what `dense` builds, without dropout, and answers as NumPy does: ``from_arrays(*scratch.arrays(parameters))``
+    brings a network trained by hand into reports, bundles and ONNX. The pixels of a picture count in the order CHW.
+
+    Raises DataError for shapes that do not follow each other, and for values that are not finite.
+
+    >>> from_arrays(np.ones((4, 3)), np.zeros(3), np.ones((3, 2)), np.zeros(2))(torch.ones(1, 1, 2, 2)).tolist()
+    [[12.0, 12.0]]
+    """
+    weights, biases = arrays[::2], arrays[1::2]
+    sizes = [np.shape(weights[0])[0], *(np.size(bias) for bias in biases)] if weights and np.ndim(weights[0]) else []
+    wanted = [shape for before, after in itertools.pairwise(sizes) for shape in ((before, after), (after,))]
+    shapes = [np.shape(array) for array in arrays]
+    if not shapes or shapes != wanted or 0 in sizes:
+        raise DataError(
+            f"Arrays of the shapes {', '.join(map(str, shapes)) or 'nothing at all'} came. IO and O for each layer are "
+            "accepted, each reading what the last has, such as (784, 512), (512,), (512, 10), (10,); check their order."
+        )
+    if not all(np.isfinite(array).all() for array in arrays):
+        raise DataError(
+            "Some weights are not finite numbers. Finite ones are accepted; train again at a lower learning rate."
+        )
+    with torch.random.fork_rng(devices=[]):  # the weights drawn here are not kept, and no draw may show outside
+        network = dense(1, 1, sizes[0], sizes[-1], hidden=sizes[1:-1])
+    linears = [module for module in network if isinstance(module, nn.Linear)]
+    with torch.no_grad():
+        for linear, weights_IO, biases_O in zip(linears, weights, biases, strict=True):
+            linear.weight.copy_(torch.tensor(np.transpose(weights_IO)))
+            linear.bias.copy_(torch.tensor(biases_O))
+    return network

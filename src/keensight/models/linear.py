@@ -33,14 +33,19 @@ def logistic(height: int, width: int, channels: int, num_classes: int) -> nn.Seq
     return nn.Sequential(nn.Flatten(), linear)
 
 
-def linear(height: int, width: int, channels: int, num_classes: int) -> nn.Sequential:
+def linear(height: int, width: int, channels: int, num_classes: int, init: str = "zeros") -> nn.Sequential:
     """Build a two-class linear classifier with a single vector of weights: f(x) = w·x + b, logits (0, f).
 
-    Raises RecipeError for other than two classes.
+    `init` is "zeros", or "glorot" for random weights as Keras draws them (Glorot and Bengio, 2010). Pixels that never
+    change keep the weight they start with, and an attacker may change them: zeros are the safer start.
+
+    Raises RecipeError for other than two classes, or another `init`.
     """
     check_two_classes("linear", num_classes)
     layer = nn.Linear(channels * height * width, 1)
-    nn.init.zeros_(layer.weight)
+    if init not in ("zeros", "glorot"):
+        raise RecipeError(f"init is '{init}'; the linear model starts from 'zeros' or from 'glorot'.")
+    nn.init.zeros_(layer.weight) if init == "zeros" else nn.init.xavier_uniform_(layer.weight)
     nn.init.zeros_(layer.bias)
     return nn.Sequential(nn.Flatten(), layer, TwoLogits())
 
@@ -55,7 +60,7 @@ def linear_weights(model: nn.Module) -> torch.Tensor:
     layers = [layer for layer in network if not isinstance(layer, (nn.Flatten, TwoLogits))] if network else []
     if len(layers) != 1 or not isinstance(layers[0], nn.Linear) or layers[0].out_features > 2:
         raise RecipeError(
-            "A robust hinge loss is exact for a linear model of two classes, and this model is none. Use model = "
+            "Robust hinge and exact attack are exact for a linear model of two classes, and this is none. Use model = "
             '"linear", or another loss.'
         )
     rows = layers[0].weight

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -82,7 +83,7 @@ def fit(
         seconds = time.perf_counter() - begin
         state.seconds += seconds
         best = _is_best(state.history, val_accuracy, val_loss)
-        stopped = _why_stop(state, recipe, number, val_accuracy, best)
+        stopped = why_stop(state, recipe, number, val_accuracy, best)
         epoch = Epoch(
             number, train_loss, train_accuracy, val_loss, val_accuracy, rate, round(seconds, 3), best, stopped
         )
@@ -157,7 +158,7 @@ def _train(
                 progress = min(1.0, max(progress, elapsed))
             rate = recipe.learning_rate * SCHEDULES[recipe.schedule](progress)
             for group in state.optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group["lr_scale"]
             images_NCHW = to_images(train.images, train.rows[batch], where)
             labels_N = labels[batch]
             if augments:
@@ -198,13 +199,21 @@ def _autocast(recipe: Recipe, where: torch.device) -> torch.autocast:
 
 
 def _optimizer(model: Classifier, recipe: Recipe) -> torch.optim.Optimizer:
-    # biases and normalisation are not decayed: pulling them to zero is no regularisation
-    weights = [p for p in model.parameters() if p.dim() > 1]
-    others = [p for p in model.parameters() if p.dim() <= 1]
-    groups = [
-        {"params": weights, "weight_decay": recipe.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
+    # A network may name parts that learn at a rate of their own. Checkpoints number the parameters by group, so the
+    # order of the groups must stay what it is.
+    scales: dict[str, float] = getattr(model.network, "lr_scales", {})
+    groups: list[dict[str, Any]] = []
+    for part in (None, *scales):
+        named = model.network.named_parameters()
+        parameters = [p for name, p in named if _part(name, scales) == part]
+        scale = 1.0 if part is None else scales[part]
+        # biases and normalisation are not decayed: pulling them to zero is no regularisation
+        weights = [p for p in parameters if p.dim() > 1]
+        others = [p for p in parameters if p.dim() <= 1]
+        groups += [
+            {"params": weights, "weight_decay": recipe.weight_decay, "lr_scale": scale},
+            {"params": others, "weight_decay": 0.0, "lr_scale": scale},
+        ]
     if recipe.optimizer == "sgd":
         nesterov = recipe.momentum > 0
         return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=nesterov, fused=True)
@@ -212,11 +221,18 @@ def _optimizer(model: Classifier, recipe: Recipe) -> torch.optim.Optimizer:
     return kind(groups, lr=recipe.learning_rate, fused=True)
 
 
+def _part(name: str, parts: Collection[str]) -> str | None:
+    """Return which of a network's `parts` a parameter belongs to, such as ``backbone.stem.conv.weight``; or None."""
+    first = name.split(".", maxsplit=1)[0]
+    return first if first in parts else None
+
+
 def _is_best(history: list[Epoch], accuracy: float, loss: float) -> bool:
     return all((accuracy, -loss) > (epoch.val_accuracy, -epoch.val_loss) for epoch in history)
 
 
-def _why_stop(state: State, recipe: Recipe, number: int, val_accuracy: float, best: bool) -> str:
+def why_stop(state: State, recipe: Recipe, number: int, val_accuracy: float, best: bool) -> str:
+    """Return why training ends after epoch `number`, or an empty string: `state.history` ends before that epoch."""
     if recipe.target_accuracy and val_accuracy >= recipe.target_accuracy:
         return f"validation accuracy reached {recipe.target_accuracy:g}"
     if recipe.budget_s and state.seconds >= recipe.budget_s:

@@ -15,7 +15,7 @@ from keensight.errors import RecipeError, shortlist, suggestion
 from keensight.models.zoo import Classifier, layers, options_of
 from keensight.training.losses import LOSSES
 from keensight.training.schedule import SCHEDULES
-from keensight.values import Recipe, Splits
+from keensight.values import Recipe, Splits, Threat
 
 CHOICES: dict[str, tuple[Any, ...]] = {
     "channels": (0, 1, 3),
@@ -25,6 +25,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "schedule": tuple(SCHEDULES),
     "class_weights": ("none", "balanced"),
     "precision": ("auto", "float32", "bfloat16"),
+    "attack": ("fgsm", "exact"),
     "fill": ("nearest", "constant"),
 }
 RANGES: dict[str, tuple[float, float]] = {
@@ -79,7 +80,7 @@ def recipe_names() -> list[str]:
 
 def from_table(table: Mapping[str, Any]) -> Recipe:
     """Return a checked recipe from flat keys; those that are the model's own become its `options`."""
-    types = {f.name: type(f.default) for f in fields(Recipe) if f.name != "options"}
+    types = {f.name: type(f.default) for f in fields(Recipe) if f.name not in ("options", "promise")}
     model = table.get("model", Recipe().model)
     if not isinstance(model, str):
         raise RecipeError(f"model is {model!r}; it must be a model's name in quotes.")
@@ -87,7 +88,9 @@ def from_table(table: Mapping[str, Any]) -> Recipe:
     settings: dict[str, Any] = {}
     chosen: dict[str, Any] = {}
     for key, value in table.items():
-        if key in types:
+        if key == "promise":
+            settings[key] = _promise(value)
+        elif key in types:
             settings[key] = _typed(key, value, types[key])
         elif key in options:
             chosen[key] = _typed(key, value, type(options[key]))
@@ -154,6 +157,8 @@ def _value(text: str) -> Any:
 def _typed(key: str, value: Any, kind: type) -> Any:
     if key == "classes" and isinstance(value, (list, tuple)):
         return tuple(map(str, value))
+    if key == "attack_eps" and isinstance(value, (list, tuple)):
+        return tuple(Threat("linf", _typed(key, eps, float)).eps for eps in value)
     if kind is tuple and isinstance(value, (list, tuple)):
         if all(type(item) is int and 1 <= item <= 65_536 for item in value):
             return tuple(value)
@@ -168,10 +173,16 @@ def _typed(key: str, value: Any, kind: type) -> Any:
     return value
 
 
+def _promise(value: Any) -> dict[str, float]:
+    if isinstance(value, dict) and all(type(least) in (int, float) for least in value.values()):
+        return {str(number): float(least) for number, least in value.items()}
+    raise RecipeError(f'promise is {value!r}; a table of numbers is accepted, such as {{"test.accuracy" = 0.9}}.')
+
+
 def _example(key: str) -> str:
     if key in CHOICES:
         return " or ".join(str(choice) for choice in CHOICES[key])
-    defaults = {f.name: f.default for f in fields(Recipe) if f.name != "options"}
+    defaults = {f.name: f.default for f in fields(Recipe) if f.name not in ("options", "promise")}
     value = defaults.get(key, 1)
     return str(value).lower() if isinstance(value, bool) else str(value)
 

@@ -16,7 +16,6 @@ from keensight.verbs.train import Run, train
 from keensight.verbs.watch import Watcher
 
 DATA = "digits"
-EPS = (0.05, 0.1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +29,7 @@ class Demo:
 
 def demo(watcher: Watcher | None = None) -> Demo:
     """Train on scikit-learn's 8x8 digits, evaluate, attack, write report and bundle, and predict one picture file."""
-    run = train(DATA, attack_eps=EPS, watcher=watcher)
+    run = train(DATA, set=["attack_eps=[0.05, 0.1]"], watcher=watcher)
     picture = _a_test_picture(run)
     (prediction,) = predict(run.bundle, picture)
     return Demo(run, picture, prediction)

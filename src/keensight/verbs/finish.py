@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,9 +27,7 @@ from keensight.training.loop import State, predict_logits
 from keensight.values import SPLIT_NAMES, Pixels, Recipe, Report, Split, Splits, Threat
 
 
-def finish(
-    folder: Path, *, state: State, pixels: Pixels, splits: Splits, recipe: Recipe, attack_eps: Sequence[float]
-) -> Report:
+def finish(folder: Path, state: State, pixels: Pixels, splits: Splits, recipe: Recipe) -> Report:
     """Calibrate on validation, export, measure what the *exported* model answers, and write report and bundle.
 
     `state` holds the best epoch's weights. The test split is touched here and nowhere before.
@@ -48,10 +46,7 @@ def finish(
     }
     borders = measure_borders(splits.train)
     bundle = describe(folder / "bundle", splits.class_names, splits.preprocessing, borders, temperature, recipe, data)
-    report = _report(
-        folder.name, state=state, pixels=pixels, splits=splits, recipe=recipe, predictor=Predictor(bundle, onnx),
-        attack_eps=attack_eps,
-    )  # fmt: skip
+    report = _report(state, pixels, splits, recipe, Predictor(bundle, onnx))
     held_out = splits.test or splits.val
     html = render_html(report, [held_out.images[m.row] for m in report.mistakes])
     weights = save({name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()})
@@ -61,16 +56,7 @@ def finish(
     return report
 
 
-def _report(
-    run: str,
-    *,
-    state: State,
-    pixels: Pixels,
-    splits: Splits,
-    recipe: Recipe,
-    predictor: Predictor,
-    attack_eps: Sequence[float],
-) -> Report:
+def _report(state: State, pixels: Pixels, splits: Splits, recipe: Recipe, predictor: Predictor) -> Report:
     names, held_out, info = splits.class_names, splits.test or splits.val, predictor.bundle.info
     answers = {name: predictor.on_split(part) for name, part in _parts(splits) if name != "train"}
     measured = {
@@ -81,7 +67,7 @@ def _report(
     headline = "test" if splits.test else "val"
     uncalibrated = softmax(predict_logits(state.model, held_out, replace(recipe, precision="float32")).numpy(), 1.0)
     return Report(
-        run=run,
+        run=predictor.bundle.path.parent.name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=round(state.seconds, 3),
         data={
@@ -113,7 +99,10 @@ def _report(
         uncalibrated_ece=metrics(uncalibrated, held_out.labels, names).ece,
         floors=(majority_floor(splits), logistic_floor(splits, recipe.seed)),
         mistakes=most_confident_mistakes(answers[headline], held_out, names),
-        attacks=tuple(accuracy_under_attack(state.model, held_out, Threat("linf", eps)) for eps in attack_eps),
+        attacks=tuple(
+            accuracy_under_attack(state.model, held_out, Threat("linf", eps), recipe.attack)
+            for eps in recipe.attack_eps
+        ),
         versions=versions(),
         hardware=hardware(),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from keensight.data.cache import choose_preprocessing, decode
@@ -42,7 +42,6 @@ def train(
     seed: int | None = None,
     resume: bool = False,
     label_pattern: str | None = None,
-    attack_eps: Sequence[float] = (),
     watcher: Watcher | None = None,
 ) -> Run:
     """Train a classifier on labelled pictures, evaluate it, and write report and bundle into a run folder.
@@ -55,7 +54,6 @@ def train(
         seed: the recipe's seed.
         resume: go on with a run that was interrupted, with the bits that it would have had.
         label_pattern: takes labels from file names, such as "{label}__*".
-        attack_eps: attack the test pictures with FGSM at these epsilons (fractions of the pixel range).
         watcher: hears of the progress.
 
     Raises:
@@ -69,21 +67,20 @@ def train(
     """
     watcher = watcher or Watcher()
     asked = None if resume else load_recipe(recipe or "default", set, seed)
-    dataset = open_dataset(data, label_pattern=label_pattern)
+    label_pattern = label_pattern or (asked or _own_recipe(out, recipe)).label_pattern
+    dataset = open_dataset(data, label_pattern=label_pattern or None)
     with claim(Path(out) if out is not None else None, dataset.name, resume) as folder:
         if resume and is_finished(folder):
             watcher.note(f"{folder} is finished; there is nothing to resume.")
             return _finished(folder)
-        asked = asked or _same_recipe(folder, recipe, set, seed)
+        asked = replace(asked or _same_recipe(folder, recipe, set, seed), label_pattern=label_pattern)
         try:
-            return _train(folder, dataset=dataset, asked=asked, resume=resume, attack_eps=attack_eps, watcher=watcher)
+            return _train(folder, dataset, asked, resume, watcher)
         except KeyboardInterrupt:
-            raise KeyboardInterrupt(_how_to_go_on(folder, str(data), label_pattern)) from None
+            raise KeyboardInterrupt(_how_to_go_on(folder, str(data))) from None
 
 
-def _train(
-    folder: Path, *, dataset: Dataset, asked: Recipe, resume: bool, attack_eps: Sequence[float], watcher: Watcher
-) -> Run:
+def _train(folder: Path, dataset: Dataset, asked: Recipe, resume: bool, watcher: Watcher) -> Run:
     pixels, splits = _pictures(dataset, asked, watcher)
     model = build(asked.model, asked.options, splits.preprocessing, len(splits.class_names), asked.seed)
     recipe = with_epochs(asked, model, splits)
@@ -93,7 +90,7 @@ def _train(
         watcher.note(f"Going on after epoch {len(state.history)}.")
     _fit(folder, state, splits, recipe, watcher)
     watcher.stage("evaluating")
-    report = finish(folder, state=state, pixels=pixels, splits=splits, recipe=recipe, attack_eps=attack_eps)
+    report = finish(folder, state, pixels, splits, recipe)
     return Run(folder, folder / "bundle", report)
 
 
@@ -152,13 +149,19 @@ def _write_history(folder: Path, state: State) -> None:
     write_atomically(folder / "history.jsonl", "".join(json.dumps(asdict(epoch)) + "\n" for epoch in state.history))
 
 
+def _own_recipe(out: str | Path | None, recipe: str | None) -> Recipe:
+    """Return the recipe of the run to resume, as far as it can be known before its folder is found."""
+    own = Path(out or "") / "recipe.toml"
+    return load_recipe(str(own.absolute()) if out and own.exists() else recipe or "default")
+
+
 def _same_recipe(folder: Path, recipe: str | None, changes: Sequence[str], seed: int | None) -> Recipe:
     """Return the run's own recipe; what the command asks for besides must agree with it."""
     own = str((folder / "recipe.toml").absolute())
     stored = load_recipe(own)
     given, kept = asdict(load_recipe(recipe or own, changes, seed)), asdict(stored)
     for key in given:
-        left_open = key in ("size", "channels", "epochs") and given[key] == 0
+        left_open = key in ("size", "channels", "epochs", "label_pattern") and not given[key]
         if not left_open and given[key] != kept[key]:
             raise RecipeError(
                 f"The run in {folder} began with {key} = {kept[key]!r}, and {given[key]!r} was asked for. Resume "
@@ -172,10 +175,8 @@ def _finished(folder: Path) -> Run:
     return Run(folder, folder / "bundle", report)
 
 
-def _how_to_go_on(folder: Path, data: str, label_pattern: str | None) -> str:
+def _how_to_go_on(folder: Path, data: str) -> str:
     if not (folder / "last.safetensors").exists():
         return "interrupted before the first epoch ended; nothing was kept."
-    words = ["keensight", "train", data, "--out", str(folder), "--resume"]
-    if label_pattern:
-        words += ["--label-pattern", label_pattern]
-    return f"interrupted. Everything up to the last whole epoch is in {folder}; go on with: {shlex.join(words)}"
+    words = shlex.join(["keensight", "train", data, "--out", str(folder), "--resume"])
+    return f"interrupted. Everything up to the last whole epoch is in {folder}; go on with: {words}"
