@@ -32,6 +32,15 @@ def test_the_old_file_survives_a_failed_write(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [tmp_path / "a.txt"]
 
 
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [(errno.EROFS, "read-only"), (errno.ENOENT, "elsewhere"), (errno.ENAMETOOLONG, "shorter"), (errno.EDQUOT, "quota")],
+)
+def test_what_the_system_refuses_is_explained(tmp_path, number, advice):
+    with pytest.raises(KeensightError, match=rf"Cannot write .*: .*\. .*{advice}"), explained(tmp_path):
+        raise OSError(number, "whatever")
+
+
 def test_an_unforeseen_os_error_is_not_hidden(tmp_path):
     with pytest.raises(OSError, match="Input/output"), explained(tmp_path):
         raise OSError(errno.EIO, "Input/output error")

@@ -68,6 +68,9 @@ def explained(path: Path) -> Iterator[None]:
             errno.EROFS: "It is on a read-only file system. Choose a folder that can be written.",
             errno.EACCES: "This user may not write there. Choose another folder, or change its permissions.",
             errno.EPERM: "This user may not write there. Choose another folder, or change its permissions.",
+            errno.ENOENT: "It cannot be made there. Choose a folder elsewhere.",
+            errno.ENAMETOOLONG: "Its name is too long. Choose a shorter one.",
+            errno.ELOOP: "Its links lead in a circle. Choose another folder.",
             errno.ENOTDIR: "A part of that path is a file. Choose a path whose parents are folders.",
             errno.EEXIST: "A file has that name already. Choose another name.",
         }.get(error.errno or 0)

@@ -56,7 +56,8 @@ def is_finished(folder: Path) -> bool:
 def _create(out: Path | None, name: str) -> tuple[Path, list[Path]]:
     """Make the folder of a new run; return it, and all folders that had to be made for it, the innermost first."""
     if out is not None:
-        missing = _missing(out)
+        with explained(out):
+            missing = _missing(out)
         return make_folder(out), missing
     for number in count(1):
         folder = HOME / (_safe(name) if number == 1 else f"{_safe(name)}-{number}")
