@@ -19,6 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import fx, nn
 
 from keensight.errors import BundleError
+from keensight.models.folding import fold, scale_and_shift
 from keensight.models.linear import TwoLogits
 from keensight.models.zoo import Classifier
 from keensight.values import Preprocessing
@@ -93,6 +94,10 @@ def _network(graph: Graph, network: nn.Module, images: str) -> str:
         inputs = [names[arg] for arg in node.args if isinstance(arg, fx.Node)]
         if node.op == "placeholder":
             names[node] = images
+        elif (norm := _norm_after(node, modules)) is not None:
+            names[node] = _conv(graph, modules[str(node.target)], inputs[0], f"network.{node.target}", norm)
+        elif node.op == "call_module" and _norm_after(node.args[0], modules) is not None:
+            names[node] = inputs[0]  # folded into the convolution before it
         elif node.op == "call_module":
             module = modules[str(node.target)]
             translate = LAYERS.get(type(module))
@@ -115,10 +120,20 @@ class _Tracer(fx.Tracer):
         return type(m) in LAYERS or super().is_leaf_module(m, module_qualified_name)
 
 
-def _conv(graph: Graph, conv: nn.Conv2d, x: str, name: str) -> str:
-    inputs = [x, graph.weight(conv.weight, f"{name}.weight")]
-    if conv.bias is not None:
-        inputs.append(graph.weight(conv.bias, f"{name}.bias"))
+def _norm_after(node: fx.Node, modules: dict[str, nn.Module]) -> nn.BatchNorm2d | None:
+    """Return the batch normalisation that alone reads this node, if the node is a convolution: the two are one."""
+    if node.op != "call_module" or type(modules[str(node.target)]) is not nn.Conv2d or len(node.users) != 1:
+        return None
+    (user,) = node.users
+    module = modules[str(user.target)] if user.op == "call_module" else None
+    return module if isinstance(module, nn.BatchNorm2d) else None
+
+
+def _conv(graph: Graph, conv: nn.Conv2d, x: str, name: str, norm: nn.BatchNorm2d | None = None) -> str:
+    weight, bias = (conv.weight, conv.bias) if norm is None else fold(conv, norm)
+    inputs = [x, graph.weight(weight, f"{name}.weight")]
+    if bias is not None:
+        inputs.append(graph.weight(bias, f"{name}.bias"))
     if isinstance(conv.padding, str) or conv.padding_mode != "zeros":
         raise _unknown(f"Conv2d with padding '{conv.padding}', {conv.padding_mode}")
     return graph.add(
@@ -136,13 +151,7 @@ def _linear(graph: Graph, linear: nn.Linear, x: str, name: str) -> str:
 
 def _batch_norm(graph: Graph, norm: nn.BatchNorm2d, x: str, name: str) -> str:
     """Write what batch normalisation is once training is over: one multiplication and one addition per channel."""
-    assert norm.running_mean is not None and norm.running_var is not None  # always tracked in our models
-    scale = (norm.running_var.double() + norm.eps).rsqrt()
-    if norm.weight is not None:
-        scale = scale * norm.weight.double()
-    shift = -norm.running_mean.double() * scale
-    if norm.bias is not None:
-        shift = shift + norm.bias.double()
+    scale, shift = scale_and_shift(norm)
     scaled = graph.add("Mul", [x, graph.weight(scale.float()[:, None, None], f"{name}.scale")], f"{name}.scaled")
     return graph.add("Add", [scaled, graph.weight(shift.float()[:, None, None], f"{name}.shift")], name)
 
@@ -167,6 +176,17 @@ def _two_logits(graph: Graph, module: nn.Module, x: str, name: str) -> str:
     return graph.add("Pad", [x, graph.weight(np.array([0, 1, 0, 0]), f"{name}.pads")], name)
 
 
+def _relu6(graph: Graph, relu6: nn.ReLU6, x: str, name: str) -> str:
+    low, high = (graph.weight(np.asarray(v, np.float32), f"{name}.{end}") for v, end in ((0, "low"), (6, "high")))
+    return graph.add("Clip", [x, low, high], name)
+
+
+def _zero_pad(graph: Graph, pad: nn.ZeroPad2d, x: str, name: str) -> str:
+    left, right, top, bottom = pad.padding
+    pads = graph.weight(np.asarray([0, 0, top, left, 0, 0, bottom, right], np.int64), f"{name}.pads")
+    return graph.add("Pad", [x, pads], name, mode="constant")
+
+
 def _plain(op: str) -> Callable[[Graph, nn.Module, str, str], str]:
     return lambda graph, module, x, name: graph.add(op, [x], name)
 
@@ -184,6 +204,8 @@ LAYERS: dict[type[nn.Module], Callable[[Graph, Any, str, str], str]] = {
     nn.AdaptiveAvgPool2d: _global_pool("GlobalAveragePool"),
     nn.AdaptiveMaxPool2d: _global_pool("GlobalMaxPool"),
     nn.ReLU: _plain("Relu"),
+    nn.ReLU6: _relu6,
+    nn.ZeroPad2d: _zero_pad,
     nn.Sigmoid: _plain("Sigmoid"),
     nn.Tanh: _plain("Tanh"),
     nn.Flatten: _plain("Flatten"),

@@ -18,9 +18,10 @@ from keensight.models.articles import fashion, husky, planes
 from keensight.models.cnn import cnn
 from keensight.models.dense import dense
 from keensight.models.linear import linear, logistic
+from keensight.models.transfer import transfer
 from keensight.values import Preprocessing, Split
 
-MODELS: dict[str, Callable[..., nn.Sequential]] = {
+MODELS: dict[str, Callable[..., nn.Module]] = {
     "logistic": logistic,
     "linear": linear,
     "dense": dense,
@@ -28,19 +29,25 @@ MODELS: dict[str, Callable[..., nn.Sequential]] = {
     "husky": husky,
     "fashion": fashion,
     "planes": planes,
+    "transfer": transfer,
 }
 
 
 class Classifier(nn.Module):
-    """A network with its normalisation inside: images float NCHW in [0, 1] to logits NK."""
+    """A network with its normalisation inside: images float NCHW in [0, 1] to logits NK.
+
+    The normalisation is measured on the training pictures, unless the network has an attribute `normalisation`, (mean,
+    std) of the channels that it was pretrained with. Grey pictures have then as many channels as these, all equal.
+    """
 
     mean: torch.Tensor
     std: torch.Tensor
 
     def __init__(self, network: nn.Module, channels: int) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.zeros(channels, 1, 1))
-        self.register_buffer("std", torch.ones(channels, 1, 1))
+        mean, std = getattr(network, "normalisation", ([0.0] * channels, [1.0] * channels))
+        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1))
         self.network = network
 
     def forward(self, images_NCHW: torch.Tensor) -> torch.Tensor:
@@ -95,7 +102,12 @@ def build(
 
 
 def set_normalisation(model: Classifier, train: Split) -> None:
-    """Measure mean and standard deviation of each channel on (at most 10,000 of) the training pictures."""
+    """Measure mean and standard deviation of each channel on (at most 10,000 of) the training pictures.
+
+    A network that brings its own normalisation keeps it.
+    """
+    if hasattr(model.network, "normalisation"):
+        return
     rows = train.rows[:: max(1, len(train) // 10_000)]
     pixels = len(rows) * train.images.shape[1] * train.images.shape[2]
     total = torch.zeros(train.images.shape[3], dtype=torch.float64)

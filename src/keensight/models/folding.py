@@ -1,0 +1,44 @@
+"""Batch normalisation folded into the convolution before it: the same answers, once training is over, for less work."""
+
+from __future__ import annotations
+
+import copy
+from itertools import pairwise
+
+import torch
+from torch import nn
+
+
+def fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return weight and bias of the convolution that answers as `conv` and then `norm` do in evaluation.
+
+    Computed in float64 and returned in float32, since rounding would otherwise add up over the layers.
+    """
+    scale, shift = scale_and_shift(norm)
+    if conv.bias is not None:
+        shift = shift + conv.bias.double() * scale
+    return (conv.weight.double() * scale[:, None, None, None]).float(), shift.float()
+
+
+def scale_and_shift(norm: nn.BatchNorm2d) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return what batch normalisation is once training is over: a factor and a summand per channel, in float64."""
+    assert norm.running_mean is not None and norm.running_var is not None  # always tracked in our models
+    scale = (norm.running_var.double() + norm.eps).rsqrt()
+    if norm.weight is not None:
+        scale = scale * norm.weight.double()
+    shift = -norm.running_mean.double() * scale
+    if norm.bias is not None:
+        shift = shift + norm.bias.double()
+    return scale.detach(), shift.detach()
+
+
+def folded(network: nn.Module) -> nn.Module:
+    """Return a copy for evaluation in which every convolution in a Sequential has taken in its batch normalisation."""
+    network = copy.deepcopy(network).eval()
+    for sequence in [module for module in network.modules() if isinstance(module, nn.Sequential)]:
+        for i, (conv, norm) in enumerate(pairwise(sequence)):
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                weight, bias = fold(conv, norm)
+                conv.weight, conv.bias = nn.Parameter(weight), nn.Parameter(bias)
+                sequence[i + 1] = nn.Identity()
+    return network.requires_grad_(False)

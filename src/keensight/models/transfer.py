@@ -1,0 +1,70 @@
+"""Transfer learning: a backbone that has seen ImageNet, and a linear head for the classes at hand."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from keensight.errors import RecipeError
+from keensight.models.backbone import RGB, Backbone
+from keensight.models.backbone import backbone as load_backbone
+
+
+class Transfer(nn.Module):
+    """A backbone under a linear head: images NCHW, normalised as the backbone expects, to logits NK.
+
+    Two attributes tell others what is special: `normalisation`, (mean, std), which the classifier around it takes
+    over; and `lr_scales`, what the learning rate of a part's parameters is multiplied with. A backbone whose scale is
+    0 is frozen: it has no gradients, and its batch statistics stay as they are.
+    """
+
+    def __init__(self, pretrained: Backbone, num_classes: int, dropout: float, backbone_rate: float) -> None:
+        super().__init__()
+        self.backbone = pretrained.network
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(pretrained.num_features, num_classes)
+        self.normalisation: tuple[RGB, RGB] = (pretrained.mean, pretrained.std)
+        self.lr_scales = {"backbone": backbone_rate}
+        if self.is_frozen:
+            self.backbone.requires_grad_(False)
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether only the head learns."""
+        return self.lr_scales["backbone"] == 0
+
+    def train(self, mode: bool = True) -> Transfer:
+        """Switch to training or evaluation; a frozen backbone is always in evaluation."""
+        super().train(mode)
+        if self.is_frozen:
+            self.backbone.eval()
+        return self
+
+    def forward(self, images_NCHW: torch.Tensor) -> torch.Tensor:
+        """Return logits NK."""
+        logits_NK: torch.Tensor = self.head(self.dropout(self.backbone(images_NCHW)))
+        return logits_NK
+
+
+def transfer(
+    height: int,
+    width: int,
+    channels: int,
+    num_classes: int,
+    backbone: str = "efficientnet-lite0",
+    dropout: float = 0.2,
+    backbone_rate: float = 0.0,
+) -> Transfer:
+    """Build a pretrained backbone with a fresh linear head: NCHW to logits NK.
+
+    The backbone learns at `backbone_rate` times the head's learning rate; 0 leaves it as it is. Grey pictures become
+    three equal channels where they are normalised, by broadcasting, so `channels` changes nothing here.
+
+    Raises RecipeError for an unknown backbone, and KeensightError where its weights are not installed.
+    """
+    if not 0 <= backbone_rate <= 1:
+        raise RecipeError(
+            f"backbone_rate is {backbone_rate:g}; it must lie between 0, where only the head learns, and 1, where the "
+            "backbone learns as fast. 0.1 is a good start."
+        )
+    return Transfer(load_backbone(backbone, height, width), num_classes, dropout, backbone_rate)

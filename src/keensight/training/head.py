@@ -1,0 +1,230 @@
+"""Head first: features computed once and kept, a linear head fitted to them in a second, then fine-tuning.
+
+Shape letters: N images, F features, K classes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from keensight.errors import TrainingError
+from keensight.files import cache_folder, write_atomically
+from keensight.machine import cores
+from keensight.models.folding import folded
+from keensight.models.transfer import Transfer
+from keensight.models.zoo import Classifier
+from keensight.training.loop import OnStep, State, fit, start, to_images, why_stop
+from keensight.training.losses import Loss, balanced_weights
+from keensight.values import Epoch, FloatArray, Recipe, Split, Splits
+
+VERSION = 1  # of the way features are computed: part of their cache's key
+CPU_BATCH = 8  # activations that stay in the caches: half the time that a batch of 32 takes
+GPU_BATCH = 256
+L2 = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
+OnProgress = Callable[[int, int], None]  # (pictures done, pictures in all)
+Labelled = tuple[torch.Tensor, torch.Tensor]  # features NF, labels N
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Head:
+    """A linear classifier on features: logits are `features @ weight.T + bias`."""
+
+    weight_KF: torch.Tensor
+    bias_K: torch.Tensor
+    l2: float
+
+    def logits(self, features_NF: torch.Tensor) -> torch.Tensor:
+        """Return logits NK."""
+        return F.linear(features_NF, self.weight_KF, self.bias_K)
+
+
+def fit_transfer(
+    model: Classifier | State,
+    splits: Splits,
+    recipe: Recipe,
+    loss: Loss | None = None,
+    on_step: OnStep | None = None,
+    on_progress: OnProgress | None = None,
+) -> Iterator[Epoch]:
+    """Train a `Transfer` network as `fit` trains any: its first epoch fits the head, and the others fine-tune.
+
+    The head is fitted to features of the pictures as they are, with cross-entropy, whatever `loss` and augmentation
+    the other epochs use. A frozen backbone leaves nothing for other epochs to do, and training stops there. Given a
+    `State` with a history, it goes on after that, as `fit` does.
+    """
+    state = model if isinstance(model, State) else start(model, splits, recipe)
+    if not state.history:
+        yield _head_epoch(state, splits, recipe, on_progress)
+    yield from fit(state, splits, recipe, loss, on_step)
+
+
+def fit_head(model: Classifier, splits: Splits, recipe: Recipe, on_progress: OnProgress | None = None) -> Head:
+    """Fit the head of a `Transfer` network to the training pictures' features, put it in place, and return it.
+
+    How strongly it is regularised is chosen by the loss on the validation pictures.
+    """
+    return _fit(model, _labelled(model, splits.train, on_progress), _labelled(model, splits.val, on_progress), recipe)
+
+
+def regularisation_path(
+    features_NF: torch.Tensor,
+    labels_N: torch.Tensor,
+    num_classes: int,
+    l2: tuple[float, ...],
+    class_weights_K: torch.Tensor | None = None,
+) -> Iterator[Head]:
+    """Yield multinomial logistic regression for each strength in `l2`, the strongest first, each from the one before.
+
+    Minimises the mean cross-entropy plus ``l2 / 2 * |weight|^2``, with the weights of standardised features; what
+    comes back takes the features as they are.
+    """
+    mean_F = features_NF.mean(dim=0)
+    std_F = features_NF.std(dim=0, correction=0).clamp(min=1e-6)
+    standard_NF = (features_NF - mean_F) / std_F
+    weight_KF = torch.zeros(num_classes, features_NF.shape[1], device=features_NF.device, requires_grad=True)
+    bias_K = torch.zeros(num_classes, device=features_NF.device, requires_grad=True)
+    for strength in sorted(l2, reverse=True):
+        optimizer = torch.optim.LBFGS(
+            [weight_KF, bias_K], max_iter=100, tolerance_grad=1e-4, tolerance_change=1e-7,
+            line_search_fn="strong_wolfe",
+        )  # fmt: skip
+
+        def closure(optimizer: torch.optim.LBFGS = optimizer, strength: float = strength) -> torch.Tensor:
+            optimizer.zero_grad()
+            logits_NK = F.linear(standard_NF, weight_KF, bias_K)
+            value = F.cross_entropy(logits_NK, labels_N, class_weights_K) + strength / 2 * weight_KF.square().sum()
+            value.backward()  # type: ignore[no-untyped-call]
+            return value
+
+        optimizer.step(closure)  # type: ignore[no-untyped-call]
+        scaled_KF = weight_KF.detach() / std_F
+        yield Head(scaled_KF, bias_K.detach() - scaled_KF @ mean_F, strength)
+
+
+def features(model: Classifier, split: Split, on_progress: OnProgress | None = None) -> FloatArray:
+    """Return what the backbone of a `Transfer` network makes of a split's pictures, float32 NF.
+
+    They are kept in the cache, by the bits of the backbone's weights, its normalisation, and the decoded pictures:
+    another size or fit gives other pictures.
+    """
+    file = cache_folder("features") / f"{_key(model, split)}.npy"
+    try:
+        kept: FloatArray = np.load(file, allow_pickle=False)
+        return kept
+    except (FileNotFoundError, ValueError, EOFError):  # none yet, or a damaged one
+        pass
+    computed = _compute(model, split, on_progress)
+    buffer = io.BytesIO()
+    np.save(buffer, computed, allow_pickle=False)
+    write_atomically(file, buffer.getvalue())
+    return computed
+
+
+def _head_epoch(state: State, splits: Splits, recipe: Recipe, on_progress: OnProgress | None) -> Epoch:
+    begin = time.perf_counter()
+    train, val = (_labelled(state.model, split, on_progress) for split in (splits.train, splits.val))
+    head = _fit(state.model, train, val, recipe)
+    (train_loss, train_accuracy), (val_loss, val_accuracy) = _score(head, *train), _score(head, *val)
+    seconds = time.perf_counter() - begin
+    state.seconds += seconds
+    stopped = why_stop(state, recipe, 1, val_accuracy, best=True)
+    if _transfer(state.model).is_frozen:
+        stopped = stopped or "the head is fitted, and the backbone is frozen"
+    epoch = Epoch(
+        1, train_loss, train_accuracy, val_loss, val_accuracy, 0.0, round(seconds, 3), best=True, stopped=stopped
+    )
+    state.history.append(epoch)
+    return epoch
+
+
+def _fit(model: Classifier, train: Labelled, val: Labelled, recipe: Recipe) -> Head:
+    (train_NF, labels_N), (val_NF, val_labels_N) = train, val
+    head = _transfer(model).head
+    weights_K = None
+    if recipe.class_weights == "balanced":
+        weights_K = balanced_weights(labels_N.cpu(), head.out_features).to(labels_N.device)
+    best, best_loss, since_best = None, math.inf, 0
+    for fitted in regularisation_path(train_NF, labels_N, head.out_features, L2, weights_K):
+        loss = F.cross_entropy(fitted.logits(val_NF), val_labels_N).item()
+        since_best += 1
+        if best is None or loss < best_loss:
+            best, best_loss, since_best = fitted, loss, 0
+        if since_best == 2:  # the loss falls and then rises along the path, and the weakest are the slowest to fit
+            break
+    assert best is not None
+    with torch.no_grad():
+        head.weight.copy_(best.weight_KF)
+        head.bias.copy_(best.bias_K)
+    return best
+
+
+def _labelled(model: Classifier, split: Split, on_progress: OnProgress | None) -> Labelled:
+    features_NF = torch.from_numpy(features(model, split, on_progress)).to(model.mean.device)
+    return features_NF, torch.from_numpy(split.labels).to(model.mean.device)
+
+
+def _score(head: Head, features_NF: torch.Tensor, labels_N: torch.Tensor) -> tuple[float, float]:
+    logits_NK = head.logits(features_NF)
+    accuracy = (logits_NK.argmax(dim=1) == labels_N).double().mean().item()
+    return F.cross_entropy(logits_NK, labels_N).item(), accuracy
+
+
+def _compute(model: Classifier, split: Split, on_progress: OnProgress | None) -> FloatArray:
+    where = model.mean.device
+    network = folded(_transfer(model).backbone).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for module in network.modules():
+        if isinstance(module, nn.ReLU6):
+            module.inplace = True  # a private copy: nobody looks at what comes in
+    on_cpu = where.type == "cpu"
+    batch = CPU_BATCH if on_cpu else GPU_BATCH
+
+    def compute(first: int) -> FloatArray:
+        with torch.inference_mode():
+            images_NCHW = to_images(split.images, split.rows[first : first + batch], where)
+            answer: FloatArray = network((images_NCHW - model.mean) / model.std).float().cpu().numpy()
+            return answer
+
+    # whole batches side by side, each on one thread: threads that wait for each other within every small layer lose
+    # half of the time, and on a busy machine far more
+    threads = torch.get_num_threads()
+    answers: list[FloatArray] = []
+    try:
+        with ThreadPoolExecutor(cores() if on_cpu else 1, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            for answer in pool.map(compute, range(0, len(split), batch)):
+                answers.append(answer)
+                if on_progress:
+                    on_progress(min(len(answers) * batch, len(split)), len(split))
+    finally:
+        torch.set_num_threads(threads)
+    return np.concatenate(answers)
+
+
+def _key(model: Classifier, split: Split) -> str:
+    """Return a digest of all that the features depend on."""
+    digest = hashlib.sha256(f"{VERSION} {split.images.shape[1:]} {len(split)}".encode())
+    for name, tensor in sorted(_transfer(model).backbone.state_dict().items()):
+        digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+    digest.update(torch.cat([model.mean, model.std]).cpu().numpy().tobytes())
+    for first in range(0, len(split), 64):
+        digest.update(np.ascontiguousarray(split.images[split.rows[first : first + 64]]).tobytes())
+    return digest.hexdigest()[:32]
+
+
+def _transfer(model: Classifier) -> Transfer:
+    if not isinstance(model.network, Transfer):
+        raise TrainingError(
+            f"A {type(model.network).__name__} has no backbone whose features a head could be fitted to. Use a model "
+            "such as 'transfer', or train it with fit."
+        )
+    return model.network
