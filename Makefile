@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help install demo test test-slow lint format bench clean
+.PHONY: help install demo test test-slow lint format clean
 
 help:  ## show this
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -32,6 +32,7 @@ clean:  ## remove what the targets above made
 
 .venv/installed: pyproject.toml constraints.txt scripts/make-venv
 	scripts/make-venv $(PYTHON)
+	@echo "Installing into .venv: about 1.5 GB on disk, a minute or two."
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[all]'
 	@touch $@
 

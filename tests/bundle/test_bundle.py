@@ -112,3 +112,17 @@ def test_the_card_escapes_what_the_data_names(trained):
     first = model_card(hostile).splitlines()[0]
     assert first == r"# Model card: &lt;script&gt;alert(1)&lt;/script&gt;\[x\](y)\|\`\#"
     assert f"{trained.report.test.accuracy:.4f}" in model_card(trained.report)
+
+
+@pytest.mark.parametrize("colour", [0, 128, 255])
+def test_a_blank_picture_is_no_answer(trained, tmp_path, colour):
+    """The project's own complaint: a white square must not be a husky at 95 %."""
+    Image.new("L", (30, 20), colour).save(tmp_path / "blank.png")
+    (answer,) = keensight.predict(trained.bundle, tmp_path / "blank.png")
+    assert answer.abstained and "is blank" in answer.notes[-1]
+
+
+def test_an_unfinished_run_says_how_to_go_on(trained, tmp_path):
+    (tmp_path / "recipe.toml").write_bytes((trained.folder / "recipe.toml").read_bytes())
+    with pytest.raises(BundleError, match="not finished.*--resume"):
+        load(tmp_path)

@@ -162,8 +162,8 @@ def test_bad_files_among_good_ones(warm, tmp_path):
     done = warm("train", pictures, "--out", tmp_path / "run", "--json", *QUICK)
     assert done.json()["skipped"] == len(BAD_FILES)
     (note,) = done.err.splitlines()
-    assert note.startswith(f"note: Skipped {len(BAD_FILES)} files: ")
-    assert "listed in the report" in note
+    assert note.startswith(f"note: Left out {len(BAD_FILES)} of what ")
+    assert note.endswith("all are listed in the report.")
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     listed = {skipped["where"]: skipped["reason"] for skipped in report["data"]["skipped"]}
     for _, name, reason in BAD_FILES.values():

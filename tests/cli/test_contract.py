@@ -343,3 +343,23 @@ def test_seeds(warm, pictures, tmp_path, sha256):
         assert one == again
         assert one != two
     assert "seed = 2" in (tmp_path / "two" / "recipe.toml").read_text()
+
+
+def test_without_the_training_extra_the_base_install_says_so(digits, tmp_path):
+    """As in an environment that has only the runtime: torch and its company cannot be imported."""
+    code = (
+        "import sys\n"
+        "class Missing:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name.split('.')[0] in ('torch', 'sklearn', 'tomli_w', 'jinja2', 'matplotlib', 'scipy'):\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+        "sys.meta_path.insert(0, Missing())\n"
+        "from keensight.cli import main\n"
+        "main(sys.argv[1:])\n"
+    )
+    for words in (["train", "digits"], ["recipes"], ["info", "cnn", "--layers"], ["demo"]):
+        command = [sys.executable, "-c", code, *words]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert "which is not installed" in done.stderr and "pip install 'keensight[all]'" in done.stderr
+        assert len(done.stderr.splitlines()) == 1 and not list(tmp_path.iterdir())

@@ -180,7 +180,7 @@ def test_the_text_says_inverted(warm, digits, seven, tmp_path):
     done = warm("predict", digits, tmp_path / "paper.png")
     assert done.status == 0
     assert "7 (" in done.out
-    assert "(inverted: " in done.out
+    assert "(was inverted, because " in done.out
 
 
 def test_digits_themselves_are_never_inverted(ask, tmp_path):

@@ -91,7 +91,7 @@ def test_a_missing_split_is_held_out_of_training():
     ]
     splits = split(pixels(samples))
     assert (len(splits.train), len(splits.val), len(splits.test or ())) == (170, 40, 30)
-    assert "brings no test split: 15% of its training pictures" in splits.notes[0]
+    assert "brings no test split: 15% for test of its training pictures" in splits.notes[0]
     whole = split(pixels(samples), test_fraction=0)
     assert (len(whole.train), whole.test) == (200, None)
 
@@ -126,6 +126,17 @@ def test_three_large_groups_are_enough():
     splits = split(pixels(pictures(50, 0) + bursts))
     assert splits.test is not None
     assert [int((part.labels == 1).sum()) for part in (splits.train, splits.val, splits.test)] == [10, 10, 10]
+
+
+def test_two_groups_cannot_be_divided():
+    samples = [*pictures(20, 0, group="a"), *pictures(20, 1, group="b", start=50)]
+    with pytest.raises(DataError, match="cannot be divided into train, val and test: .* too few groups"):
+        split(pixels(samples))
+
+
+def test_groups_are_mentioned():
+    samples = [s for g in range(10) for s in pictures(10, g % 2, start=100 * g, group=f"scene-{g}")]
+    assert split(pixels(samples)).notes == ("The pictures are of 10 groups; a split that was drawn has whole groups.",)
 
 
 def test_data_without_training_pictures_is_refused():

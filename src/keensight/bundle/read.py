@@ -29,7 +29,9 @@ MAX_JSON_BYTES = 32 * 2**20
 MAX_PICTURE_BYTES = 100 * 2**20
 BATCH = 256  # pictures in one call: the same everywhere, so that the same pictures give the same bits
 SINGLE_STEP = 32  # pictures decoded ahead of the model
-INVERTED = "inverted: it is light where the training pictures are dark, or the other way round"
+INVERTED = "was inverted, because it is light where all training pictures are dark, or the other way round"
+BLANK = "is blank: all of it has nearly one colour"
+BLANK_LEVELS = 8  # of 256: a spread that no picture of something stays under
 
 Answer: TypeAlias = Prediction | PictureError
 
@@ -102,11 +104,12 @@ class Predictor:
         except OSError as error:
             return PictureError(os.strerror(error.errno or 0).lower())
 
-    def _answer(self, images_NHWC: Uint8Array) -> Iterator[tuple[FloatArray, bool]]:
+    def _answer(self, images_NHWC: Uint8Array) -> Iterator[tuple[FloatArray, bool, bool]]:
         probabilities_NK, inverted_N = self.probabilities(images_NHWC)
-        yield from zip(probabilities_NK, inverted_N, strict=True)
+        spreads_N = (images_NHWC.max(axis=(1, 2)) - images_NHWC.min(axis=(1, 2))).max(axis=1)
+        yield from zip(probabilities_NK, inverted_N, spreads_N < BLANK_LEVELS, strict=True)
 
-    def _prediction(self, file: Path, probabilities_K: FloatArray, inverted: bool) -> Prediction:
+    def _prediction(self, file: Path, probabilities_K: FloatArray, inverted: bool, blank: bool) -> Prediction:
         top = int(probabilities_K.argmax())
         probability = float(probabilities_K[top])
         return Prediction(
@@ -114,8 +117,8 @@ class Predictor:
             label=self.bundle.labels[top],
             probability=probability,
             probabilities={name: float(p) for name, p in zip(self.bundle.labels, probabilities_K, strict=True)},
-            abstained=probability < self.bundle.abstain_below,
-            notes=(INVERTED,) if inverted else (),
+            abstained=bool(blank or probability < self.bundle.abstain_below),
+            notes=(INVERTED,) * bool(inverted) + (BLANK,) * bool(blank),
         )
 
 
@@ -138,6 +141,11 @@ def read_bundle(path: str | Path) -> Bundle:
         folder = folder / "bundle"
     file = folder / "bundle.json"
     if not file.is_file():
+        if (folder / "recipe.toml").exists():
+            raise BundleError(
+                f"{path} is a run that is not finished, so it has no bundle yet. Go on with "
+                f"`keensight train DATA --out {path} --resume`."
+            )
         what = "is not a bundle: it has no bundle.json" if folder.exists() else "does not exist"
         raise BundleError(
             f"{path} {what}. Give the folder that `keensight train` calls its bundle, such as runs/digits/bundle, or "

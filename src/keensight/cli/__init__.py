@@ -90,6 +90,14 @@ def _run(tokens: Sequence[str] | None) -> int:
     except KeensightError as error:
         _say(" ".join(str(error).split()))
         return error.exit_status
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("keensight"):
+            raise
+        _say(
+            f"this needs the package '{error.name}', which is not installed: the base install predicts and evaluates. "
+            "Install the rest with: pip install 'keensight[all]'."
+        )
+        return 1
     except Exception as error:
         if isinstance(error, OSError) and error.errno in (errno.EPIPE, errno.ENOSPC):
             raise  # stdout: whatever else is written says itself what is wrong

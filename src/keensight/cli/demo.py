@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from keensight.cli.output import Terminal, accuracy_line
+from keensight.cli.output import Terminal, accuracy_line, command
 
 
 def demo() -> int:
@@ -26,6 +26,6 @@ def demo() -> int:
     print(f"Report     {run.folder / 'report.html'} (open it in a browser)")
     print(f"Bundle     {run.bundle}\n")
     print("Now yours: put pictures into one folder per class, and then")
-    print("           keensight train path/to/pictures")
-    print(f"           keensight predict {run.bundle} a-picture.png")
+    print(f"           {command()} train path/to/pictures")
+    print(f"           {command()} predict {run.bundle} a-picture.png")
     return 0

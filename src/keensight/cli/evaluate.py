@@ -51,12 +51,15 @@ def evaluate(
         return 0
     metrics = result.metrics
     print(f"accuracy   {accuracy_line(metrics)}, split: {result.split}")
+    common = max(metrics.per_class, key=lambda row: row.n)
+    print(f"to beat    {common.n / metrics.n:.1%}, by always answering '{common.name}'")
     print(f"balanced   {metrics.balanced_accuracy:.1%}")
     print(f"loss       {metrics.loss:.4f}")
     if metrics.roc_auc is not None:
         print(f"ROC-AUC    {metrics.roc_auc:.4f}")
     print(f"ECE        {metrics.ece:.4f}")
     width = max(len(row.name) for row in metrics.per_class)
+    print(f"answered   {metrics.coverage:.1%} of the pictures, the others are not sure")
     print(f"\n{'class':{width}}  precision  recall      F1       n")
     for row in metrics.per_class:
         print(f"{row.name:{width}}  {row.precision:9.3f}  {row.recall:6.3f}  {row.f1:6.3f}  {row.n:6,}")

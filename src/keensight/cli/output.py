@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -17,6 +19,11 @@ from keensight.verbs.watch import Watcher
 def print_json(value: Any) -> None:
     """Print one JSON object on one line of stdout."""
     print(json.dumps(value, ensure_ascii=False, allow_nan=False))
+
+
+def command() -> str:
+    """Return what to type for keensight: its name where the shell finds it, else the path that was typed."""
+    return "keensight" if shutil.which("keensight") or Path(sys.argv[0]).name != "keensight" else sys.argv[0]
 
 
 def accuracy_line(metrics: Metrics) -> str:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from keensight.cli.output import Terminal, accuracy_line, print_json
+from keensight.cli.output import Terminal, accuracy_line, command, print_json
 
 
 def train(
@@ -47,6 +47,7 @@ def train(
     json
         Print one JSON object on stdout.
     """
+    from keensight.evaluation.report import warnings
     from keensight.verbs.train import train as verb
 
     begin = time.perf_counter()
@@ -85,7 +86,9 @@ def train(
     print(f"{split} accuracy  {accuracy_line(headline)}")
     print(f"to beat        {floors}")
     print(f"took           {seconds:.0f} s, {len(report.history)} epochs; {report.history[-1].stopped}")
+    for warning in warnings(report):
+        print(f"warning        {warning}")
     print(f"report         {run.folder / 'report.html'}")
     print(f"bundle         {run.bundle}")
-    print(f"next           keensight predict {shlex.quote(str(run.bundle))} PICTURE")
+    print(f"next           {command()} predict {shlex.quote(str(run.bundle))} PICTURE")
     return 0

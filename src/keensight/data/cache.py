@@ -176,8 +176,8 @@ def _decode_chunk(
 
 
 def _check_no_class_is_empty(dataset: Dataset, samples: Sequence[Sample], skipped: Sequence[Skipped]) -> None:
-    left = {sample.label for sample in samples}
-    empty = [name for label, name in enumerate(dataset.class_names) if label not in left]
+    gone = {sample.label for sample in dataset.samples} - {sample.label for sample in samples}
+    empty = [dataset.class_names[label] for label in sorted(gone)]
     if empty:
         reasons = shortlist([f"{s.where} ({s.reason})" for s in skipped], 3)
         raise DataError(

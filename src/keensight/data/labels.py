@@ -13,6 +13,9 @@ from typing import NamedTuple
 from keensight.errors import DataError, UsageError, shortlist
 from keensight.values import DatasetKind, Skipped, SplitName
 
+UNREAD_SUFFIXES = frozenset(
+    [".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg", ".psd", ".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw"]
+)
 PICTURE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
 )
@@ -195,7 +198,8 @@ def arrange(
     tops = {path[depth] for path in paths if len(path) > depth + 1}
     splits = _splits_of(tops, source)
     if pattern:
-        return _by_pattern(paths, depth, splits, source, pattern)
+        entries, skipped = _by_pattern(paths, depth, splits, source, pattern)
+        return entries, skipped + unread(others)
     entries, skipped = [], []
     level = depth + (2 if splits else 1)  # a picture's class folder is path[level - 1]
     for path in paths:
@@ -210,7 +214,16 @@ def arrange(
             "says what they show. Put the pictures of each class into a folder of their own, or give "
             "--label-pattern '{label}__*' if the file names begin with the label."
         )
-    return entries, skipped + _folders_without_pictures(paths, others, level)
+    return entries, skipped + _folders_without_pictures(paths, others, level) + unread(others)
+
+
+def unread(others: Iterable[str]) -> list[Skipped]:
+    """Name pictures in formats that are not read, so that a telephone's do not vanish without a word."""
+    return [
+        Skipped(name, f"{suffix[1:].upper()} pictures are not read; convert it to JPEG or PNG")
+        for name in others
+        if (suffix := PurePosixPath(name).suffix.lower()) in UNREAD_SUFFIXES
+    ]
 
 
 def _by_pattern(

@@ -54,10 +54,10 @@ def assign(
     if given:
         notes += list(_shared_pictures(dataset))
         if missing:
+            shares = " and ".join(f"{share:.0%} for {name}" for name, share in missing.items())
             notes.append(
-                f"The data brings no {' and no '.join(missing)} split: "
-                + ", ".join(f"{share:.0%}" for share in missing.values())
-                + " of its training pictures are held out instead."
+                f"The data brings no {' and no '.join(missing)} split: {shares} of its training pictures are held out "
+                "instead."
             )
     if missing:
         pool = np.flatnonzero(assigned == "train")
@@ -68,6 +68,8 @@ def assign(
             f"{copies:,} pictures are byte-identical copies of others; copies stay in one split, so that none is "
             "both learnt and tested."
         )
+    if groups := {sample.group for sample in dataset.samples} - {None}:
+        notes.append(f"The pictures are of {len(groups):,} groups; a split that was drawn has whole groups.")
     notes += list(_two_labels(dataset))
     return assigned, notes
 
@@ -179,6 +181,12 @@ def _two_labels(dataset: Dataset) -> Iterator[str]:
 
 def _check_can_be_trained_on(dataset: Dataset, assigned: np.typing.NDArray[np.str_], labels: IntArray) -> None:
     brought = sorted({str(name) for name in assigned})
+    if ("train" in brought and "val" not in brought) or len(dataset.samples) < 3:
+        raise DataError(
+            f"{dataset.name} cannot be divided into train, val and test: there are too few different pictures, or too "
+            "few groups, of each class (identical pictures, and those of a group, count as one). Gather at least three "
+            "of each class, or leave the groups out."
+        )
     if missing := [name for name in ("train", "val") if name not in brought]:
         raise DataError(
             f"{dataset.name} has no {' and no '.join(missing)} split: it brings {' and '.join(brought)} "

@@ -128,7 +128,10 @@ def warnings(report: Report) -> list[str]:
     shown = report.test or report.val
     found = []
     for name, accuracy in _floors(report):
-        if shown.accuracy < accuracy:
+        if shown.accuracy == accuracy:
+            level = f"The model is level with the {name} floor of {percent(accuracy)}"
+            found.append(f"{level}: it has learnt nothing of use.")
+        elif shown.accuracy < accuracy:
             found.append(f"The model is below the {name} floor of {percent(accuracy)}: do not use it as it is.")
         elif shown.accuracy_low <= accuracy:
             found.append(

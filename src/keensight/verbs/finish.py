@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -24,14 +25,16 @@ from keensight.machine import hardware, versions
 from keensight.models.zoo import layers
 from keensight.robustness.attacks import accuracy_under_attack
 from keensight.training.loop import State, predict_logits
-from keensight.values import SPLIT_NAMES, Pixels, Recipe, Report, Split, Splits, Threat
+from keensight.values import SPLIT_NAMES, Floor, Pixels, Recipe, Report, Split, Splits, Threat
+from keensight.verbs.watch import Watcher
 
 
-def finish(folder: Path, state: State, pixels: Pixels, splits: Splits, recipe: Recipe) -> Report:
+def finish(folder: Path, state: State, pixels: Pixels, splits: Splits, recipe: Recipe, watcher: Watcher) -> Report:
     """Calibrate on validation, export, measure what the *exported* model answers, and write report and bundle.
 
     `state` holds the best epoch's weights. The test split is touched here and nowhere before.
     """
+    watcher.stage("calibrating and exporting")
     model = state.model.eval()
     exact = replace(recipe, precision="float32")
     logits = predict_logits(model, splits.val, exact).numpy()
@@ -46,7 +49,11 @@ def finish(folder: Path, state: State, pixels: Pixels, splits: Splits, recipe: R
     }
     borders = measure_borders(splits.train)
     bundle = describe(folder / "bundle", splits.class_names, splits.preprocessing, borders, temperature, recipe, data)
-    report = _report(state, pixels, splits, recipe, Predictor(bundle, onnx))
+    watcher.stage("logistic regression, to compare")
+    floors = (majority_floor(splits), logistic_floor(splits, recipe.seed))
+    watcher.stage("evaluating")
+    report = _report(state, pixels, splits, recipe, Predictor(bundle, onnx), floors)
+    watcher.stage("writing report and bundle")
     held_out = splits.test or splits.val
     html = render_html(report, [held_out.images[m.row] for m in report.mistakes])
     weights = save({name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()})
@@ -56,7 +63,14 @@ def finish(folder: Path, state: State, pixels: Pixels, splits: Splits, recipe: R
     return report
 
 
-def _report(state: State, pixels: Pixels, splits: Splits, recipe: Recipe, predictor: Predictor) -> Report:
+def _report(
+    state: State,
+    pixels: Pixels,
+    splits: Splits,
+    recipe: Recipe,
+    predictor: Predictor,
+    floors: tuple[Floor, ...],
+) -> Report:
     names, held_out, info = splits.class_names, splits.test or splits.val, predictor.bundle.info
     answers = {name: predictor.on_split(part) for name, part in _parts(splits) if name != "train"}
     measured = {
@@ -81,7 +95,7 @@ def _report(state: State, pixels: Pixels, splits: Splits, recipe: Recipe, predic
             "notes": list(splits.notes),
             "skipped": [asdict(skipped) for skipped in pixels.dataset.skipped],
         },
-        recipe=asdict(recipe),
+        recipe=json.loads(json.dumps(asdict(recipe))),  # lists, as they come back from a file
         preprocessing=asdict(splits.preprocessing),
         model={
             "name": recipe.model,
@@ -97,7 +111,7 @@ def _report(state: State, pixels: Pixels, splits: Splits, recipe: Recipe, predic
         val=measured["val"],
         test=measured.get("test"),
         uncalibrated_ece=metrics(uncalibrated, held_out.labels, names).ece,
-        floors=(majority_floor(splits), logistic_floor(splits, recipe.seed)),
+        floors=floors,
         mistakes=most_confident_mistakes(answers[headline], held_out, names),
         attacks=tuple(
             accuracy_under_attack(state.model, held_out, Threat("linf", eps), recipe.attack)

@@ -89,8 +89,7 @@ def _train(folder: Path, dataset: Dataset, asked: Recipe, resume: bool, watcher:
     if state.history:
         watcher.note(f"Going on after epoch {len(state.history)}.")
     _fit(folder, state, splits, recipe, watcher)
-    watcher.stage("evaluating")
-    report = finish(folder, state, pixels, splits, recipe)
+    report = finish(folder, state, pixels, splits, recipe, watcher)
     return Run(folder, folder / "bundle", report)
 
 
@@ -101,10 +100,7 @@ def _pictures(dataset: Dataset, recipe: Recipe, watcher: Watcher) -> tuple[Pixel
     splits = split(pixels, val_fraction=recipe.val_fraction, test_fraction=recipe.test_fraction, seed=recipe.seed)
     for note in splits.notes:
         watcher.note(note)
-    if skipped := pixels.dataset.skipped:
-        named = "; ".join(f"{s.where}: {s.reason}" for s in skipped[:5])
-        more = f"; and {len(skipped) - 5:,} more, all listed in the report" if len(skipped) > 5 else ""
-        watcher.note(f"Skipped {len(skipped):,} files: {named}{more}.")
+    watcher.skipped(pixels.dataset, listed_in="the report")
     return pixels, splits
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from keensight.values import Epoch
+from keensight.errors import shortlist
+from keensight.values import Dataset, Epoch
 
 
 class Watcher:
@@ -10,6 +11,13 @@ class Watcher:
 
     def note(self, text: str) -> None:
         """Hear something that the user should know, in a sentence."""
+
+    def skipped(self, dataset: Dataset, listed_in: str = "") -> None:
+        """Note what was left out of a dataset, the first few by name."""
+        if skipped := dataset.skipped:
+            named = shortlist([f"{s.where}: {s.reason}" for s in skipped], 5)
+            pointer = f"; all are listed in {listed_in}" if listed_in else ""
+            self.note(f"Left out {len(skipped):,} of what {dataset.name} holds: {named}{pointer}.")
 
     def stage(self, name: str) -> None:
         """Hear that a stage begins, such as "evaluating"."""

@@ -1,0 +1,92 @@
+"""What `evaluate` says beside its numbers: what was left out, and what the model had learnt."""
+
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import keensight
+from keensight.errors import DataError, UsageError
+from keensight.verbs.watch import Watcher
+
+
+class Notes(Watcher):
+    def __init__(self):
+        self.heard = []
+
+    def note(self, text):
+        self.heard.append(text)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run on two classes of stripes, and its pictures."""
+    root = tmp_path_factory.mktemp("evaluate")
+    rng = np.random.default_rng(0)
+    for label in ("across", "down"):
+        (root / "stripes" / label).mkdir(parents=True)
+        for i in range(40):
+            image = rng.integers(0, 90, (12, 12), np.uint8)
+            image[4:6] += 150
+            Image.fromarray(image if label == "across" else image.T.copy()).save(root / "stripes" / label / f"{i}.png")
+    patch = pytest.MonkeyPatch()
+    patch.setenv("KEENSIGHT_CACHE", str(root / "cache"))
+    made = keensight.train(root / "stripes", out=root / "run", set=["epochs=3"])
+    patch.undo()
+    return made, root / "stripes"
+
+
+def heard(run, data, **options):
+    notes = Notes()
+    result = keensight.evaluate(run.bundle, data, watcher=notes, **options)
+    return result, notes.heard
+
+
+def test_the_report_is_measured_again_to_the_last_digit(run):
+    made, stripes = run
+    result, notes = heard(made, stripes, split="test")
+    assert result.metrics == made.report.test and notes == []
+
+
+def test_pictures_that_were_learnt_are_counted(run, tmp_path):
+    made, stripes = run
+    counts = made.report.data["counts"]["train"]
+    result, notes = heard(made, stripes)
+    assert result.split == "all" and f"{sum(counts.values())} of these 80 pictures were among those" in notes[0]
+    shutil.copytree(stripes / "down", tmp_path / "part" / "down")  # other data, by its fingerprint
+    _, notes = heard(made, tmp_path / "part")
+    assert f"{counts['down']} of these 40 pictures were among those" in notes[0]
+
+
+def test_what_is_left_out_is_named_and_one_class_is_enough(run, tmp_path):
+    made, stripes = run
+    shutil.copytree(stripes / "down", tmp_path / "part" / "down")
+    (tmp_path / "part" / "down" / "bad.png").write_text("text")
+    (tmp_path / "part" / "down" / "phone.heic").write_text("not looked at")
+    result, notes = heard(made, tmp_path / "part")
+    assert result.metrics.n == 40
+    assert "Left out 2 of what part holds" in notes[0]
+    assert "down/bad.png: it is not a picture" in notes[0] and "HEIC pictures are not read; convert" in notes[0]
+
+
+def test_labels_and_splits_that_there_are_not(run, tmp_path):
+    made, stripes = run
+    with pytest.raises(UsageError, match="no split 'tset'"):
+        keensight.evaluate(made.bundle, stripes, split="tset")
+    shutil.copytree(stripes / "down", tmp_path / "part" / "downs")
+    with pytest.raises(DataError, match=r"unknown label downs; the model knows across, down. Did you mean 'down'\?"):
+        keensight.evaluate(made.bundle, tmp_path / "part")
+    (tmp_path / "part" / "downs").rename(tmp_path / "part" / "down")
+    with pytest.raises(DataError, match="has no test split.*Leave --split out"):
+        keensight.evaluate(made.bundle, tmp_path / "part", split="test")
+
+
+def test_the_runs_label_pattern_is_remembered(run, tmp_path):
+    _, stripes = run
+    (tmp_path / "named").mkdir()
+    for file in stripes.rglob("*.png"):
+        shutil.copy(file, tmp_path / "named" / f"{file.parent.name}__{file.name}")
+    made = keensight.train(tmp_path / "named", out=tmp_path / "run", set=["epochs=1"], label_pattern="{label}__*")
+    result, _ = heard(made, tmp_path / "named", split="test")
+    assert result.metrics == made.report.test
