@@ -4,11 +4,15 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from keensight.cli import VERBS
+from keensight.models.zoo import MODELS, options_of
+from keensight.training.recipe import load_recipe
+from keensight.values import Recipe
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -61,3 +65,13 @@ def test_make_targets_in_the_docs_exist():
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for file in (README, ROOT / "CONTRIBUTING.md"):
         assert set(re.findall(r"^    make ([a-z-]+)", file.read_text(), re.MULTILINE)) <= targets
+
+
+def test_every_key_of_a_recipe_is_explained(tmp_path):
+    text = (ROOT / "docs" / "recipes.md").read_text()
+    keys = {field.name for field in fields(Recipe)} - {"options"}
+    keys |= {*MODELS, *(key for model in MODELS for key in options_of(model))}
+    assert not [key for key in sorted(keys) if f"`{key}`" not in text]
+    (example,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "parts.toml").write_text(example)
+    assert load_recipe(str(tmp_path / "parts.toml")).options == {"filters": 32}
