@@ -91,7 +91,7 @@ def test_a_missing_split_is_held_out_of_training():
     ]
     splits = split(pixels(samples))
     assert (len(splits.train), len(splits.val), len(splits.test or ())) == (170, 40, 30)
-    assert "brings no test split: 15% for test of its training pictures" in splits.notes[0]
+    assert "brings no test split: of its training pictures, 15% for test are held out instead." in splits.notes[0]
     whole = split(pixels(samples), test_fraction=0)
     assert (len(whole.train), whole.test) == (200, None)
 

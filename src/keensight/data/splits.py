@@ -56,7 +56,7 @@ def assign(
         if missing:
             shares = " and ".join(f"{share:.0%} for {name}" for name, share in missing.items())
             notes.append(
-                f"The data brings no {' and no '.join(missing)} split: {shares} of its training pictures are held out "
+                f"The data brings no {' and no '.join(missing)} split: of its training pictures, {shares} are held out "
                 "instead."
             )
     if missing:
