@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import onnxruntime
 
+from keensight.data.folders import MAX_PICTURE_BYTES
 from keensight.data.labels import odd_name
 from keensight.data.pixels import Borders, decode_picture, match_polarity
 from keensight.errors import BundleError, PictureError, RecipeError
@@ -26,7 +27,6 @@ from keensight.values import FloatArray, Prediction, Preprocessing, Split, Uint8
 FORMAT = 1
 NEEDED = {"data": ("sha256", "val_fraction", "test_fraction", "seed"), "recipe": ("options",)}
 MAX_JSON_BYTES = 32 * 2**20
-MAX_PICTURE_BYTES = 100 * 2**20
 BATCH = 256  # pictures in one call: the same everywhere, so that the same pictures give the same bits
 SINGLE_STEP = 32  # pictures decoded ahead of the model
 INVERTED = "was inverted, because it is light where all training pictures are dark, or the other way round"

@@ -121,6 +121,14 @@ def set_normalisation(model: Classifier, train: Split) -> None:
     model.std.copy_((squares / pixels - mean.square()).clamp(min=1e-6).sqrt().view(-1, 1, 1))
 
 
+def layer_table(model: Classifier, preprocessing: Preprocessing) -> list[dict[str, Any]]:
+    """Return `layers` as reports and `keensight info` show them: a list of {"name", "shape", "parameters"}."""
+    return [
+        {"name": layer.name, "shape": list(layer.shape), "parameters": layer.parameters}
+        for layer in layers(model, preprocessing)
+    ]
+
+
 def layers(model: Classifier, preprocessing: Preprocessing) -> list[Layer]:
     """Return the model's table: a row for each layer, in the order in which a picture passes them."""
     rows: list[Layer] = []

@@ -24,7 +24,8 @@ def save_state(path: Path, state: State) -> None:
     for i, slots in state.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{i}.{name}": tensor for name, tensor in slots.items() if tensor is not None}
     history = json.dumps([asdict(epoch) for epoch in state.history])
-    _write(path, tensors, {"history": history, "seconds": repr(state.seconds)})
+    metadata = {"history": history, "seconds": repr(state.seconds)}
+    write_atomically(path, _serialised(tensors, metadata))
 
 
 def load_state(path: Path, state: State) -> None:
@@ -50,7 +51,12 @@ def load_state(path: Path, state: State) -> None:
 
 def save_weights(path: Path, model: Classifier) -> None:
     """Write the model's parameters and buffers alone."""
-    _write(path, model.state_dict(), {})
+    write_atomically(path, weights_of(model))
+
+
+def weights_of(model: Classifier) -> bytes:
+    """Return the model's parameters and buffers as a safetensors file."""
+    return _serialised(model.state_dict(), {})
 
 
 def load_weights(path: Path, model: Classifier) -> None:
@@ -63,9 +69,9 @@ def load_weights(path: Path, model: Classifier) -> None:
         raise RunError(f"The weights in {path} are not this model's: {' '.join(lines[:3])}") from error
 
 
-def _write(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
+def _serialised(tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> bytes:
     # contiguous copies on the CPU: channels_last weights are strided, and safetensors stores plain C order
-    write_atomically(path, save({name: t.cpu().contiguous() for name, t in tensors.items()}, metadata))
+    return save({name: t.cpu().contiguous() for name, t in tensors.items()}, metadata)
 
 
 def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

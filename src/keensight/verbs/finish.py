@@ -9,21 +9,20 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from safetensors.torch import save
-
 from keensight.bundle.onnx import to_onnx
 from keensight.bundle.read import Predictor
 from keensight.bundle.write import describe, write_bundle
 from keensight.data.cache import fingerprint
 from keensight.data.pixels import measure_borders
-from keensight.evaluation.calibration import fit_temperature, softmax
+from keensight.evaluation.calibration import expected_calibration_error, fit_temperature, softmax
 from keensight.evaluation.floors import logistic_floor, majority_floor
 from keensight.evaluation.metrics import metrics, most_confident_mistakes
 from keensight.evaluation.report import render_html, to_dict
 from keensight.files import to_json, write_atomically
 from keensight.machine import hardware, versions
-from keensight.models.zoo import layers
+from keensight.models.zoo import layer_table
 from keensight.robustness.attacks import accuracy_under_attack
+from keensight.training.checkpoint import weights_of
 from keensight.training.loop import State, predict_logits
 from keensight.values import SPLIT_NAMES, Floor, Pixels, Recipe, Report, Split, Splits, Threat
 from keensight.verbs.watch import Watcher
@@ -56,10 +55,9 @@ def finish(folder: Path, state: State, pixels: Pixels, splits: Splits, recipe: R
     watcher.stage("writing report and bundle")
     held_out = splits.test or splits.val
     html = render_html(report, [held_out.images[m.row] for m in report.mistakes])
-    weights = save({name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()})
     write_atomically(folder / "report.json", to_json(to_dict(report)))
     write_atomically(folder / "report.html", html)
-    write_bundle(bundle, report, onnx, weights, html)
+    write_bundle(bundle, report, onnx, weights_of(model), html)
     return report
 
 
@@ -100,17 +98,14 @@ def _report(
         model={
             "name": recipe.model,
             "parameters": sum(p.numel() for p in state.model.parameters()),
-            "layers": [
-                {"name": layer.name, "shape": list(layer.shape), "parameters": layer.parameters}
-                for layer in layers(state.model, splits.preprocessing)
-            ],
+            "layers": layer_table(state.model, splits.preprocessing),
         },
         history=tuple(state.history),
         temperature=info["temperature"],
         abstain_below=recipe.abstain_below,
         val=measured["val"],
         test=measured.get("test"),
-        uncalibrated_ece=metrics(uncalibrated, held_out.labels, names).ece,
+        uncalibrated_ece=expected_calibration_error(uncalibrated, held_out.labels),
         floors=floors,
         mistakes=most_confident_mistakes(answers[headline], held_out, names),
         attacks=tuple(

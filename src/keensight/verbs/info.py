@@ -90,13 +90,10 @@ def _data(data: str | Path, label_pattern: str | None) -> dict[str, Any]:
 
 
 def _layers(recipe: Recipe, preprocessing: Preprocessing, num_classes: int) -> list[dict[str, Any]]:
-    from keensight.models.zoo import build, layers
+    from keensight.models.zoo import build, layer_table
 
     model = build(recipe.model, recipe.options, preprocessing, num_classes, recipe.seed)
-    return [
-        {"name": layer.name, "shape": list(layer.shape), "parameters": layer.parameters}
-        for layer in layers(model, preprocessing)
-    ]
+    return layer_table(model, preprocessing)
 
 
 def _flat(recipe: dict[str, Any]) -> dict[str, Any]:
