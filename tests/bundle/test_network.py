@@ -1,0 +1,36 @@
+import numpy as np
+import pytest
+import torch
+
+import keensight
+from keensight.bundle.network import load_network, recipe_of
+from keensight.errors import BundleError, RunError
+from keensight.evaluation.calibration import softmax
+
+
+def test_it_answers_as_the_onnx_model_does(trained):
+    model, bundle = load_network(trained.folder)
+    predictor = keensight.load(trained.bundle)
+    images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 1), np.uint8)
+    images[:, 0] = 0  # dark at the border, so that none is inverted
+    answers, inverted = predictor.probabilities(images)
+    with torch.inference_mode():
+        logits = model(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255)
+    assert not model.training and not inverted.any()
+    np.testing.assert_allclose(softmax(logits.numpy(), bundle.info["temperature"]), answers, atol=1e-5)
+
+
+def test_its_recipe_comes_back(trained):
+    _, bundle = load_network(trained.bundle)
+    assert recipe_of(bundle) == keensight.load_recipe(str(trained.folder / "recipe.toml"))
+
+
+def test_weights_that_are_missing_or_not_its_own_are_refused(trained, tmp_path):
+    bundle = tmp_path / "bundle"
+    bundle.mkdir()
+    (bundle / "bundle.json").write_bytes((trained.bundle / "bundle.json").read_bytes())
+    with pytest.raises(BundleError, match=r"has no model.safetensors"):
+        load_network(bundle)
+    (bundle / "model.safetensors").write_bytes(b"not weights at all")
+    with pytest.raises(RunError, match="is damaged"):
+        load_network(bundle)
