@@ -2,7 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help install demo test test-slow lint format clean
+SEEDS ?= 1
+DATA ?= ../shared/data
+
+.PHONY: help install demo test test-slow promises lint format clean
 
 help:  ## show this
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -18,14 +21,17 @@ test: .venv/developing  ## set up, then run the fast tests
 test-slow: .venv/developing  ## the tests that take minutes: real data, whole runs
 	$(BIN)/pytest -m slow
 
+promises: .venv/developing  ## train every recipe, check its promise, rewrite docs/results.md: hours; RECIPES="a b" SEEDS=3
+	$(BIN)/python benchmarks/promises.py --seeds $(SEEDS) --data $(DATA) $(RECIPES)
+
 lint: .venv/developing  ## ruff and mypy
-	$(BIN)/ruff check src tests
-	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/mypy
 
 format: .venv/developing  ## let ruff put the code into shape
-	$(BIN)/ruff check --fix src tests
-	$(BIN)/ruff format src tests
+	$(BIN)/ruff check --fix src tests benchmarks
+	$(BIN)/ruff format src tests benchmarks
 
 clean:  ## remove what the targets above made
 	rm -rf .venv build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache

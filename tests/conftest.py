@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+import keensight
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded: two workers share two cores
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -25,3 +27,13 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"real pictures are missing: {SHARED} does not exist")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory):
+    """A run on the digits, with everything that `keensight.train` writes."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("KEENSIGHT_CACHE", str(tmp_path_factory.mktemp("cache")))
+    run = keensight.train("digits", out=tmp_path_factory.mktemp("runs") / "digits", set=["epochs=8"])
+    patch.undo()
+    return run

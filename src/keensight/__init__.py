@@ -38,27 +38,37 @@ if TYPE_CHECKING:
         Splits,
         Threat,
     )
+    from keensight.verbs.compare import compare
     from keensight.verbs.evaluate import evaluate
+    from keensight.verbs.explain import explain
+    from keensight.verbs.export import export
     from keensight.verbs.info import info
+    from keensight.verbs.lr_range import lr_range
     from keensight.verbs.predict import predict, predict_each
     from keensight.verbs.train import train
+    from keensight.verbs.tune import tune
 
 _HOME = {
     "build": "keensight.models.zoo",
     "choose_preprocessing": "keensight.data.cache",
+    "compare": "keensight.verbs.compare",
     "decode": "keensight.data.cache",
     "evaluate": "keensight.verbs.evaluate",
+    "explain": "keensight.verbs.explain",
+    "export": "keensight.verbs.export",
     "fgsm": "keensight.robustness.attacks",
     "fit": "keensight.training.loop",
     "info": "keensight.verbs.info",
     "load": "keensight.bundle.read",
     "load_recipe": "keensight.training.recipe",
+    "lr_range": "keensight.verbs.lr_range",
     "open_dataset": "keensight.data.sources",
     "predict": "keensight.verbs.predict",
     "predict_each": "keensight.verbs.predict",
     "split": "keensight.data.splits",
     "start": "keensight.training.loop",
     "train": "keensight.verbs.train",
+    "tune": "keensight.verbs.tune",
     "KeensightError": "keensight.errors",
     **dict.fromkeys(
         (
@@ -92,19 +102,24 @@ __all__ = [
     "__version__",
     "build",
     "choose_preprocessing",
+    "compare",
     "decode",
     "evaluate",
+    "explain",
+    "export",
     "fgsm",
     "fit",
     "info",
     "load",
     "load_recipe",
+    "lr_range",
     "open_dataset",
     "predict",
     "predict_each",
     "split",
     "start",
     "train",
+    "tune",
 ]
 
 

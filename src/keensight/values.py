@@ -129,15 +129,19 @@ class Recipe:
 
     `options` are the model's own keys (``filters`` of a cnn, ``hidden`` of a dense network); 0 and "auto" mean that
     keensight chooses from the data and says what it chose. `promise` maps a number of the report, such as
-    "test.accuracy", to the least that it should be on `data`.
+    "test.accuracy", to the least that it should be on `data`; `caution` is what a report on that data must say;
+    `reported` is what the recipe's source reached.
     """
 
     name: str = "default"
     about: str = ""
     data: str = ""
+    caution: str = ""
+    reported: str = ""
     promise: Mapping[str, float] = field(default_factory=dict)
     model: str = "cnn"
     options: Mapping[str, Any] = field(default_factory=dict)
+    weights: str = ""  # start from the parameters in this safetensors file
     seed: int = 0
     # pictures
     label_pattern: str = ""  # takes labels from file names
@@ -280,12 +284,13 @@ class Floor:
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """A picture that was called something else, and how sure the classifier was."""
+    """A picture that was called something else, how sure the classifier was, and what it gave to the label."""
 
     where: str
     label: str
     predicted: str
     probability: float
+    label_probability: float
     row: int  # the picture's row in its split's `images`
 
 
@@ -318,6 +323,7 @@ class Report:
     uncalibrated_ece: float  # on the same split as the headline numbers, at temperature 1
     floors: tuple[Floor, ...]
     mistakes: tuple[Mistake, ...]  # most confident first, on the test split where there is one, else on val
+    near_misses: tuple[Mistake, ...]  # other mistakes there, the smallest gap to the label's probability first
     attacks: tuple[AttackResult, ...]
     versions: Mapping[str, str]
     hardware: str

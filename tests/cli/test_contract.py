@@ -45,7 +45,8 @@ def test_help_lists_the_verbs_in_groups(cold):
     assert all(groups)
     starts = [group.start() for group in groups if group]
     assert starts == sorted(starts)
-    for verb, group in {"info": 0, "train": 1, "recipes": 1, "demo": 1, "evaluate": 2, "predict": 3}.items():
+    homes = {"info": 0, "train": 1, "recipes": 1, "demo": 1, "evaluate": 2, "explain": 2, "predict": 3}
+    for verb, group in homes.items():
         line = re.search(rf"^\W*{verb}  +\w", done.out, re.MULTILINE)
         assert line, verb
         end = starts[group + 1] if group < 3 else len(done.out)
@@ -74,7 +75,7 @@ def _seconds_of(code: str) -> float:
     return time.perf_counter() - begin
 
 
-@pytest.mark.parametrize("verb", ["train", "evaluate", "predict", "info", "recipes", "demo"])
+@pytest.mark.parametrize("verb", ["train", "evaluate", "explain", "predict", "info", "recipes", "demo"])
 def test_every_verb_has_help(warm, verb):
     done = warm(verb, "--help")
     assert done.status == 0
@@ -83,6 +84,7 @@ def test_every_verb_has_help(warm, verb):
     options = {
         "train": ["--recipe", "--out", "--set", "--seed", "--resume", "--json", "--label-pattern"],
         "evaluate": ["--split", "--json"],
+        "explain": ["--out", "--json"],
         "predict": ["--json"],
         "info": ["--layers", "--json"],
         "recipes": ["--json"],
@@ -100,6 +102,7 @@ def test_every_verb_has_help(warm, verb):
         (["train", "digits", "--recip", "dense"], "--recipe"),
         (["train"], "DATA"),
         (["predict", "bundle"], "PICTURES"),
+        (["explain", "bundle"], "PICTURES"),
         (["train", "digits", "--seed", "seven"], "seed"),
         (["recipes", "--json", "extra"], "extra"),
         (["evaluate", "BUNDLE", "digits", "--split", "tset"], "train, val, test"),
@@ -357,7 +360,13 @@ def test_without_the_training_extra_the_base_install_says_so(digits, tmp_path):
         "from keensight.cli import main\n"
         "main(sys.argv[1:])\n"
     )
-    for words in (["train", "digits"], ["recipes"], ["info", "cnn", "--layers"], ["demo"]):
+    for words in (
+        ["train", "digits"],
+        ["recipes"],
+        ["info", "cnn", "--layers"],
+        ["demo"],
+        ["explain", str(digits), "x.png"],
+    ):
         command = [sys.executable, "-c", code, *words]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 1

@@ -157,3 +157,14 @@ def test_picture_data_uri(shape, size):
 def test_a_very_wide_picture_stays_within_the_page():
     back = figures.picture_data_uri(np.zeros((2, 4000, 3), np.uint8), 100)
     assert Image.open(io.BytesIO(base64.b64decode(back.split(",")[1]))).width == 400
+
+
+def test_a_photograph_may_lose_a_little_and_pixels_nothing():
+    rng = np.random.default_rng(0)
+    photo = np.asarray(Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).resize((160, 160)))
+    exact, lossy = figures.picture_data_uri(photo, 160), figures.picture_data_uri(photo, 160, lossy=True)
+    assert lossy.startswith("data:image/jpeg;base64,") and len(lossy) < 0.3 * len(exact)
+    back = np.asarray(Image.open(io.BytesIO(base64.b64decode(lossy.split(",")[1]))).convert("RGB")).astype(int)
+    assert abs(back - photo).mean() < 4
+    for kept in (photo[:, :, :1], np.zeros((4, 4, 3), np.uint8)):  # grey, and one that PNG has smaller
+        assert figures.picture_data_uri(kept, 160, lossy=True) == figures.picture_data_uri(kept, 160)

@@ -7,7 +7,15 @@ import pytest
 from sklearn import metrics as sk
 
 from keensight.errors import DataError
-from keensight.evaluation.metrics import accuracy_interval, confusion_counts, metrics, most_confident_mistakes, roc_auc
+from keensight.evaluation.metrics import (
+    accuracy_interval,
+    confusion_counts,
+    metrics,
+    most_confident_mistakes,
+    nearest_mistakes,
+    roc_auc,
+    telling_mistakes,
+)
 from keensight.values import Split
 
 
@@ -136,9 +144,45 @@ def test_most_confident_mistakes_are_the_wrong_ones_surest_first():
     assert len(most_confident_mistakes(probabilities, split, "abcd", most=500)) == len(expected)
 
 
+def guessed(n=50, seed=7):
+    """Probabilities of four classes, and a split that they are mostly wrong about."""
+    rng = np.random.default_rng(seed)
+    labels, rows = rng.integers(0, 4, n), rng.permutation(500)[:n]
+    split = Split(np.zeros((500, 1, 1, 1), np.uint8), rows, labels, tuple(f"picture {i}" for i in range(n)))
+    return rng.dirichlet(np.ones(4), n), split
+
+
+def test_nearest_mistakes_are_the_wrong_ones_with_the_smallest_gap_first():
+    probabilities, split = guessed()
+    gaps = sorted(
+        (max(p) - p[label], i)
+        for i, (p, label) in enumerate(zip(probabilities.tolist(), split.labels, strict=True))
+        if p.index(max(p)) != label
+    )
+    found = nearest_mistakes(probabilities, split, "abcd", most=8)
+    assert [each.where for each in found] == [f"picture {i}" for _, i in gaps[:8]]
+    for mistake, (gap, i) in zip(found, gaps, strict=False):
+        assert mistake.row == split.rows[i]
+        assert mistake.label_probability == probabilities[i, split.labels[i]]
+        assert mistake.probability - mistake.label_probability == pytest.approx(gap)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 10, 50])
+def test_telling_mistakes_are_each_told_once(n):
+    probabilities, split = guessed(n)
+    wrong = most_confident_mistakes(probabilities, split, "abcd", most=n)
+    surest, nearest = telling_mistakes(probabilities, split, "abcd", most=12)
+    assert surest == wrong[: min(12, (len(wrong) + 1) // 2)]
+    assert not {each.where for each in surest} & {each.where for each in nearest}
+    assert len(nearest) == min(6, len(wrong) - len(surest))
+    all_by_gap = nearest_mistakes(probabilities, split, "abcd", most=n)
+    assert list(nearest) == [each for each in all_by_gap if each not in surest][:6]
+
+
 def test_a_perfect_classifier_has_no_mistakes():
     split = Split(np.zeros((3, 1, 1, 1), np.uint8), np.arange(3), np.array([0, 1, 0]), ("a", "b", "c"))
     assert most_confident_mistakes(np.eye(2)[[0, 1, 0]], split, ("x", "y")) == ()
+    assert telling_mistakes(np.eye(2)[[0, 1, 0]], split, ("x", "y")) == ((), ())
 
 
 def test_measuring_loads_neither_matplotlib_nor_scikit_learn_nor_torch():

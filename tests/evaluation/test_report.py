@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from keensight.errors import DataError, RunError
-from keensight.evaluation.metrics import metrics, most_confident_mistakes
+from keensight.evaluation.metrics import metrics, telling_mistakes
+from keensight.evaluation.pictures import FirstLayer, Pictures
 from keensight.evaluation.report import duration, from_dict, percent, render_html, to_dict, verdict, warnings
 from keensight.values import AttackResult, Epoch, Floor, Report, Split, Threat
 
@@ -25,6 +26,7 @@ def a_report(names=("husky", "nothusky"), n=200, skill=0.8, seed=0, **changes):
     split = Split(
         np.zeros((n, 4, 4, 3), np.uint8), np.arange(n), labels, tuple(f"{names[0]}/{i}.png" for i in range(n))
     )
+    surest, nearest = telling_mistakes(probabilities, split, names)
     counts = {key: {name: 30 + 60 * k for k, name in enumerate(names)} for key in ("train", "val", "test")}
     report = Report(
         run="first", created="2026-07-30T14:05:00+00:00", seconds=125.0,
@@ -39,19 +41,23 @@ def a_report(names=("husky", "nothusky"), n=200, skill=0.8, seed=0, **changes):
                       for i in range(1, 6)),
         temperature=1.43, abstain_below=0.6, val=found, test=found, uncalibrated_ece=0.081,
         floors=(Floor("majority class", 0.5, 0.51), Floor("logistic regression", 0.6, 0.62)),
-        mistakes=most_confident_mistakes(probabilities, split, names),
+        mistakes=surest, near_misses=nearest,
         attacks=(AttackResult("fgsm", Threat("linf", 0.1), 0.4, 100),),
         versions={"keensight": "0.1.0", "torch": "2.13.0"}, hardware="2 cores",
     )  # fmt: skip
     return dataclasses.replace(report, **changes)
 
 
+def some(n):
+    return [np.full((4, 4, 3), i, np.uint8) for i in range(n)]
+
+
 def pictures_of(report):
-    return [np.full((4, 4, 3), i, np.uint8) for i in range(len(report.mistakes))]
+    return Pictures(some(len(report.mistakes)), some(len(report.near_misses)))
 
 
-def page_of(report):
-    return render_html(report, pictures_of(report))
+def page_of(report, **more):
+    return render_html(report, dataclasses.replace(pictures_of(report), **more))
 
 
 class Page(HTMLParser):
@@ -138,8 +144,9 @@ def test_hostile_text_is_shown_and_never_obeyed(many):
     floors = (Floor(nasty, 0.99, 0.99),)
     preprocessing = {**report.preprocessing, "fit": nasty}
     mistakes = tuple(dataclasses.replace(each, where='" onerror="alert(1)<') for each in report.mistakes)
+    more = {"samples": {nasty: some(1)}, "first_layer": FirstLayer("linear", np.ones((len(names), 1, 2, 2)), names)}
     changes = {"data": data, "model": model, "attacks": attacks, "floors": floors, "preprocessing": preprocessing}
-    page = Page(page_of(dataclasses.replace(report, **changes, mistakes=mistakes, created=nasty)))
+    page = Page(page_of(dataclasses.replace(report, **changes, mistakes=mistakes, created=nasty), **more))
     assert "script" not in {tag for tag, _ in page.tags}
     assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
     assert page.text.count(nasty) > 12 and "{{ 7 * 7 }}" in page.text
@@ -157,7 +164,27 @@ def test_everything_that_was_measured_is_on_the_page():
     assert f"called {first.predicted} ({100 * first.probability:.0f}\u202f%),labelled {first.label}" in text
     for each in report.val.per_class:
         assert f"{each.precision:.3f}" in text and f"{each.recall:.3f}" in text and f"{each.f1:.3f}" in text
-    assert page_of(report).count("<img") == len(report.mistakes)
+    near = report.near_misses[0]
+    assert (
+        f"called {near.predicted} ({100 * near.probability:.0f}\u202f%),labelled {near.label} "
+        f"({100 * near.label_probability:.0f}\u202f%)" in text
+    )
+    assert page_of(report).count("<img") == len(report.mistakes) + len(report.near_misses)
+
+
+def test_samples_and_the_first_layer_are_shown_where_there_are_any():
+    report = a_report()
+    assert "What the model was shown" not in page_of(report) and "What it looks for first" not in page_of(report)
+    layer = FirstLayer("linear", np.ones((1, 1, 4, 4)), ("husky", "nothusky"))
+    html = page_of(report, samples={"husky": some(3), "nothusky": some(2)}, first_layer=layer)
+    section = html[html.index("What the model was shown") : html.index("How did training go?")]
+    assert re.findall(r"<bdi>(\w+)</bdi></dt><dd>((?:<img[^>]*>)+)", section) != []
+    rows = dict(re.findall(r"<bdi>(\w+)</bdi></dt><dd>((?:<img[^>]*>)+)", section))
+    assert {name: images.count("<img") for name, images in rows.items()} == {"husky": 3, "nothusky": 2}
+    assert "of the 2 classes" not in section
+    inside = html[html.index('<section id="model">') :]
+    assert "a bright pixel speaks for “nothusky”" in inside and inside.count("<img") == 1
+    assert "of 1 of the 2 classes" in page_of(report, samples={"husky": some(3)})
 
 
 def test_confused_pairs_are_said_in_words():
@@ -219,20 +246,24 @@ def test_without_a_test_split_the_page_says_that_validation_chose():
 
 
 def test_empty_states():
-    report = a_report(skill=50.0, history=(), attacks=(), floors=(), abstain_below=0.0, mistakes=(), temperature=1.0)
+    report = a_report(skill=50.0, history=(), attacks=(), floors=(), abstain_below=0.0, mistakes=(), near_misses=(),
+                      temperature=1.0)  # fmt: skip
     data = {**report.data, "notes": [], "skipped": [], "counts": {"train": {"husky": 9, "nothusky": 8}, "val": {}}}
     text = Page(page_of(dataclasses.replace(report, data=data))).text
     for words in ("No training history was kept", "Nowhere: every one of the 200 test pictures", "It always answers",
                   "No floors were measured", "Nothing stood out", "no picture was called by another"):  # fmt: skip
         assert words in text, words
+    assert "Where was it nearly right?" not in text
     assert "How does it break?" not in text and plain(verdict(report)).startswith("Right on 100 % of 200 test pictures")
 
 
 def test_pictures_may_be_gone_but_not_half_gone():
     report = a_report()
-    assert "<img" not in render_html(report, [])
-    with pytest.raises(DataError, match="one for each mistake"):
-        render_html(report, pictures_of(report)[:-1])
+    assert "<img" not in render_html(report, Pictures())
+    given = pictures_of(report)
+    for half in ({"mistakes": given.mistakes[:-1]}, {"near_misses": given.near_misses[:-1]}):
+        with pytest.raises(DataError, match="one for each mistake"):
+            render_html(report, dataclasses.replace(given, **half))
 
 
 def test_figures_of_one_page_do_not_share_ids():

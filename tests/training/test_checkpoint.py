@@ -55,10 +55,10 @@ def test_another_recipes_checkpoint_is_refused(tmp_path):
 
 
 def test_a_damaged_or_missing_checkpoint_is_refused(tmp_path):
-    with pytest.raises(RunError, match="stopped before its first epoch"):
+    with pytest.raises(RunError, match="once an epoch has ended"):
         load_state(tmp_path / "last.safetensors", trained(Recipe()))
     (tmp_path / "last.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0nonsense")
-    with pytest.raises(RunError, match="is damaged"):
+    with pytest.raises(RunError, match="is damaged, or no safetensors file"):
         load_state(tmp_path / "last.safetensors", trained(Recipe()))
 
 
@@ -68,5 +68,23 @@ def test_weights_alone(tmp_path):
     other = build("cnn", {}, SIZE, 2, 5)
     load_weights(tmp_path / "best.safetensors", other)
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
-    with pytest.raises(RunError, match=r"not this model's: .*size mismatch for network"):
-        load_weights(tmp_path / "best.safetensors", build("cnn", {"filters": 8}, SIZE, 2, 5))
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "message"),
+    [
+        (
+            "cnn",
+            {"filters": 8},
+            r"model's: network\.0\.weight is 24x1x3x3 there and 8x1x3x3 in the model\. Use the recipe",
+        ),
+        ("dense", {}, r"it lacks network\.1\.weight.*; the model has no network\.0\.weight"),
+    ],
+)
+def test_weights_of_another_shape_or_name_are_refused_and_change_nothing(tmp_path, model, options, message):
+    save_weights(tmp_path / "best.safetensors", trained(Recipe()).model)
+    other = build(model, options, SIZE, 2, 5)
+    before = {name: tensor.clone() for name, tensor in other.state_dict().items()}
+    with pytest.raises(RunError, match=message):
+        load_weights(tmp_path / "best.safetensors", other)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in other.state_dict().items())

@@ -96,7 +96,8 @@ def test_a_damaged_cache_is_computed_again(splits, own_cache):
         assert np.array_equal(features(network(), splits.val), first)
 
 
-def test_progress_counts_pictures(splits):
+def test_progress_counts_pictures(splits, monkeypatch):
+    monkeypatch.setattr(head, "images_at_a_time", lambda *size: 8)
     heard = []
     features(network(), splits.val, lambda done, total: heard.append((done, total)))
     assert heard[-1] == (200, 200) and heard == sorted(heard) and len(heard) == 25

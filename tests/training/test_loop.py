@@ -47,7 +47,7 @@ def test_it_learns_and_says_how_it_goes():
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
-@pytest.mark.parametrize("schedule", ["one-cycle", "cosine", "constant"])
+@pytest.mark.parametrize("schedule", ["one-cycle", "cosine", "linear", "constant"])
 def test_the_same_seed_gives_the_same_bits(optimizer, schedule):
     recipe = replace(RECIPE, optimizer=optimizer, schedule=schedule, learning_rate=0.01, rotate=10.0)
     runs = []

@@ -1,7 +1,7 @@
 import pytest
 
 from keensight.errors import RunError
-from keensight.training.run import claim, is_finished
+from keensight.training.run import Kind, claim, is_finished
 
 
 @pytest.fixture(autouse=True)
@@ -81,3 +81,21 @@ def test_resume_finds_the_latest_unfinished_run(here):
         pass
     with pytest.raises(RunError, match="no recipe.toml"), claim(here / "nowhere", "cars", resume=True):
         pass
+
+
+def test_another_kind_of_folder_has_a_home_and_files_of_its_own(here):
+    kind = Kind("search", "Tune", home=here / "tunings", begun="plan.json", kept="found.jsonl", finished="")
+    with claim(None, "pets", resume=False, kind=kind) as folder:
+        (folder / "plan.json").touch()
+        (folder / "found.jsonl").touch()
+    assert folder == here / "tunings" / "pets"
+    assert not is_finished(folder, kind), "more can always be asked for"
+    with claim(None, "pets", resume=True, kind=kind) as again:
+        assert again == folder
+    with pytest.raises(RunError, match=r"holds an unfinished search\. Go on"), claim(folder, "pets", False, kind):
+        pass
+    with pytest.raises(RunError, match="no search to resume in"), claim(here / "other", "pets", True, kind):
+        pass
+    with pytest.raises(ZeroDivisionError), claim(None, "pets", resume=False, kind=kind) as second:
+        raise ZeroDivisionError
+    assert not second.exists() and folder.exists()

@@ -19,6 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import fx, nn
 
 from keensight.errors import BundleError
+from keensight.models.dropout import Dropout
 from keensight.models.folding import fold, scale_and_shift
 from keensight.models.linear import TwoLogits
 from keensight.models.zoo import Classifier
@@ -209,6 +210,7 @@ LAYERS: dict[type[nn.Module], Callable[[Graph, Any, str, str], str]] = {
     nn.Sigmoid: _plain("Sigmoid"),
     nn.Tanh: _plain("Tanh"),
     nn.Flatten: _plain("Flatten"),
+    Dropout: _nothing,
     nn.Dropout: _nothing,
     nn.Identity: _nothing,
 }

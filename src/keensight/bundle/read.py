@@ -21,13 +21,12 @@ from keensight.data.folders import MAX_PICTURE_BYTES
 from keensight.data.labels import odd_name
 from keensight.data.pixels import Borders, decode_picture, match_polarity
 from keensight.errors import BundleError, PictureError, RecipeError
-from keensight.machine import cores
+from keensight.machine import cores, images_at_a_time
 from keensight.values import FloatArray, Prediction, Preprocessing, Split, Uint8Array
 
 FORMAT = 1
 NEEDED = {"data": ("sha256", "val_fraction", "test_fraction", "seed"), "recipe": ("options",)}
 MAX_JSON_BYTES = 32 * 2**20
-BATCH = 256  # pictures in one call: the same everywhere, so that the same pictures give the same bits
 SINGLE_STEP = 32  # pictures decoded ahead of the model
 INVERTED = "was inverted, because it is light where all training pictures are dark, or the other way round"
 BLANK = "is blank: all of it has nearly one colour"
@@ -73,16 +72,27 @@ class Predictor:
     def probabilities(self, images_NHWC: Uint8Array) -> tuple[FloatArray, FloatArray]:
         """Return calibrated probabilities float32 NK for uint8 NHWC, and a bool N: which pictures were inverted."""
         images_NHWC, inverted = match_polarity(images_NHWC, self.bundle.borders)
+        return self.probabilities_as_seen(images_NHWC), inverted
+
+    def probabilities_as_seen(self, images_NHWC: Uint8Array) -> FloatArray:
+        """Return calibrated probabilities float32 NK for uint8 NHWC, none of which is inverted first."""
         (answers,) = self._session.run(["probabilities"], {"images": np.ascontiguousarray(images_NHWC)})
-        return answers, inverted
+        return np.asarray(answers)
 
     def on_split(self, split: Split) -> FloatArray:
         """Return calibrated probabilities float32 NK for a whole split."""
-        starts = range(0, len(split), BATCH)
-        return np.concatenate([self.probabilities(split.images[split.rows[i : i + BATCH]])[0] for i in starts])
+        size = self.bundle.preprocessing
+        batch = images_at_a_time(size.height, size.width, size.channels)
+        starts = range(0, len(split), batch)
+        return np.concatenate([self.probabilities(split.images[split.rows[i : i + batch]])[0] for i in starts])
 
     def on_files(self, files: Iterable[Path]) -> Iterator[tuple[Path, Answer]]:
         """Yield each file with its answer, or with the PictureError that says why there is none, in order."""
+        for file, _, answer in self.on_pictures(files):
+            yield file, answer
+
+    def on_pictures(self, files: Iterable[Path]) -> Iterator[tuple[Path, Uint8Array | None, Answer]]:
+        """Yield what `on_files` does, and between the two the picture as the model sees it, uint8 HWC."""
         with ThreadPoolExecutor(cores()) as pool:
             remaining = iter(files)
             while batch := list(islice(remaining, SINGLE_STEP)):
@@ -90,7 +100,11 @@ class Predictor:
                 good = [image for image in decoded if not isinstance(image, PictureError)]
                 answers = iter(self._answer(np.stack(good)) if good else ())
                 for file, image in zip(batch, decoded, strict=True):
-                    yield file, image if isinstance(image, PictureError) else self._prediction(file, *next(answers))
+                    if isinstance(image, PictureError):
+                        yield file, None, image
+                    else:
+                        seen_HWC, probabilities_K, inverted, blank = next(answers)
+                        yield file, seen_HWC, self._prediction(file, probabilities_K, inverted, blank)
 
     def _decode(self, file: Path) -> Uint8Array | PictureError:
         try:
@@ -104,10 +118,11 @@ class Predictor:
         except OSError as error:
             return PictureError(os.strerror(error.errno or 0).lower())
 
-    def _answer(self, images_NHWC: Uint8Array) -> Iterator[tuple[FloatArray, bool, bool]]:
-        probabilities_NK, inverted_N = self.probabilities(images_NHWC)
+    def _answer(self, images_NHWC: Uint8Array) -> Iterator[tuple[Uint8Array, FloatArray, bool, bool]]:
+        seen_NHWC, inverted_N = match_polarity(images_NHWC, self.bundle.borders)
+        probabilities_NK = self.probabilities_as_seen(seen_NHWC)
         spreads_N = (images_NHWC.max(axis=(1, 2)) - images_NHWC.min(axis=(1, 2))).max(axis=1)
-        yield from zip(probabilities_NK, inverted_N, spreads_N < BLANK_LEVELS, strict=True)
+        yield from zip(seen_NHWC, probabilities_NK, inverted_N, spreads_N < BLANK_LEVELS, strict=True)
 
     def _prediction(self, file: Path, probabilities_K: FloatArray, inverted: bool, blank: bool) -> Prediction:
         top = int(probabilities_K.argmax())

@@ -16,8 +16,13 @@ if TYPE_CHECKING:
 VERBS = {
     "info": (
         "Data",
-        "Describe a bundle, a recipe, a model, or data.",
-        ("keensight info path/to/folder", "keensight info cnn --layers", "keensight info runs/folder/bundle --json"),
+        "Describe a run, a bundle, a recipe, a model, or data.",
+        (
+            "keensight info path/to/folder",
+            "keensight info cnn --layers",
+            "keensight info runs/folder --plot",
+            "keensight info runs/folder/bundle --json",
+        ),
     ),
     "train": (
         "Train",
@@ -26,7 +31,18 @@ VERBS = {
             "keensight train path/to/folder",
             "keensight train pictures.zip --label-pattern '{label}__*' --set flip=true",
             "keensight train mnist --recipe dense --set hidden=[256,128] --seed 1 --json",
+            "keensight train path/to/folder --recipe husky-transfer",
             "keensight train path/to/folder --out runs/mine --resume",
+        ),
+    ),
+    "tune": (
+        "Train",
+        "Search for better settings of a recipe, on validation pictures.",
+        (
+            "keensight tune path/to/folder --lr-range",
+            "keensight tune path/to/folder --trials 40",
+            "keensight tune digits --recipe dense --budget 10m --set batch_size=64",
+            "keensight tune path/to/folder --out tunings/folder --resume --trials 60",
         ),
     ),
     "recipes": ("Train", "List the recipes that come with keensight.", ("keensight recipes",)),
@@ -43,12 +59,36 @@ VERBS = {
             "keensight evaluate runs/folder/bundle path/to/folder --split test --json",
         ),
     ),
+    "compare": (
+        "Trust",
+        "Set bundles beside each other on the same labelled pictures.",
+        (
+            "keensight compare runs/one/bundle runs/other/bundle path/to/pictures",
+            "keensight compare runs/regular runs/robust mnist --eps 0 0.1 0.2 --out regular-or-robust",
+        ),
+    ),
+    "explain": (
+        "Trust",
+        "Show what the answers for pictures rest on.",
+        (
+            "keensight explain runs/folder/bundle picture.jpg",
+            "keensight explain runs/folder/bundle path/to/mistakes --out why --json",
+        ),
+    ),
     "predict": (
         "Serve",
         "Say what is on pictures.",
         (
             "keensight predict runs/folder/bundle picture.jpg",
             "keensight predict runs/folder/bundle path/to/inbox --json",
+        ),
+    ),
+    "export": (
+        "Serve",
+        "Write a bundle's model, or just its weights, as one file.",
+        (
+            "keensight export runs/folder/bundle --out model.onnx",
+            "keensight export runs/folder/bundle --weights-only --out husky.safetensors",
         ),
     ),
 }

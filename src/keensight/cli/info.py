@@ -14,17 +14,20 @@ def info(
     /,
     *,
     layers: Annotated[bool, Parameter(negative=())] = False,
+    plot: Annotated[bool, Parameter(negative=())] = False,
     label_pattern: str | None = None,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
-    """Describe a bundle, a recipe, a model, or data.
+    """Describe a run, a bundle, a recipe, a model, or data.
 
     Parameters
     ----------
     thing
-        The folder of a bundle or a run; a recipe's name or file; a model's name; or DATA as train takes it.
+        The folder of a run or a bundle; a recipe's name or file; a model's name; or DATA as train takes it.
     layers
         Show layer, output shape and parameters (bundles, recipes and models).
+    plot
+        Draw the curves of a run's history into its history.svg.
     label_pattern
         Take labels from file names, such as '{label}__*' (data).
     json
@@ -32,7 +35,7 @@ def info(
     """
     from keensight.verbs.info import info as verb
 
-    said = verb(thing, with_layers=layers, label_pattern=label_pattern)
+    said = verb(thing, with_layers=layers, plot=plot, label_pattern=label_pattern)
     if json:
         print_json(said)
         return 0

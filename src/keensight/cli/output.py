@@ -53,6 +53,8 @@ class Terminal(Watcher):
         self._task = self._bars.add_task("starting", total=None, score="")
         self._name = ""
         self._score = ""
+        self._training = "training"
+        self._best = ""
 
     def __enter__(self) -> Terminal:
         self._bars.start()
@@ -77,13 +79,29 @@ class Terminal(Watcher):
         """Move the bar of decoded pictures."""
         self._show("decoding", done, total)
 
+    def explained(self, done: int, total: int) -> None:
+        """Move the bar of pictures that are explained."""
+        self._show("explaining", done, total)
+
+    def features(self, done: int, total: int) -> None:
+        """Move the bar of pictures that a backbone has looked at."""
+        self._show("computing features", done, total)
+
+    def trial(self, number: int, trials: int | None, score: str) -> None:
+        """Name the trial in front of its bar, and the best score so far beside it."""
+        last = f" of {trials - 1}" if trials and trials > 1 else ""  # the first is number 0
+        self._training = f"trial {number}{last}"
+        self._score = self._best = score
+        self._show(self._training, 0, None)
+
     def step(self, epoch: int, epochs: int, done: int, total: int) -> None:
         """Move the bar of the whole training."""
-        self._show("training", (epoch - 1) * total + done, epochs * total)
+        self._show(self._training, (epoch - 1) * total + done, epochs * total)
 
     def epoch(self, epoch: Epoch, epochs: int) -> None:
         """Show an epoch's score beside the bar."""
         self._score = f"epoch {epoch.number}: validation accuracy {epoch.val_accuracy:.3f}"
+        self._score += f"; {self._best}" if self._best else ""
         self._bars.update(self._task, score=self._score)
 
     def _show(self, name: str, done: int, total: int | None) -> None:

@@ -3,27 +3,45 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from keensight.cli.output import print_json
 
+MEASURED = {"val.accuracy": "validation", "val.roc_auc": "its AUC", "test.accuracy": "test"}
+
 
 def recipes(*, json: Annotated[bool, Parameter(negative=())] = False) -> int:
-    """List the recipes that come with keensight.
+    """List the recipes that come with keensight, and what they were measured to reach.
 
     Parameters
     ----------
     json
-        Print one JSON object on stdout, with every key of every recipe.
+        Print one JSON object on stdout, with every key of every recipe, and its measurements.
     """
-    from keensight.training.recipe import load_recipe, recipe_names
+    from keensight.training.recipe import load_recipe, measured, recipe_names
 
-    found = [load_recipe(name) for name in recipe_names()]
+    found, results = [load_recipe(name) for name in recipe_names()], measured()
     if json:
-        print_json({recipe.name: asdict(recipe) for recipe in found})
+        print_json({recipe.name: {**asdict(recipe), "measured": results.get(recipe.name)} for recipe in found})
         return 0
     for recipe in found:
         print(f"{recipe.name:16} {' '.join(recipe.about.split())}")
+        if recipe.name in results:
+            print(f"{'':16} Measured: {_measured(results[recipe.name])}")
     return 0
+
+
+def _measured(result: dict[str, Any]) -> str:
+    """Say in a line what `make promises` found."""
+    numbers = result["numbers"]
+    words = [f"{name} {numbers[key]['mean']:.4f}" for key, name in MEASURED.items() if key in numbers]
+    words += [
+        f"{key.replace('attack.', 'at epsilon ')} {value['mean']:.3f}"
+        for key, value in numbers.items()
+        if "attack" in key
+    ]
+    seconds = result["seconds"]["in_all"]
+    seeds = "1 seed" if result["seeds"] == 1 else f"{result['seeds']} seeds"
+    return f"{', '.join(words)}; {sum(seconds) / len(seconds):.0f} s, {seeds}, {result['hardware']}, {result['date']}."

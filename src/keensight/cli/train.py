@@ -22,6 +22,7 @@ def train(
     set: Annotated[tuple[str, ...], Parameter(negative=())] = (),
     seed: int | None = None,
     label_pattern: str | None = None,
+    weights_only: Path | None = None,
     resume: Annotated[bool, Parameter(negative=())] = False,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
@@ -42,6 +43,8 @@ def train(
         The seed of all randomness.
     label_pattern
         Take labels from file names, such as '{label}__*'.
+    weights_only
+        Start from just the parameters in this .safetensors file, which must fit the recipe.
     resume
         Go on with an interrupted run.
     json
@@ -54,7 +57,7 @@ def train(
     with Terminal() as terminal:
         run = verb(
             data, recipe=recipe, out=out, set=set, seed=seed, resume=resume, label_pattern=label_pattern,
-            watcher=terminal,
+            weights_only=weights_only, watcher=terminal,
         )  # fmt: skip
     report = run.report
     seconds = round(time.perf_counter() - begin, 3)

@@ -106,18 +106,61 @@ def most_confident_mistakes(
     `row` of each is its row in ``split.images``. Raises DataError as `metrics` does.
     """
     probabilities_NK = _checked(probabilities_NK, split.labels, class_names)
-    called_N, top_N = probabilities_NK.argmax(axis=1), probabilities_NK.max(axis=1)
-    wrong = np.flatnonzero(called_N != split.labels)
-    surest = wrong[np.argsort(-top_N[wrong], kind="stable")][:most]
+    surest = _wrong(probabilities_NK, split)[np.argsort(-_tops(probabilities_NK, split)[0], kind="stable")][:most]
+    return _mistakes(surest, probabilities_NK, split, class_names)
+
+
+def nearest_mistakes(
+    probabilities_NK: FloatArray, split: Split, class_names: Sequence[str], most: int = 12
+) -> tuple[Mistake, ...]:
+    """Return up to `most` wrongly called pictures of `split`, those nearest to the decision boundary first.
+
+    Near is a small gap between the probabilities of what the picture was called and of its label. Ties stay in the
+    split's order; `row` of each is its row in ``split.images``. Raises DataError as `metrics` does.
+    """
+    probabilities_NK = _checked(probabilities_NK, split.labels, class_names)
+    top_M, label_M = _tops(probabilities_NK, split)
+    nearest = _wrong(probabilities_NK, split)[np.argsort(top_M - label_M, kind="stable")][:most]
+    return _mistakes(nearest, probabilities_NK, split, class_names)
+
+
+def telling_mistakes(
+    probabilities_NK: FloatArray, split: Split, class_names: Sequence[str], most: int = 24
+) -> tuple[tuple[Mistake, ...], tuple[Mistake, ...]]:
+    """Return the surest mistakes (up to `most`) and the nearest to the boundary (up to half as many), each once.
+
+    Where there are few mistakes, half of them count as the surest. Raises DataError as `metrics` does.
+    """
+    nearest = nearest_mistakes(probabilities_NK, split, class_names, most=len(split))
+    surest = most_confident_mistakes(probabilities_NK, split, class_names, min(most, (len(nearest) + 1) // 2))
+    taken = {each.row for each in surest}
+    return surest, tuple(each for each in nearest if each.row not in taken)[: most // 2]
+
+
+def _wrong(probabilities_NK: FloatArray, split: Split) -> IntArray:
+    return np.flatnonzero(probabilities_NK.argmax(axis=1) != split.labels)
+
+
+def _tops(probabilities_NK: FloatArray, split: Split) -> tuple[FloatArray, FloatArray]:
+    """Return, for each wrong picture, the probability of what it was called, and that of its label."""
+    wrong = _wrong(probabilities_NK, split)
+    return probabilities_NK[wrong].max(axis=1), probabilities_NK[wrong, split.labels[wrong]]
+
+
+def _mistakes(
+    chosen: IntArray, probabilities_NK: FloatArray, split: Split, class_names: Sequence[str]
+) -> tuple[Mistake, ...]:
+    called_N = probabilities_NK.argmax(axis=1)
     return tuple(
         Mistake(
             where=split.where[i],
             label=class_names[split.labels[i]],
             predicted=class_names[called_N[i]],
-            probability=float(top_N[i]),
+            probability=float(probabilities_NK[i, called_N[i]]),
+            label_probability=float(probabilities_NK[i, split.labels[i]]),
             row=int(split.rows[i]),
         )
-        for i in surest
+        for i in chosen
     )
 
 

@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from keensight.errors import DataError, RunError
 from keensight.evaluation import figures
+from keensight.evaluation.pictures import Pictures, weights_gallery
 from keensight.values import (
     AttackResult,
     ClassMetrics,
@@ -32,6 +33,7 @@ from keensight.values import (
 NARROW = "\u202f"  # a thin space that does not break: "91.3 %"
 MANY_CLASSES = 30  # from here on the table of classes is folded away behind a figure of the weakest
 PICTURE_HEIGHT_PX = 160
+SAMPLE_HEIGHT_PX = 56
 FOLDERS = "keensight.evaluation"
 
 
@@ -52,6 +54,7 @@ def from_dict(content: Mapping[str, Any]) -> Report:
                 "test": None if content["test"] is None else _metrics(content["test"]),
                 "floors": tuple(Floor(**floor) for floor in content["floors"]),
                 "mistakes": tuple(Mistake(**mistake) for mistake in content["mistakes"]),
+                "near_misses": tuple(Mistake(**mistake) for mistake in content["near_misses"]),
                 "attacks": tuple(
                     AttackResult(**{**attack, "threat": Threat(**attack["threat"])}) for attack in content["attacks"]
                 ),
@@ -64,23 +67,16 @@ def from_dict(content: Mapping[str, Any]) -> Report:
         ) from error
 
 
-def render_html(report: Report, pictures: Sequence[Uint8Array]) -> str:
-    """Return the report as one self-contained HTML page.
+def render_html(report: Report, pictures: Pictures) -> str:
+    """Return the report as one self-contained HTML page; what `pictures` leaves out, the page leaves out.
 
-    `pictures[i]` is the uint8 HWC picture of ``report.mistakes[i]``; none at all leaves the captions alone. Raises
-    DataError where some are there and some are not.
+    Raises DataError where some mistakes have a picture and some have none.
     """
-    if len(pictures) not in (0, len(report.mistakes)):
-        raise DataError(
-            f"{len(pictures):,} pictures came for {len(report.mistakes):,} mistakes. Give one for each mistake, in "
-            "their order, or none at all."
-        )
     shown = report.test or report.val
     names = tuple(each.name for each in shown.per_class)
-    uris = [figures.picture_data_uri(picture, PICTURE_HEIGHT_PX) for picture in pictures]
-    page = _template().render(
+    page = template("evaluation/report.html").render(
         report=report,
-        css=Markup(resources.files(FOLDERS).joinpath("report.css").read_text(encoding="utf-8")),  # noqa: S704 - ours
+        css=css(),
         shown=shown,
         split="test" if report.test else "validation",
         floors=_floors(report),
@@ -92,7 +88,13 @@ def render_html(report: Report, pictures: Sequence[Uint8Array]) -> str:
         weakest_first=sorted(shown.per_class, key=lambda each: each.f1),
         best=max((epoch for epoch in report.history if epoch.best), key=lambda epoch: epoch.number, default=None),
         splits=[(title, report.data["counts"][key]) for key, title in _SPLITS if report.data["counts"].get(key)],
-        mistakes=list(zip(report.mistakes, uris or [""] * len(report.mistakes), strict=True)),
+        mistakes=_with_pictures(report.mistakes, pictures.mistakes),
+        near_misses=_with_pictures(report.near_misses, pictures.near_misses),
+        samples={
+            name: [figures.picture_data_uri(picture, SAMPLE_HEIGHT_PX, lossy=True) for picture in some]
+            for name, some in pictures.samples.items()
+        },
+        gallery=weights_gallery(pictures.first_layer) if pictures.first_layer else None,
         many=len(names) > MANY_CLASSES,
         guessing=math.log(len(names)),
         # Figures are built by our own code, which escapes the names in them.
@@ -249,10 +251,30 @@ def _shape(shape: Any) -> str:
     return shape if isinstance(shape, str) else " × ".join(str(size) for size in shape)
 
 
+def _with_pictures(mistakes: Sequence[Mistake], pictures: Sequence[Uint8Array]) -> list[tuple[Mistake, str]]:
+    if len(pictures) not in (0, len(mistakes)):
+        raise DataError(
+            f"{len(pictures):,} pictures came for {len(mistakes):,} mistakes. Give one for each mistake, in their "
+            "order, or none at all."
+        )
+    uris = [figures.picture_data_uri(picture, PICTURE_HEIGHT_PX, lossy=True) for picture in pictures]
+    return list(zip(mistakes, uris or [""] * len(mistakes), strict=True))
+
+
+def css() -> Markup:
+    """Return the style of all our pages."""
+    return Markup(_source("evaluation/report.css"))  # noqa: S704 - ours
+
+
 @cache
-def _template() -> jinja2.Template:
+def template(name: str) -> jinja2.Template:
+    """Return a page's template, such as "evaluation/report.html"; templates import each other by these names too."""
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=jinja2.FunctionLoader(_source),
     )
     environment.filters |= {
         "percent": percent,
@@ -264,7 +286,11 @@ def _template() -> jinja2.Template:
         "plain": _plain,
         "shape": _shape,
     }
-    return environment.from_string(resources.files(FOLDERS).joinpath("report.html").read_text(encoding="utf-8"))
+    return environment.get_template(name)
+
+
+def _source(name: str) -> str:
+    return resources.files("keensight").joinpath(name).read_text(encoding="utf-8")
 
 
 def _jsonable(value: Any) -> Any:

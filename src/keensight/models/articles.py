@@ -9,6 +9,7 @@ from __future__ import annotations
 from torch import nn
 
 from keensight.errors import RecipeError
+from keensight.models.dropout import Dropout
 from keensight.models.linear import TwoLogits, check_two_classes
 
 
@@ -22,7 +23,7 @@ def husky(height: int, width: int, channels: int, num_classes: int, dropout: flo
     check_two_classes("husky", num_classes)
     layers: list[nn.Module] = []
     for before, after in ((channels, 32), (32, 64), (64, 128)):
-        layers += [nn.Conv2d(before, after, 3), nn.MaxPool2d(2), nn.ReLU(), nn.Dropout(dropout)]
+        layers += [nn.Conv2d(before, after, 3), nn.MaxPool2d(2), nn.ReLU(), Dropout(dropout)]
         height, width = (height - 2) // 2, (width - 2) // 2
     _check_something_is_left("husky", 22, height, width)
     layers += [nn.Flatten(), nn.Linear(128 * height * width, 128), nn.ReLU(), nn.Linear(128, 1), TwoLogits()]
@@ -69,7 +70,7 @@ def planes(height: int, width: int, channels: int, num_classes: int, dropout: fl
         nn.MaxPool2d(2),
         nn.ReLU(),
         nn.Flatten(),
-        nn.Dropout(dropout),
+        Dropout(dropout),
         nn.Linear(64 * (height // 4) * (width // 4), num_classes),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from keensight.errors import RecipeError
+from keensight.models.dropout import Dropout
 
 
 def cnn(
@@ -35,5 +36,5 @@ def cnn(
         height, width, before, after = height // 2, width // 2, after, min(2 * after, max(filters, 128))
     layers.append(nn.Flatten())
     if dropout:
-        layers.append(nn.Dropout(dropout))
+        layers.append(Dropout(dropout))
     return nn.Sequential(*layers, nn.Linear(before * height * width, num_classes))

@@ -13,6 +13,8 @@ import torch
 from torch import nn
 
 from keensight.errors import DataError
+from keensight.models import scratch
+from keensight.models.dropout import Dropout
 from keensight.values import FloatArray
 
 
@@ -25,9 +27,20 @@ def dense(
     for wider in hidden:
         layers += [nn.Linear(cells, wider), nn.ReLU()]
         if dropout:
-            layers.append(nn.Dropout(dropout))
+            layers.append(Dropout(dropout))
         cells = wider
     return nn.Sequential(*layers, nn.Linear(cells, num_classes))
+
+
+class ByHand(nn.Sequential):
+    """A dense network that learns by hand: its weights come from NumPy, see `training/byhand.py`."""
+
+
+def by_hand(height: int, width: int, channels: int, num_classes: int, hidden: int = 512) -> ByHand:
+    """Build the network of `scratch.py`, one hidden layer, with the weights that NumPy draws for torch's seed."""
+    seed = torch.initial_seed() % 2**63
+    drawn = scratch.initialise(channels * height * width, hidden, num_classes, seed)
+    return ByHand(*from_arrays(*scratch.arrays(drawn)))
 
 
 def from_arrays(*arrays: FloatArray) -> nn.Sequential:

@@ -8,6 +8,7 @@ from torch import nn
 from keensight.errors import RecipeError
 from keensight.models.backbone import RGB, Backbone
 from keensight.models.backbone import backbone as load_backbone
+from keensight.models.dropout import Dropout
 
 
 class Transfer(nn.Module):
@@ -21,7 +22,7 @@ class Transfer(nn.Module):
     def __init__(self, pretrained: Backbone, num_classes: int, dropout: float, backbone_rate: float) -> None:
         super().__init__()
         self.backbone = pretrained.network
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.head = nn.Linear(pretrained.num_features, num_classes)
         self.normalisation: tuple[RGB, RGB] = (pretrained.mean, pretrained.std)
         self.lr_scales = {"backbone": backbone_rate}

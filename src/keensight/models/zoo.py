@@ -16,7 +16,7 @@ from torch import nn
 from keensight.errors import RecipeError, shortlist, suggestion
 from keensight.models.articles import fashion, husky, planes
 from keensight.models.cnn import cnn
-from keensight.models.dense import dense
+from keensight.models.dense import by_hand, dense
 from keensight.models.linear import linear, logistic
 from keensight.models.transfer import transfer
 from keensight.values import Preprocessing, Split
@@ -25,6 +25,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "logistic": logistic,
     "linear": linear,
     "dense": dense,
+    "scratch": by_hand,
     "cnn": cnn,
     "husky": husky,
     "fashion": fashion,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from keensight.errors import RunError
+from keensight.errors import RunError, shortlist
 from keensight.files import write_atomically
 from keensight.models.zoo import Classifier
 from keensight.training.loop import State
@@ -62,11 +63,27 @@ def weights_of(model: Classifier) -> bytes:
 def load_weights(path: Path, model: Classifier) -> None:
     """Load what `save_weights` wrote. Raises RunError where names or shapes differ."""
     tensors, _ = _read(path)
-    try:
-        model.load_state_dict(tensors)
-    except RuntimeError as error:
-        lines = [line.strip() for line in str(error).splitlines()[1:]]
-        raise RunError(f"The weights in {path} are not this model's: {' '.join(lines[:3])}") from error
+    if differences := list(_differences(tensors, model.state_dict())):
+        raise RunError(
+            f"The weights in {path} are not this model's: {'; '.join(differences)}. Use the recipe, the size of the "
+            "pictures and the number of classes that they were trained with."
+        )
+    model.load_state_dict(tensors)
+
+
+def _differences(given: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> Iterator[str]:
+    if missing := [name for name in wanted if name not in given]:
+        yield f"it lacks {shortlist(missing)}"
+    if unknown := [name for name in given if name not in wanted]:
+        yield f"the model has no {shortlist(unknown)}"
+    for name, tensor in wanted.items():
+        if name in given and given[name].shape != tensor.shape:
+            yield f"{name} is {_size(given[name])} there and {_size(tensor)} in the model"
+            return  # where one shape differs, most do
+
+
+def _size(tensor: torch.Tensor) -> str:
+    return "x".join(map(str, tensor.shape)) or "a number"
 
 
 def _serialised(tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> bytes:
@@ -79,9 +96,12 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except FileNotFoundError:
-        raise RunError(f"There is no checkpoint {path}: the run stopped before its first epoch ended.") from None
-    except SafetensorError as error:
-        raise RunError(f"The checkpoint {path} is damaged ({error}). Train again, into another folder.") from error
+        raise RunError(f"There is no file {path}. Weights and checkpoints are there once an epoch has ended.") from None
+    except (SafetensorError, OSError) as error:
+        raise RunError(
+            f"{path} is damaged, or no safetensors file ({error}). Give one that keensight wrote. Train again, into "
+            "another folder, if it was a checkpoint."
+        ) from error
 
 
 def _like(parameter: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:

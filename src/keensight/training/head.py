@@ -10,7 +10,6 @@ import io
 import math
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,16 +19,16 @@ from torch import nn
 
 from keensight.errors import TrainingError
 from keensight.files import cache_folder, write_atomically
-from keensight.machine import cores
+from keensight.machine import cores, images_at_a_time
 from keensight.models.folding import folded
 from keensight.models.transfer import Transfer
 from keensight.models.zoo import Classifier
 from keensight.training.loop import OnStep, State, fit, start, to_images, why_stop
 from keensight.training.losses import Loss, balanced_weights
+from keensight.training.threads import side_by_side
 from keensight.values import Epoch, FloatArray, Recipe, Split, Splits
 
 VERSION = 1  # of the way features are computed: part of their cache's key
-CPU_BATCH = 8  # activations that stay in the caches: half the time that a batch of 32 takes
 GPU_BATCH = 256
 L2 = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
 OnProgress = Callable[[int, int], None]  # (pictures done, pictures in all)
@@ -187,7 +186,7 @@ def _compute(model: Classifier, split: Split, on_progress: OnProgress | None) ->
         if isinstance(module, nn.ReLU6):
             module.inplace = True  # a private copy: nobody looks at what comes in
     on_cpu = where.type == "cpu"
-    batch = CPU_BATCH if on_cpu else GPU_BATCH
+    batch = images_at_a_time(*split.images.shape[1:]) if on_cpu else GPU_BATCH
 
     def compute(first: int) -> FloatArray:
         with torch.inference_mode():
@@ -195,18 +194,11 @@ def _compute(model: Classifier, split: Split, on_progress: OnProgress | None) ->
             answer: FloatArray = network((images_NCHW - model.mean) / model.std).float().cpu().numpy()
             return answer
 
-    # whole batches side by side, each on one thread: threads that wait for each other within every small layer lose
-    # half of the time, and on a busy machine far more
-    threads = torch.get_num_threads()
     answers: list[FloatArray] = []
-    try:
-        with ThreadPoolExecutor(cores() if on_cpu else 1, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            for answer in pool.map(compute, range(0, len(split), batch)):
-                answers.append(answer)
-                if on_progress:
-                    on_progress(min(len(answers) * batch, len(split)), len(split))
-    finally:
-        torch.set_num_threads(threads)
+    for answer in side_by_side(compute, range(0, len(split), batch), cores() if on_cpu else 1):
+        answers.append(answer)
+        if on_progress:
+            on_progress(min(len(answers) * batch, len(split)), len(split))
     return np.concatenate(answers)
 
 

@@ -20,16 +20,19 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from keensight.data import augment
 from keensight.errors import TrainingError
+from keensight.machine import images_at_a_time
 from keensight.models.zoo import Classifier, set_normalisation
 from keensight.training.losses import LOSSES, Loss
 from keensight.training.recipe import with_epochs
 from keensight.training.schedule import SCHEDULES
+from keensight.training.threads import Shards, num_shards, side_by_side
 from keensight.values import Epoch, IntArray, Recipe, Split, Splits, Uint8Array
 
-EVALUATION_BATCH = 512
+GPU_BATCH = 512  # of evaluation
 OnStep = Callable[[int, int], None]  # (steps done in this epoch, steps in an epoch)
 
 
@@ -45,7 +48,7 @@ class State:
 
 def start(model: Classifier, splits: Splits, recipe: Recipe) -> State:
     """Return the state before the first epoch: the model normalised and on its device, and the recipe's optimiser."""
-    if recipe.normalise:
+    if recipe.normalise and not recipe.weights:  # weights bring the normalisation that they were trained with
         set_normalisation(model, splits.train)
     model.to(device())
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stub lacks it
@@ -82,7 +85,7 @@ def fit(
             raise
         seconds = time.perf_counter() - begin
         state.seconds += seconds
-        best = _is_best(state.history, val_accuracy, val_loss)
+        best = is_best(state.history, val_accuracy, val_loss)
         stopped = why_stop(state, recipe, number, val_accuracy, best)
         epoch = Epoch(
             number, train_loss, train_accuracy, val_loss, val_accuracy, rate, round(seconds, 3), best, stopped
@@ -102,13 +105,19 @@ def evaluate(model: Classifier, split: Split, recipe: Recipe) -> tuple[float, fl
 def predict_logits(model: Classifier, split: Split, recipe: Recipe) -> torch.Tensor:
     """Return the model's logits for a split, float32 NK on the CPU, without augmentation or dropout."""
     model.eval()
-    answers = []
-    with torch.inference_mode():
-        for first in range(0, len(split), EVALUATION_BATCH):
-            images_NCHW = to_images(split.images, split.rows[first : first + EVALUATION_BATCH], model.mean.device)
-            with _autocast(recipe, model.mean.device):
-                answers.append(model(images_NCHW).float().cpu())
-    return torch.cat(answers)
+    where = model.mean.device
+    on_cpu = where.type == "cpu"
+    batch = images_at_a_time(*split.images.shape[1:]) if on_cpu else GPU_BATCH
+
+    def answer(first: int) -> torch.Tensor:
+        with torch.inference_mode():
+            images_NCHW = to_images(split.images, split.rows[first : first + batch], where)
+            with _autocast(recipe, where):
+                logits_NK: torch.Tensor = model(images_NCHW).float().cpu()
+            return logits_NK
+
+    threads = torch.get_num_threads() if on_cpu else 1
+    return torch.cat(list(side_by_side(answer, range(0, len(split), batch), threads)))
 
 
 def to_images(images_NHWC: Uint8Array, rows: IntArray, where: torch.device) -> torch.Tensor:
@@ -140,15 +149,29 @@ def _train(
     begin = time.perf_counter()
     batches = _batches(len(train), recipe, number)
     labels = torch.from_numpy(train.labels).to(where)
-    changes = torch.Generator().manual_seed(_seed(recipe, number, 1))
+    count = num_shards(model, recipe.batch_size)
+    changes = [torch.Generator().manual_seed(_seed(recipe, number, 1) + i) for i in range(count)]
     augments = augment.is_on(recipe)
     loss_sum = torch.zeros((), device=where)
     correct = torch.zeros((), device=where)
     seen = 0
     rate = 0.0
+
+    def learn(shard: int, network: nn.Module, rows: IntArray) -> tuple[torch.Tensor, torch.Tensor]:
+        images_NCHW = to_images(train.images, train.rows[rows], where)
+        labels_N = labels[rows]
+        if augments:
+            images_NCHW = augment.augment(images_NCHW, recipe, changes[shard])
+        with _autocast(recipe, where):
+            value, logits_NK = loss(network, images_NCHW, labels_N)
+        return value, (logits_NK.detach().argmax(dim=1) == labels_N).sum()
+
     model.train()
-    with torch.random.fork_rng(devices=[where] if where.type == "cuda" else []):
-        torch.manual_seed(_seed(recipe, number, 2))  # dropout draws from the global generator
+    with (
+        torch.random.fork_rng(devices=[where] if where.type == "cuda" else []),
+        Shards(model, count, _seed(recipe, number, 2)) as shards,
+    ):
+        torch.manual_seed(_seed(recipe, number, 2))  # for networks that draw from the global generator
         for step, batch in enumerate(batches):
             progress = (number - 1 + step / len(batches)) / recipe.epochs
             if recipe.budget_s:
@@ -159,17 +182,10 @@ def _train(
             rate = recipe.learning_rate * SCHEDULES[recipe.schedule](progress)
             for group in state.optimizer.param_groups:
                 group["lr"] = rate * group["lr_scale"]
-            images_NCHW = to_images(train.images, train.rows[batch], where)
-            labels_N = labels[batch]
-            if augments:
-                images_NCHW = augment.augment(images_NCHW, recipe, changes)
-            with _autocast(recipe, where):
-                value, logits_NK = loss(model, images_NCHW, labels_N)
-            state.optimizer.zero_grad(set_to_none=True)
-            value.backward()  # type: ignore[no-untyped-call]
+            value, right = shards.backward(learn, batch)
             state.optimizer.step()
-            loss_sum += value.detach() * len(batch)
-            correct += (logits_NK.detach().argmax(dim=1) == labels_N).sum()
+            loss_sum += value * len(batch)
+            correct += right
             seen += len(batch)
             if step % 50 == 0 and not math.isfinite(loss_sum.item()):
                 break
@@ -227,7 +243,8 @@ def _part(name: str, parts: Collection[str]) -> str | None:
     return first if first in parts else None
 
 
-def _is_best(history: list[Epoch], accuracy: float, loss: float) -> bool:
+def is_best(history: list[Epoch], accuracy: float, loss: float) -> bool:
+    """Tell whether an epoch is better than all before it: a higher accuracy, or the same at a lower loss."""
     return all((accuracy, -loss) > (epoch.val_accuracy, -epoch.val_loss) for epoch in history)
 
 

@@ -19,13 +19,16 @@ Loss: TypeAlias = Callable[[nn.Module, torch.Tensor, torch.Tensor], tuple[torch.
 
 
 def cross_entropy(label_smoothing: float = 0.0, class_weights_K: torch.Tensor | None = None) -> Loss:
-    """Return mean cross-entropy, with class weights and label smoothing (Szegedy et al., 2015, arXiv:1512.00567)."""
+    """Return mean cross-entropy, with class weights and label smoothing (Szegedy et al., 2015, arXiv:1512.00567).
+
+    The mean is over images, weighted or not, as Keras has it: so the loss of a batch is the mean of its pieces' losses.
+    """
 
     def loss(model: nn.Module, images_NCHW: torch.Tensor, labels_N: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         logits_NK = model(images_NCHW).float()
         weights = None if class_weights_K is None else class_weights_K.to(logits_NK.device)
-        value = F.cross_entropy(logits_NK, labels_N, weight=weights, label_smoothing=label_smoothing)
-        return value, logits_NK
+        total = F.cross_entropy(logits_NK, labels_N, weights, label_smoothing=label_smoothing, reduction="sum")
+        return total / len(labels_N), logits_NK
 
     return loss
 

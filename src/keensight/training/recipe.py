@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields, replace
@@ -76,6 +77,13 @@ def recipe_names() -> list[str]:
     """Return the names of the recipes that come with keensight."""
     folder = resources.files("keensight") / "recipes"
     return sorted(Path(file.name).stem for file in folder.iterdir() if file.name.endswith(".toml"))
+
+
+def measured() -> dict[str, Any]:
+    """Return what `make promises` measured last for each recipe, by name; docs/results.md is the same as a table."""
+    file = resources.files("keensight") / "recipes" / "results.json"
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return found
 
 
 def from_table(table: Mapping[str, Any]) -> Recipe:

@@ -24,9 +24,19 @@ def cosine(progress: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * progress))
 
 
+def linear(progress: float) -> float:
+    """Fall from the full rate to nothing along a straight line."""
+    return 1 - progress
+
+
 def constant(progress: float) -> float:
     """Keep the full rate."""
     return 1.0
 
 
-SCHEDULES: dict[str, Callable[[float], float]] = {"one-cycle": one_cycle, "cosine": cosine, "constant": constant}
+SCHEDULES: dict[str, Callable[[float], float]] = {
+    "one-cycle": one_cycle,
+    "cosine": cosine,
+    "linear": linear,
+    "constant": constant,
+}

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from keensight.bundle.read import Bundle, Predictor, load
-from keensight.data.cache import decode, fingerprint
-from keensight.data.labels import split_named
-from keensight.data.sources import only, open_dataset
-from keensight.data.splits import assign
-from keensight.errors import DataError, UsageError
+from keensight.bundle.read import Bundle, load
+from keensight.data.cache import decode
 from keensight.evaluation.metrics import metrics
-from keensight.values import SPLIT_NAMES, Dataset, Metrics, Pixels, Split
+from keensight.values import Dataset, IntArray, Metrics, Split, SplitName
+from keensight.verbs.labelled import count_learnt, known_splits, no_such_split, open_for, split_asked
 from keensight.verbs.watch import Watcher
 
 
@@ -49,67 +44,31 @@ def evaluate(
         BundleError: the bundle cannot be used.
     """
     watcher = watcher or Watcher()
+    name = split_asked(split)
     predictor = load(bundle)
     known = predictor.bundle
-    dataset = _open(data, label_pattern, known)
-    pixels = decode(dataset, known.preprocessing, watcher.pictures)
+    pixels = decode(open_for(data, [known], label_pattern), known.preprocessing, watcher.pictures)
     watcher.skipped(pixels.dataset)
-    name = None if split is None else split_named(split)
-    if split is not None and name is None:
-        raise UsageError(f"There is no split '{split}'. It can be {', '.join(SPLIT_NAMES)}.")
-    chosen, members = _choose(pixels, name, predictor)
-    labels = np.array([sample.label for sample in pixels.dataset.samples], np.int64)
-    if learnt := _learnt(known, [pixels.dataset.samples[i].sha256 for i in members]):
+    chosen, members = _choose(pixels.dataset, name, known)
+    samples = [pixels.dataset.samples[i] for i in members]
+    if learnt := count_learnt(known, [sample.sha256 for sample in samples]):
         watcher.note(
             f"{learnt:,} of these {len(members):,} pictures were among those that the model learnt from, so these "
             "numbers are too good. Measure on others; --split test takes those held out of the training data."
         )
-    where = tuple(pixels.dataset.samples[i].where for i in members)
-    part = Split(pixels.images, pixels.rows[members], labels[members], where)
+    labels = np.array([sample.label for sample in samples], np.int64)
+    part = Split(pixels.images, pixels.rows[members], labels, tuple(sample.where for sample in samples))
     measured = metrics(predictor.on_split(part), part.labels, known.labels, known.abstain_below)
     return Evaluation(known.path, str(data), chosen, measured)
 
 
-def _open(data: str | Path, label_pattern: str | None, known: Bundle) -> Dataset:
-    """Open the data as it was opened for training: the same classes, and where need be the same label pattern."""
-    trained = known.info["recipe"]
-    if trained.get("classes"):
-        return only(open_dataset(data, label_pattern=label_pattern), known.labels)
-    try:
-        return open_dataset(data, label_pattern=label_pattern, class_names=known.labels)
-    except DataError:
-        if label_pattern or not trained.get("label_pattern"):
-            raise
-        return open_dataset(data, label_pattern=trained["label_pattern"], class_names=known.labels)
-
-
-def _learnt(known: Bundle, hashes: list[str]) -> int:
-    """Count the pictures that the run learnt from, where the run's folder is still around the bundle."""
-    file = known.path.parent / "splits.jsonl"
-    if not file.is_file():
-        return 0
-    lines = map(json.loads, file.read_text(encoding="utf-8").splitlines())
-    trained = {line["sha256"] for line in lines if line["split"] == "train"}
-    return sum(sha256 in trained for sha256 in hashes)
-
-
-def _choose(pixels: Pixels, name: str | None, predictor: Predictor) -> tuple[str, Any]:
+def _choose(dataset: Dataset, name: SplitName | None, bundle: Bundle) -> tuple[str, IntArray]:
     """Return the split's name and the indices of its samples."""
-    dataset, trained = pixels.dataset, predictor.bundle.info["data"]
-    own = {sample.split for sample in dataset.samples} - {None}
-    is_training_data = fingerprint(dataset) == trained["sha256"]
-    if name is None and not own:
+    if name is None and not any(sample.split for sample in dataset.samples):
         return "all", np.arange(len(dataset.samples))
-    if is_training_data:
-        assigned, _ = assign(dataset, trained["val_fraction"], trained["test_fraction"], trained["seed"])
-    else:
-        assigned = np.array([sample.split or "" for sample in dataset.samples])
-    name = name or next(n for n in ("test", "val", "train") if (assigned == n).any())
-    members = np.flatnonzero(assigned == name)
+    splits = known_splits(dataset, bundle)
+    chosen: str = name or next(n for n in ("test", "val", "train") if (splits == n).any())
+    members = np.flatnonzero(splits == chosen)
     if not len(members):
-        held = f"has the splits {', '.join(sorted(map(str, own)))}" if own else "has no splits of its own"
-        raise DataError(
-            f"{dataset.name} has no {name} split: it {held}, and it is not the data that the bundle was trained on, so "
-            "the splits of that time cannot be drawn again. Leave --split out to use all of it."
-        )
-    return name, members
+        raise no_such_split(dataset, chosen)
+    return chosen, members

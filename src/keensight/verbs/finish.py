@@ -9,6 +9,8 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
+
 from keensight.bundle.onnx import to_onnx
 from keensight.bundle.read import Predictor
 from keensight.bundle.write import describe, write_bundle
@@ -16,15 +18,17 @@ from keensight.data.cache import fingerprint
 from keensight.data.pixels import measure_borders
 from keensight.evaluation.calibration import expected_calibration_error, fit_temperature, softmax
 from keensight.evaluation.floors import logistic_floor, majority_floor
-from keensight.evaluation.metrics import metrics, most_confident_mistakes
+from keensight.evaluation.metrics import metrics, telling_mistakes
+from keensight.evaluation.pictures import Pictures, sample_rows
 from keensight.evaluation.report import render_html, to_dict
+from keensight.explanation.weights import first_layer
 from keensight.files import to_json, write_atomically
 from keensight.machine import hardware, versions
 from keensight.models.zoo import layer_table
 from keensight.robustness.attacks import accuracy_under_attack
 from keensight.training.checkpoint import weights_of
-from keensight.training.loop import State, predict_logits
-from keensight.values import SPLIT_NAMES, Floor, Pixels, Recipe, Report, Split, Splits, Threat
+from keensight.training.loop import State
+from keensight.values import SPLIT_NAMES, FloatArray, Floor, Pixels, Recipe, Report, Split, Splits, Threat
 from keensight.verbs.watch import Watcher
 
 
@@ -35,10 +39,7 @@ def finish(folder: Path, state: State, pixels: Pixels, splits: Splits, recipe: R
     """
     watcher.stage("calibrating and exporting")
     model = state.model.eval()
-    exact = replace(recipe, precision="float32")
-    logits = predict_logits(model, splits.val, exact).numpy()
-    temperature = fit_temperature(logits, splits.val.labels)
-    onnx = to_onnx(model, splits.preprocessing, len(splits.class_names), temperature)
+    num_classes = len(splits.class_names)
     data = {
         "name": pixels.dataset.name,
         "sha256": fingerprint(pixels.dataset),
@@ -47,18 +48,32 @@ def finish(folder: Path, state: State, pixels: Pixels, splits: Splits, recipe: R
         "seed": recipe.seed,
     }
     borders = measure_borders(splits.train)
-    bundle = describe(folder / "bundle", splits.class_names, splits.preprocessing, borders, temperature, recipe, data)
+    bundle = describe(folder / "bundle", splits.class_names, splits.preprocessing, borders, 1.0, recipe, data)
+    uncalibrated = Predictor(bundle, to_onnx(model, splits.preprocessing, num_classes, 1.0)).on_split(splits.val)
+    temperature = fit_temperature(_logs(uncalibrated), splits.val.labels)
+    bundle = replace(bundle, info={**bundle.info, "temperature": temperature})
+    onnx = to_onnx(model, splits.preprocessing, num_classes, temperature)
     watcher.stage("logistic regression, to compare")
     floors = (majority_floor(splits), logistic_floor(splits, recipe.seed))
     watcher.stage("evaluating")
     report = _report(state, pixels, splits, recipe, Predictor(bundle, onnx), floors)
     watcher.stage("writing report and bundle")
-    held_out = splits.test or splits.val
-    html = render_html(report, [held_out.images[m.row] for m in report.mistakes])
+    html = render_html(report, _pictures(report, state, splits, recipe))
     write_atomically(folder / "report.json", to_json(to_dict(report)))
     write_atomically(folder / "report.html", html)
     write_bundle(bundle, report, onnx, weights_of(model), html)
     return report
+
+
+def _pictures(report: Report, state: State, splits: Splits, recipe: Recipe) -> Pictures:
+    held_out, names = splits.test or splits.val, splits.class_names
+    samples = sample_rows(splits.train, len(names), recipe.seed)
+    return Pictures(
+        mistakes=[held_out.images[mistake.row] for mistake in report.mistakes],
+        near_misses=[held_out.images[mistake.row] for mistake in report.near_misses],
+        samples={names[k]: [splits.train.images[row] for row in rows] for k, rows in samples.items()},
+        first_layer=first_layer(state.model, splits.preprocessing, names),
+    )
 
 
 def _report(
@@ -76,8 +91,8 @@ def _report(
         for name, part in _parts(splits)
         if name != "train"
     }
-    headline = "test" if splits.test else "val"
-    uncalibrated = softmax(predict_logits(state.model, held_out, replace(recipe, precision="float32")).numpy(), 1.0)
+    surest, nearest = telling_mistakes(answers["test" if splits.test else "val"], held_out, names)
+    uncalibrated = softmax(info["temperature"] * _logs(answers["test" if splits.test else "val"]), 1.0)
     return Report(
         run=predictor.bundle.path.parent.name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -107,7 +122,8 @@ def _report(
         test=measured.get("test"),
         uncalibrated_ece=expected_calibration_error(uncalibrated, held_out.labels),
         floors=floors,
-        mistakes=most_confident_mistakes(answers[headline], held_out, names),
+        mistakes=surest,
+        near_misses=nearest,
         attacks=tuple(
             accuracy_under_attack(state.model, held_out, Threat("linf", eps), recipe.attack)
             for eps in recipe.attack_eps
@@ -115,6 +131,12 @@ def _report(
         versions=versions(),
         hardware=hardware(),
     )
+
+
+def _logs(probabilities_NK: FloatArray) -> FloatArray:
+    """Return logarithms of probabilities: logits, less a constant in each row that softmax takes no notice of."""
+    logs_NK: FloatArray = np.log(np.maximum(probabilities_NK, np.finfo(np.float32).tiny).astype(np.float64))
+    return logs_NK
 
 
 def _parts(splits: Splits) -> Iterator[tuple[str, Split]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -10,22 +11,33 @@ from typing import Any
 from keensight.bundle.read import read_bundle
 from keensight.data.cache import choose_preprocessing
 from keensight.data.sources import open_dataset
-from keensight.errors import KeensightError, suggestion
-from keensight.values import Preprocessing, Recipe
+from keensight.errors import KeensightError, RunError, suggestion
+from keensight.files import write_atomically
+from keensight.values import Epoch, Preprocessing, Recipe
 
 EXAMPLE = Preprocessing(64, 64, 3)  # the picture that a recipe's layers are shown for where it names no size
 EXAMPLE_CLASSES = 10
 
 
-def info(thing: str | Path, *, with_layers: bool = False, label_pattern: str | None = None) -> dict[str, Any]:
-    """Describe a bundle (or its run folder), a recipe (name or .toml file), a model's name, or DATA.
+def info(
+    thing: str | Path, *, with_layers: bool = False, plot: bool = False, label_pattern: str | None = None
+) -> dict[str, Any]:
+    """Describe a run folder, a bundle, a recipe (name or .toml file), a model's name, or DATA.
 
     `with_layers` adds "layers", for bundles, recipes and models: a list of {"name", "shape", "parameters"}. A recipe
-    that leaves the size open is shown for a colour picture of 64x64 and ten classes.
+    that leaves the size open is shown for a colour picture of 64x64 and ten classes. `plot`, for run folders, draws
+    the curves of its history, finished or not, into ``history.svg`` there.
 
-    Raises KeensightError where it is none of these.
+    Raises KeensightError where it is none of these, or where there is no history to plot.
     """
     path = Path(thing)
+    if (path / "recipe.toml").exists() and (path / "history.jsonl").exists():
+        return _run(path, with_layers, plot)
+    if plot:
+        raise RunError(
+            f"{thing} has no history.jsonl, so there are no curves to plot. Give a run folder, such as runs/digits, in "
+            "which an epoch has ended."
+        )
     if (path / "bundle.json").exists() or (path / "bundle" / "bundle.json").exists():
         return _bundle(path, with_layers)
     if path.exists() and path.suffix != ".toml":
@@ -47,6 +59,44 @@ def info(thing: str | Path, *, with_layers: bool = False, label_pattern: str | N
         f"{name} is no bundle, recipe, model or data. {near}Give the folder of a bundle or run, a recipe "
         f"({', '.join(recipe_names())}), a model ({', '.join(MODELS)}), or DATA as `keensight train` takes it."
     )
+
+
+def _run(folder: Path, with_layers: bool, plot: bool) -> dict[str, Any]:
+    history = read_history(folder / "history.jsonl")
+    best = max((epoch for epoch in history if epoch.best), key=lambda epoch: epoch.number)
+    if (folder / "bundle" / "bundle.json").exists():
+        said = _bundle(folder, with_layers)
+    else:
+        from keensight.training.recipe import load_recipe
+
+        said = _recipe(load_recipe(str((folder / "recipe.toml").absolute())), with_layers)
+    said |= {
+        "run": str(folder),
+        "epochs_done": len(history),
+        "best_epoch": best.number,
+        "best_val_accuracy": best.val_accuracy,
+        "training_seconds": round(sum(epoch.seconds for epoch in history), 3),
+        "stopped": history[-1].stopped or f"not yet: go on with keensight train DATA --out {folder} --resume",
+    }
+    if plot:
+        from keensight.evaluation.figures import curves
+
+        write_atomically(folder / "history.svg", curves(history))
+        said["plot"] = str(folder / "history.svg")
+    return said
+
+
+def read_history(file: Path) -> list[Epoch]:
+    """Return the epochs that a run wrote down. Raises RunError where the file is not what a run writes."""
+    try:
+        history = [Epoch(**json.loads(line)) for line in file.read_text(encoding="utf-8").splitlines()]
+    except (ValueError, TypeError) as error:
+        raise RunError(
+            f"{file} is not a history that a run wrote ({error}). Train again, into another folder."
+        ) from None
+    if not any(epoch.best for epoch in history):
+        raise RunError(f"{file} holds no epoch yet. Wait for the first, or go on with --resume.")
+    return history
 
 
 def _bundle(path: Path, with_layers: bool) -> dict[str, Any]:

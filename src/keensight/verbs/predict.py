@@ -35,7 +35,7 @@ def predict_each(bundle: str | Path, pictures: str | Path | Iterable[str | Path]
     """Yield every file with its Prediction, or with the PictureError that says why there is none, in order."""
     paths = [pictures] if isinstance(pictures, (str, Path)) else pictures
     predictor = load(bundle)
-    return predictor.on_files(_files(Path(path) for path in paths))
+    return predictor.on_files(picture_files(Path(path) for path in paths))
 
 
 def refusal(file: Path, error: PictureError) -> str:
@@ -43,7 +43,8 @@ def refusal(file: Path, error: PictureError) -> str:
     return f"{file} cannot be used: {error}. Correct its name, replace it, or leave it out."
 
 
-def _files(paths: Iterable[Path]) -> Iterator[Path]:
+def picture_files(paths: Iterable[Path]) -> Iterator[Path]:
+    """Yield the files that are meant: each as it is, and for a folder the pictures in it (itself, if it has none)."""
     for path in paths:
         if not path.is_dir():
             yield path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -16,10 +16,11 @@ from keensight.evaluation.report import from_dict
 from keensight.files import write_atomically
 from keensight.models.zoo import Classifier, build
 from keensight.training.checkpoint import load_state, load_weights, save_state, save_weights
-from keensight.training.loop import State, fit, start
+from keensight.training.loop import State, start
 from keensight.training.recipe import load_recipe, to_toml, with_epochs
 from keensight.training.run import claim, is_finished
-from keensight.values import Dataset, Pixels, Recipe, Report, Splits
+from keensight.training.trainers import check_fits, fit_any
+from keensight.values import Dataset, Pixels, Preprocessing, Recipe, Report, Splits
 from keensight.verbs.finish import finish
 from keensight.verbs.watch import Watcher
 
@@ -42,6 +43,7 @@ def train(
     seed: int | None = None,
     resume: bool = False,
     label_pattern: str | None = None,
+    weights_only: str | Path | None = None,
     watcher: Watcher | None = None,
 ) -> Run:
     """Train a classifier on labelled pictures, evaluate it, and write report and bundle into a run folder.
@@ -54,6 +56,8 @@ def train(
         seed: the recipe's seed.
         resume: go on with a run that was interrupted, with the bits that it would have had.
         label_pattern: takes labels from file names, such as "{label}__*".
+        weights_only: start from the parameters in this safetensors file, of a model of the same shapes, rather than
+            from fresh ones.
         watcher: hears of the progress.
 
     Raises:
@@ -66,6 +70,8 @@ def train(
         True
     """
     watcher = watcher or Watcher()
+    if weights_only is not None:
+        set = [*set, f"weights={json.dumps(str(weights_only))}"]  # JSON's quotes are TOML's
     asked = None if resume else load_recipe(recipe or "default", set, seed)
     label_pattern = label_pattern or (asked or _own_recipe(out, recipe)).label_pattern
     dataset = open_dataset(data, label_pattern=label_pattern or None)
@@ -81,8 +87,11 @@ def train(
 
 
 def _train(folder: Path, dataset: Dataset, asked: Recipe, resume: bool, watcher: Watcher) -> Run:
-    pixels, splits = _pictures(dataset, asked, watcher)
-    model = build(asked.model, asked.options, splits.preprocessing, len(splits.class_names), asked.seed)
+    if asked.classes:
+        dataset = only(dataset, asked.classes)
+    preprocessing = choose_preprocessing(dataset, asked)
+    model = _model(asked, preprocessing, dataset.class_names)
+    pixels, splits = _pictures(dataset, preprocessing, asked, watcher)
     recipe = with_epochs(asked, model, splits)
     _begin(folder, recipe, pixels, splits, resume)
     state = _start(folder, model, splits, recipe, resume)
@@ -93,15 +102,36 @@ def _train(folder: Path, dataset: Dataset, asked: Recipe, resume: bool, watcher:
     return Run(folder, folder / "bundle", report)
 
 
-def _pictures(dataset: Dataset, recipe: Recipe, watcher: Watcher) -> tuple[Pixels, Splits]:
-    if recipe.classes:
-        dataset = only(dataset, recipe.classes)
-    pixels = decode(dataset, choose_preprocessing(dataset, recipe), watcher.pictures)
+def _model(recipe: Recipe, preprocessing: Preprocessing, class_names: tuple[str, ...]) -> Classifier:
+    """Build the model before any picture is decoded: what does not fit is refused at once."""
+    model = build(recipe.model, recipe.options, preprocessing, len(class_names), recipe.seed)
+    if recipe.weights:
+        load_weights(Path(recipe.weights), model)
+    check_fits(recipe, model, class_names)
+    return model
+
+
+def _pictures(
+    dataset: Dataset, preprocessing: Preprocessing, recipe: Recipe, watcher: Watcher
+) -> tuple[Pixels, Splits]:
+    pixels = decode(dataset, preprocessing, watcher.pictures)
     splits = split(pixels, val_fraction=recipe.val_fraction, test_fraction=recipe.test_fraction, seed=recipe.seed)
-    for note in splits.notes:
+    notes = (*splits.notes, *_cautions(dataset, recipe))
+    for note in notes:
         watcher.note(note)
     watcher.skipped(pixels.dataset, listed_in="the report")
-    return pixels, splits
+    return pixels, replace(splits, notes=notes)
+
+
+def _cautions(dataset: Dataset, recipe: Recipe) -> Iterator[str]:
+    """Say what the recipe knows about the data that it was written for, or else of what its backbone has seen."""
+    if recipe.caution and dataset.name == Path(recipe.data).stem:
+        yield " ".join(recipe.caution.split())
+    elif recipe.model == "transfer":
+        yield (
+            "The backbone has learnt from ImageNet's photographs from the web. If yours come from there too, it may "
+            "have met them, and these numbers flatter the model."
+        )
 
 
 def _begin(folder: Path, recipe: Recipe, pixels: Pixels, splits: Splits, resume: bool) -> None:
@@ -132,7 +162,7 @@ def _fit(folder: Path, state: State, splits: Splits, recipe: Recipe, watcher: Wa
 
     if state.history:
         _write_history(folder, state)  # a kill may have come between the last checkpoint and its line
-    for epoch in fit(state, splits, recipe, on_step=on_step):
+    for epoch in fit_any(state, splits, recipe, on_step, watcher.features):
         if epoch.best:
             save_weights(folder / "best.safetensors", state.model)
         save_state(folder / "last.safetensors", state)

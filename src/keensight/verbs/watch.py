@@ -25,6 +25,15 @@ class Watcher:
     def pictures(self, done: int, total: int) -> None:
         """Hear how many pictures are decoded."""
 
+    def explained(self, done: int, total: int) -> None:
+        """Hear how many pictures are explained."""
+
+    def features(self, done: int, total: int) -> None:
+        """Hear how many pictures a backbone has looked at."""
+
+    def trial(self, number: int, trials: int | None, score: str) -> None:
+        """Hear that a trial begins, 0 the first, of so many or of who knows how many; and the best score so far."""
+
     def step(self, epoch: int, epochs: int, done: int, total: int) -> None:
         """Hear how many steps of an epoch are done."""
 

@@ -1,0 +1,181 @@
+"""Train every recipe on the data that it is for, check what it promises, and rewrite docs/results.md.
+
+    make promises                                    all recipes, one seed each: hours
+    make promises RECIPES="planes husky" SEEDS=3     some of them, three seeds each
+
+Every run is a `keensight train` in a process and a cache of its own, so that seconds are from a cold start. Results go
+into src/keensight/recipes/results.json after each recipe; those of recipes that are not run again stay. Exit status 3
+where a promise is broken.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from keensight.evaluation.metrics import accuracy_interval
+from keensight.evaluation.promises import broken, check_promise, numbers
+from keensight.evaluation.report import duration, from_dict
+from keensight.files import to_json, write_atomically
+from keensight.machine import hardware
+from keensight.training.recipe import load_recipe, measured, recipe_names
+from keensight.values import Recipe
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "src" / "keensight" / "recipes" / "results.json"
+TABLE = ROOT / "docs" / "results.md"
+# Recipes that are run a second time with other settings, and what they promise then.
+VARIANTS: dict[str, dict[str, dict[str, float]]] = {
+    "zero-one-robust": {"eps=0.1": {"test.accuracy": 0.997}, "eps=0.3": {"attack.0.3": 0.83}},
+}
+
+TEXT = """# What the recipes reach
+
+Made by `make promises`; do not edit. Each row is `keensight train DATA --recipe NAME`, from a cold cache: the mean over
+seeds 0, 1, ..., ± their standard deviation, and in brackets the 95 % interval of that accuracy given the number of
+pictures. *Majority* is what always giving the most frequent answer reaches on the same pictures. The time is of the whole
+command, and in brackets of training alone.
+
+| recipe | data | its source | validation | test | AUC (val) | majority | promise | time | epochs | parameters | seeds |
+|---|---|---|---|---|---|---|---|---|---|---|---|"""
+
+
+def main() -> int:
+    """Run what was asked for, write down what came of it, and say which promises are broken."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("recipes", nargs="*", help="all that name their data if none is given")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    asked = parser.parse_args()
+    recipes = [load_recipe(name) for name in asked.recipes or recipe_names()]
+    recipes = [recipe for recipe in recipes if recipe.data]
+    for recipe in recipes:
+        check_promise(recipe)
+    unkept = []
+    for recipe in recipes:
+        for change, promise in ({"": dict(recipe.promise)} | VARIANTS.get(recipe.name, {})).items():
+            name = f"{recipe.name} {change}".strip()
+            result, complaints = run(recipe, change, promise, asked.seeds, asked.data)
+            results = measured() | {name: result}
+            write_atomically(RESULTS, to_json(dict(sorted(results.items()))))
+            write_atomically(TABLE, table(results))
+            print(f"{name}: {'; '.join(complaints) or 'kept'}", flush=True)
+            unkept += complaints
+    return 3 if unkept else 0
+
+
+def run(
+    recipe: Recipe, change: str, promise: dict[str, float], seeds: int, data: Path
+) -> tuple[dict[str, Any], list[str]]:
+    """Train `seeds` times; return what is worth keeping, and the promises that are broken."""
+    source = data / recipe.data if (data / recipe.data).exists() else recipe.data
+    reports, seconds = [], []
+    for seed in range(seeds):
+        with tempfile.TemporaryDirectory() as folder:
+            words = ["train", str(source), "--recipe", recipe.name, "--seed", str(seed), "--out", f"{folder}/run"]
+            words += ["--set", change] if change else []
+            done = subprocess.run(
+                [sys.executable, "-m", "keensight", *words, "--json"],
+                env=os.environ | {"KEENSIGHT_CACHE": f"{folder}/cache"}, stdout=subprocess.PIPE, check=True,
+            )  # fmt: skip
+            seconds.append(json.loads(done.stdout)["seconds"])
+            reports.append(from_dict(json.loads(Path(folder, "run", "report.json").read_text(encoding="utf-8"))))
+        print(f"  seed {seed}: {seconds[-1]:.0f} s, {numbers(reports[-1])}", file=sys.stderr, flush=True)
+    values = [numbers(report) for report in reports]
+    complaints = broken(promise, reports)
+    return {
+        "data": recipe.data,
+        "reported": recipe.reported,
+        "promise": promise,
+        "kept": not complaints,
+        "seeds": seeds,
+        "n": {"val": reports[0].val.n, "test": reports[0].test.n if reports[0].test else None},
+        "numbers": {
+            name: {"mean": statistics.fmean(each[name] for each in values), "each": [each[name] for each in values]}
+            for name in values[0]
+        },
+        "floors": {floor.name: {"val": floor.val_accuracy, "test": floor.test_accuracy} for floor in reports[0].floors},
+        "epochs": [len(report.history) for report in reports],
+        "seconds": {"training": [report.seconds for report in reports], "in_all": seconds},
+        "hardware": hardware(),
+        "date": datetime.now(UTC).date().isoformat(),
+    }, complaints
+
+
+def table(results: dict[str, Any]) -> str:
+    """Return docs/results.md."""
+    lines = [TEXT]
+    lines += [row(name, result) for name, result in sorted(results.items())]
+    attacked = {name: each for name, each in results.items() if any("attack" in key for key in each["numbers"])}
+    if attacked:
+        columns = sorted({key for each in attacked.values() for key in each["numbers"] if "attack" in key})
+        lines += [
+            "",
+            "## Under attack",
+            "",
+            "Accuracy on the test pictures when every pixel is moved by epsilon, in the direction that hurts the most.",
+            "",
+            "| recipe | clean | " + " | ".join(key.removeprefix("attack.") for key in columns) + " |",
+            "|---|---|" + "---|" * len(columns),
+        ]
+        for name, result in sorted(attacked.items()):
+            cells = [spread(result["numbers"][key]) if key in result["numbers"] else "–" for key in columns]
+            lines.append(f"| `{name}` | {spread(result['numbers']['test.accuracy'])} | {' | '.join(cells)} |")
+    lines += ["", "## Where and when", ""]
+    machines = sorted({(result["hardware"], result["date"]) for result in results.values()})
+    for machine, date in machines:
+        names = [
+            name for name, result in sorted(results.items()) if (result["hardware"], result["date"]) == (machine, date)
+        ]
+        lines.append(f"- {date}, {machine}: {', '.join(f'`{name}`' for name in names)}")
+    return "\n".join(lines) + "\n"
+
+
+def row(name: str, result: dict[str, Any]) -> str:
+    """Return a recipe's line of the table."""
+    found, floor = result["numbers"], result["floors"]["majority class"]
+    auc, signs = found.get("val.roc_auc"), {"parameters": "≤"}
+    promises = [f"{key} {signs.get(key, '≥')} {limit:g}" for key, limit in result["promise"].items()]
+    seconds = [duration(statistics.fmean(result["seconds"][key])) for key in ("in_all", "training")]
+    cells = [
+        f"`{name}`",
+        result["data"],
+        result["reported"] or "–",
+        accuracy(result, "val"),
+        accuracy(result, "test"),
+        f"{auc['mean']:.3f}" if auc else "–",
+        f"{floor['val' if floor['test'] is None else 'test']:.3f}",
+        (", ".join(promises) or "–") + " **broken**" * (not result["kept"]),
+        f"{seconds[0]} ({seconds[1]})",
+        f"{statistics.fmean(result['epochs']):g}",
+        f"{found['parameters']['mean']:,.0f}",
+        str(result["seeds"]),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def accuracy(result: dict[str, Any], split: str) -> str:
+    """Return mean, spread and interval of an accuracy."""
+    value, n = result["numbers"].get(f"{split}.accuracy"), result["n"][split]
+    if value is None:
+        return "–"
+    low, high = accuracy_interval(round(value["mean"] * n), n)
+    return f"{spread(value)} ({low:.3f} to {high:.3f})"
+
+
+def spread(value: dict[str, Any]) -> str:
+    """Return a mean with its standard deviation, where there is more than one."""
+    deviation = f" ± {statistics.stdev(value['each']):.4f}" if len(value["each"]) > 1 else ""
+    return f"{value['mean']:.4f}{deviation}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

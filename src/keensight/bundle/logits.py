@@ -1,0 +1,99 @@
+"""Ask a bundle's network what its probabilities hide: logits, of pictures as they are or attacked, and weights.
+
+Shape letters: N pictures, H height, W width, C channels, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import nn
+
+from keensight.data.pixels import Borders, match_polarity
+from keensight.models.linear import TwoLogits
+from keensight.models.zoo import Classifier
+from keensight.robustness.attacks import ATTACKS, BATCH
+from keensight.training.loop import to_images
+from keensight.values import FloatArray, IntArray, Preprocessing, Split, Threat, Uint8Array
+
+
+def thinned(split: Split, most: int) -> Split:
+    """Return at most `most` pictures of a split, evenly spread over it: a folder's pictures lie class by class.
+
+    >>> split = Split(np.zeros((9, 1, 1, 1), np.uint8), np.arange(9), np.arange(9), tuple("abcdefghi"))
+    >>> thinned(split, 3).where
+    ('a', 'd', 'g')
+    """
+    if len(split) <= most:
+        return split
+    kept = np.arange(most) * len(split) // most
+    return Split(split.images, split.rows[kept], split.labels[kept], tuple(split.where[i] for i in kept))
+
+
+def as_seen(split: Split, borders: Borders) -> Split:
+    """Return a split whose pictures are as the bundle's model gets them: some may be inverted; see `match_polarity`."""
+    images_NHWC, inverted_N = match_polarity(split.images[split.rows], borders)
+    if not inverted_N.any():
+        return split
+    return Split(images_NHWC, np.arange(len(split)), split.labels, split.where)
+
+
+def logits(
+    model: Classifier, split: Split, borders: Borders, threat: Threat | None = None, attack: str = "fgsm"
+) -> FloatArray:
+    """Return the logits float32 NK of a split's pictures, each attacked within `threat` if there is one.
+
+    `borders` are the bundle's, and labels are indices into its classes. The logits are not calibrated.
+    """
+    parts = [answers for _, answers in _answers(model, split, borders, threat, attack)]
+    return torch.cat(parts).numpy()
+
+
+def attacked_pictures(
+    model: Classifier, split: Split, borders: Borders, threat: Threat | None = None, attack: str = "fgsm"
+) -> Uint8Array:
+    """Return a split's pictures as the model gets them, attacked if there is a threat, as uint8 NHWC.
+
+    Pixels that the exact attack moves out of [0, 1] are clipped: no picture shows them.
+    """
+    parts = [images for images, _ in _answers(model, split, borders, threat, attack)]
+    return (torch.cat(parts).clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+
+
+def is_linear(model: Classifier) -> bool:
+    """Tell whether a model is linear in the pixels: one layer of weights, and nothing that bends."""
+    layers = [layer for layer in model.network.modules() if not list(layer.children())]
+    weighing = [layer for layer in layers if not isinstance(layer, (nn.Flatten, TwoLogits))]
+    return len(weighing) == 1 and isinstance(weighing[0], nn.Linear)
+
+
+def pixel_weights(model: Classifier, preprocessing: Preprocessing) -> FloatArray:
+    """Return a linear model's weights as float32 KCHW: how each logit grows with each pixel in [0, 1].
+
+    They are the logits' gradient, the same at every picture, and so take the normalisation into account.
+    """
+    shape = (1, preprocessing.channels, preprocessing.height, preprocessing.width)
+    image = torch.zeros(shape, device=model.mean.device, requires_grad=True)
+    (answers,) = model(image)
+    rows = [torch.autograd.grad(answer, image, retain_graph=True)[0][0] for answer in answers]
+    return torch.stack(rows).cpu().numpy()
+
+
+def _answers(
+    model: Classifier, split: Split, borders: Borders, threat: Threat | None, attack: str
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    where = model.mean.device
+    model.eval()
+    for first in range(0, len(split), BATCH):
+        part = as_seen(_slice(split, np.arange(first, min(first + BATCH, len(split)))), borders)
+        images = to_images(part.images, part.rows, where)
+        if threat is not None:
+            images = ATTACKS[attack](model, images, torch.from_numpy(part.labels).to(where), threat)
+        with torch.inference_mode():
+            yield images.cpu(), model(images).float().cpu()
+
+
+def _slice(split: Split, members: IntArray) -> Split:
+    return Split(split.images, split.rows[members], split.labels[members], tuple(split.where[i] for i in members))

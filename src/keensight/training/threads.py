@@ -1,0 +1,114 @@
+"""Pieces of a batch side by side, each on one thread, rather than one layer at a time on all of them.
+
+Threads that share every small layer wait for each other at its end: that costs up to a third of the time on two idle
+cores, and more than half on a busy machine (benchmarks/LOG.md).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from keensight.models.dropout import seed_dropout
+from keensight.values import IntArray
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+# (number of the shard, the network to ask, rows of the shard) to the mean loss over the rows, and how many are right
+Learn = Callable[[int, nn.Module, IntArray], tuple[torch.Tensor, torch.Tensor]]
+LEAST = 8  # images in a shard
+LEAST_TO_NORMALISE = 32  # where batch normalisation measures its mean and spread on each shard alone
+SMALL = 50_000  # parameters: with fewer, and no convolution, handing work to a thread takes longer than doing it
+
+
+def side_by_side(function: Callable[[Item], Answer], items: Iterable[Item], threads: int) -> Iterator[Answer]:
+    """Yield what `function` answers for each of `items`, in order, with that many at work at any time."""
+    with _pool(threads) as pool:
+        yield from pool.map(function, items)
+
+
+def num_shards(model: nn.Module, batch_size: int) -> int:
+    """Return into how many pieces a batch is best cut: one for each of torch's threads, if they are not too small."""
+    kinds = {type(module) for module in model.modules()}
+    on_cpu = all(p.device.type == "cpu" for p in model.parameters())
+    is_small = sum(p.numel() for p in model.parameters()) < SMALL and nn.Conv2d not in kinds
+    if not on_cpu or is_small or any(issubclass(kind, nn.modules.dropout._DropoutNd) for kind in kinds):
+        return 1  # torch's own dropout draws from one generator for all threads, in no certain order
+    normalises = any(issubclass(kind, nn.modules.batchnorm._NormBase) for kind in kinds)
+    return max(1, min(torch.get_num_threads(), batch_size // (LEAST_TO_NORMALISE if normalises else LEAST)))
+
+
+class Shards:
+    """A model, and replicas of it that share its parameters, for the pieces of a batch.
+
+    The gradients are those of the whole batch, up to the order of sums; batch normalisation sees a piece at a time, and
+    its running statistics are the mean of the replicas' at the end.
+    """
+
+    def __init__(self, model: nn.Module, count: int, seed: int) -> None:
+        shared = {id(p): p for p in model.parameters()}
+        self._model = model
+        self._parameters = [p for p in model.parameters() if p.requires_grad]
+        self._replicas = [copy.deepcopy(model, dict(shared)) for _ in range(count)] if count > 1 else [model]
+        if all(p.device.type == "cpu" for p in self._parameters):
+            for i, replica in enumerate(self._replicas):
+                seed_dropout(replica, seed + i)
+        self._context = _pool(count)
+
+    def __enter__(self) -> Shards:
+        self._pool = self._context.__enter__()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._context.__exit__(kind, error, tb)
+        if len(self._replicas) > 1:
+            with torch.no_grad():
+                for buffer, *copies in zip(self._model.buffers(), *(r.buffers() for r in self._replicas), strict=True):
+                    if buffer.is_floating_point():
+                        buffer.copy_(torch.stack(copies).mean(dim=0))
+                    else:
+                        buffer.copy_(copies[0])
+
+    def backward(self, learn: Learn, rows: IntArray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Leave the gradients of the mean loss over `rows` in the model; return that loss, and how many are right."""
+        if len(self._replicas) == 1:
+            value, right = learn(0, self._model, rows)
+            for parameter in self._parameters:
+                parameter.grad = None
+            value.backward()  # type: ignore[no-untyped-call]
+            return value.detach(), right
+        pieces = np.array_split(rows, len(self._replicas))
+
+        def answer(i: int) -> tuple[torch.Tensor, torch.Tensor, list[torch.Tensor]]:
+            value, right = learn(i, self._replicas[i], pieces[i])
+            value = value * (len(pieces[i]) / len(rows))
+            gradients = torch.autograd.grad(value, self._parameters, allow_unused=True, materialize_grads=True)
+            return value.detach(), right, list(gradients)
+
+        values, rights, gradients = zip(*self._pool.map(answer, range(len(pieces))), strict=True)
+        total = gradients[0]
+        for others in gradients[1:]:
+            torch._foreach_add_(total, others)
+        for parameter, gradient in zip(self._parameters, total, strict=True):
+            # fused optimisers walk raw memory: a gradient must have its parameter's strides, not only its shape
+            same = gradient.stride() == parameter.stride()
+            parameter.grad = gradient if same else torch.empty_like(parameter).copy_(gradient)
+        return torch.stack(values).sum(), torch.stack(rights).sum()
+
+
+@contextmanager
+def _pool(threads: int) -> Iterator[ThreadPoolExecutor]:
+    before = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,47 @@
+"""Which way a network learns: most by `fit`, one with a backbone head first, and one by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from keensight.errors import RecipeError, shortlist
+from keensight.models.dense import ByHand
+from keensight.models.linear import linear_weights
+from keensight.models.transfer import Transfer
+from keensight.models.zoo import Classifier
+from keensight.training.byhand import check_by_hand, fit_by_hand
+from keensight.training.head import OnProgress, fit_transfer
+from keensight.training.loop import OnStep, State, fit
+from keensight.values import Epoch, Recipe, Splits
+
+
+def check_fits(recipe: Recipe, model: Classifier, class_names: Sequence[str]) -> None:
+    """Raise RecipeError, before any work is done, where the loss or the attack does not fit the model or the classes.
+
+    Hinge losses are for two classes; a robust hinge, and the exact attack, for linear models.
+    """
+    if "hinge" in recipe.loss and len(class_names) != 2:
+        raise RecipeError(
+            f"The loss '{recipe.loss}' tells two classes apart, and the data has {len(class_names)}: "
+            f'{shortlist(list(class_names))}. Choose two of them with classes = ["a", "b"] in the recipe, or use the '
+            "loss 'cross-entropy'."
+        )
+    if (recipe.loss == "robust-hinge" and recipe.eps) or (recipe.attack == "exact" and recipe.attack_eps):
+        linear_weights(model)  # refuses any other model
+    if isinstance(model.network, ByHand):
+        check_by_hand(recipe)
+
+
+def fit_any(
+    state: State,
+    splits: Splits,
+    recipe: Recipe,
+    on_step: OnStep | None = None,
+    on_progress: OnProgress | None = None,
+) -> Iterator[Epoch]:
+    """Train in the way that the network asks for, and yield epochs as `fit` does."""
+    if isinstance(state.model.network, Transfer):
+        return fit_transfer(state, splits, recipe, on_step=on_step, on_progress=on_progress)
+    if isinstance(state.model.network, ByHand):
+        return fit_by_hand(state, splits, recipe, on_step)
+    return fit(state, splits, recipe, on_step=on_step)

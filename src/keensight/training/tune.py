@@ -1,0 +1,238 @@
+"""The search for better settings: Optuna proposes, a run answers, and the hopeless are stopped early.
+
+It knows nothing of pictures, files or progress bars: `search` is a generator of trials, and whoever iterates over it
+keeps them and decides when it is enough.
+
+A trial follows from the seed, its number, and the trials before it, and from nothing else: Optuna's study is made anew
+from these for every trial, in memory. That is why a killed search goes on to the very trials that it would have had,
+and why no trial can be left half done or be counted twice; the records that the caller keeps are the only truth. (A
+journal or a database of Optuna's own would be a second one, with trials left running by a kill to be found and mended.)
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from keensight.errors import TrainingError
+from keensight.training.search_space import Dimension
+
+STEPS = 10  # parts of a run at which trials are compared
+WARM_UP = 3  # no trial is stopped in the first three tenths of its run
+STARTUP = 5  # trials that must have finished before any is stopped
+RANDOM = 8  # trials drawn at random, for the sampler to learn from
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """How good a run is, `fraction` in (0, 1] of the way through: validation accuracy in [0, 1], and loss."""
+
+    fraction: float
+    val_accuracy: float
+    val_loss: float
+
+
+Objective = Callable[[Mapping[str, Any]], Iterator[Point]]
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One set of values and what became of it: the best accuracy it had, or the `reason` why it has none.
+
+    `reached` maps tenths of the run to the accuracy there, which is what trials are compared by.
+    """
+
+    number: int  # 0 is the recipe as it is
+    state: Literal["finished", "pruned", "failed"]
+    values: Mapping[str, Any]
+    val_accuracy: float | None
+    val_loss: float | None
+    epochs: int  # epochs that were trained, fewer than asked for where it was stopped
+    seconds: float
+    reached: Mapping[int, float] = field(default_factory=dict)
+    reason: str = ""
+
+
+def search(
+    space: Sequence[Dimension],
+    own: Mapping[str, Any],
+    objective: Objective,
+    seed: int,
+    done: Sequence[Trial] = (),
+) -> Iterator[Trial]:
+    """Yield trials without end: first the recipe's `own` values, then what the sampler proposes, after those `done`.
+
+    `objective` runs one set of values and yields points as it goes. The sampler is the tree-structured Parzen
+    estimator (Bergstra et al. 2011); a trial is stopped where its best accuracy so far lies below the median of the
+    finished trials at the same *fraction of the run*. Not at the same epoch: a run of 40 epochs is then still at its
+    largest steps when one of 10 has brought its rate down, and every long run would be stopped for being long.
+    Between two epochs the accuracy is taken as a straight line, so that runs of 7 and of 10 epochs have tenths in
+    common.
+
+    A trial that raises TrainingError has failed, and the search goes on.
+    """
+    trials = list(done)
+    while True:
+        trial = _run(space, own, objective, seed, trials)
+        trials.append(trial)
+        yield trial
+
+
+def best_of(trials: Sequence[Trial]) -> Trial | None:
+    """Return the finished trial with the highest accuracy; the lower loss, then the earlier one, decides a tie."""
+    return max(
+        (trial for trial in trials if trial.state == "finished"),
+        key=lambda trial: (trial.val_accuracy or 0.0, -_or_inf(trial.val_loss), -trial.number),
+        default=None,
+    )
+
+
+def importances(space: Sequence[Dimension], trials: Sequence[Trial], seed: int = 0) -> dict[str, float]:
+    """Return the share of the accuracy's variance that each key alone explains, the largest first; they add up to 1.
+
+    Functional ANOVA over a random forest (Hutter, Hoos and Leyton-Brown 2014), of the finished trials. A logarithmic
+    range is measured in its logarithm: otherwise nine tenths of it would be its largest decade. Empty with fewer than
+    five finished trials, or where all of them are as good.
+    """
+    finished = [trial for trial in trials if trial.state == "finished"]
+    if len(finished) < 5 or len({trial.val_accuracy for trial in finished}) == 1:
+        return {}
+    with _optuna() as optuna:
+        study = optuna.create_study(direction="maximize")
+        distributions = {
+            d.key: optuna.distributions.CategoricalDistribution(d.choices)
+            if d.choices
+            else optuna.distributions.FloatDistribution(_scaled(d, d.low), _scaled(d, d.high))
+            for d in space
+        }
+        for trial in finished:
+            values = {d.key: trial.values[d.key] if d.choices else _scaled(d, trial.values[d.key]) for d in space}
+            study.add_trial(
+                optuna.trial.create_trial(params=values, distributions=distributions, value=trial.val_accuracy)
+            )
+        evaluator = optuna.importance.FanovaImportanceEvaluator(seed=seed)
+        shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
+    known = {key: float(share) for key, share in shares.items() if math.isfinite(share)}
+    return dict(sorted(known.items(), key=lambda item: -item[1])) if any(known.values()) else {}
+
+
+def _run(
+    space: Sequence[Dimension], own: Mapping[str, Any], objective: Objective, seed: int, before: Sequence[Trial]
+) -> Trial:
+    begin = time.perf_counter()
+    number = len(before)
+    with _optuna() as optuna:
+        study = _study(optuna, space, before, seed)
+        asked = study.ask(_distributions(optuna, space)) if number else None
+    values = {d.key: d.nearest(asked.params[d.key]) for d in space} if asked else dict(own)
+    points: list[Point] = []
+    reached: dict[int, float] = {}
+
+    def ended(state: Literal["finished", "pruned", "failed"], reason: str = "") -> Trial:
+        best = max(points, key=lambda point: (point.val_accuracy, -point.val_loss), default=None)
+        seconds = round(time.perf_counter() - begin, 3)
+        accuracy, loss = (best.val_accuracy, best.val_loss) if best and state != "failed" else (None, None)
+        return Trial(number, state, values, accuracy, loss, len(points), seconds, reached, reason)
+
+    try:
+        for point in objective(values):
+            if not math.isfinite(point.val_loss):
+                return ended("failed", "The validation loss is no longer a number: the steps are too large.")
+            fresh = tenths(points[-1] if points else None, point)
+            points.append(point)
+            reached |= fresh
+            if asked and fresh and point.fraction < 1:
+                for step, accuracy in fresh.items():
+                    asked.report(accuracy, step)
+                if asked.should_prune():
+                    return ended("pruned", f"below the median at {point.fraction:.0%} of its run")
+    except TrainingError as error:
+        return ended("failed", str(error))
+    return ended("finished") if points else ended("failed", "it gave no epoch")
+
+
+def tenths(before: Point | None, now: Point) -> dict[int, float]:
+    """Return the accuracy at each tenth of the run between two points, by linear interpolation.
+
+    >>> tenths(Point(0.25, 0.5, 1.0), Point(0.5, 1.0, 1.0))
+    {3: 0.6, 4: 0.8, 5: 1.0}
+    """
+    found = {}
+    first = math.floor(round(STEPS * before.fraction, 9)) + 1 if before else 1
+    for step in range(first, math.floor(round(STEPS * now.fraction, 9)) + 1):
+        if before is None:
+            if not math.isclose(step / STEPS, now.fraction):
+                continue  # before the first epoch ends, nothing is known
+            found[step] = now.val_accuracy
+        else:
+            share = (step / STEPS - before.fraction) / (now.fraction - before.fraction)
+            found[step] = round(before.val_accuracy + share * (now.val_accuracy - before.val_accuracy), 9)
+    return found
+
+
+def _study(optuna: Any, space: Sequence[Dimension], before: Sequence[Trial], seed: int) -> Any:
+    """Return a study that has seen the trials `before`, with a sampler for the next one."""
+    own_seed = int(np.random.SeedSequence([seed, len(before)]).generate_state(1)[0])
+    study = optuna.create_study(
+        direction="maximize",
+        sampler=optuna.samplers.TPESampler(seed=own_seed, n_startup_trials=RANDOM),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=WARM_UP, n_min_trials=3),
+    )
+    states = {
+        "finished": optuna.trial.TrialState.COMPLETE,
+        "pruned": optuna.trial.TrialState.PRUNED,
+        "failed": optuna.trial.TrialState.FAIL,
+    }
+    distributions = _distributions(optuna, space)
+    for trial in before:
+        study.add_trial(
+            optuna.trial.create_trial(
+                state=states[trial.state], params=dict(trial.values), distributions=distributions,
+                value=None if trial.state == "failed" else trial.val_accuracy,
+                intermediate_values=dict(trial.reached),
+            )
+        )  # fmt: skip
+    return study
+
+
+def _distributions(optuna: Any, space: Sequence[Dimension]) -> dict[str, Any]:
+    kinds = optuna.distributions
+    return {
+        d.key: kinds.CategoricalDistribution(d.choices)
+        if d.choices
+        else kinds.IntDistribution(int(d.low), int(d.high), log=d.log)
+        if d.whole
+        else kinds.FloatDistribution(d.low, d.high, log=d.log)
+        for d in space
+    }
+
+
+@contextmanager
+def _optuna() -> Iterator[Any]:
+    """Lend Optuna, with its log and its remarks on what is experimental kept from the user's terminal."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import optuna
+
+        level = optuna.logging.get_verbosity()
+        optuna.logging.set_verbosity(logging.ERROR)
+        try:
+            yield optuna
+        finally:
+            optuna.logging.set_verbosity(level)
+
+
+def _scaled(dimension: Dimension, value: float) -> float:
+    return math.log(value) if dimension.log else float(value)
+
+
+def _or_inf(value: float | None) -> float:
+    return math.inf if value is None else value

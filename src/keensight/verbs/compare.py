@@ -1,0 +1,133 @@
+"""`keensight compare`: several bundles on the same labelled pictures, side by side."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from keensight.errors import UsageError, shortlist, suggestion
+from keensight.evaluation.comparison import Compared, Comparison, Pair, mcnemar, telling_eps
+from keensight.evaluation.comparison_page import Inside, render_html
+from keensight.files import write_atomically
+from keensight.robustness.attacks import ATTACKS
+from keensight.training.run import Kind, claim
+from keensight.values import AttackResult, Metrics
+from keensight.verbs.entrants import Entrant, attacked, inside, measured, open_entrants
+from keensight.verbs.labelled import open_for, split_asked
+from keensight.verbs.same_pictures import same_pictures
+from keensight.verbs.watch import Watcher
+
+EPS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3)
+PAGE = "comparison.html"
+COMPARISON = Kind("comparison", "Compare", home=Path("comparisons"), begun=PAGE, kept=PAGE, finished=PAGE)
+
+
+def compare(
+    bundles: Sequence[str | Path],
+    data: str | Path,
+    *,
+    split: str | None = None,
+    label_pattern: str | None = None,
+    attack: str | None = None,
+    eps: Sequence[float] | None = None,
+    out: str | Path | None = None,
+    watcher: Watcher | None = None,
+) -> Comparison:
+    """Measure two to eight bundles on the same labelled pictures, and write a page that shows them side by side.
+
+    Labels are matched by name: all bundles must know the same ones, in any order. Without `split`, the test split is
+    used where the data or a bundle that was trained on it knows one, else all pictures. Where bundles drew different
+    test splits of the data (with other seeds or fractions), only the pictures that all of them held out are used.
+
+    Args:
+        bundles: bundle folders, or the run folders around them; the others are each paired with the first.
+        data: labelled pictures, in any form that `train` takes.
+        split: train, val or test.
+        label_pattern: takes labels from file names, such as "{label}__*".
+        attack: "fgsm" or "exact"; None takes exact where every model is linear with two classes, else fgsm.
+        eps: what every pixel may move by, as fractions of the range; 0 to 0.3 in six steps if None, no attack if
+            empty. At most 2,000 pictures are attacked, evenly taken from all.
+        out: the page's folder, new or empty; the first free name under ``comparisons/`` if None.
+        watcher: hears of the progress.
+
+    Raises:
+        UsageError: the arguments make no sense.
+        BundleError: a bundle cannot be used, or does not know the same labels.
+        DataError: the data cannot be used, or holds no picture that all bundles held out.
+        RunError: `out` is taken.
+    """
+    watcher = watcher or Watcher()
+    wanted = split_asked(split)
+    epsilons = _checked_eps(EPS if eps is None else eps)
+    if _is_bundle(str(data)):
+        raise UsageError(f"DATA comes last, and {data} is a bundle. Name labelled pictures after the bundles.")
+    watcher.stage("opening bundles")
+    entrants = open_entrants(bundles)
+    attack = _checked_attack(attack, entrants)
+    dataset = open_for(data, [each.bundle for each in entrants], label_pattern)
+    with claim(None if out is None else Path(out), dataset.name, resume=False, kind=COMPARISON) as folder:
+        chosen, parts, notes = same_pictures(dataset, [each.bundle for each in entrants], wanted, watcher)
+        for note in notes:
+            watcher.note(note)
+        pairs = list(zip(entrants, parts, strict=True))
+        watcher.stage("measuring")
+        found, rights = zip(*(measured(*pair) for pair in pairs), strict=True)
+        watcher.stage("attacking")
+        attacks = [attacked(*pair, epsilons, attack) for pair in pairs]
+        watcher.stage("looking inside")
+        insides = [inside(*pair, telling_eps(attacks), attack) for pair in pairs]
+        compared = tuple(map(_compared, entrants, found, attacks, insides))
+        tests = tuple(
+            Pair(entrants[0].letter, each.letter, *mcnemar(rights[0], right))
+            for each, right in zip(entrants[1:], rights[1:], strict=True)
+        )
+        page = folder / PAGE
+        comparison = Comparison(str(data), chosen, len(parts[0]), compared, tests, tuple(notes), page)
+        write_atomically(page, render_html(comparison, insides, entrants[0].class_names))
+        return comparison
+
+
+def _is_bundle(data: str) -> bool:
+    # os.path: for names that are too long it says no, where Path raises
+    return any(os.path.isfile(f"{data}/{file}") for file in ("bundle.json", "bundle/bundle.json"))  # noqa: PTH113
+
+
+def _compared(each: Entrant, found: Metrics, attacks: tuple[AttackResult, ...], looked: Inside) -> Compared:
+    return Compared(
+        letter=each.letter,
+        name=each.name,
+        bundle=each.bundle.path,
+        model=each.bundle.info["recipe"]["model"],
+        parameters=sum(parameter.numel() for parameter in each.model.parameters()),
+        metrics=found,
+        attacks=attacks,
+        errors=tuple(wrong.errors for wrong in looked.wrong),
+    )
+
+
+def _checked_eps(eps: Sequence[float]) -> tuple[float, ...]:
+    if outside := [each for each in eps if not (math.isfinite(each) and 0 <= each <= 1)]:
+        raise UsageError(
+            f"An epsilon of {outside[0]:g} was asked for. It is a fraction of the pixels' range: give numbers from 0 "
+            "to 1, such as --eps 0.1 0.2."
+        )
+    return tuple(sorted({float(each) for each in eps}))
+
+
+def _checked_attack(attack: str | None, entrants: Sequence[Entrant]) -> str:
+    bent = [each for each in entrants if not each.is_linear_of_two]
+    if attack is None:
+        return "fgsm" if bent else "exact"
+    if attack not in ATTACKS:
+        raise UsageError(
+            f"There is no attack '{attack}'. {suggestion(attack, ATTACKS)}The attacks are {shortlist(list(ATTACKS))}."
+        )
+    if attack == "exact" and bent:
+        model = bent[0].bundle.info["recipe"]["model"]
+        raise UsageError(
+            f"The exact attack was asked for, but it needs linear models of two classes, and {bent[0].bundle.path} is "
+            f"a '{model}' model of {len(bent[0].order_K)} classes. Use --attack fgsm."
+        )
+    return attack

@@ -1,0 +1,127 @@
+"""`keensight explain`: why a bundle answers as it does for pictures, as a page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from keensight.bundle.network import load_network
+from keensight.bundle.read import Bundle, Predictor, load
+from keensight.errors import DataError, PictureError
+from keensight.explanation.activations import activations
+from keensight.explanation.occlusion import Evidence, occlusion
+from keensight.explanation.page import Section, draw, render_html
+from keensight.explanation.weights import first_layer
+from keensight.files import write_atomically
+from keensight.models.zoo import Classifier
+from keensight.training.run import Kind, claim
+from keensight.values import Prediction, Uint8Array
+from keensight.verbs.predict import picture_files, refusal
+from keensight.verbs.watch import Watcher
+
+PAGE = "explanation.html"
+EXPLANATION = Kind("explanation", "Explain", home=Path("explanations"), begun=PAGE, kept=PAGE, finished=PAGE)
+MOST_PICTURES = 100  # on a page: each is some 100 to 500 kB, and a few seconds with a large network
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """The answer for one picture, and the place that it rests on most."""
+
+    prediction: Prediction
+    evidence: Evidence
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What was explained: the bundle, the folder and the page in it, the pictures, and those that cannot be used."""
+
+    bundle: Path
+    out: Path
+    page: Path
+    pictures: tuple[Explained, ...]
+    refused: tuple[tuple[Path, PictureError], ...]
+
+
+def explain(
+    bundle: str | Path,
+    pictures: str | Path | Iterable[str | Path],
+    out: str | Path | None = None,
+    *,
+    watcher: Watcher | None = None,
+) -> Explanation:
+    """Answer for pictures as `predict` does, and write a page that shows what each answer rests on.
+
+    For each picture, the page shows what the model sees, all probabilities, an occlusion map of the answer, and what
+    the convolutional layers pass on; and once, the weights of the first layer.
+
+    Args:
+        bundle: the bundle's folder, or the run folder around it.
+        pictures: picture files, or folders of them; 100 pictures at most.
+        out: the page's folder, which must be new or empty; the first free name under ``explanations/`` if None.
+        watcher: hears of the progress.
+
+    Raises:
+        DataError: there are more than 100 pictures.
+        PictureError: none of them can be used. Where some can, the others are in `refused`.
+        BundleError: the bundle cannot be used.
+        RunError: `out` holds something.
+
+    Example:
+        >>> import keensight
+        >>> keensight.explain("runs/digits", "seven.png").pictures[0].evidence.drop  # doctest: +SKIP
+        0.41
+    """
+    watcher = watcher or Watcher()
+    files = _some(pictures)
+    watcher.stage("opening the bundle")
+    predictor = load(bundle)
+    model, known = load_network(bundle)
+    with claim(Path(out) if out is not None else None, _name(known), resume=False, kind=EXPLANATION) as folder:
+        explained: list[Explained] = []
+        sections: list[Section] = []
+        refused: list[tuple[Path, PictureError]] = []
+        for file, image_HWC, answer in predictor.on_pictures(files):
+            if image_HWC is None or isinstance(answer, PictureError):
+                assert isinstance(answer, PictureError)
+                refused.append((file, answer))
+            else:
+                each, section = _explain(predictor, model, image_HWC, answer)
+                explained.append(each)
+                sections.append(section)
+            watcher.explained(len(explained) + len(refused), len(files))
+        if not explained:
+            raise PictureError(" ".join(refusal(file, error) for file, error in refused))
+        page = folder / PAGE
+        layer = first_layer(model, known.preprocessing, known.labels)
+        write_atomically(page, render_html(_name(known), known.abstain_below, sections, layer))
+    return Explanation(known.path, folder, page, tuple(explained), tuple(refused))
+
+
+def _some(pictures: str | Path | Iterable[str | Path]) -> list[Path]:
+    paths = [pictures] if isinstance(pictures, (str, Path)) else pictures
+    files = list(islice(picture_files(Path(path) for path in paths), MOST_PICTURES + 1))
+    if len(files) > MOST_PICTURES:
+        raise DataError(
+            f"More than {MOST_PICTURES} pictures came. A page explains up to {MOST_PICTURES}: name those that matter, "
+            "such as the ones that `keensight predict` is not sure of, or a smaller folder."
+        )
+    if not files:
+        raise DataError("No picture came. It takes picture files, or folders of them; name at least one.")
+    return files
+
+
+def _explain(
+    predictor: Predictor, model: Classifier, image_HWC: Uint8Array, answer: Prediction
+) -> tuple[Explained, Section]:
+    answered = predictor.bundle.labels.index(answer.label)
+    drop_HW = occlusion(predictor.probabilities_as_seen, image_HWC, answered)
+    section = draw(answer, image_HWC, drop_HW, activations(model, image_HWC))
+    return Explained(answer, section.evidence), section
+
+
+def _name(bundle: Bundle) -> str:
+    path = bundle.path.resolve()
+    return path.parent.name if path.name == "bundle" else path.name

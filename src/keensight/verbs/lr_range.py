@@ -1,0 +1,89 @@
+"""`keensight tune DATA --lr-range`: which learning rates teach this network on these pictures."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from keensight.data.sources import open_dataset
+from keensight.evaluation.tuning_page import render_lr_range
+from keensight.files import to_json, write_atomically
+from keensight.models.transfer import Transfer
+from keensight.training.head import fit_head
+from keensight.training.loop import start
+from keensight.training.lr_range import LrRange, lr_range_test
+from keensight.training.recipe import load_recipe
+from keensight.training.run import Kind, claim
+from keensight.training.search_space import check_can_be_tuned
+from keensight.verbs.choosing import fresh, prepare
+from keensight.verbs.watch import Watcher
+
+LR_RANGE = Kind(
+    "range test", "Test", home=Path("tunings"), begun="lr-range.json", kept="lr-range.json", finished="lr-range.html"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RangeTest:
+    """What a range test left behind: its folder, its page, what it found, and the rate that the recipe has."""
+
+    folder: Path
+    page: Path
+    found: LrRange
+    recipe_rate: float
+    batch_size: int
+    next_command: str
+
+
+def lr_range(
+    data: str | Path,
+    *,
+    recipe: str | None = None,
+    set: Sequence[str] = (),
+    out: str | Path | None = None,
+    seed: int | None = None,
+    label_pattern: str | None = None,
+    watcher: Watcher | None = None,
+) -> RangeTest:
+    """Find the range of useful learning rates in some hundred steps of training (Smith 2015, arXiv:1506.01186).
+
+    Only training pictures are used. A network with a backbone has its head fitted first, as in training.
+
+    Args:
+        data: as for `train`.
+        recipe: a recipe's name or .toml file; "default" if None.
+        set: changes to the recipe, each "KEY=VALUE".
+        out: the folder for page and numbers, new or empty; the first free name under ``tunings/`` if None.
+        seed: the recipe's seed.
+        label_pattern: takes labels from file names.
+        watcher: hears of the progress.
+
+    Raises:
+        KeensightError: with what came, what is accepted and what to do next.
+    """
+    watcher = watcher or Watcher()
+    asked = load_recipe(recipe or "default", set, seed)
+    dataset = open_dataset(data, label_pattern=(label_pattern or asked.label_pattern) or None)
+    with claim(None if out is None else Path(out), f"{dataset.name}-lr-range", resume=False, kind=LR_RANGE) as folder:
+        material = prepare(dataset, asked, watcher)
+        splits, used = material.splits, material.recipe
+        model = fresh(used, splits.preprocessing, len(splits.class_names))
+        check_can_be_tuned(model)
+        state = start(model, splits, used)
+        if isinstance(model.network, Transfer):
+            fit_head(model, splits, used, watcher.features)
+        found = lr_range_test(state, splits, used, lambda done, total: watcher.step(1, 1, done, total))
+        words = ["keensight", "train", str(data), *(["--recipe", recipe] if recipe else [])]
+        words += [] if seed is None else ["--seed", str(seed)]
+        words += ["--label-pattern", label_pattern] if label_pattern else []
+        for change in (*set, f"learning_rate={found.suggested:g}"):
+            words += ["--set", change]
+        write_atomically(
+            folder / LR_RANGE.begun,
+            to_json({"data": str(data), "recipe": used.name, "batch_size": used.batch_size, **asdict(found)}),
+        )
+        page = folder / LR_RANGE.finished
+        write_atomically(page, render_lr_range(folder.name, used, found, shlex.join(words)))
+        return RangeTest(folder, page, found, used.learning_rate, used.batch_size, shlex.join(words))
