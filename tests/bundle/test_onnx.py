@@ -52,7 +52,7 @@ def test_every_model_answers_as_torch_does(name, temperature):
     model = build(name, {}, SIZE, num_classes, seed=0)
     model = model.eval() if name == "transfer" else randomised(model)  # one is pretrained: its statistics are its own
     answers = run(to_onnx(model, SIZE, num_classes, temperature))
-    assert answers.std(axis=0).min() > 3e-4, "the pictures must not all get the same answer"
+    assert answers.std(axis=0).max() > 3e-4, "the pictures must not all get the same answer"
     assert np.abs(answers - expected(model, temperature)).max() < 1e-5
 
 

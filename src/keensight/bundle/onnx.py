@@ -22,6 +22,7 @@ from keensight.errors import BundleError
 from keensight.models.dropout import Dropout
 from keensight.models.folding import fold, scale_and_shift
 from keensight.models.linear import TwoLogits
+from keensight.models.resnet import AddMirrored, MeanOfMirrored
 from keensight.models.zoo import Classifier
 from keensight.values import Preprocessing
 from keensight.version import __version__
@@ -188,6 +189,22 @@ def _zero_pad(graph: Graph, pad: nn.ZeroPad2d, x: str, name: str) -> str:
     return graph.add("Pad", [x, pads], name, mode="constant")
 
 
+def _add_mirrored(graph: Graph, module: nn.Module, x: str, name: str) -> str:
+    ends = {"starts": -1, "ends": -(2**31), "axes": 3, "steps": -1}
+    slices = [graph.weight(np.array([at], np.int64), f"{name}.{key}") for key, at in ends.items()]
+    return graph.add("Concat", [x, graph.add("Slice", [x, *slices], f"{name}.mirrored")], name, axis=0)
+
+
+def _mean_of_mirrored(graph: Graph, module: nn.Module, x: str, name: str) -> str:
+    shape = graph.weight(np.array([2, -1, 0], np.int64), f"{name}.shape")  # 0: as many classes as there are
+    halves = graph.add(
+        "Reshape",
+        [graph.add("Unsqueeze", [x, graph.weight(np.array([0]), f"{name}.axis")], f"{name}.one"), shape],
+        f"{name}.halves",
+    )
+    return graph.add("ReduceMean", [halves], name, axes=[0], keepdims=0)
+
+
 def _plain(op: str) -> Callable[[Graph, nn.Module, str, str], str]:
     return lambda graph, module, x, name: graph.add(op, [x], name)
 
@@ -210,6 +227,8 @@ LAYERS: dict[type[nn.Module], Callable[[Graph, Any, str, str], str]] = {
     nn.Sigmoid: _plain("Sigmoid"),
     nn.Tanh: _plain("Tanh"),
     nn.Flatten: _plain("Flatten"),
+    AddMirrored: _add_mirrored,
+    MeanOfMirrored: _mean_of_mirrored,
     Dropout: _nothing,
     nn.Dropout: _nothing,
     nn.Identity: _nothing,

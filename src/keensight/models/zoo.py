@@ -18,6 +18,7 @@ from keensight.models.articles import fashion, husky, planes
 from keensight.models.cnn import cnn
 from keensight.models.dense import by_hand, dense
 from keensight.models.linear import linear, logistic
+from keensight.models.resnet import resnet
 from keensight.models.transfer import transfer
 from keensight.values import Preprocessing, Split
 
@@ -27,6 +28,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "dense": dense,
     "scratch": by_hand,
     "cnn": cnn,
+    "resnet": resnet,
     "husky": husky,
     "fashion": fashion,
     "planes": planes,

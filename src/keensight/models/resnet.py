@@ -1,0 +1,77 @@
+"""A small residual network, and an answer that is the same for a picture and its mirror image.
+
+Shape letters: N images, C channels, H height, W width, K classes.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from keensight.errors import RecipeError
+from keensight.models.dropout import Dropout
+
+
+class Residual(nn.Module):
+    """What some layers make of their input, added to it (He et al., 2015, arXiv:1512.03385)."""
+
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__()
+        self.body = nn.Sequential(*layers)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Return NCHW in the shape that came."""
+        return inputs + self.body(inputs)
+
+
+class AddMirrored(nn.Module):
+    """Once trained, give the layers that follow each picture a second time, mirrored left to right."""
+
+    def forward(self, images_NCHW: torch.Tensor) -> torch.Tensor:
+        """Return the images, and after training all of them mirrored below: twice as many."""
+        return images_NCHW if self.training else torch.cat([images_NCHW, images_NCHW.flip(3)])
+
+
+class MeanOfMirrored(nn.Module):
+    """Once trained, join what was answered for pictures and mirrored pictures to its mean."""
+
+    def forward(self, logits_NK: torch.Tensor) -> torch.Tensor:
+        """Return logits for half as many pictures, and in training those that came."""
+        return logits_NK if self.training else logits_NK.view(2, -1, logits_NK.shape[1]).mean(dim=0)
+
+
+def resnet(
+    height: int,
+    width: int,
+    channels: int,
+    num_classes: int,
+    filters: int = 16,
+    dropout: float = 0.0,
+    mirror: bool = False,
+) -> nn.Sequential:
+    """Build a residual network for pictures of any size from 8x8: NCHW to logits NK.
+
+    A first convolution of `filters` channels; then stages that halve the picture and double the channels, each a
+    convolution, pooling, and a residual convolution, while the shorter side is 4 pixels or more; and the largest value
+    of each channel. After ResNet and Page's ResNet-9. With `mirror`, a trained network answers with the mean for the
+    picture and its mirror image: for twice the work, and only where left and right do not matter.
+
+    Raises RecipeError for a smaller picture.
+    """
+    if min(height, width) < 8:
+        raise RecipeError(
+            f"A resnet needs pictures of 8x8 pixels or more, and these are {height}x{width}. Set a larger size, or use "
+            "the cnn, dense or logistic model."
+        )
+    layers: list[nn.Module] = _block(channels, filters)
+    before = filters
+    while min(height, width) >= 4:
+        after = min(2 * before, max(filters, 256))
+        layers += [*_block(before, after, nn.MaxPool2d(2)), Residual(*_block(after, after))]
+        height, width, before = height // 2, width // 2, after
+    layers += [nn.AdaptiveMaxPool2d(1), nn.Flatten(), Dropout(dropout), nn.Linear(before, num_classes)]
+    return nn.Sequential(*([AddMirrored(), *layers, MeanOfMirrored()] if mirror else layers))
+
+
+def _block(before: int, after: int, *pool: nn.Module) -> list[nn.Module]:
+    return [nn.Conv2d(before, after, 3, padding=1, bias=False), *pool, nn.BatchNorm2d(after), nn.ReLU()]
