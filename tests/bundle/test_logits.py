@@ -1,9 +1,8 @@
 import numpy as np
-import pytest
 import torch
 
 import keensight
-from keensight.bundle.logits import as_seen, attacked_pictures, is_linear, logits, pixel_weights, thinned
+from keensight.bundle.logits import as_seen, attacked_pictures, logits, thinned
 from keensight.bundle.network import load_network
 from keensight.data.pixels import Borders
 from keensight.evaluation.calibration import softmax
@@ -60,33 +59,6 @@ def test_pictures_on_paper_are_inverted_as_for_predict():
     with torch.inference_mode():
         by_hand = model(torch.from_numpy(seen.images[seen.rows]).permute(0, 3, 1, 2).float() / 255)
     np.testing.assert_allclose(both, by_hand.numpy(), atol=1e-5)
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_weights_by_finite_differences(channels):
-    size = Preprocessing(6, 5, channels)
-    model = random_linear("logistic", 4, size)
-    found = pixel_weights(model, size)
-    assert found.shape == (4, channels, 6, 5)
-    base = torch.full((1, channels, 6, 5), 0.5)
-    for c, y, x in [(0, 0, 0), (channels - 1, 3, 2), (channels - 1, 5, 4)]:
-        moved = base.clone()
-        moved[0, c, y, x] += 0.25
-        slope = (model(moved) - model(base))[0].detach().numpy() / 0.25
-        np.testing.assert_allclose(found[:, c, y, x], slope, atol=1e-4)
-
-
-@pytest.mark.parametrize("name", ["linear", "logistic"])
-def test_weights_of_two_classes_are_those_of_the_robust_loss(name):
-    model = random_linear(name)
-    first, second = pixel_weights(model, SIZE)
-    np.testing.assert_allclose(second - first, linear_weights(model).detach().numpy().reshape(1, 6, 5), atol=1e-5)
-
-
-def test_what_is_linear():
-    assert is_linear(build("linear", {}, SIZE, 2, 0)) and is_linear(build("logistic", {}, SIZE, 5, 0))
-    for name in ("dense", "cnn"):
-        assert not is_linear(build(name, {}, Preprocessing(16, 16, 1), 2, 0))
 
 
 def test_the_exact_attack_takes_eps_times_the_norm_off_every_margin():

@@ -7,13 +7,12 @@ import pytest
 from keensight.evaluation.comparison import (
     decision_values,
     errors,
-    gaps,
     hinge_loss,
     mcnemar,
-    mistakes,
     shared_edges,
     telling_eps,
 )
+from keensight.evaluation.metrics import gaps, mistakes
 from keensight.values import AttackResult, Threat
 
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from keensight.evaluation import comparison_figures as figures
-from keensight.values import AttackResult, Threat
+from keensight.evaluation.figures import accuracy_over_eps
 
 SVG = "{http://www.w3.org/2000/svg}"
 EDGES = np.linspace(-4, 4, 9)
@@ -16,15 +16,12 @@ HOSTILE = ("<script>alert(1)</script>", "$\\frac{1}")
 
 
 def attacks(count):
-    return {
-        letter: tuple(AttackResult("FGSM", Threat("linf", eps), 0.9 - eps, 50) for eps in (0.3, 0.0, 0.1))
-        for letter in "ABCDEFGH"[:count]
-    }
+    return {letter: {eps: 0.9 - eps for eps in (0.3, 0.0, 0.1)} for letter in "ABCDEFGH"[:count]}
 
 
 def drawn(which):
     return {
-        "attacks": lambda: figures.accuracy_over_eps(attacks(8)),
+        "attacks": lambda: accuracy_over_eps(attacks(8)),
         "histogram": lambda: figures.margin_histogram(
             np.array([1.0, 2.0, -3.0]), np.array([0, 0, 1]), EDGES, HOSTILE, "A"
         ),
@@ -57,7 +54,7 @@ def test_figures_are_the_same_bytes_each_time_and_follow_the_page(name):
 
 @pytest.mark.parametrize("count", [2, 4, 8])
 def test_each_bundle_has_a_line_of_its_own(count):
-    svg = figures.accuracy_over_eps(attacks(count))
+    svg = accuracy_over_eps(attacks(count))
     assert [text for text in texts(svg) if text in set("ABCDEFGH")] == list("ABCDEFGH"[:count])
     curves = [
         line

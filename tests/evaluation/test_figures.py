@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from keensight.evaluation import figures
+from keensight.evaluation.drawing import shorten
 from keensight.evaluation.metrics import metrics
 from keensight.values import AttackResult, Epoch, Threat
 
@@ -72,7 +73,7 @@ def test_hostile_names_are_text_and_nothing_else(name):
     svg = drawn(name, HOSTILE)
     root = ET.fromstring(svg)
     assert not list(root.iter(f"{SVG}script")) and not list(root.iter(f"{SVG}img"))
-    assert "<script>alert(…" in texts(svg) or figures.shorten(HOSTILE[0]) in texts(svg)
+    assert "<script>alert(…" in texts(svg) or shorten(HOSTILE[0]) in texts(svg)
     assert "@@1@@" not in svg
 
 
@@ -138,33 +139,3 @@ def test_f1_bars_keep_to_the_weakest():
     found = measured(names, n=1500)
     weakest = [each.name for each in sorted(found.per_class, key=lambda each: each.f1)[:40]]
     assert [text for text in texts(figures.f1_bars(found.per_class)) if text.startswith("n")] == weakest
-
-
-@pytest.mark.parametrize(
-    ("shape", "size"), [((28, 28, 1), (140, 140)), ((8, 16, 3), (320, 160)), ((400, 300, 3), (120, 160))]
-)
-def test_picture_data_uri(shape, size):
-    picture = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    head, data = figures.picture_data_uri(picture, 160).split(",")
-    assert head == "data:image/png;base64"
-    back = Image.open(io.BytesIO(base64.b64decode(data)))
-    assert back.size == size
-    if size[1] >= shape[0]:
-        factor = size[1] // shape[0]
-        np.testing.assert_array_equal(np.atleast_3d(np.asarray(back))[::factor, ::factor], picture)
-
-
-def test_a_very_wide_picture_stays_within_the_page():
-    back = figures.picture_data_uri(np.zeros((2, 4000, 3), np.uint8), 100)
-    assert Image.open(io.BytesIO(base64.b64decode(back.split(",")[1]))).width == 400
-
-
-def test_a_photograph_may_lose_a_little_and_pixels_nothing():
-    rng = np.random.default_rng(0)
-    photo = np.asarray(Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).resize((160, 160)))
-    exact, lossy = figures.picture_data_uri(photo, 160), figures.picture_data_uri(photo, 160, lossy=True)
-    assert lossy.startswith("data:image/jpeg;base64,") and len(lossy) < 0.3 * len(exact)
-    back = np.asarray(Image.open(io.BytesIO(base64.b64decode(lossy.split(",")[1]))).convert("RGB")).astype(int)
-    assert abs(back - photo).mean() < 4
-    for kept in (photo[:, :, :1], np.zeros((4, 4, 3), np.uint8)):  # grey, and one that PNG has smaller
-        assert figures.picture_data_uri(kept, 160, lossy=True) == figures.picture_data_uri(kept, 160)

@@ -8,6 +8,7 @@ from PIL import Image
 from keensight.evaluation.pictures import (
     FirstLayer,
     mosaic_data_uri,
+    picture_data_uri,
     sample_rows,
     signed_colours,
     strongest,
@@ -133,3 +134,33 @@ def test_the_gallery_of_other_networks_is_one_mosaic(kind, shape, words):
         np.testing.assert_array_equal(tile[..., :3], colours[first][..., :3])
     else:
         np.testing.assert_array_equal(tile[..., :3], signed_colours(weights.sum(axis=1))[first][..., :3])
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"), [((28, 28, 1), (140, 140)), ((8, 16, 3), (320, 160)), ((400, 300, 3), (120, 160))]
+)
+def test_picture_data_uri(shape, size):
+    picture = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    head, data = picture_data_uri(picture, 160).split(",")
+    assert head == "data:image/png;base64"
+    back = Image.open(io.BytesIO(base64.b64decode(data)))
+    assert back.size == size
+    if size[1] >= shape[0]:
+        factor = size[1] // shape[0]
+        np.testing.assert_array_equal(np.atleast_3d(np.asarray(back))[::factor, ::factor], picture)
+
+
+def test_a_very_wide_picture_stays_within_the_page():
+    back = picture_data_uri(np.zeros((2, 4000, 3), np.uint8), 100)
+    assert Image.open(io.BytesIO(base64.b64decode(back.split(",")[1]))).width == 400
+
+
+def test_a_photograph_may_lose_a_little_and_pixels_nothing():
+    rng = np.random.default_rng(0)
+    photo = np.asarray(Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).resize((160, 160)))
+    exact, lossy = picture_data_uri(photo, 160), picture_data_uri(photo, 160, lossy=True)
+    assert lossy.startswith("data:image/jpeg;base64,") and len(lossy) < 0.3 * len(exact)
+    back = np.asarray(Image.open(io.BytesIO(base64.b64decode(lossy.split(",")[1]))).convert("RGB")).astype(int)
+    assert abs(back - photo).mean() < 4
+    for kept in (photo[:, :, :1], np.zeros((4, 4, 3), np.uint8)):  # grey, and one that PNG has smaller
+        assert picture_data_uri(kept, 160, lossy=True) == picture_data_uri(kept, 160)

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from keensight.explanation.weights import first_layer, linear_weights
+from keensight.explanation.weights import first_layer
 from keensight.models.linear import linear_weights as weights_of_two
 from keensight.models.zoo import Classifier, build
 from keensight.values import Preprocessing
@@ -47,7 +47,7 @@ def test_two_classes_have_one_picture(name):
 
 def test_weights_of_many_classes_explain_every_difference_between_logits():
     model = a_model("logistic", 4)
-    weights = linear_weights(model, SIZE)
+    weights = first_layer(model, SIZE, tuple("abcd")).weights
     assert weights.shape == (4, 3, 6, 5)
     one, other = torch.rand(2, 3, 6, 5)
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Ask a bundle's network what its probabilities hide: logits, of pictures as they are or attacked, and weights.
+"""Ask a bundle's network what its probabilities hide: logits, of pictures as they are or attacked.
 
 Shape letters: N pictures, H height, W width, C channels, K classes.
 """
@@ -9,14 +9,12 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from torch import nn
 
 from keensight.data.pixels import Borders, match_polarity
-from keensight.models.linear import TwoLogits
 from keensight.models.zoo import Classifier
 from keensight.robustness.attacks import ATTACKS, BATCH
 from keensight.training.loop import to_images
-from keensight.values import FloatArray, IntArray, Preprocessing, Split, Threat, Uint8Array
+from keensight.values import FloatArray, IntArray, Split, Threat, Uint8Array
 
 
 def thinned(split: Split, most: int) -> Split:
@@ -60,25 +58,6 @@ def attacked_pictures(
     """
     parts = [images for images, _ in _answers(model, split, borders, threat, attack)]
     return (torch.cat(parts).clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
-
-
-def is_linear(model: Classifier) -> bool:
-    """Tell whether a model is linear in the pixels: one layer of weights, and nothing that bends."""
-    layers = [layer for layer in model.network.modules() if not list(layer.children())]
-    weighing = [layer for layer in layers if not isinstance(layer, (nn.Flatten, TwoLogits))]
-    return len(weighing) == 1 and isinstance(weighing[0], nn.Linear)
-
-
-def pixel_weights(model: Classifier, preprocessing: Preprocessing) -> FloatArray:
-    """Return a linear model's weights as float32 KCHW: how each logit grows with each pixel in [0, 1].
-
-    They are the logits' gradient, the same at every picture, and so take the normalisation into account.
-    """
-    shape = (1, preprocessing.channels, preprocessing.height, preprocessing.width)
-    image = torch.zeros(shape, device=model.mean.device, requires_grad=True)
-    (answers,) = model(image)
-    rows = [torch.autograd.grad(answer, image, retain_graph=True)[0][0] for answer in answers]
-    return torch.stack(rows).cpu().numpy()
 
 
 def _answers(

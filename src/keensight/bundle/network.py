@@ -29,6 +29,7 @@ def load_network(path: str | Path) -> tuple[Classifier, Bundle]:
 
 
 def recipe_of(bundle: Bundle) -> Recipe:
-    """Return the recipe that a bundle was trained with."""
-    table = bundle.info["recipe"]
-    return from_table({key: value for key, value in table.items() if key != "options"} | table["options"])
+    """Return the recipe that a bundle was trained with; keys that are younger than the bundle have their defaults."""
+    table = dict(bundle.info["recipe"])
+    options = table.pop("options")
+    return from_table(table | options)

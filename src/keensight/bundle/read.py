@@ -46,6 +46,12 @@ class Bundle:
     abstain_below: float
     info: Mapping[str, Any]
 
+    @property
+    def name(self) -> str:
+        """What its run is called: the run's folder, or where the bundle has left it, the bundle's own."""
+        path = self.path.resolve()
+        return path.parent.name if path.name == "bundle" else path.name
+
 
 class Predictor:
     """A bundle, loaded and ready to answer."""
@@ -182,6 +188,8 @@ def read_bundle(path: str | Path) -> Bundle:
         for part, keys in NEEDED.items():
             for key in keys:
                 info[part][key]
+        if not isinstance(info["recipe"]["options"], dict):
+            raise ValueError("the options of its recipe are no table")
         return Bundle(folder, labels, preprocessing, borders, float(info["abstain_below"]), info)
     except (ValueError, KeyError, TypeError, RecursionError, RecipeError) as error:
         detail = f"has no key {error}" if isinstance(error, KeyError) else f"cannot be read ({error})"

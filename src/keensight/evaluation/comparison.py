@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from keensight.evaluation.metrics import gaps, mistakes
 from keensight.values import AttackResult, FloatArray, IntArray, Metrics
 
 LUCK = 0.05  # a difference this likely by chance alone is called luck
@@ -90,21 +91,6 @@ def mcnemar(right_first_N: NDArray[np.bool_], right_second_N: NDArray[np.bool_])
     return only_first, only_second, float(binomtest(only_first, tosses).pvalue) if tosses else 1.0
 
 
-def gaps(logits_NK: FloatArray, labels_N: IntArray) -> NDArray[np.float64]:
-    """Return by how much each label's logit exceeds the largest other, float64 N: below 0 for a mistake.
-
-    For two classes that is y f(x), with f(x) = z1 - z0 and y = -1 or +1.
-
-    >>> gaps(np.array([[1.0, 3.0, 2.5], [1.0, 3.0, 2.5]]), np.array([1, 0]))
-    array([ 0.5, -2. ])
-    """
-    logits_NK = np.array(logits_NK, np.float64)
-    everyone = np.arange(len(labels_N))
-    of_label_N = logits_NK[everyone, labels_N]
-    logits_NK[everyone, labels_N] = -np.inf
-    return np.asarray(of_label_N - logits_NK.max(axis=1))
-
-
 def decision_values(logits_NK: FloatArray, labels_N: IntArray) -> NDArray[np.float64]:
     """Return what a histogram of mistakes is drawn over, float64 N.
 
@@ -113,12 +99,6 @@ def decision_values(logits_NK: FloatArray, labels_N: IntArray) -> NDArray[np.flo
     if logits_NK.shape[1] == 2:
         return np.asarray(logits_NK[:, 1].astype(np.float64) - logits_NK[:, 0])
     return gaps(logits_NK, labels_N)
-
-
-def mistakes(logits_NK: FloatArray, labels_N: IntArray) -> IntArray:
-    """Return the indices of the mistakes, the one nearest to the boundary (of the smallest gap) first."""
-    wrong_M = np.flatnonzero(logits_NK.argmax(axis=1) != labels_N)
-    return wrong_M[np.argsort(np.abs(gaps(logits_NK[wrong_M], labels_N[wrong_M])), kind="stable")]
 
 
 def errors(logits_NK: FloatArray, labels_N: IntArray, eps: float) -> Errors:

@@ -10,49 +10,20 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from keensight.evaluation.comparison import hinge_loss
-from keensight.evaluation.figures import (
+from keensight.evaluation.drawing import (
     BLUE,
-    INK,
     MUTED,
     ORANGE,
-    PAPER,
-    PERCENT,
     WIDTH,
-    _axes,
-    _canvas,
-    _drawing,
-    _legend,
-    _svg,
-    picture_data_uri,
+    add_axes,
+    canvas,
+    drawing,
+    legend,
     shorten,
+    to_svg,
 )
-from keensight.evaluation.pictures import signed_colours
-from keensight.values import AttackResult, FloatArray, IntArray
-
-LOOKS = [(BLUE, "-", "o"), (ORANGE, "--", "s"), (INK, ":", "^"), (MUTED, "-.", "D")]
-
-
-def accuracy_over_eps(attacks: dict[str, tuple[AttackResult, ...]]) -> str:
-    """Draw each bundle's accuracy over epsilon, up to eight of them (the second four with hollow marks); returns SVG.
-
-    `attacks` maps a bundle's letter to its results; the letters are the legend.
-    """
-    rows = (len(attacks) + 3) // 4
-    with _drawing():
-        figure = _canvas(WIDTH, 254 + 16 * rows)
-        axes = _axes(figure, left=46, right=14, bottom=44, top=14 + 16 * rows)
-        for i, (letter, results) in enumerate(attacks.items()):
-            colour, line, marker = LOOKS[i % len(LOOKS)]
-            x, y = zip(*sorted((each.threat.eps, each.accuracy) for each in results), strict=True)
-            face = colour if i < len(LOOKS) else PAPER
-            axes.plot(x, y, color=colour, linestyle=line, marker=marker, markerfacecolor=face, markersize=5,
-                      linewidth=2, label=letter)  # fmt: skip
-        axes.set(ylim=(0, 1.02), xlabel="epsilon: largest change of a pixel, of a range of 1")
-        axes.set_xlim(left=0)
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
-        axes.yaxis.set_major_formatter(PERCENT)
-        _legend(axes)
-        return _svg(figure, f"accuracy of {', '.join(attacks)} over the strength of the attack")
+from keensight.evaluation.pictures import picture_data_uri, signed_colours
+from keensight.values import FloatArray, IntArray
 
 
 def margin_histogram(
@@ -64,9 +35,9 @@ def margin_histogram(
     and those of the first right of it. For more, values are the label's logit less the largest, all left of 0.
     """
     first, second = (labels_M == 0, labels_M == 1) if len(names) == 2 else (labels_M < 0, labels_M >= 0)
-    with _drawing():
-        figure = _canvas(WIDTH, 230)
-        axes = _axes(figure, left=46, right=14, bottom=44, top=30)
+    with drawing():
+        figure = canvas(WIDTH, 230)
+        axes = add_axes(figure, left=46, right=14, bottom=44, top=30)
         for chosen, colour, k in ((second, ORANGE, 1), (first, BLUE, 0)):
             if len(names) > 2 and not k:
                 continue
@@ -79,11 +50,11 @@ def margin_histogram(
         axes.set_ylim(bottom=0)
         axes.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
         axes.set(xlabel="f(x)" if len(names) == 2 else "label's logit less the largest", ylabel="pictures")
-        _legend(axes)
+        legend(axes)
         called = (
             [f"{shorten(a, 12)} called {shorten(b, 12)}" for a, b in (names, names[::-1])] if len(names) == 2 else []
         )
-        return _svg(figure, f"logits of the {len(values_M)} mistakes of {letter}", called)
+        return to_svg(figure, f"logits of the {len(values_M)} mistakes of {letter}", called)
 
 
 def hinge_curves(eps: float, norm: float, margins: tuple[float, float], largest: float, letter: str) -> str:
@@ -94,9 +65,9 @@ def hinge_curves(eps: float, norm: float, margins: tuple[float, float], largest:
     low, high = margins
     shift = eps * norm
     x = np.unique(np.clip([low, 1.0, 1.0 + shift, high], low, high))  # straight lines: their ends and bends suffice
-    with _drawing():
-        figure = _canvas(WIDTH, 230)
-        axes = _axes(figure, left=46, right=14, bottom=44, top=30)
+    with drawing():
+        figure = canvas(WIDTH, 230)
+        axes = add_axes(figure, left=46, right=14, bottom=44, top=30)
         axes.plot(x, hinge_loss(x), color=BLUE, linewidth=2, label="hinge")
         if shift:
             robust = hinge_loss(x, eps, norm)
@@ -105,8 +76,8 @@ def hinge_curves(eps: float, norm: float, margins: tuple[float, float], largest:
         axes.set_xlim(low, high)
         axes.set_ylim(0, largest)
         axes.set(xlabel="margin y f(x)", ylabel="loss")
-        _legend(axes)
-        return _svg(figure, f"hinge losses of {letter} over the margin")
+        legend(axes)
+        return to_svg(figure, f"hinge losses of {letter} over the margin")
 
 
 def weight_picture(weights_CHW: FloatArray, limit: float, height_px: int = 168) -> str:

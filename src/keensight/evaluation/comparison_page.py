@@ -7,24 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib import resources
 from typing import Any
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 
 from keensight.evaluation.comparison import LUCK, Compared, Comparison, Errors, Pair, shared_edges
 from keensight.evaluation.comparison_figures import (
-    accuracy_over_eps,
     colour_scale,
     hinge_curves,
     margin_histogram,
     weight_picture,
 )
-from keensight.evaluation.figures import picture_data_uri
-from keensight.evaluation.report import FOLDERS, PICTURE_HEIGHT_PX, _plain, percent, span
+from keensight.evaluation.figures import accuracy_over_eps
+from keensight.evaluation.pictures import gains, picture_data_uri
+from keensight.evaluation.report import PICTURE_HEIGHT_PX, percent, render, svg
 from keensight.values import FloatArray, IntArray, Uint8Array
 
 MOST_CLASSES = 10  # that weights are shown for
@@ -74,18 +71,19 @@ class Inside:
 def render_html(comparison: Comparison, insides: Sequence[Inside], labels: Sequence[str]) -> str:
     """Return the comparison as one self-contained HTML page; `insides` are in the order of its bundles."""
     bundles = comparison.bundles
-    attacks = {each.letter: each.attacks for each in bundles if each.attacks}
-    results = next(iter(attacks.values()), ())
+    results = bundles[0].attacks
+    lines = {each.letter: {one.threat.eps: one.accuracy for one in each.attacks} for each in bundles if results}
     weights, limit = _weights(bundles, insides)
-    page = _template().render(
+    return render(
+        "evaluation/comparison.html",
         comparison=comparison,
         bundles=bundles,
         labels=labels,
         two=len(labels) == 2,
-        css=Markup(resources.files(FOLDERS).joinpath("report.css").read_text(encoding="utf-8")),  # noqa: S704 - ours
         verdict=verdict(comparison),
-        # Figures are built by our own code, which escapes the names in them.
-        curve=Markup(accuracy_over_eps(attacks)) if attacks else "",  # noqa: S704
+        luck=luck,
+        p_value=p_value,
+        curve=svg(accuracy_over_eps(lines)) if lines else "",
         attack=results[0].attack if results else "",
         attacked_n=results[0].n if results else 0,
         is_exact=bool(results) and results[0].attack.startswith("exact"),
@@ -102,7 +100,6 @@ def render_html(comparison: Comparison, insides: Sequence[Inside], labels: Seque
         moved=max(errors.eps for errors in bundles[0].errors),
         differences=differences([inside.facts for inside in insides]),
     )
-    return page.encode("utf-8", "backslashreplace").decode()  # a file name need not be valid text
 
 
 def verdict(comparison: Comparison) -> str:
@@ -155,11 +152,10 @@ def _accuracy_at(each: Compared, eps: float) -> float:
 
 def _weights(bundles: Sequence[Compared], insides: Sequence[Inside]) -> tuple[list[tuple[Compared, list[str]]], float]:
     """Return each linear bundle's weights as pictures, one for two classes, else one a class; and the scale's end."""
-    # softmax sees differences alone: with two classes that of the two, with more those from the mean
     shown = [
-        (each, w[1:] - w[:1] if len(w) == 2 else (w - w.mean(axis=0))[:MOST_CLASSES])
-        for each, w in ((b, inside.weights_KCHW) for b, inside in zip(bundles, insides, strict=True))
-        if w is not None
+        (each, gains(inside.weights_KCHW)[:MOST_CLASSES])
+        for each, inside in zip(bundles, insides, strict=True)
+        if inside.weights_KCHW is not None
     ]
     limit = max((float(np.abs(w.mean(axis=1)).max()) for _, w in shown), default=0.0)
     return [(each, [weight_picture(w_CHW, limit) for w_CHW in w]) for each, w in shown], limit
@@ -192,7 +188,7 @@ def _histograms(
             continue
         edges = shared_edges([each.values_M for each in wrong])
         panels = [
-            (b, w.errors, Markup(margin_histogram(w.values_M, w.labels_M, edges, tuple(labels), b.letter)))  # noqa: S704
+            (b, w.errors, svg(margin_histogram(w.values_M, w.labels_M, edges, tuple(labels), b.letter)))
             for b, w in zip(bundles, wrong, strict=True)
         ]
         shown.append((errors.eps, panels))
@@ -210,16 +206,4 @@ def _hinges(
     reach = max((eps * norm for _, eps, norm in chosen), default=0.0)
     low, high = -max(1.0, 0.3 * reach) - 1, 2 + 1.3 * reach
     largest = 1.05 * (1 - low + reach)
-    return [
-        (b, eps, Markup(hinge_curves(eps, norm, (low, high), largest, b.letter)))  # noqa: S704 - see render_html
-        for b, eps, norm in chosen
-    ]
-
-
-@cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"percent": percent, "span": span, "plain": _plain, "luck": luck, "p_value": p_value}
-    return environment.from_string(resources.files(FOLDERS).joinpath("comparison.html").read_text(encoding="utf-8"))
+    return [(b, eps, svg(hinge_curves(eps, norm, (low, high), largest, b.letter))) for b, eps, norm in chosen]

@@ -98,6 +98,31 @@ def roc_auc(probabilities_NK: FloatArray, labels_N: IntArray) -> float:
     return float(np.mean([_binary_auc(probabilities_NK[:, k], labels_N == k) for k in classes]))
 
 
+def gaps(scores_NK: FloatArray, labels_N: IntArray) -> NDArray[np.float64]:
+    """Return by how much each label's logit or probability exceeds the largest other, float64 N: below 0 for a mistake.
+
+    Of logits of two classes that is y f(x), with f(x) = z1 - z0 and y = -1 or +1.
+
+    >>> gaps(np.array([[1.0, 3.0, 2.5], [1.0, 3.0, 2.5]]), np.array([1, 0]))
+    array([ 0.5, -2. ])
+    """
+    scores_NK = np.array(scores_NK, np.float64)
+    everyone = np.arange(len(labels_N))
+    of_label_N = scores_NK[everyone, labels_N]
+    scores_NK[everyone, labels_N] = -np.inf
+    return np.asarray(of_label_N - scores_NK.max(axis=1))
+
+
+def mistakes(scores_NK: FloatArray, labels_N: IntArray) -> IntArray:
+    """Return the indices of the mistakes, those nearest to the decision boundary (of the smallest gap) first.
+
+    >>> mistakes(np.array([[0.9, 0.1], [0.6, 0.4], [0.3, 0.7]]), np.array([1, 1, 1]))
+    array([1, 0])
+    """
+    wrong_M = np.flatnonzero(scores_NK.argmax(axis=1) != labels_N)
+    return wrong_M[np.argsort(-gaps(scores_NK[wrong_M], labels_N[wrong_M]), kind="stable")]
+
+
 def most_confident_mistakes(
     probabilities_NK: FloatArray, split: Split, class_names: Sequence[str], most: int = 24
 ) -> tuple[Mistake, ...]:
@@ -106,8 +131,9 @@ def most_confident_mistakes(
     `row` of each is its row in ``split.images``. Raises DataError as `metrics` does.
     """
     probabilities_NK = _checked(probabilities_NK, split.labels, class_names)
-    surest = _wrong(probabilities_NK, split)[np.argsort(-_tops(probabilities_NK, split)[0], kind="stable")][:most]
-    return _mistakes(surest, probabilities_NK, split, class_names)
+    called_N, top_N = probabilities_NK.argmax(axis=1), probabilities_NK.max(axis=1)
+    wrong_M = np.flatnonzero(called_N != split.labels)
+    return _described(wrong_M[np.argsort(-top_N[wrong_M], kind="stable")][:most], probabilities_NK, split, class_names)
 
 
 def nearest_mistakes(
@@ -119,9 +145,7 @@ def nearest_mistakes(
     split's order; `row` of each is its row in ``split.images``. Raises DataError as `metrics` does.
     """
     probabilities_NK = _checked(probabilities_NK, split.labels, class_names)
-    top_M, label_M = _tops(probabilities_NK, split)
-    nearest = _wrong(probabilities_NK, split)[np.argsort(top_M - label_M, kind="stable")][:most]
-    return _mistakes(nearest, probabilities_NK, split, class_names)
+    return _described(mistakes(probabilities_NK, split.labels)[:most], probabilities_NK, split, class_names)
 
 
 def telling_mistakes(
@@ -137,17 +161,7 @@ def telling_mistakes(
     return surest, tuple(each for each in nearest if each.row not in taken)[: most // 2]
 
 
-def _wrong(probabilities_NK: FloatArray, split: Split) -> IntArray:
-    return np.flatnonzero(probabilities_NK.argmax(axis=1) != split.labels)
-
-
-def _tops(probabilities_NK: FloatArray, split: Split) -> tuple[FloatArray, FloatArray]:
-    """Return, for each wrong picture, the probability of what it was called, and that of its label."""
-    wrong = _wrong(probabilities_NK, split)
-    return probabilities_NK[wrong].max(axis=1), probabilities_NK[wrong, split.labels[wrong]]
-
-
-def _mistakes(
+def _described(
     chosen: IntArray, probabilities_NK: FloatArray, split: Split, class_names: Sequence[str]
 ) -> tuple[Mistake, ...]:
     called_N = probabilities_NK.argmax(axis=1)

@@ -6,6 +6,8 @@ dark. Shape letters: M maps, F filters, H height, W width, C channels, K classes
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -13,7 +15,6 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from keensight.evaluation.figures import image_data_uri
 from keensight.values import FloatArray, IntArray, Split, Uint8Array
 
 BLUE, VERMILION = (0, 114, 178), (213, 94, 0)  # of Okabe & Ito's palette; report.css has them too
@@ -60,6 +61,33 @@ class Gallery:
     caption: str
 
 
+def picture_data_uri(picture_HWC: Uint8Array, height_px: int, *, lossy: bool = False) -> str:
+    """Return a PNG data URI of a uint8 picture with 1 or 3 channels, about `height_px` high and never over four wide.
+
+    Small pictures grow by a whole factor with their pixels kept square; large ones shrink with Lanczos' filter. With
+    `lossy`, a colour picture may become a JPEG where that is smaller: a photograph has a sixth of the size then.
+    """
+    picture = Image.fromarray(picture_HWC[:, :, 0] if picture_HWC.shape[2] == 1 else picture_HWC)
+    scale = min(height_px / picture.height, 4 * height_px / picture.width)
+    if scale >= 1:
+        factor = int(scale)
+        picture = picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
+    else:
+        size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+        picture = picture.resize(size, Image.Resampling.LANCZOS)
+    uris = [image_data_uri(picture, "png")]
+    if lossy and picture.mode == "RGB":
+        uris.append(image_data_uri(picture, "jpeg"))
+    return min(uris, key=len)
+
+
+def image_data_uri(image: Image.Image, kind: Literal["png", "jpeg"] = "png") -> str:
+    """Return a Pillow image, as large as it is, as a data URI."""
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **({"quality": 88} if kind == "jpeg" else {}))
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
 def sample_rows(split: Split, num_classes: int, seed: int) -> dict[int, IntArray]:
     """Return up to 6 rows of ``split.images`` for each of the first 10 classes that have any, drawn without a repeat.
 
@@ -87,6 +115,17 @@ def signed_colours(maps_MHW: FloatArray, scale: float | None = None) -> Uint8Arr
     colours_MHW4[..., :3] = np.where((maps_MHW > 0)[..., None], BLUE, VERMILION)
     colours_MHW4[..., 3] = np.round(np.round(share_MHW * STEPS) * (255 / STEPS))
     return colours_MHW4
+
+
+def gains(weights_KCHW: FloatArray) -> FloatArray:
+    """Return what a linear model's weights for K logits say of its answers, which only their differences decide.
+
+    For two classes float 1CHW: how the second logit gains on the first. Else float KCHW: how each gains on their mean.
+
+    >>> gains(np.array([[1.0], [4.0]])).tolist(), gains(np.array([[1.0], [4.0], [1.0]])).tolist()
+    ([[3.0]], [[-1.0], [2.0], [-1.0]])
+    """
+    return weights_KCHW[1:] - weights_KCHW[:1] if len(weights_KCHW) == 2 else weights_KCHW - weights_KCHW.mean(axis=0)
 
 
 def weight_colours(weights_FCHW: FloatArray) -> Uint8Array:

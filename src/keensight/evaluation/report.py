@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from keensight.errors import DataError, RunError
 from keensight.evaluation import figures
-from keensight.evaluation.pictures import Pictures, weights_gallery
+from keensight.evaluation.pictures import Pictures, picture_data_uri, weights_gallery
 from keensight.values import (
     AttackResult,
     ClassMetrics,
@@ -34,7 +34,6 @@ NARROW = "\u202f"  # a thin space that does not break: "91.3 %"
 MANY_CLASSES = 30  # from here on the table of classes is folded away behind a figure of the weakest
 PICTURE_HEIGHT_PX = 160
 SAMPLE_HEIGHT_PX = 56
-FOLDERS = "keensight.evaluation"
 
 
 def to_dict(report: Report) -> dict[str, Any]:
@@ -74,9 +73,9 @@ def render_html(report: Report, pictures: Pictures) -> str:
     """
     shown = report.test or report.val
     names = tuple(each.name for each in shown.per_class)
-    page = template("evaluation/report.html").render(
+    return render(
+        "evaluation/report.html",
         report=report,
-        css=css(),
         shown=shown,
         split="test" if report.test else "validation",
         floors=_floors(report),
@@ -91,21 +90,19 @@ def render_html(report: Report, pictures: Pictures) -> str:
         mistakes=_with_pictures(report.mistakes, pictures.mistakes),
         near_misses=_with_pictures(report.near_misses, pictures.near_misses),
         samples={
-            name: [figures.picture_data_uri(picture, SAMPLE_HEIGHT_PX, lossy=True) for picture in some]
+            name: [picture_data_uri(picture, SAMPLE_HEIGHT_PX, lossy=True) for picture in some]
             for name, some in pictures.samples.items()
         },
         gallery=weights_gallery(pictures.first_layer) if pictures.first_layer else None,
         many=len(names) > MANY_CLASSES,
         guessing=math.log(len(names)),
-        # Figures are built by our own code, which escapes the names in them.
-        loss_curve=Markup(figures.curves(report.history, ["loss"])) if report.history else "",  # noqa: S704
-        accuracy_curve=Markup(figures.curves(report.history, ["accuracy"])) if report.history else "",  # noqa: S704
-        confusion=Markup(figures.confusion_matrix(shown, names)),  # noqa: S704
-        reliability=Markup(figures.reliability_diagram(shown)),  # noqa: S704
-        f1_bars=Markup(figures.f1_bars(shown.per_class)) if len(names) > MANY_CLASSES else "",  # noqa: S704
-        attack_curve=Markup(figures.attack_curve(report.attacks, shown.accuracy)) if report.attacks else "",  # noqa: S704
+        loss_curve=svg(figures.curves(report.history, ["loss"])) if report.history else "",
+        accuracy_curve=svg(figures.curves(report.history, ["accuracy"])) if report.history else "",
+        confusion=svg(figures.confusion_matrix(shown, names)),
+        reliability=svg(figures.reliability_diagram(shown)),
+        f1_bars=svg(figures.f1_bars(shown.per_class)) if len(names) > MANY_CLASSES else "",
+        attack_curve=svg(figures.attack_curve(report.attacks, shown.accuracy)) if report.attacks else "",
     )
-    return page.encode("utf-8", "backslashreplace").decode()  # a file name need not be valid text
 
 
 def verdict(report: Report) -> str:
@@ -257,18 +254,26 @@ def _with_pictures(mistakes: Sequence[Mistake], pictures: Sequence[Uint8Array]) 
             f"{len(pictures):,} pictures came for {len(mistakes):,} mistakes. Give one for each mistake, in their "
             "order, or none at all."
         )
-    uris = [figures.picture_data_uri(picture, PICTURE_HEIGHT_PX, lossy=True) for picture in pictures]
+    uris = [picture_data_uri(picture, PICTURE_HEIGHT_PX, lossy=True) for picture in pictures]
     return list(zip(mistakes, uris or [""] * len(mistakes), strict=True))
 
 
-def css() -> Markup:
-    """Return the style of all our pages."""
-    return Markup(_source("evaluation/report.css"))  # noqa: S704 - ours
+def render(page: str, **context: Any) -> str:
+    """Return one of our pages, such as "evaluation/report.html", as self-contained HTML in the style of them all.
+
+    Text in `context` is escaped. Templates extend and import each other by these names too.
+    """
+    css = Markup(_source("evaluation/report.css"))  # noqa: S704 - ours
+    return _template(page).render(css=css, **context).encode("utf-8", "backslashreplace").decode()  # see _jsonable
+
+
+def svg(figure: str) -> Markup:
+    """Return a figure as a page takes it: it is built by our own code, which escapes the names in it."""
+    return Markup(figure)  # noqa: S704
 
 
 @cache
-def template(name: str) -> jinja2.Template:
-    """Return a page's template, such as "evaluation/report.html"; templates import each other by these names too."""
+def _template(name: str) -> jinja2.Template:
     environment = jinja2.Environment(
         autoescape=True,
         undefined=jinja2.StrictUndefined,

@@ -1,4 +1,4 @@
-"""The figures of a search and of a range test, as SVG text in the report's style (see figures.py)."""
+"""The figures of a search and of a range test, as SVG text in the report's style (see drawing.py)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from keensight.evaluation.figures import (
+from keensight.evaluation.drawing import (
     BLUE,
     EM,
     INK,
@@ -18,12 +18,12 @@ from keensight.evaluation.figures import (
     PERCENT,
     RULE,
     WIDTH,
-    _axes,
-    _canvas,
-    _drawing,
-    _legend,
-    _svg,
+    add_axes,
+    canvas,
+    drawing,
+    legend,
     shorten,
+    to_svg,
 )
 from keensight.training.lr_range import LrRange
 from keensight.training.search_space import Dimension
@@ -39,9 +39,9 @@ def progress(trials: Sequence[Trial], interval: tuple[float, float] | None) -> s
     `interval` is the one of the recipe's own accuracy, drawn as a band: what ends inside it may be luck.
     """
     scored = [trial for trial in trials if trial.val_accuracy is not None]
-    with _drawing():
-        figure = _canvas(2 * WIDTH, 306)
-        axes = _axes(figure, left=52, right=18, bottom=44, top=50)
+    with drawing():
+        figure = canvas(2 * WIDTH, 306)
+        axes = add_axes(figure, left=52, right=18, bottom=44, top=50)
         low, high = _limits(scored, interval)
         if interval:
             axes.axhspan(*interval, color=RULE, alpha=0.45, linewidth=0, label="the recipe as it is, 95 % interval")
@@ -60,17 +60,17 @@ def progress(trials: Sequence[Trial], interval: tuple[float, float] | None) -> s
         axes.set(xlim=(-0.6, max(len(trials) - 0.4, 1)), ylim=(low, high), xlabel="trial")
         axes.xaxis.set_major_locator(MaxNLocator(nbins=10, integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
         axes.yaxis.set_major_formatter(PERCENT)
-        _legend(axes)
-        return _svg(figure, f"validation accuracy of {len(trials)} trials")
+        legend(axes)
+        return to_svg(figure, f"validation accuracy of {len(trials)} trials")
 
 
 def importance_bars(shares: Mapping[str, float]) -> str:
     """Draw the share of the variance that each key explains as bars, the largest on top; returns SVG."""
     labels = [shorten(key) for key in shares]
     left = max((len(label) for label in labels), default=0) * 10.5 * EM + 16
-    with _drawing():
-        figure = _canvas(max(WIDTH, left + 240), 24 * len(shares) + 34)
-        axes = _axes(figure, left=left, right=50, bottom=26, top=4)
+    with drawing():
+        figure = canvas(max(WIDTH, left + 240), 24 * len(shares) + 34)
+        axes = add_axes(figure, left=left, right=50, bottom=26, top=4)
         axes.barh(range(len(shares)), list(shares.values()), 0.6, color=BLUE, alpha=0.6, linewidth=0)
         axes.set(xlim=(0, 1), ylim=(len(shares) - 0.5, -0.5))
         axes.set_yticks(range(len(shares)), [f"@@{i}@@" for i in range(len(shares))])
@@ -80,7 +80,7 @@ def importance_bars(shares: Mapping[str, float]) -> str:
         for i, share in enumerate(shares.values()):
             axes.text(share + 0.012, i, f"{share:.0%}", va="center_baseline", color=MUTED, fontsize=10.5)
         axes.spines["left"].set_color(RULE)
-        return _svg(figure, "how much of the accuracy each key explains", labels)
+        return to_svg(figure, "how much of the accuracy each key explains", labels)
 
 
 def panels(space: Sequence[Dimension], trials: Sequence[Trial]) -> str:
@@ -90,11 +90,11 @@ def panels(space: Sequence[Dimension], trials: Sequence[Trial]) -> str:
     rows = math.ceil(len(space) / columns)
     width, height = 2 * WIDTH / columns, 215.0
     low, high = _limits(scored, None)
-    with _drawing():
-        figure = _canvas(2 * WIDTH, rows * height + 22)
+    with drawing():
+        figure = canvas(2 * WIDTH, rows * height + 22)
         for i, dimension in enumerate(space):
             row, column = divmod(i, columns)
-            axes = _axes(
+            axes = add_axes(
                 figure, left=column * width + 46, right=2 * WIDTH - (column + 1) * width + 12,
                 bottom=44 + (rows - 1 - row) * height, top=30 + row * height,
             )  # fmt: skip
@@ -105,16 +105,16 @@ def panels(space: Sequence[Dimension], trials: Sequence[Trial]) -> str:
             axes.yaxis.set_major_formatter(PERCENT)
             axes.set_xlabel(dimension.key)
             if i == 0:
-                _legend(axes)
-        return _svg(figure, "accuracy over the values of each key")
+                legend(axes)
+        return to_svg(figure, "accuracy over the values of each key")
 
 
 def lr_curve(found: LrRange, recipe_rate: float) -> str:
     """Draw the loss of each step over its learning rate, smoothed, with the rates that it points to; returns SVG."""
     rates, smoothed = found.rates, found.smoothed
-    with _drawing():
-        figure = _canvas(2 * WIDTH, 340)
-        axes = _axes(figure, left=52, right=18, bottom=44, top=54)
+    with drawing():
+        figure = canvas(2 * WIDTH, 340)
+        axes = add_axes(figure, left=52, right=18, bottom=44, top=54)
         axes.plot(rates, found.losses, color=MUTED, linewidth=0.7, alpha=0.6, label="each batch")
         axes.plot(rates, smoothed, color=BLUE, linewidth=2.2, label="smoothed")
         axes.axvline(recipe_rate, color=INK, linewidth=1, linestyle=(0, (1, 2)), label=f"recipe {recipe_rate:g}")
@@ -131,8 +131,8 @@ def lr_curve(found: LrRange, recipe_rate: float) -> str:
         axes.xaxis.set_major_locator(LogLocator(numticks=12))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(PLAIN)
-        _legend(axes)
-        return _svg(figure, f"training loss over the learning rate, of {len(rates)} steps")
+        legend(axes)
+        return to_svg(figure, f"training loss over the learning rate, of {len(rates)} steps")
 
 
 def _points(axes: Axes, places: Sequence[tuple[float, Trial]], low: float) -> None:

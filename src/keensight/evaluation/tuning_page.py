@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
-from importlib import resources
 from typing import Any
-
-import jinja2
-from markupsafe import Markup
 
 from keensight.evaluation import tuning_figures
 from keensight.evaluation.gain import Gain
 from keensight.evaluation.metrics import accuracy_interval
-from keensight.evaluation.report import FOLDERS, NARROW, duration, percent
+from keensight.evaluation.report import NARROW, percent, render, svg
 from keensight.training.lr_range import LrRange
 from keensight.training.search_space import Dimension, values_of
 from keensight.training.tune import Trial
@@ -39,8 +34,9 @@ def render_tuning(
     own = trials[0]
     keys = [dimension.key for dimension in space]
     interval = None if own.val_accuracy is None else interval_of(own, num_val)
-    return _page("tuning.html").render(
-        css=_css(),
+    return render(
+        "evaluation/tuning.html",
+        written=plain,
         name=name,
         recipe=recipe,
         keys=keys,
@@ -60,19 +56,24 @@ def render_tuning(
         num_val=num_val,
         seconds=seconds,
         command=command,
-        # Figures are built by our own code, which escapes the names in them.
-        progress=Markup(tuning_figures.progress(trials, interval)),  # noqa: S704
-        bars=Markup(tuning_figures.importance_bars(shares)) if shares else "",  # noqa: S704
-        panels=Markup(tuning_figures.panels(space, trials)),  # noqa: S704
+        progress=svg(tuning_figures.progress(trials, interval)),
+        bars=svg(tuning_figures.importance_bars(shares)) if shares else "",
+        panels=svg(tuning_figures.panels(space, trials)),
     )
 
 
 def render_lr_range(name: str, recipe: Recipe, found: LrRange, command: str) -> str:
     """Return the page of a range test: its curve and the rates that it points to."""
-    return _page("lr_range.html").render(
-        css=_css(), name=name, recipe=recipe, found=found, command=command, verdict=lr_verdict(found, recipe),
-        curve=Markup(tuning_figures.lr_curve(found, recipe.learning_rate)),  # noqa: S704 - our own, escaped
-    )  # fmt: skip
+    return render(
+        "evaluation/lr_range.html",
+        written=plain,
+        name=name,
+        recipe=recipe,
+        found=found,
+        command=command,
+        verdict=lr_verdict(found, recipe),
+        curve=svg(tuning_figures.lr_curve(found, recipe.learning_rate)),
+    )
 
 
 def verdict(trials: Sequence[Trial], winner: Trial, found: Gain | None, num_val: int) -> str:
@@ -170,16 +171,3 @@ def ranked(trials: Sequence[Trial]) -> list[Trial]:
 def plain(value: Any) -> str:
     """Write a recipe's value as people write it."""
     return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _css() -> Markup:
-    return Markup(resources.files(FOLDERS).joinpath("report.css").read_text(encoding="utf-8"))  # noqa: S704 - ours
-
-
-@cache
-def _page(file: str) -> jinja2.Template:
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"percent": percent, "duration": duration, "plain": plain, "gain": gain_line}
-    return environment.from_string(resources.files(FOLDERS).joinpath(file).read_text(encoding="utf-8"))

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from keensight.evaluation.figures import picture_data_uri
-from keensight.evaluation.pictures import TILE_PX, mosaic_data_uri, signed_colours, strongest
+from keensight.evaluation.pictures import TILE_PX, mosaic_data_uri, picture_data_uri, signed_colours, strongest
 from keensight.explanation.activations import Activation
 from keensight.values import FloatArray, Uint8Array
 

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from keensight.evaluation.figures import picture_data_uri
-from keensight.evaluation.pictures import FirstLayer, weights_gallery
-from keensight.evaluation.report import css, template
+from keensight.evaluation.pictures import FirstLayer, picture_data_uri, weights_gallery
+from keensight.evaluation.report import render
 from keensight.explanation.activations import Activation
 from keensight.explanation.figures import HEIGHT_PX, LayerFigure, heat_scale, layer_figures, overlay_data_uri
 from keensight.explanation.occlusion import Evidence, peak
@@ -48,9 +47,9 @@ def draw(prediction: Prediction, image_HWC: Uint8Array, drop_HW: FloatArray, lay
 
 def render_html(name: str, abstain_below: float, sections: Sequence[Section], first_layer: FirstLayer | None) -> str:
     """Return the page of a bundle called `name` as self-contained HTML."""
-    page = template("explanation/page.html").render(
+    return render(
+        "explanation/page.html",
         name=name,
-        css=css(),
         abstain_below=abstain_below,
         verdict=verdict([section.prediction for section in sections]),
         sections=[(PurePath(each.prediction.file).name, _bars(each.prediction), each) for each in sections],
@@ -59,7 +58,6 @@ def render_html(name: str, abstain_below: float, sections: Sequence[Section], fi
         is_open=len(sections) <= MOST_OPEN,
         gallery=weights_gallery(first_layer) if first_layer else None,
     )
-    return page.encode("utf-8", "backslashreplace").decode()  # a file name need not be valid text
 
 
 def verdict(predictions: Sequence[Prediction]) -> str:

@@ -1,6 +1,6 @@
 """Linear classifiers: one weight for each pixel, and for each class where there are more than two.
 
-Shape letters: N images, C channels, H height, W width, K classes.
+Shape letters: N images, C channels, H height, W width, X pixels of a channel, D numbers of a picture, K classes.
 """
 
 from __future__ import annotations
@@ -50,23 +50,49 @@ def linear(height: int, width: int, channels: int, num_classes: int, init: str =
     return nn.Sequential(nn.Flatten(), layer, TwoLogits())
 
 
+def is_linear(model: nn.Module) -> bool:
+    """Tell whether a Classifier is linear in the pixels: one layer of weights, and nothing that bends."""
+    return _only_layer(model) is not None
+
+
+def pixel_weights(model: nn.Module) -> torch.Tensor:
+    """Return a linear Classifier's weights as KCX, X the pixels of a channel: how logits grow with pixels in [0, 1].
+
+    Its normalisation is taken into account. Raises RecipeError for a model that is not linear.
+    """
+    if (layer := _only_layer(model)) is None:
+        raise RecipeError(
+            "Only a linear model has a weight for each pixel, and this is none. Use the model linear or logistic."
+        )
+    rows_KD = layer.weight if layer.out_features > 1 else F.pad(layer.weight, (0, 0, 1, 0))  # the logits (0, z)
+    std = cast("torch.Tensor", model.std)
+    return rows_KD.view(len(rows_KD), len(std), -1) / std.view(-1, 1)
+
+
 def linear_weights(model: nn.Module) -> torch.Tensor:
-    """Return w of f(x) = w·x + b for pixels x in [0, 1], as CHW: how the second logit gains on the first.
+    """Return w of f(x) = w·x + b for pixels x in [0, 1], as CX: how the second logit gains on the first.
 
     `model` is a Classifier around `linear`, or around `logistic` for two classes; its normalisation is taken into
     account. Differentiable. Raises RecipeError for any other model.
     """
-    network = getattr(model, "network", None)
-    layers = [layer for layer in network if not isinstance(layer, (nn.Flatten, TwoLogits))] if network else []
-    if len(layers) != 1 or not isinstance(layers[0], nn.Linear) or layers[0].out_features > 2:
+    layer = _only_layer(model)
+    if layer is None or layer.out_features > 2:
         raise RecipeError(
             "Robust hinge and exact attack are exact for a linear model of two classes, and this is none. Use model = "
             '"linear", or another loss.'
         )
-    rows = layers[0].weight
+    rows = layer.weight
     difference = rows[0] if len(rows) == 1 else rows[1] - rows[0]
     std = cast("torch.Tensor", model.std)
     return difference.view(len(std), -1) / std.view(-1, 1)
+
+
+def _only_layer(model: nn.Module) -> nn.Linear | None:
+    """Return the one layer that a linear Classifier weighs the pixels with; None for a model that is not linear."""
+    network = getattr(model, "network", None)
+    leaves = [layer for layer in network.modules() if not list(layer.children())] if network else []
+    weighing = [layer for layer in leaves if not isinstance(layer, (nn.Flatten, TwoLogits))]
+    return weighing[0] if len(weighing) == 1 and isinstance(weighing[0], nn.Linear) else None
 
 
 def check_two_classes(model: str, num_classes: int) -> None:

@@ -21,7 +21,8 @@ class Residual(nn.Module):
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Return NCHW in the shape that came."""
-        return inputs + self.body(inputs)
+        outputs: torch.Tensor = inputs + self.body(inputs)
+        return outputs
 
 
 class AddMirrored(nn.Module):

@@ -112,7 +112,7 @@ def predict_logits(model: Classifier, split: Split, recipe: Recipe) -> torch.Ten
     def answer(first: int) -> torch.Tensor:
         with torch.inference_mode():
             images_NCHW = to_images(split.images, split.rows[first : first + batch], where)
-            with _autocast(recipe, where):
+            with autocast(recipe, where):
                 logits_NK: torch.Tensor = model(images_NCHW).float().cpu()
             return logits_NK
 
@@ -147,7 +147,7 @@ def _train(
     """Make one pass over the training pictures; return mean loss, accuracy, and the last learning rate."""
     model, where = state.model, state.model.mean.device
     begin = time.perf_counter()
-    batches = _batches(len(train), recipe, number)
+    batches = shuffled_batches(len(train), recipe, number)
     labels = torch.from_numpy(train.labels).to(where)
     count = num_shards(model, recipe.batch_size)
     changes = [torch.Generator().manual_seed(_seed(recipe, number, 1) + i) for i in range(count)]
@@ -162,7 +162,7 @@ def _train(
         labels_N = labels[rows]
         if augments:
             images_NCHW = augment.augment(images_NCHW, recipe, changes[shard])
-        with _autocast(recipe, where):
+        with autocast(recipe, where):
             value, logits_NK = loss(network, images_NCHW, labels_N)
         return value, (logits_NK.detach().argmax(dim=1) == labels_N).sum()
 
@@ -200,7 +200,7 @@ def _train(
     return loss_sum.item() / seen, correct.item() / seen, rate
 
 
-def _batches(n: int, recipe: Recipe, number: int) -> list[IntArray]:
+def shuffled_batches(n: int, recipe: Recipe, number: int) -> list[IntArray]:
     """Shuffle n rows and cut them into batches of almost equal size, so that none is tiny."""
     rng = np.random.default_rng([recipe.seed, number])
     return np.array_split(rng.permutation(n), math.ceil(n / recipe.batch_size))
@@ -210,7 +210,8 @@ def _seed(recipe: Recipe, number: int, purpose: int) -> int:
     return int(np.random.SeedSequence([recipe.seed, number, purpose]).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-def _autocast(recipe: Recipe, where: torch.device) -> torch.autocast:
+def autocast(recipe: Recipe, where: torch.device) -> torch.autocast:
+    """Return the context in which matrix products have the recipe's precision."""
     return torch.autocast(where.type, torch.bfloat16, enabled=uses_bfloat16(recipe, where))
 
 

@@ -16,7 +16,7 @@ import torch
 
 from keensight.data import augment
 from keensight.errors import TrainingError
-from keensight.training.loop import State, _autocast, _batches, to_images
+from keensight.training.loop import State, autocast, shuffled_batches, to_images
 from keensight.training.losses import LOSSES
 from keensight.training.search_space import tidy
 from keensight.values import FloatArray, Recipe, Splits
@@ -137,7 +137,7 @@ def _step(state: State, splits: Splits, recipe: Recipe) -> Callable[[float], flo
         images_NCHW = to_images(splits.train.images, splits.train.rows[batch], where)
         if augment.is_on(recipe):
             images_NCHW = augment.augment(images_NCHW, recipe, changes)
-        with _autocast(recipe, where):
+        with autocast(recipe, where):
             value, _ = loss(model, images_NCHW, labels[batch])
         state.optimizer.zero_grad(set_to_none=True)
         value.backward()  # type: ignore[no-untyped-call]
@@ -150,7 +150,7 @@ def _step(state: State, splits: Splits, recipe: Recipe) -> Callable[[float], flo
 def _endless(num_train: int, recipe: Recipe) -> Iterator[np.typing.NDArray[np.int64]]:
     epoch = 1
     while True:
-        yield from _batches(num_train, recipe, epoch)
+        yield from shuffled_batches(num_train, recipe, epoch)
         epoch += 1
 
 

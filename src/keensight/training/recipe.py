@@ -114,10 +114,15 @@ def from_table(table: Mapping[str, Any]) -> Recipe:
 
 def to_toml(recipe: Recipe) -> str:
     """Return the recipe as a TOML file that `load_recipe` reads back."""
+    table = flat(recipe)
+    return tomli_w.dumps({key: list(value) if isinstance(value, tuple) else value for key, value in table.items()})
+
+
+def flat(recipe: Recipe) -> dict[str, Any]:
+    """Return the recipe as one flat table, the model's own keys last, as `from_table` takes it."""
     table = asdict(recipe)
-    flat = {**table, **table["options"]}
-    del flat["options"]
-    return tomli_w.dumps({key: list(value) if isinstance(value, tuple) else value for key, value in flat.items()})
+    options: dict[str, Any] = table.pop("options")
+    return table | options
 
 
 def with_epochs(recipe: Recipe, model: Classifier, splits: Splits) -> Recipe:
@@ -159,6 +164,10 @@ def _value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
+        pass
+    try:
+        return float(text)  # .1 is a number to people, and none to TOML
+    except ValueError:
         return text
 
 

@@ -1,18 +1,33 @@
-"""Which way a network learns: most by `fit`, one with a backbone head first, and one by hand."""
+"""The network that a run begins with, and which way it learns: most by `fit`, one head first, and one by hand."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from keensight.errors import RecipeError, shortlist
 from keensight.models.dense import ByHand
 from keensight.models.linear import linear_weights
 from keensight.models.transfer import Transfer
-from keensight.models.zoo import Classifier
+from keensight.models.zoo import Classifier, build
 from keensight.training.byhand import check_by_hand, fit_by_hand
+from keensight.training.checkpoint import load_weights
 from keensight.training.head import OnProgress, fit_transfer
 from keensight.training.loop import OnStep, State, fit
-from keensight.values import Epoch, Recipe, Splits
+from keensight.values import Epoch, Preprocessing, Recipe, Splits
+
+
+def fresh(recipe: Recipe, preprocessing: Preprocessing, class_names: Sequence[str]) -> Classifier:
+    """Return the network that a run of `recipe` begins with.
+
+    Raises RecipeError where it does not fit the pictures or the classes, RunError where the recipe's `weights` do not
+    fit it.
+    """
+    model = build(recipe.model, recipe.options, preprocessing, len(class_names), recipe.seed)
+    if recipe.weights:
+        load_weights(Path(recipe.weights), model)
+    check_fits(recipe, model, class_names)
+    return model
 
 
 def check_fits(recipe: Recipe, model: Classifier, class_names: Sequence[str]) -> None:

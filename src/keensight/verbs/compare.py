@@ -99,7 +99,7 @@ def _compared(each: Entrant, found: Metrics, attacks: tuple[AttackResult, ...], 
         letter=each.letter,
         name=each.name,
         bundle=each.bundle.path,
-        model=each.bundle.info["recipe"]["model"],
+        model=each.recipe.model,
         parameters=sum(parameter.numel() for parameter in each.model.parameters()),
         metrics=found,
         attacks=attacks,
@@ -125,9 +125,8 @@ def _checked_attack(attack: str | None, entrants: Sequence[Entrant]) -> str:
             f"There is no attack '{attack}'. {suggestion(attack, ATTACKS)}The attacks are {shortlist(list(ATTACKS))}."
         )
     if attack == "exact" and bent:
-        model = bent[0].bundle.info["recipe"]["model"]
         raise UsageError(
             f"The exact attack was asked for, but it needs linear models of two classes, and {bent[0].bundle.path} is "
-            f"a '{model}' model of {len(bent[0].order_K)} classes. Use --attack fgsm."
+            f"a '{bent[0].recipe.model}' model of {len(bent[0].order_K)} classes. Use --attack fgsm."
         )
     return attack

@@ -13,17 +13,19 @@ from string import ascii_uppercase
 import numpy as np
 from numpy.typing import NDArray
 
-from keensight.bundle.logits import as_seen, attacked_pictures, is_linear, logits, pixel_weights, thinned
-from keensight.bundle.network import load_network
+from keensight.bundle.logits import as_seen, attacked_pictures, logits, thinned
+from keensight.bundle.network import load_network, recipe_of
 from keensight.bundle.read import Bundle, Predictor, load
 from keensight.errors import BundleError, UsageError, shortlist
-from keensight.evaluation.comparison import decision_values, errors, gaps, mistakes
+from keensight.evaluation.comparison import decision_values, errors
 from keensight.evaluation.comparison_page import CloseCall, Inside, Wrong
-from keensight.evaluation.metrics import metrics
+from keensight.evaluation.metrics import gaps, metrics, mistakes
+from keensight.models.linear import is_linear, pixel_weights
 from keensight.models.zoo import Classifier
 from keensight.robustness.attacks import accuracy_under_attack
 from keensight.training.loop import device
-from keensight.values import AttackResult, FloatArray, IntArray, Metrics, Split, Threat
+from keensight.training.recipe import flat
+from keensight.values import AttackResult, FloatArray, IntArray, Metrics, Recipe, Split, Threat
 
 MOST_BUNDLES = 8
 MOST_ATTACKED = 2000
@@ -46,9 +48,13 @@ class Entrant:
 
     @property
     def name(self) -> str:
-        """The folder of its run."""
-        path = self.bundle.path.resolve()
-        return path.parent.name if path.name == "bundle" else path.name
+        """What its run is called."""
+        return self.bundle.name
+
+    @property
+    def recipe(self) -> Recipe:
+        """What it was trained with; what an older bundle does not say has its default."""
+        return recipe_of(self.bundle)
 
     @property
     def class_names(self) -> list[str]:
@@ -131,11 +137,13 @@ def inside(each: Entrant, part: Split, shown: float | None, attack: str) -> Insi
     wrong = [_wrong(each, part, None, attack)]
     if shown is not None:
         wrong.append(_wrong(each, few, Threat("linf", shown), attack))
-    size, info = each.bundle.preprocessing, each.bundle.info
-    weights = pixel_weights(each.model, size)[each.order_K] if is_linear(each.model) else None
-    recipe = {key: value for key, value in info["recipe"].items() if key not in ("options", "about", "promise")}
+    size, weights_KCHW = each.bundle.preprocessing, None
+    if is_linear(each.model):
+        weights = pixel_weights(each.model).detach().cpu().numpy()[each.order_K]
+        weights_KCHW = weights.reshape(-1, size.channels, size.height, size.width)
+    recipe = {key: value for key, value in flat(each.recipe).items() if key not in ("about", "promise")}
     seen = f"{size.height} × {size.width}, {'grey' if size.channels == 1 else 'colour'}"
-    return Inside(tuple(wrong), weights, {"pictures": seen} | recipe | info["recipe"]["options"])
+    return Inside(tuple(wrong), weights_KCHW, {"pictures": seen} | recipe)
 
 
 def _wrong(each: Entrant, part: Split, threat: Threat | None, attack: str) -> Wrong:

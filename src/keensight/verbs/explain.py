@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from keensight.bundle.network import load_network
-from keensight.bundle.read import Bundle, Predictor, load
+from keensight.bundle.read import Predictor, load
 from keensight.errors import DataError, PictureError
 from keensight.explanation.activations import activations
 from keensight.explanation.occlusion import Evidence, occlusion
@@ -79,7 +79,7 @@ def explain(
     watcher.stage("opening the bundle")
     predictor = load(bundle)
     model, known = load_network(bundle)
-    with claim(Path(out) if out is not None else None, _name(known), resume=False, kind=EXPLANATION) as folder:
+    with claim(Path(out) if out is not None else None, known.name, resume=False, kind=EXPLANATION) as folder:
         explained: list[Explained] = []
         sections: list[Section] = []
         refused: list[tuple[Path, PictureError]] = []
@@ -96,7 +96,7 @@ def explain(
             raise PictureError(" ".join(refusal(file, error) for file, error in refused))
         page = folder / PAGE
         layer = first_layer(model, known.preprocessing, known.labels)
-        write_atomically(page, render_html(_name(known), known.abstain_below, sections, layer))
+        write_atomically(page, render_html(known.name, known.abstain_below, sections, layer))
     return Explanation(known.path, folder, page, tuple(explained), tuple(refused))
 
 
@@ -120,8 +120,3 @@ def _explain(
     drop_HW = occlusion(predictor.probabilities_as_seen, image_HWC, answered)
     section = draw(answer, image_HWC, drop_HW, activations(model, image_HWC))
     return Explained(answer, section.evidence), section
-
-
-def _name(bundle: Bundle) -> str:
-    path = bundle.path.resolve()
-    return path.parent.name if path.name == "bundle" else path.name

@@ -94,7 +94,7 @@ def _report(
     surest, nearest = telling_mistakes(answers["test" if splits.test else "val"], held_out, names)
     uncalibrated = softmax(info["temperature"] * _logs(answers["test" if splits.test else "val"]), 1.0)
     return Report(
-        run=predictor.bundle.path.parent.name,
+        run=predictor.bundle.name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=round(state.seconds, 3),
         data={

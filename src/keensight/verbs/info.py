@@ -103,15 +103,16 @@ def _bundle(path: Path, with_layers: bool) -> dict[str, Any]:
     bundle = read_bundle(path)
     said = {"kind": "bundle", "path": str(bundle.path), **bundle.info}
     if with_layers:
-        from keensight.training.recipe import from_table
+        from keensight.bundle.network import recipe_of
 
-        recipe = from_table(_flat(bundle.info["recipe"]))
-        said["layers"] = _layers(recipe, bundle.preprocessing, len(bundle.labels))
+        said["layers"] = _layers(recipe_of(bundle), bundle.preprocessing, len(bundle.labels))
     return said
 
 
 def _recipe(recipe: Recipe, with_layers: bool) -> dict[str, Any]:
-    said: dict[str, Any] = {"kind": "recipe", **_flat(asdict(recipe))}
+    from keensight.training.recipe import flat
+
+    said: dict[str, Any] = {"kind": "recipe", **flat(recipe)}
     if with_layers:
         size = recipe.size or EXAMPLE.height
         shape = Preprocessing(size, size, 1 if recipe.channels == 1 else 3)
@@ -144,7 +145,3 @@ def _layers(recipe: Recipe, preprocessing: Preprocessing, num_classes: int) -> l
 
     model = build(recipe.model, recipe.options, preprocessing, num_classes, recipe.seed)
     return layer_table(model, preprocessing)
-
-
-def _flat(recipe: dict[str, Any]) -> dict[str, Any]:
-    return {**{key: value for key, value in recipe.items() if key != "options"}, **recipe["options"]}

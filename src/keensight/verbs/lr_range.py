@@ -17,7 +17,8 @@ from keensight.training.lr_range import LrRange, lr_range_test
 from keensight.training.recipe import load_recipe
 from keensight.training.run import Kind, claim
 from keensight.training.search_space import check_can_be_tuned
-from keensight.verbs.choosing import fresh, prepare
+from keensight.training.trainers import fresh
+from keensight.verbs.choosing import prepare
 from keensight.verbs.watch import Watcher
 
 LR_RANGE = Kind(
@@ -69,7 +70,7 @@ def lr_range(
     with claim(None if out is None else Path(out), f"{dataset.name}-lr-range", resume=False, kind=LR_RANGE) as folder:
         material = prepare(dataset, asked, watcher)
         splits, used = material.splits, material.recipe
-        model = fresh(used, splits.preprocessing, len(splits.class_names))
+        model = fresh(used, splits.preprocessing, splits.class_names)
         check_can_be_tuned(model)
         state = start(model, splits, used)
         if isinstance(model.network, Transfer):
@@ -85,5 +86,5 @@ def lr_range(
             to_json({"data": str(data), "recipe": used.name, "batch_size": used.batch_size, **asdict(found)}),
         )
         page = folder / LR_RANGE.finished
-        write_atomically(page, render_lr_range(folder.name, used, found, shlex.join(words)))
+        write_atomically(page, render_lr_range(folder.resolve().name, used, found, shlex.join(words)))
         return RangeTest(folder, page, found, used.learning_rate, used.batch_size, shlex.join(words))

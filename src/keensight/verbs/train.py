@@ -11,17 +11,18 @@ from pathlib import Path
 from keensight.data.cache import choose_preprocessing, decode
 from keensight.data.sources import only, open_dataset
 from keensight.data.splits import split, splits_jsonl
-from keensight.errors import RecipeError, RunError
+from keensight.errors import RunError
 from keensight.evaluation.report import from_dict
 from keensight.files import write_atomically
-from keensight.models.zoo import Classifier, build
+from keensight.models.zoo import Classifier
 from keensight.training.checkpoint import load_state, load_weights, save_state, save_weights
 from keensight.training.loop import State, start
 from keensight.training.recipe import load_recipe, to_toml, with_epochs
-from keensight.training.run import claim, is_finished
-from keensight.training.trainers import check_fits, fit_any
+from keensight.training.run import RUN, claim, is_finished
+from keensight.training.trainers import fit_any, fresh
 from keensight.values import Dataset, Pixels, Preprocessing, Recipe, Report, Splits
 from keensight.verbs.finish import finish
+from keensight.verbs.resuming import own_recipe, same_recipe
 from keensight.verbs.watch import Watcher
 
 
@@ -73,13 +74,13 @@ def train(
     if weights_only is not None:
         set = [*set, f"weights={json.dumps(str(weights_only))}"]  # JSON's quotes are TOML's
     asked = None if resume else load_recipe(recipe or "default", set, seed)
-    label_pattern = label_pattern or (asked or _own_recipe(out, recipe)).label_pattern
+    label_pattern = label_pattern or (asked or own_recipe(out, recipe)).label_pattern
     dataset = open_dataset(data, label_pattern=label_pattern or None)
     with claim(Path(out) if out is not None else None, dataset.name, resume) as folder:
         if resume and is_finished(folder):
             watcher.note(f"{folder} is finished; there is nothing to resume.")
             return _finished(folder)
-        asked = replace(asked or _same_recipe(folder, recipe, set, seed), label_pattern=label_pattern)
+        asked = replace(asked or same_recipe(folder, recipe, set, seed, RUN), label_pattern=label_pattern)
         try:
             return _train(folder, dataset, asked, resume, watcher)
         except KeyboardInterrupt:
@@ -90,7 +91,7 @@ def _train(folder: Path, dataset: Dataset, asked: Recipe, resume: bool, watcher:
     if asked.classes:
         dataset = only(dataset, asked.classes)
     preprocessing = choose_preprocessing(dataset, asked)
-    model = _model(asked, preprocessing, dataset.class_names)
+    model = fresh(asked, preprocessing, dataset.class_names)  # what does not fit is refused before any work
     pixels, splits = _pictures(dataset, preprocessing, asked, watcher)
     recipe = with_epochs(asked, model, splits)
     _begin(folder, recipe, pixels, splits, resume)
@@ -100,15 +101,6 @@ def _train(folder: Path, dataset: Dataset, asked: Recipe, resume: bool, watcher:
     _fit(folder, state, splits, recipe, watcher)
     report = finish(folder, state, pixels, splits, recipe, watcher)
     return Run(folder, folder / "bundle", report)
-
-
-def _model(recipe: Recipe, preprocessing: Preprocessing, class_names: tuple[str, ...]) -> Classifier:
-    """Build the model before any picture is decoded: what does not fit is refused at once."""
-    model = build(recipe.model, recipe.options, preprocessing, len(class_names), recipe.seed)
-    if recipe.weights:
-        load_weights(Path(recipe.weights), model)
-    check_fits(recipe, model, class_names)
-    return model
 
 
 def _pictures(
@@ -173,27 +165,6 @@ def _fit(folder: Path, state: State, splits: Splits, recipe: Recipe, watcher: Wa
 
 def _write_history(folder: Path, state: State) -> None:
     write_atomically(folder / "history.jsonl", "".join(json.dumps(asdict(epoch)) + "\n" for epoch in state.history))
-
-
-def _own_recipe(out: str | Path | None, recipe: str | None) -> Recipe:
-    """Return the recipe of the run to resume, as far as it can be known before its folder is found."""
-    own = Path(out or "") / "recipe.toml"
-    return load_recipe(str(own.absolute()) if out and own.exists() else recipe or "default")
-
-
-def _same_recipe(folder: Path, recipe: str | None, changes: Sequence[str], seed: int | None) -> Recipe:
-    """Return the run's own recipe; what the command asks for besides must agree with it."""
-    own = str((folder / "recipe.toml").absolute())
-    stored = load_recipe(own)
-    given, kept = asdict(load_recipe(recipe or own, changes, seed)), asdict(stored)
-    for key in given:
-        left_open = key in ("size", "channels", "epochs", "label_pattern") and not given[key]
-        if not left_open and given[key] != kept[key]:
-            raise RecipeError(
-                f"The run in {folder} began with {key} = {kept[key]!r}, and {given[key]!r} was asked for. Resume "
-                "without changes to the recipe, or train into another folder with --out."
-            )
-    return stored
 
 
 def _finished(folder: Path) -> Run:

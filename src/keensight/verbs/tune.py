@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import shlex
@@ -14,25 +13,31 @@ from pathlib import Path
 from typing import Any
 
 from keensight.data.sources import open_dataset
-from keensight.errors import RecipeError, RunError, TrainingError, UsageError
+from keensight.errors import TrainingError, UsageError
 from keensight.evaluation.gain import Gain, gain
 from keensight.evaluation.tuning_page import render_tuning
 from keensight.files import to_json, write_atomically
 from keensight.training.loop import start
-from keensight.training.recipe import load_recipe, to_toml
-from keensight.training.run import Kind, claim
-from keensight.training.search_space import Dimension, check_can_be_tuned, search_space, values_of, with_values
-from keensight.training.trainers import fit_any
+from keensight.training.recipe import load_recipe
+from keensight.training.run import claim
+from keensight.training.search_space import Dimension, values_of, with_values
+from keensight.training.trainers import fit_any, fresh
 from keensight.training.tune import Objective, Point, Trial, best_of, importances, search
-from keensight.values import Recipe
-from keensight.verbs.choosing import Material, fresh, prepare
+from keensight.verbs.choosing import Material, prepare
+from keensight.verbs.resuming import own_recipe, same_recipe
+from keensight.verbs.search_folder import (
+    TUNING,
+    accuracy_of,
+    counted,
+    how_to_go_on,
+    keep,
+    make_plan,
+    read_trials,
+    space_of,
+    write_best,
+)
 from keensight.verbs.watch import Watcher
 
-TRIALS = 20
-TUNING = Kind(
-    "search", "Tune", home=Path("tunings"), begun="tuning.json", kept="trials.jsonl",
-    finished="",  # one more trial can always be asked for
-)  # fmt: skip
 UNITS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
 
 
@@ -105,16 +110,16 @@ def tune(
     budget_s = None if budget is None else seconds_of(budget)
     out = None if out is None else Path(out)
     asked = None if resume else load_recipe(recipe or "default", set, seed)
-    label_pattern = label_pattern or (asked or _own_recipe(out, recipe)).label_pattern
+    label_pattern = label_pattern or (asked or own_recipe(out, recipe)).label_pattern
     dataset = open_dataset(data, label_pattern=label_pattern or None)
     with claim(out, dataset.name, resume, TUNING) as folder:
-        asked = replace(asked or _same_recipe(folder, recipe, set, seed), label_pattern=label_pattern)
+        asked = replace(asked or same_recipe(folder, recipe, set, seed, TUNING), label_pattern=label_pattern)
         try:
             material = prepare(dataset, asked, watcher)
-            plan = _plan(folder, str(data), material, set, search, trials, budget_s, resume)
+            plan = make_plan(folder, str(data), material, set, search, trials, budget_s, resume)
             return _tune(folder, plan, material, watcher)
         except KeyboardInterrupt:
-            raise KeyboardInterrupt(_how_to_go_on(folder, str(data))) from None
+            raise KeyboardInterrupt(how_to_go_on(folder, str(data))) from None
 
 
 def seconds_of(text: float | str) -> float:
@@ -131,11 +136,11 @@ def seconds_of(text: float | str) -> float:
 
 
 def _tune(folder: Path, plan: Mapping[str, Any], material: Material, watcher: Watcher) -> Tuning:
-    space = [Dimension(**{**each, "choices": tuple(each["choices"])}) for each in plan["search"]]
-    trials = _read_trials(folder)
+    space = space_of(plan)
+    trials = read_trials(folder)
     if trials:
-        watcher.note(f"Going on after {_count(len(trials), 'trial')}.")
-        _write_best(folder, material, trials)  # a kill may have come between the last line and its recipe
+        watcher.note(f"Going on after {counted(len(trials), 'trial')}.")
+        write_best(folder, material, trials)  # a kill may have come between the last line and its recipe
     own = values_of(material.recipe, [dimension.key for dimension in space])
     begin = time.perf_counter()
     used = sum(trial.seconds for trial in trials)
@@ -156,11 +161,11 @@ def _tune(folder: Path, plan: Mapping[str, Any], material: Material, watcher: Wa
             check_budget()
             watcher.trial(len(trials), plan["trials"], _score(trials))
             trials.append(next(found))
-            _keep(folder, material, trials)
+            keep(folder, material, trials)
     winner = best_of(trials)
     if winner is None:
         raise TrainingError(
-            f"None of the {_count(len(trials), 'trial')} came to a result. The first failed with: {trials[0].reason} "
+            f"None of the {counted(len(trials), 'trial')} came to a result. The first failed with: {trials[0].reason} "
             f"All are in {folder / TUNING.kept}."
         )
     watcher.stage("what mattered")
@@ -172,7 +177,7 @@ def _objective(material: Material, watcher: Watcher, check_budget: Any) -> Objec
 
     def objective(values: Mapping[str, Any]) -> Iterator[Point]:
         recipe = with_values(material.recipe, values)
-        model = fresh(recipe, splits.preprocessing, len(splits.class_names))
+        model = fresh(recipe, splits.preprocessing, splits.class_names)
         state = start(model, splits, recipe)
 
         def on_step(done: int, total: int) -> None:
@@ -185,89 +190,6 @@ def _objective(material: Material, watcher: Watcher, check_budget: Any) -> Objec
                 check_budget()
 
     return objective
-
-
-def _plan(
-    folder: Path, data: str, material: Material, changes: Sequence[str], keys: Sequence[str],
-    trials: int | None, budget_s: float | None, resume: bool,
-) -> dict[str, Any]:  # fmt: skip
-    """Write down what the search is made of; when resuming, check that it still is."""
-    file = folder / TUNING.begun
-    kept: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if resume else {}
-    if kept and kept["fingerprint"] != material.fingerprint:
-        raise RunError(
-            f"The pictures or labels are not those that the search in {folder} began with, so its trials could not be "
-            "compared with new ones. Give the same DATA and --label-pattern, or search into another folder."
-        )
-    fixed = [change.partition("=")[0].strip() for change in changes]
-    if not kept or fixed or keys:
-        model = fresh(material.recipe, material.splits.preprocessing, len(material.splits.class_names))
-        check_can_be_tuned(model)
-        space = [
-            json.loads(json.dumps(asdict(dimension)))
-            for dimension in search_space(material.recipe, len(material.splits.train), fixed, keys)
-        ]
-        if kept and space != kept["search"]:
-            then, now = (", ".join(each["key"] for each in listed) for listed in (kept["search"], space))
-            raise RunError(
-                f"The search in {folder} began with the keys {then}, and {now} were asked for. Resume without --set "
-                "and --search, or search into another folder with --out."
-            )
-    else:
-        space = kept["search"]
-    if trials is None and budget_s is None:
-        trials, budget_s = (kept["trials"], kept["budget_s"]) if kept else (TRIALS, None)
-    plan = {
-        "data": data,
-        "fingerprint": material.fingerprint,
-        "num_train": len(material.splits.train),
-        "num_val": len(material.splits.val),
-        "search": space,
-        "trials": trials,
-        "budget_s": budget_s,
-    }
-    if not resume:
-        write_atomically(folder / "recipe.toml", to_toml(material.recipe))
-    write_atomically(file, to_json(plan))
-    return plan
-
-
-def _keep(folder: Path, material: Material, trials: Sequence[Trial]) -> None:
-    """Write every trial, and the best recipe so far: whatever happens next, they are there."""
-    lines = "".join(json.dumps(asdict(trial), ensure_ascii=False) + "\n" for trial in trials)
-    write_atomically(folder / TUNING.kept, lines)
-    winner = best_of(trials)
-    if winner is not None and winner.number == trials[-1].number:
-        _write_best(folder, material, trials)
-
-
-def _write_best(folder: Path, material: Material, trials: Sequence[Trial]) -> None:
-    winner = best_of(trials)
-    if winner is not None:
-        recipe = with_values(material.recipe, winner.values)
-        about = (
-            f"{material.recipe.name}, tuned: validation accuracy {winner.val_accuracy:.4f} in trial {winner.number}, "
-            f"where the recipe as it was had {_accuracy(trials[0])}."
-        )
-        # the promise was made for other settings
-        recipe = replace(recipe, name=f"{material.recipe.name}-tuned", about=about, promise={})
-        write_atomically(folder / "best.toml", to_toml(recipe))
-
-
-def _read_trials(folder: Path) -> list[Trial]:
-    file = folder / TUNING.kept
-    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-    try:
-        tables = [json.loads(line) for line in lines]
-        return [
-            Trial(**{**table, "reached": {int(step): share for step, share in table["reached"].items()}})
-            for table in tables
-        ]
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise RunError(
-            f"{file} is damaged ({error}), so the search cannot go on. Mend or remove its last lines, or search into "
-            "another folder with --out."
-        ) from None
 
 
 def _finish(
@@ -292,7 +214,7 @@ def _finish(
     )
     command = shlex.join(["keensight", "train", plan["data"], "--recipe", str(tuning.best)])
     page = render_tuning(
-        name=folder.name, recipe=material.recipe, space=space, trials=trials, winner=winner, found=found,
+        name=folder.resolve().name, recipe=material.recipe, space=space, trials=trials, winner=winner, found=found,
         shares=tuning.importances, num_val=num_val, seconds=tuning.seconds, command=command,
     )  # fmt: skip
     write_atomically(tuning.page, page)
@@ -308,44 +230,6 @@ def _finish(
     return tuning
 
 
-def _own_recipe(out: Path | None, recipe: str | None) -> Recipe:
-    """Return the recipe of the search to resume, as far as it can be known before its folder is found."""
-    own = (out or Path()) / "recipe.toml"
-    return load_recipe(str(own.absolute()) if out and own.exists() else recipe or "default")
-
-
-def _same_recipe(folder: Path, recipe: str | None, changes: Sequence[str], seed: int | None) -> Recipe:
-    """Return the search's own recipe; what the command asks for besides must agree with it."""
-    own = str((folder / "recipe.toml").absolute())
-    stored = load_recipe(own)
-    given, kept = asdict(load_recipe(recipe or own, changes, seed)), asdict(stored)
-    for key in given:
-        left_open = key in ("size", "channels", "epochs", "label_pattern") and not given[key]
-        if not left_open and given[key] != kept[key]:
-            raise RecipeError(
-                f"The search in {folder} began with {key} = {kept[key]!r}, and {given[key]!r} was asked for. Resume "
-                "without changes to the recipe, or search into another folder with --out."
-            )
-    return stored
-
-
 def _score(trials: Sequence[Trial]) -> str:
     winner = best_of(trials)
-    return f"best so far {_accuracy(winner)}, trial {winner.number}" if winner else ""
-
-
-def _accuracy(trial: Trial) -> str:
-    return "no result" if trial.val_accuracy is None else f"{trial.val_accuracy:.4f}"
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number:,} {word}{'' if number == 1 else 's'}"
-
-
-def _how_to_go_on(folder: Path, data: str) -> str:
-    if not (folder / TUNING.kept).exists():
-        return "interrupted before the first trial ended; nothing was kept."
-    count = len((folder / TUNING.kept).read_text(encoding="utf-8").splitlines())
-    words = shlex.join(["keensight", "tune", data, "--out", str(folder), "--resume"])
-    verb = "is" if count == 1 else "are"
-    return f"interrupted. {_count(count, 'trial')} that ended {verb} in {folder}; go on with: {words}"
+    return f"best so far {accuracy_of(winner)}, trial {winner.number}" if winner else ""
