@@ -1,4 +1,5 @@
 import errno
+import json
 import stat
 
 import pytest
@@ -11,6 +12,13 @@ def test_a_file_is_written_whole(tmp_path):
     write_atomically(tmp_path / "a.txt", "ä")
     assert (tmp_path / "a.txt").read_bytes() == "ä".encode()
     assert list(tmp_path.iterdir()) == [tmp_path / "a.txt"]
+
+
+def test_what_is_no_text_is_written_as_json_has_it(tmp_path):
+    """A path of bytes that are no UTF-8 comes as lone surrogates, and must come back as it was."""
+    write_atomically(tmp_path / "a.json", to_json({"data": "b\udcff", "ä": 1}))
+    assert (tmp_path / "a.json").read_bytes() == '{\n  "data": "b\\udcff",\n  "ä": 1\n}\n'.encode()
+    assert json.loads((tmp_path / "a.json").read_bytes()) == {"data": "b\udcff", "ä": 1}
 
 
 def test_the_umask_decides_the_permissions(tmp_path):

@@ -17,9 +17,10 @@ from keensight.errors import KeensightError
 def write_atomically(path: Path, content: bytes | str) -> None:
     """Write `content` to a temporary name beside `path`, flush it to disk, and rename it over `path`.
 
+    Of text, what UTF-8 cannot hold (from paths that are no valid text) is written as an escape, as in JSON.
     Raises KeensightError, with the temporary file removed, where the folder cannot be written or the disk is full.
     """
-    data = content.encode() if isinstance(content, str) else content
+    data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
     with explained(path):
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
         try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from keensight.version import __version__
@@ -47,6 +46,8 @@ def share_the_cores() -> None:
 
 def versions() -> dict[str, str]:
     """Return the versions of Python, keensight and the libraries that take part in the numbers."""
+    from importlib.metadata import PackageNotFoundError, version  # 20 ms that `--help` does not need
+
     found = {"keensight": __version__, "python": platform.python_version()}
     for package in ("torch", "numpy", "pillow", "onnxruntime", "scikit-learn"):
         try:

@@ -85,11 +85,19 @@ def damaged(trained, tmp_path, **changes):
         ({"preprocessing": {"height": 9, "width": 8, "channels": 1, "fit": "squash"}}, "from different runs"),
         ({"preprocessing": 3}, "cannot be read"),
         ({"borders": {"low": "x", "high": 1}}, "cannot be read"),
+        ({"recipe": {"options": ["filters", 8]}}, "cannot be read .*no table"),
     ],
 )
 def test_a_bundle_that_contradicts_itself_is_refused(trained, tmp_path, changes, words):
     with pytest.raises(BundleError, match=words):
         load(damaged(trained, tmp_path, **changes))
+
+
+def test_a_bundle_has_its_runs_name_wherever_one_stands(trained, tmp_path, monkeypatch):
+    assert read_bundle(trained.folder).name == read_bundle(trained.bundle).name == trained.report.run == "digits"
+    monkeypatch.chdir(trained.folder)
+    assert [read_bundle(path).name for path in (".", "bundle", "bundle/../bundle")] == ["digits"] * 3
+    assert read_bundle(damaged(trained, tmp_path)).name == tmp_path.name
 
 
 def test_what_is_no_bundle_says_so(trained, tmp_path):

@@ -1,6 +1,8 @@
 """`keensight predict` takes any picture from disk, and finds digits on paper though it learnt them light on dark."""
 
+import io
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
+
+from keensight.cli import main
 
 INVERTED = "inverted"
 DIGITS, TRUTH = load_digits().images, load_digits().target
@@ -206,3 +210,16 @@ def test_a_rare_light_class_is_never_inverted(warm, tmp_path):
     answers = [json.loads(line) for line in done.out.splitlines()]
     assert [answer["notes"] for answer in answers] == [[]] * 5
     assert [answer["label"] for answer in answers] == ["day"] * 5
+
+
+def test_a_file_name_that_is_no_text_is_answered_for_in_valid_json(digits, tmp_path, monkeypatch):
+    """Also where stdout is strict, as it is in any locale but C."""
+    file = tmp_path / "b\udcff.png"
+    Image.new("L", (8, 8)).save(file)
+    raw = io.BytesIO()
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")  # as it is here: nothing is set for this process
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, "utf-8", errors="strict"))
+    with pytest.raises(SystemExit) as end:
+        main(["predict", str(digits), str(file), "--json"])
+    assert end.value.code == 0
+    assert json.loads(raw.getvalue().decode())["file"] == str(file)

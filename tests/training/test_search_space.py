@@ -25,6 +25,8 @@ def test_the_standard_keys():
     assert rate.log and rate.low == pytest.approx(0.001 / 30, rel=0.01) and rate.high == pytest.approx(0.03)
     assert found["batch_size"].choices == (32, 64, 128, 256, 512)
     assert (found["epochs"].low, found["epochs"].high) == (3, 24)
+    (long,) = search_space(replace(DENSE, epochs=60_000), 1000, search=["epochs"])
+    assert long.high == 100_000, "a recipe takes no more"
 
 
 def test_what_a_model_or_loss_lacks_is_not_searched():

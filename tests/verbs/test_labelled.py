@@ -12,7 +12,7 @@ from keensight.bundle.read import Bundle
 from keensight.data.cache import fingerprint
 from keensight.data.pixels import Borders
 from keensight.data.sources import only
-from keensight.errors import DataError, UsageError
+from keensight.errors import BundleError, DataError, UsageError
 from keensight.values import Preprocessing
 from keensight.verbs.labelled import count_learnt, known_splits, no_such_split, open_for, split_asked
 
@@ -47,6 +47,15 @@ def test_one_that_learnt_a_part_leaves_the_other_classes_out():
     assert open_for("digits", [bundle(("0", "1")), part]).class_names == ("0", "1")
     with pytest.raises(DataError, match="unknown labels 2, 3, 4, 5, 6 and 3 more"):
         open_for("digits", [bundle(("0", "1"))])
+
+
+def test_one_that_learnt_a_part_may_be_asked_about_a_single_class(tmp_path):
+    """As any other bundle may."""
+    (tmp_path / "one" / "dog").mkdir(parents=True)
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "one" / "dog" / "1.png")
+    for recipe in ({}, {"classes": ["dog", "cat"]}):
+        dataset = open_for(tmp_path / "one", [bundle(("dog", "cat"), recipe)])
+        assert dataset.class_names == ("dog", "cat") and [sample.label for sample in dataset.samples] == [0]
 
 
 @pytest.mark.parametrize("recipe", [{}, {"classes": ["dog", "cat"]}])
@@ -87,3 +96,7 @@ def test_what_was_learnt_is_counted_by_content(tmp_path):
     lines = [{"split": "train", "sha256": "x"}, {"split": "test", "sha256": "y"}]
     (tmp_path / "splits.jsonl").write_text("\n".join(map(json.dumps, lines)))
     assert count_learnt(known, ["x", "y", "x", "z"]) == 2
+    for damage in ("{", "[1]", '{"split": "train"}'):
+        (tmp_path / "splits.jsonl").write_text(damage)
+        with pytest.raises(BundleError, match=r"splits.jsonl, beside the bundle, is not .* Mend or remove it"):
+            count_learnt(known, ["x"])

@@ -221,6 +221,11 @@ def test_damaged_trials_are_refused(cache, monkeypatch, tmp_path):
     with pytest.raises(RunError, match=r"trials.jsonl is damaged .*remove its last lines, or search into another"):
         keensight.tune("digits", resume=True, trials=2, out=tmp_path / "search")
 
+    for damage in ("{", "[]", '{"fingerprint": "x"}'):
+        (tmp_path / "search" / "tuning.json").write_text(damage)
+        with pytest.raises(RunError, match=r"tuning.json is damaged .* must be what .* search into another folder"):
+            keensight.tune("digits", resume=True, trials=2, out=tmp_path / "search")
+
 
 def test_a_recipe_that_does_not_fit_leaves_nothing(tmp_path):
     for options in ({"set": ["loss=hinge"]}, {"search": ["nonsense"]}, {"set": ["model=transfer"]}):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 import warnings
@@ -100,6 +101,8 @@ def main(tokens: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit: 0 done, 1 failed, 2 wrong usage, 3 a gate refused, 130 interrupted."""
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # what libraries say to programmers is no message to users
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # for file names that are no text; JSON has this escape
     try:
         status = _run(tokens)
         sys.stdout.flush()

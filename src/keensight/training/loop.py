@@ -10,6 +10,7 @@ Shape letters: N images, C channels, H height, W width, K classes.
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -137,6 +138,11 @@ def uses_bfloat16(recipe: Recipe, where: torch.device) -> bool:
         return recipe.precision == "bfloat16"
     if where.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return _cpu_has_bfloat16()
+
+
+@functools.cache  # it is asked before every step, and the kernel takes its time to write this file
+def _cpu_has_bfloat16() -> bool:
     cpu = Path("/proc/cpuinfo")
     return cpu.exists() and any(flag in cpu.read_text() for flag in ("avx512_bf16", "amx_bf16"))
 
@@ -256,7 +262,7 @@ def why_stop(state: State, recipe: Recipe, number: int, val_accuracy: float, bes
     if recipe.budget_s and state.seconds >= recipe.budget_s:
         return f"the budget of {recipe.budget_s:g} s is used up"
     if number >= recipe.epochs:
-        return f"all {recipe.epochs} epochs are done"
+        return f"all {recipe.epochs} epochs are done" if recipe.epochs > 1 else "its one epoch is done"
     last_best = number if best else max(epoch.number for epoch in state.history if epoch.best)
     if recipe.patience and number - last_best >= recipe.patience:
         return f"no better for {recipe.patience} epochs"

@@ -103,12 +103,13 @@ def tidy(value: float) -> float:
 
 def _dimensions(recipe: Recipe, num_train: int) -> dict[str, Dimension]:
     """Return every key that can be searched with this recipe, the standard ones first."""
+    most = int(RANGES["epochs"][1])
     sizes = sorted({recipe.batch_size, *(size for size in BATCH_SIZES if size <= max(num_train, min(BATCH_SIZES)))})
     found = [
         _around("learning_rate", recipe.learning_rate),
         Dimension("batch_size", choices=tuple(sizes)),
         # whole numbers of passes: a quarter of the recipe's may be enough, and twice as many may not be
-        Dimension("epochs", max(1, math.ceil(recipe.epochs / 4)), 2 * recipe.epochs, log=True, whole=True),
+        Dimension("epochs", max(1, math.ceil(recipe.epochs / 4)), min(2 * recipe.epochs, most), log=True, whole=True),
     ]
     if recipe.model == "scratch":
         return {dimension.key: dimension for dimension in found if dimension.key in BY_HAND}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from keensight.data.cache import fingerprint
 from keensight.data.labels import split_named
 from keensight.data.sources import only, open_dataset
 from keensight.data.splits import assign
-from keensight.errors import DataError, UsageError
+from keensight.errors import BundleError, DataError, UsageError
 from keensight.values import SPLIT_NAMES, Dataset, SplitName
 
 
@@ -32,7 +33,8 @@ def open_for(data: str | Path, bundles: Sequence[Bundle], label_pattern: str | N
 
     def opened(pattern: str | None) -> Dataset:
         if is_part:
-            return only(open_dataset(data, label_pattern=pattern), labels)
+            with suppress(DataError):  # it has not all of them, and may do with some
+                return only(open_dataset(data, label_pattern=pattern), labels)
         return open_dataset(data, label_pattern=pattern, class_names=labels)
 
     try:
@@ -74,10 +76,19 @@ def no_such_split(dataset: Dataset, name: str) -> DataError:
 
 
 def count_learnt(bundle: Bundle, hashes: Iterable[str]) -> int:
-    """Count the pictures, by sha256, that the run learnt from, where its folder is still around the bundle."""
+    """Count the pictures, by sha256, that the run learnt from, where its folder is still around the bundle.
+
+    Raises BundleError where that folder's list of them is damaged.
+    """
     file = bundle.path.parent / "splits.jsonl"
     if not file.is_file():
         return 0
-    lines = map(json.loads, file.read_text(encoding="utf-8").splitlines())
-    trained = {line["sha256"] for line in lines if line["split"] == "train"}
+    try:
+        lines = map(json.loads, file.read_text(encoding="utf-8").splitlines())
+        trained = {line["sha256"] for line in lines if line["split"] == "train"}
+    except (ValueError, TypeError, KeyError) as error:
+        raise BundleError(
+            f"{file}, beside the bundle, is not the list of pictures that a run writes ({error!r}). Mend or remove it, "
+            "or move the bundle elsewhere."
+        ) from None
     return sum(sha256 in trained for sha256 in hashes)

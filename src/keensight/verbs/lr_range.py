@@ -21,9 +21,8 @@ from keensight.training.trainers import fresh
 from keensight.verbs.choosing import prepare
 from keensight.verbs.watch import Watcher
 
-LR_RANGE = Kind(
-    "range test", "Test", home=Path("tunings"), begun="lr-range.json", kept="lr-range.json", finished="lr-range.html"
-)
+PAGE = "lr-range.html"
+LR_RANGE = Kind("range test", "Test", home=Path("tunings"), begun=PAGE, kept=PAGE, finished=PAGE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +81,9 @@ def lr_range(
         for change in (*set, f"learning_rate={found.suggested:g}"):
             words += ["--set", change]
         write_atomically(
-            folder / LR_RANGE.begun,
+            folder / "lr-range.json",
             to_json({"data": str(data), "recipe": used.name, "batch_size": used.batch_size, **asdict(found)}),
         )
-        page = folder / LR_RANGE.finished
+        page = folder / PAGE
         write_atomically(page, render_lr_range(folder.resolve().name, used, found, shlex.join(words)))
         return RangeTest(folder, page, found, used.learning_rate, used.batch_size, shlex.join(words))
