@@ -19,12 +19,24 @@ README = ROOT / "README.md"
 CLI = ROOT / "docs" / "cli.md"
 
 
-def help_of(*words):
-    """A help text as a terminal of 100 columns shows it."""
-    words = [sys.executable, "-m", "keensight", *words, "--help"]
+HELP = """
+import sys
+from keensight.cli import main
+for words in sys.argv[1:]:
+    try:
+        main([*words.split(), "--help"])
+    except SystemExit as end:
+        assert not end.code
+    print(flush=True, end=chr(0))
+"""
+
+
+def helps_of(*commands):
+    """Help texts as a terminal of 100 columns shows them, one for each command ("" for keensight's own)."""
     environment = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"}
-    text = subprocess.run(words, capture_output=True, text=True, check=True, env=environment).stdout
-    return "\n".join(line.rstrip() for line in text.strip().splitlines())
+    words = [sys.executable, "-c", HELP, *commands]
+    *texts, _ = subprocess.run(words, capture_output=True, text=True, check=True, env=environment).stdout.split("\0")
+    return ["\n".join(line.rstrip() for line in text.strip().splitlines()) for text in texts]
 
 
 def compare(file, expected):
@@ -37,12 +49,13 @@ def test_the_help_in_the_readme_is_the_help():
     start, end = "<!-- help: keensight --help -->\n", "<!-- end of help -->"
     before, rest = README.read_text().split(start)
     after = rest.split(end)[1]
-    compare(README, f"{before}{start}\n```text\n{help_of()}\n```\n\n{end}{after}")
+    compare(README, f"{before}{start}\n```text\n{helps_of('')[0]}\n```\n\n{end}{after}")
 
 
 def test_the_help_of_every_verb_is_in_the_docs():
     parts = ["# The command line\n\nMade from `--help`; a test compares.\n"]
-    parts += [f"## keensight {verb}\n\n```text\n{help_of(verb)}\n```\n" for verb in VERBS]
+    texts = zip(VERBS, helps_of(*VERBS), strict=True)
+    parts += [f"## keensight {verb}\n\n```text\n{text}\n```\n" for verb, text in texts]
     compare(CLI, "\n".join(parts))
 
 

@@ -24,8 +24,13 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
 # A warm start saves four seconds of imports; all else is as in a process of its own, signals and descriptors included.
 SERVER = """
-import gc, json, os, sys
-import torch._dynamo, sklearn.datasets, keensight.cli.train, keensight.training.loop, keensight.evaluation.report
+import gc, json, os, signal, sys
+import torch._dynamo, sklearn.datasets, scipy.optimize, scipy.stats
+import keensight.cli.train, keensight.bundle.onnx, keensight.evaluation.floors, keensight.explanation.weights
+import keensight.robustness.attacks, keensight.verbs.tune, keensight.verbs.lr_range
+with keensight.training.tune._optuna() as optuna:
+    optuna.samplers.TPESampler(seed=0), optuna.importance.FanovaImportanceEvaluator(seed=0)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin without it
 assert "onnxruntime" not in sys.modules  # it starts a thread, and a fork would lose it
 gc.freeze()
 for line in sys.stdin:
@@ -209,7 +214,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory, warm: Warm) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not run.exists():
             done = warm(
-                "train", "digits", "--out", run, "--set", "epochs=40", KEENSIGHT_CACHE=str(home / "digits-cache")
+                "train", "digits", "--out", run, "--set", "epochs=20", KEENSIGHT_CACHE=str(home / "digits-cache")
             )
             assert done.status == 0, done.err
     return run

@@ -44,26 +44,32 @@ def test_a_tie_goes_to_the_first_class():
     assert majority_floor(replace(tied, test=split([0]))).test_accuracy == 1
 
 
-@pytest.fixture
-def digits():
-    return drawing.split(decode(open_dataset("digits"), Preprocessing(8, 8, 1)))
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KEENSIGHT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        return drawing.split(decode(open_dataset("digits"), Preprocessing(8, 8, 1)))
 
 
-def test_the_logistic_floor_is_what_scikit_learn_reaches(digits):
+@pytest.fixture(scope="module")
+def floor(digits):
+    return logistic_floor(digits)
+
+
+def test_the_logistic_floor_is_what_scikit_learn_reaches(digits, floor):
     def pixels(part):
         return part.images[part.rows].reshape(len(part), -1) / 255
 
     peer = LogisticRegression(max_iter=2000).fit(pixels(digits.train), digits.train.labels)
-    floor = logistic_floor(digits)
     assert abs(floor.val_accuracy - peer.score(pixels(digits.val), digits.val.labels)) < 0.02
     assert abs(floor.test_accuracy - peer.score(pixels(digits.test), digits.test.labels)) < 0.02
     assert floor.name == "logistic regression"
 
 
-def test_large_pictures_are_averaged_for_the_logistic_floor(digits):
+def test_large_pictures_are_averaged_for_the_logistic_floor(digits, floor):
     """Eight times the size, every pixel repeated: averaged to 32x32 it is the same problem, with pixels repeated."""
     large = digits.train.images.repeat(8, axis=1).repeat(8, axis=2)
     parts = {name: replace(getattr(digits, name), images=large) for name in ("train", "val", "test")}
     wide = replace(digits, preprocessing=Preprocessing(64, 64, 1), **parts | {"test": None})
-    floor = logistic_floor(wide)
-    assert abs(floor.val_accuracy - logistic_floor(digits).val_accuracy) < 0.02 and floor.test_accuracy is None
+    found = logistic_floor(wide)
+    assert abs(found.val_accuracy - floor.val_accuracy) < 0.02 and found.test_accuracy is None
