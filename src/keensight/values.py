@@ -166,6 +166,7 @@ class Recipe:
     class_weights: str = "none"
     precision: str = "auto"
     # stopping
+    keep: str = "best"  # the weights of the epoch of the best (clean) validation accuracy, or of the "last"
     patience: int = 0
     target_accuracy: float = 0.0
     budget_s: float = 0.0
@@ -197,7 +198,7 @@ class Epoch:
     val_accuracy: float
     learning_rate: float
     seconds: float
-    best: bool  # the best validation accuracy so far (ties go to the lower loss)
+    best: bool  # its weights are kept: the best validation accuracy so far (ties go to the lower loss), or the last
     stopped: str = ""  # why training ends here, if it does
 
 

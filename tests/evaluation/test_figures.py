@@ -114,8 +114,8 @@ def test_large_confusion_pixels_hold_the_shares():
 
 
 def test_curves_name_the_best_epoch_and_survive_one_or_no_epoch():
-    assert "best, epoch 5" in texts(figures.curves(HISTORY))
-    assert "best, epoch 1" in texts(figures.curves(HISTORY[:1], ["accuracy"]))
+    assert "kept, epoch 5" in texts(figures.curves(HISTORY))
+    assert "kept, epoch 1" in texts(figures.curves(HISTORY[:1], ["accuracy"]))
     assert "epoch" in texts(figures.curves([]))
 
 

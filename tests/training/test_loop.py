@@ -113,10 +113,10 @@ def test_stop_rules():
     epochs = list(fit(begin(patient), SPLITS, patient))
     assert epochs[-1].stopped == "no better for 2 epochs" and len(epochs) < 200
     assert [epoch.best for epoch in epochs[-2:]] == [False, False] and epochs[-3].best
-    hurried = replace(RECIPE, budget_s=0.05, epochs=10_000)
+    hurried = replace(RECIPE, budget_s=0.5, epochs=10_000)
     state = begin(hurried)
     last = list(fit(state, SPLITS, hurried))[-1]
-    assert "budget" in last.stopped and state.seconds < 5
+    assert "budget" in last.stopped and state.seconds < 30
     assert last.learning_rate < 0.5 * hurried.learning_rate  # the schedule came down with the clock
 
 
@@ -182,3 +182,11 @@ def test_seconds_add_up():
     state = begin()
     epochs = list(fit(state, SPLITS, RECIPE))
     assert math.isclose(state.seconds, sum(epoch.seconds for epoch in epochs), abs_tol=0.01)
+
+
+def test_the_last_epoch_can_be_kept_whatever_its_accuracy():
+    state = begin(replace(RECIPE, keep="last", learning_rate=0.5, optimizer="sgd", epochs=6))
+    epochs = list(fit(state, SPLITS, replace(RECIPE, keep="last", learning_rate=0.5, optimizer="sgd", epochs=6)))
+    assert all(epoch.best for epoch in epochs)
+    by_accuracy = list(fit(begin(), SPLITS, replace(RECIPE, epochs=6)))
+    assert not all(epoch.best for epoch in by_accuracy)

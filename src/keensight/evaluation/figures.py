@@ -54,7 +54,7 @@ def curves(history: Sequence[Epoch], panels: Sequence[Literal["loss", "accuracy"
             if best:
                 value = getattr(best, f"val_{panel}")
                 axes.axvline(best.number, color=ORANGE, linewidth=1, linestyle=(0, (1, 2)))
-                axes.plot([best.number], [value], "o", color=ORANGE, markersize=7, label=f"best, epoch {best.number}")
+                axes.plot([best.number], [value], "o", color=ORANGE, markersize=7, label=f"kept, epoch {best.number}")
             axes.set_xlim(min(numbers, default=0) - 0.5, max(numbers, default=1) + 0.5)
             axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
             if panel == "accuracy":

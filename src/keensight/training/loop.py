@@ -86,7 +86,7 @@ def fit(
             raise
         seconds = time.perf_counter() - begin
         state.seconds += seconds
-        best = is_best(state.history, val_accuracy, val_loss)
+        best = recipe.keep == "last" or is_best(state.history, val_accuracy, val_loss)
         stopped = why_stop(state, recipe, number, val_accuracy, best)
         epoch = Epoch(
             number, train_loss, train_accuracy, val_loss, val_accuracy, rate, round(seconds, 3), best, stopped

@@ -25,6 +25,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "optimizer": ("adamw", "adam", "sgd"),
     "schedule": tuple(SCHEDULES),
     "class_weights": ("none", "balanced"),
+    "keep": ("best", "last"),
     "precision": ("auto", "float32", "bfloat16"),
     "attack": ("fgsm", "exact"),
     "fill": ("nearest", "constant"),
