@@ -49,7 +49,7 @@ def test_a_frozen_backbone_neither_learns_nor_drifts():
 
 def test_a_backbone_with_a_rate_learns():
     network = transfer(8, 8, 3, 2, backbone_rate=0.1)
-    assert not network.is_frozen and network.train().backbone.training
+    assert not network.is_frozen and not network.train().backbone.training  # its statistics are kept
     network(torch.rand(4, 3, 8, 8)).sum().backward()
     assert all(p.grad is not None for p in network.parameters())
     assert network.lr_scales == {"backbone": 0.1}

@@ -16,7 +16,7 @@ class Transfer(nn.Module):
 
     Two attributes tell others what is special: `normalisation`, (mean, std), which the classifier around it takes
     over; and `lr_scales`, what the learning rate of a part's parameters is multiplied with. A backbone whose scale is
-    0 is frozen: it has no gradients, and its batch statistics stay as they are.
+    0 is frozen: it has no gradients.
     """
 
     def __init__(self, pretrained: Backbone, num_classes: int, dropout: float, backbone_rate: float) -> None:
@@ -35,10 +35,12 @@ class Transfer(nn.Module):
         return self.lr_scales["backbone"] == 0
 
     def train(self, mode: bool = True) -> Transfer:
-        """Switch to training or evaluation; a frozen backbone is always in evaluation."""
+        """Switch to training or evaluation; the backbone is always in evaluation.
+
+        Its weights may learn, but its batch statistics stay those of a million photographs: a small batch's are worse.
+        """
         super().train(mode)
-        if self.is_frozen:
-            self.backbone.eval()
+        self.backbone.eval()
         return self
 
     def forward(self, images_NCHW: torch.Tensor) -> torch.Tensor:

@@ -155,6 +155,7 @@ def _train(
     begin = time.perf_counter()
     batches = shuffled_batches(len(train), recipe, number)
     labels = torch.from_numpy(train.labels).to(where)
+    model.train()
     count = num_shards(model, recipe.batch_size)
     changes = [torch.Generator().manual_seed(_seed(recipe, number, 1) + i) for i in range(count)]
     augments = augment.is_on(recipe)
@@ -172,7 +173,6 @@ def _train(
             value, logits_NK = loss(network, images_NCHW, labels_N)
         return value, (logits_NK.detach().argmax(dim=1) == labels_N).sum()
 
-    model.train()
     with (
         torch.random.fork_rng(devices=[where] if where.type == "cuda" else []),
         Shards(model, count, _seed(recipe, number, 2)) as shards,

@@ -43,7 +43,9 @@ def num_shards(model: nn.Module, batch_size: int) -> int:
     on_cpu = all(p.device.type == "cpu" for p in model.parameters())
     if not on_cpu or nn.Conv2d not in kinds or any(issubclass(kind, nn.modules.dropout._DropoutNd) for kind in kinds):
         return 1  # torch's own dropout draws from one generator for all threads, in no certain order
-    normalises = any(issubclass(kind, nn.modules.batchnorm._NormBase) for kind in kinds)
+    normalises = any(
+        isinstance(module, nn.modules.batchnorm._NormBase) and module.training for module in model.modules()
+    )
     return max(1, min(torch.get_num_threads(), batch_size // (LEAST_TO_NORMALISE if normalises else LEAST)))
 
 
