@@ -5,7 +5,7 @@ BIN := .venv/bin
 SEEDS ?= 1
 DATA ?= ../shared/data
 
-.PHONY: help install demo test test-slow promises lint format clean
+.PHONY: help install demo test test-slow promises bench bench-smoke lint format clean
 
 help:  ## show this
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -24,6 +24,12 @@ test-slow: .venv/developing  ## the tests that take minutes: real data, whole ru
 promises: .venv/developing  ## train every recipe, check its promise, rewrite docs/results.md: hours; RECIPES="a b" SEEDS=3
 	$(BIN)/python benchmarks/promises.py --seeds $(SEEDS) --data $(DATA) $(RECIPES)
 
+bench: .venv/developing .venv-bench/installed  ## measure against Keras, torch and scikit-learn, rewrite docs/benchmarks.md: hours; ROWS="a b"
+	$(BIN)/python benchmarks/bench.py --data $(DATA) $(ROWS)
+
+bench-smoke: .venv/developing  ## check that what makes keensight fast still does: two minutes
+	$(BIN)/python benchmarks/smoke.py
+
 lint: .venv/developing  ## ruff and mypy
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/ruff format --check src tests benchmarks
@@ -34,7 +40,7 @@ format: .venv/developing  ## let ruff put the code into shape
 	$(BIN)/ruff format src tests benchmarks
 
 clean:  ## remove what the targets above made
-	rm -rf .venv build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-bench build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache
 
 .venv/installed: pyproject.toml constraints.txt scripts/make-venv
 	scripts/make-venv $(PYTHON)
@@ -45,4 +51,9 @@ clean:  ## remove what the targets above made
 .venv/developing: .venv/installed scripts/apt-install
 	scripts/apt-install dataset-fashion-mnist
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[all,dev]'
+	@touch $@
+
+.venv-bench/installed: scripts/make-bench-venv benchmarks/constraints-bench.txt
+	@echo "Installing what to measure against into .venv-bench: about 3 GB on disk, some minutes."
+	scripts/make-bench-venv $(PYTHON)
 	@touch $@
