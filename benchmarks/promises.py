@@ -41,8 +41,8 @@ TEXT = """# What the recipes reach
 
 Made by `make promises`; do not edit. Each row is `keensight train DATA --recipe NAME`, from a cold cache: the mean over
 seeds 0, 1, ..., ± their standard deviation, and in brackets the 95 % interval of that accuracy given the number of
-pictures. *Majority* is what always giving the most frequent answer reaches on the same pictures. The time is of the whole
-command, and in brackets of training alone.
+pictures. *Majority* is what always giving the most frequent answer reaches on the same pictures. The time is of the
+whole command, and in brackets of training alone.
 
 | recipe | data | its source | validation | test | AUC (val) | majority | promise | time | epochs | parameters | seeds |
 |---|---|---|---|---|---|---|---|---|---|---|---|"""

@@ -1,0 +1,196 @@
+"""The table of comparisons: every row of issue 4's goals, and a few more without a goal.
+
+{python} and {keensight} are ours, {peer} is .venv-bench's Python; {data}, {fashion} and {work} are folders; {fresh} is
+a new folder for each run, and then the run's cache is new too.
+"""
+
+from __future__ import annotations
+
+from measuring import PROCESS_S, REACHED_S, Command, Measure, Quality, Row
+
+# Which recipe goes for which goal. It must exist by the time the row is run.
+RECIPES = {
+    "fashion-article": "fashion-quick",  # what the article's 40 epochs end with, about 0.9108 test
+    "fashion-0.92": "fashion-quick",
+    "fashion-0.94": "fashion-best",
+    "mnist-dense": "digits-dense",
+    "mnist-0.99": "digits-quick",
+}
+
+
+def train(data: str, recipe: str) -> Command:
+    """Return a whole command, from a cold cache."""
+    words = ("{keensight}", "train", data, "--recipe", recipe, "--seed", "{seed}", "--out", "{fresh}/run", "--json")
+    return words
+
+
+def ours(script: str, *words: str) -> Command:
+    """Return a script of ours."""
+    return ("{python}", f"benchmarks/ours_{script}.py", *words, "--threads", "{threads}")
+
+
+def peer(script: str, *words: str) -> Command:
+    """Return a peer's script."""
+    return ("{peer}", f"benchmarks/peers/{script}.py", *words, "--threads", "{threads}")
+
+
+WHOLE, ALONE = "whole command", "training alone"
+TEST = "metrics.test.accuracy"
+MNIST, HUSKIES = "{data}/mnist", "{data}/huskies.zip"
+ARTICLE = peer("keras_fashion", "{fashion}", "--epochs", "40", "--seed", "{seed}")
+FASHION = ("--steps", "100", "--epochs", "4", "--seed", "{seed}")
+HUSKY = ("--steps", "26", "--epochs", "4", "--seed", "{seed}")
+RATE = (Measure("images/s", "images_per_s", "images_per_s"),)
+EPOCHS_40 = (
+    Measure(f"40 epochs / {WHOLE}", PROCESS_S, "training_s"),
+    Measure(f"40 epochs / {ALONE}", "training_seconds", "training_s"),
+    Measure(f"same accuracy / {WHOLE}", PROCESS_S, REACHED_S),
+)
+REACHING = (
+    Measure(f"same accuracy / {WHOLE}", PROCESS_S, REACHED_S),
+    Measure(f"same accuracy / {ALONE}", "training_seconds", REACHED_S),
+)
+# The article's recipe measured once by hand: where a run of it ends.
+ARTICLE_TEST = 0.9108
+ARTICLE_RUN = "Keras/TensorFlow, the article's 40 epochs"
+
+ROWS = (
+    Row(
+        "fashion-article", "Fashion-MNIST until the article's test accuracy", ARTICLE_RUN,
+        train("fashion-mnist", RECIPES["fashion-article"]), ARTICLE, EPOCHS_40, 50,
+        Quality("test accuracy", TEST, "accuracy", least=ARTICLE_TEST, behind=0.0),
+        their_runs=2, target=ARTICLE_TEST, group="fashion",
+    ),
+    Row(
+        "fashion-0.92", "Fashion-MNIST until 0.92 test, mean", ARTICLE_RUN,
+        train("fashion-mnist", RECIPES["fashion-0.92"]), ARTICLE, EPOCHS_40, 30,
+        Quality("test accuracy", TEST, "accuracy", least=0.92), their_runs=2, target=0.92, group="fashion",
+    ),
+    Row(
+        "fashion-0.94", "Fashion-MNIST until 0.94 test, mean", ARTICLE_RUN,
+        train("fashion-mnist", RECIPES["fashion-0.94"]), ARTICLE, EPOCHS_40, 3,
+        Quality("test accuracy", TEST, "accuracy", least=0.94), runs=3, their_runs=2, target=0.94, group="fashion",
+    ),
+    Row(
+        "mnist-dense", "MNIST until 0.9786 with 784-512-10", "Keras/TensorFlow, TensorFlow's page for beginners",
+        train(MNIST, RECIPES["mnist-dense"]), peer("keras_dense", MNIST, "--epochs", "8", "--seed", "{seed}"), REACHING,
+        8, Quality("test accuracy", TEST, "accuracy", least=0.9786), target=0.9786, group="mnist-dense",
+    ),
+    Row(
+        "mnist-dense-sklearn", "MNIST until 0.9786 with 784-512-10", "scikit-learn's MLPClassifier",
+        train(MNIST, RECIPES["mnist-dense"]), peer("sklearn_dense", MNIST, "--epochs", "12", "--seed", "{seed}"),
+        REACHING, None, Quality("test accuracy", TEST, "accuracy", least=0.9786), target=0.9786, group="mnist-dense",
+    ),
+    Row(
+        "mnist-0.99", "MNIST until 0.99 test, mean", "PyTorch's stock MNIST example, to its first epoch at 0.99",
+        train(MNIST, RECIPES["mnist-0.99"]),
+        peer("torch_mnist", MNIST, "--epochs", "14", "--until", "0.99", "--seed", "{seed}"), REACHING, 50,
+        Quality("test accuracy", TEST, "accuracy", least=0.99), their_runs=3, target=0.99,
+    ),
+    Row(
+        "fashion-throughput", "training the `fashion` network, float32, identical steps", "Keras/TensorFlow",
+        ours("throughput", "fashion", "fashion-mnist", *FASHION), peer("keras_fashion", "{fashion}", *FASHION), RATE, 3,
+        Quality("test loss", "loss", "loss", within=0.1), group="fashion-throughput",
+    ),
+    Row(
+        "fashion-throughput-jax", "the same", "Keras/JAX", ours("throughput", "fashion", "fashion-mnist", *FASHION),
+        peer("keras_fashion", "{fashion}", *FASHION, "--backend", "jax"), RATE, None,
+        Quality("test loss", "loss", "loss", within=0.1), group="fashion-throughput",
+    ),
+    Row(
+        "fashion-throughput-torch", "the same", "plain torch", ours("throughput", "fashion", "fashion-mnist", *FASHION),
+        peer("torch_throughput", "fashion", "{fashion}", *FASHION), RATE, None,
+        Quality("test loss", "loss", "loss", within=0.1), group="fashion-throughput",
+    ),
+    Row(
+        "husky-throughput", "training the `husky` network at 128x128, float32, identical steps", "Keras/TensorFlow",
+        ours("throughput", "husky", HUSKIES, *HUSKY), peer("keras_husky", HUSKIES, *HUSKY), RATE, 3,
+        Quality("validation loss", "loss", "loss", within=0.15), group="husky-throughput",
+    ),
+    Row(
+        "husky-throughput-jax", "the same", "Keras/JAX", ours("throughput", "husky", HUSKIES, *HUSKY),
+        peer("keras_husky", HUSKIES, *HUSKY, "--backend", "jax"), RATE, None,
+        Quality("validation loss", "loss", "loss", within=0.15), group="husky-throughput",
+    ),
+    Row(
+        "husky-throughput-torch", "the same", "plain torch", ours("throughput", "husky", HUSKIES, *HUSKY),
+        peer("torch_throughput", "husky", HUSKIES, *HUSKY), RATE, None,
+        Quality("validation loss", "loss", "loss", within=0.15), group="husky-throughput",
+    ),
+    Row(
+        "husky-augmented", "the same, augmented as the recipe says", "Keras/TensorFlow, layers in tf.data",
+        ours("throughput", "husky", HUSKIES, *HUSKY, "--augment"),
+        peer("keras_husky", HUSKIES, *HUSKY, "--augment", "pipeline"), RATE, 4,
+        Quality("validation loss", "loss", "loss", within=0.15), group="husky-augmented",
+    ),
+    Row(
+        "husky-augmented-layers", "the same", "Keras/TensorFlow, layers in the network",
+        ours("throughput", "husky", HUSKIES, *HUSKY, "--augment"),
+        peer("keras_husky", HUSKIES, *HUSKY, "--augment", "model"), RATE, 4,
+        Quality("validation loss", "loss", "loss", within=0.15), group="husky-augmented",
+    ),
+    Row(
+        "folder-first", "folder of JPEGs to training tensors, first time", "torch DataLoader and Pillow, 2 workers",
+        ours("folder", "{work}/folder"), peer("torch_loader", "{work}/folder"),
+        (Measure("images/s", "first_images_per_s", "first_images_per_s"),), 2.5, group="folder", needs=("folder",),
+    ),
+    Row(
+        "folder-cached", "folder of JPEGs to training tensors, from cache", "the same, later passes",
+        ours("folder", "{work}/folder"), peer("torch_loader", "{work}/folder"),
+        (
+            Measure("images/s, next run", "cached_images_per_s", "later_images_per_s"),
+            Measure("images/s, next epoch", "epoch_images_per_s", "later_images_per_s"),
+        ), 20, group="folder", needs=("folder",),
+    ),
+    Row(
+        "transfer", "transfer learning, huskies.zip to a bundle, cold", "plain torch, frozen backbone, 5 epochs",
+        train(HUSKIES, "husky-transfer"), peer("torch_transfer", HUSKIES, "--seed", "{seed}"),
+        (Measure(WHOLE, PROCESS_S, PROCESS_S),), 3,
+        Quality("validation accuracy", "metrics.val.accuracy", "accuracy", behind=0.02), group="transfer",
+    ),
+    Row(
+        "transfer-features", "the same", "plain torch, features once and then the head",
+        train(HUSKIES, "husky-transfer"), peer("torch_transfer", HUSKIES, "--way", "features", "--seed", "{seed}"),
+        (Measure(WHOLE, PROCESS_S, PROCESS_S),), 3,
+        Quality("validation accuracy", "metrics.val.accuracy", "accuracy", behind=0.02), group="transfer",
+    ),
+    Row(
+        "predict-folder", "`predict` of a folder of JPEGs, `husky` network", "Keras/TensorFlow `predict`",
+        ours("predict", "{work}/run/bundle", "{work}/folder"),
+        peer("keras_predict", "folder", "{work}/model.keras", "{work}/folder"), RATE, 3,
+        Quality("accuracy", "accuracy", "accuracy", within=0.02), group="predict", needs=("folder", "bundle"),
+    ),
+    Row(
+        "predict-folder-torch", "the same", "plain torch, DataLoader with 2 workers",
+        ours("predict", "{work}/run/bundle", "{work}/folder"),
+        peer("torch_predict", "folder", "{work}/run/bundle/model.safetensors", "{work}/folder"), RATE, None,
+        Quality("accuracy", "accuracy", "accuracy", within=0.02), group="predict", needs=("folder", "bundle"),
+    ),
+    Row(
+        "predict-one", "one picture from a cold start", "a torch script",
+        ("{keensight}", "predict", "{work}/run/bundle", "{picture}", "--json"),
+        peer("torch_predict", "one", "{work}/run/bundle/model.safetensors", "{picture}"),
+        (Measure("whole process", PROCESS_S, PROCESS_S),), 5, runs=9, group="predict-one", needs=("folder", "bundle"),
+    ),
+    Row(
+        "predict-one-keras", "the same", "Keras/TensorFlow",
+        ("{keensight}", "predict", "{work}/run/bundle", "{picture}", "--json"),
+        peer("keras_predict", "one", "{work}/model.keras", "{picture}"),
+        (Measure("whole process", PROCESS_S, PROCESS_S),), None, runs=9, their_runs=5, group="predict-one",
+        needs=("folder", "bundle"),
+    ),
+    Row(
+        "memory", "peak memory of training on a 20 GB cache", "a limit, in GB of the process's own (RssAnon)",
+        ours("memory", HUSKIES, "--gigabytes", "20", "--steps", "300"), None,
+        (Measure("GB", "peak_gb"), Measure("growth in second half", "growth"), Measure("GB of files", "peak_file_gb")),
+        1.5, runs=1,
+    ),
+    Row(
+        "import", "`import keensight`", "a limit, in seconds", ("{python}", "-c", "import keensight"), None,
+        (Measure("s", PROCESS_S),), 0.15, runs=20,
+    ),
+    Row(
+        "help", "`keensight --help`", "a limit, in seconds", ("{keensight}", "--help"), None,
+        (Measure("s", PROCESS_S),), 0.15, runs=20,
+    ),
+)  # fmt: skip

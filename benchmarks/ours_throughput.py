@@ -1,0 +1,77 @@
+"""Our side of the throughput rows: images/s of `keensight.fit` on an article's network, through public functions alone.
+
+python benchmarks/ours_throughput.py husky ../shared/data/huskies.zip --steps 26 --epochs 4
+python benchmarks/ours_throughput.py husky ../shared/data/huskies.zip --steps 26 --epochs 4 --augment
+python benchmarks/ours_throughput.py fashion fashion-mnist --steps 100 --epochs 4
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from dataclasses import replace
+
+import numpy as np
+
+import keensight
+from keensight.machine import cores, share_the_cores, versions
+from keensight.values import Split
+
+AUGMENTATION = {"flip": False, "rotate": 0.0, "shear": 0.0, "zoom": 0.0}
+
+
+def main() -> None:
+    """Train, and print one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("recipe", choices=("husky", "fashion"))
+    parser.add_argument("data")
+    parser.add_argument("--epochs", type=int, default=4, help="the first is a warm-up")
+    parser.add_argument("--steps", type=int, default=26)
+    parser.add_argument("--threads", type=int, default=cores())
+    parser.add_argument("--augment", action="store_true")
+    parser.add_argument("--precision", default="float32")
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    share_the_cores()  # as the command line does, before torch is loaded
+    import torch
+
+    torch.set_num_threads(asked.threads)
+    recipe = keensight.load_recipe(asked.recipe, [f"precision={asked.precision}"], asked.seed)
+    recipe = replace(
+        recipe, epochs=asked.epochs, target_accuracy=0.0, test_fraction=0.0, **({} if asked.augment else AUGMENTATION)
+    )
+    dataset = keensight.open_dataset(asked.data)
+    preprocessing = keensight.choose_preprocessing(dataset, recipe)
+    pixels = keensight.decode(dataset, preprocessing)
+    splits = keensight.split(pixels, val_fraction=recipe.val_fraction, test_fraction=recipe.test_fraction, seed=0)
+    held_out = splits.test or splits.val  # what the peers measure on: the test pictures, or the validation folder
+    rows = np.arange(asked.steps * recipe.batch_size) % len(splits.train)
+    # one picture to validate on: an epoch's seconds are then its steps
+    splits = replace(splits, train=take(splits.train, rows), val=take(splits.val, rows[:1]))
+    model = keensight.build(recipe.model, recipe.options, preprocessing, len(dataset.class_names), recipe.seed)
+    state = keensight.start(model, splits, recipe)
+    seconds = [epoch.seconds for epoch in keensight.fit(state, splits, recipe)]
+    from keensight.training.loop import evaluate
+
+    loss, accuracy = evaluate(state.model, held_out, recipe)
+    print(
+        json.dumps(
+            {
+                "images_per_s": len(rows) / statistics.median(seconds[1:]),
+                "loss": loss,
+                "accuracy": accuracy,
+                "parameters": sum(p.numel() for p in model.parameters()),
+                "versions": versions(),
+            }
+        )
+    )
+
+
+def take(split: Split, rows: np.ndarray) -> Split:
+    """Return those rows of a split, which may repeat."""
+    return Split(split.images, split.rows[rows], split.labels[rows], tuple(split.where[i] for i in rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,236 @@
+"""Guard what makes keensight fast, in under five minutes, in a way that noise cannot break.
+
+    make bench-smoke
+
+Every guard has a fast way, ours, and the naive way that it replaces. They run by turns, in one process, and the median
+of the pairs' ratios must stay over a bound that lies far under what is usual. A guard that fails is measured a second
+time, more patiently, before it counts. Exit status 1 where one still fails.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+import keensight
+from keensight.machine import cores, share_the_cores
+
+Act = Callable[[], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """A fast way against a slow one, and the ratio that must remain."""
+
+    name: str
+    make: Callable[[Path], tuple[Act, Act]]  # from a folder to write into, to (fast, slow)
+    least: float
+    cores: int = 1  # that it takes
+
+
+def main() -> int:
+    """Measure every guard, and say which do not hold."""
+    share_the_cores()
+    failed = 0
+    for guard in GUARDS:
+        if cores() < guard.cores:
+            print(f"{guard.name}: skipped, it takes {guard.cores} cores")
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            fast, slow = guard.make(Path(folder))
+            found = ratios(fast, slow, 5)
+            if statistics.median(found) < guard.least:
+                found = ratios(fast, slow, 15)
+        holds = statistics.median(found) >= guard.least
+        failed += not holds
+        print(
+            f"{guard.name}: {statistics.median(found):.2f}× ({min(found):.2f} to {max(found):.2f}), "
+            f"at least {guard.least:g}{'' if holds else ': FAILED'}",
+            flush=True,
+        )
+    return 1 if failed else 0
+
+
+def ratios(fast: Act, slow: Act, pairs: int, clock: Callable[[], float] = time.perf_counter) -> list[float]:
+    """Return how many times longer `slow` takes, for each of so many pairs run by turns, after a warm-up."""
+    fast(), slow()
+    found = []
+    for _ in range(pairs):
+        seconds = []
+        for act in (fast, slow):
+            begin = clock()
+            act()
+            seconds.append(clock() - begin)
+        found.append(seconds[1] / seconds[0])
+    return found
+
+
+def jpegs(folder: Path, count: int, size_px: int) -> None:
+    """Write photographs of nothing in particular into two class folders."""
+    rng = np.random.default_rng(0)
+    for i in range(count):
+        place = folder / f"class-{i % 2}"
+        place.mkdir(parents=True, exist_ok=True)
+        small = rng.integers(0, 256, (16, 16, 3), np.uint8)
+        Image.fromarray(small).resize((size_px, size_px)).save(place / f"{i}.jpg", quality=90)
+
+
+def cached(folder: Path) -> tuple[Act, Act]:
+    """Pictures from the cache, against decoding them anew."""
+    jpegs(folder / "pictures", 300, 320)
+    dataset = keensight.open_dataset(folder / "pictures")
+    preprocessing = keensight.Preprocessing(64, 64, 3)
+
+    def decode() -> None:
+        os.environ["KEENSIGHT_CACHE"] = str(folder / "cache")
+        np.asarray(keensight.decode(dataset, preprocessing).images).sum()
+
+    def anew() -> None:
+        shutil.rmtree(folder / "cache", ignore_errors=True)
+        decode()
+
+    # both leave a cache behind, so that the fast way finds one
+    return decode, anew
+
+
+def reduced(folder: Path) -> tuple[Act, Act]:
+    """A large JPEG decoded at a fraction of its size, against whole."""
+    from keensight.data.pixels import decode_picture
+
+    jpegs(folder, 1, 2400)
+    content = (folder / "class-0" / "0.jpg").read_bytes()
+    preprocessing = keensight.Preprocessing(128, 128, 3)
+
+    def whole() -> None:
+        np.asarray(Image.open(io.BytesIO(content)).convert("RGB").resize((128, 128), Image.Resampling.BILINEAR))
+
+    return lambda: decode_picture(content, preprocessing), whole
+
+
+def gathered(folder: Path) -> tuple[Act, Act]:
+    """A batch gathered as bytes and scaled once, against picture by picture."""
+    import torch
+
+    from keensight.training.loop import to_images
+
+    images = np.random.default_rng(0).integers(0, 256, (2048, 32, 32, 3), np.uint8)
+    rows, cpu = np.random.default_rng(1).permutation(2048), torch.device("cpu")
+
+    def one_by_one() -> None:
+        torch.stack([torch.from_numpy(images[row]).permute(2, 0, 1).float() / 255 for row in rows])
+
+    return lambda: to_images(images, rows, cpu), one_by_one
+
+
+def augmented(folder: Path) -> tuple[Act, Act]:
+    """One affine grid for a batch, against one for each picture."""
+    import torch
+
+    from keensight.data.augment import augment
+
+    recipe = keensight.load_recipe("husky")
+    images = torch.rand(128, 3, 32, 32)
+    generator = torch.Generator().manual_seed(0)
+
+    def one_by_one() -> None:
+        torch.cat([augment(images[i : i + 1], recipe, generator) for i in range(len(images))])
+
+    return lambda: augment(images, recipe, generator), one_by_one
+
+
+def fitted(folder: Path) -> tuple[Act, Act]:
+    """Our loop on the default network, against the plain loop of a tutorial: NCHW, whole batches, sums every step."""
+    import torch
+    import torch.nn.functional as F
+
+    from keensight.models.zoo import build
+    from keensight.training.loop import fit, start
+    from keensight.values import Split, Splits
+
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (1024, 28, 28, 1), np.uint8)
+    labels = rng.integers(0, 10, 1024)
+    preprocessing = keensight.Preprocessing(28, 28, 1)
+    rows = np.arange(1024)
+    train, val = Split(images, rows, labels, ("",) * 1024), Split(images, rows[:1], labels[:1], ("",))
+    splits = Splits(tuple("0123456789"), preprocessing, train, val, None)
+    recipe = keensight.load_recipe("default", ["epochs=1", "precision=float32"])
+
+    def ours() -> None:
+        list(fit(start(build("cnn", {}, preprocessing, 10, 0), splits, recipe), splits, recipe))
+
+    def plain() -> None:
+        model = build("cnn", {}, preprocessing, 10, 0)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=0.005)
+        for part in np.array_split(rng.permutation(1024), math.ceil(1024 / recipe.batch_size)):
+            pictures = torch.stack([torch.from_numpy(images[row]).permute(2, 0, 1).float() / 255 for row in part])
+            loss = F.cross_entropy(model(pictures), torch.from_numpy(labels[part]))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            loss.item()
+
+    return ours, plain
+
+
+def side_by_side(folder: Path) -> tuple[Act, Act]:
+    """A batch in two pieces on a core each, against every layer on both cores."""
+    import torch
+    import torch.nn.functional as F
+    from torch import nn
+
+    from keensight.models.zoo import build
+    from keensight.training.threads import Shards
+    from keensight.values import IntArray
+
+    torch.set_num_threads(cores())
+    model = build("cnn", {}, keensight.Preprocessing(28, 28, 1), 10, 0).to(memory_format=torch.channels_last)
+    images = torch.rand(1024, 1, 28, 28)
+    labels = torch.arange(1024) % 10
+
+    def learn(_: int, network: nn.Module, rows: IntArray) -> tuple[torch.Tensor, torch.Tensor]:
+        logits = network(images[rows])
+        return F.cross_entropy(logits, labels[rows]), (logits.argmax(1) == labels[rows]).sum()
+
+    def steps(count: int) -> None:
+        with Shards(model, count, 0) as shards:
+            for rows in np.array_split(np.arange(1024), 8):
+                shards.backward(learn, rows)
+
+    return lambda: steps(2), lambda: steps(1)
+
+
+def light(folder: Path) -> tuple[Act, Act]:
+    """`import keensight` and `keensight --help`, against the import of torch that they wait with."""
+
+    def run(*words: str) -> None:
+        subprocess.run([sys.executable, *words], stdout=subprocess.DEVNULL, check=True)
+
+    return lambda: run("-m", "keensight", "--help"), lambda: run("-c", "import torch")
+
+
+GUARDS: Sequence[Guard] = (
+    Guard("pictures from the cache, not decoded", cached, 10),
+    Guard("large JPEGs decoded at reduced size", reduced, 3),
+    Guard("batches gathered at once", gathered, 2),
+    Guard("one affine grid for a batch", augmented, 5),
+    Guard("our loop, not the plain one", fitted, 1.2),
+    Guard("pieces of a batch side by side", side_by_side, 0.9, cores=2),
+    Guard("no torch for --help", light, 3),
+)
+
+if __name__ == "__main__":
+    sys.exit(main())
