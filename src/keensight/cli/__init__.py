@@ -121,9 +121,10 @@ def _run(tokens: Sequence[str] | None) -> int:
     from cyclopts import CycloptsError
 
     from keensight.errors import KeensightError
-    from keensight.machine import share_the_cores
+    from keensight.machine import keep_memory, share_the_cores
 
     share_the_cores()
+    keep_memory()
     try:
         status = _app()(tokens, exit_on_error=False, print_error=False, result_action="return_value")
         return status if isinstance(status, int) else 0
