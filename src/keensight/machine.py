@@ -49,7 +49,7 @@ def keep_memory() -> None:
     """Let the C library keep freed memory for the next step. Call it before threads start; glibc alone understands it.
 
     By default it returns every large block to the kernel, which clears it again, page by page, when the next step asks
-    for the same: fine-tuning a backbone spent 28 % of its time so, and is 1.3 times as fast without (benchmarks/LOG.md).
+    for the same: fine-tuning a backbone spent 28 % of its time so (benchmarks/LOG.md).
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

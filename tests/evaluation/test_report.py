@@ -227,8 +227,21 @@ def test_a_model_below_a_floor_is_told_off():
     assert "13 points below always answering “nothusky” and level with logistic regression" in verdict(report)
     below, touching = map(plain, warnings(report))
     assert below == "The model is below the majority class floor of 75.0 %: do not use it as it is."
-    assert touching == "The model is level with the logistic regression floor of 62.0 %: it has learnt nothing of use."
+    assert touching == (
+        "The model is level with the logistic regression floor of 62.0 %, within what is noise: a simpler model does as "
+        "well."
+    )
     assert page_of(report).count("<b>Warning.</b>") == 2
+
+
+def test_a_hair_below_a_strong_floor_is_no_disgrace():
+    (hair,) = map(plain, warnings(with_accuracy(2113, 2116, 0.5, 2115 / 2116)))
+    assert hair == (
+        "The model is below the logistic regression floor of 99.95 %, within what is noise: a simpler model does as "
+        "well."
+    )
+    (majority,) = map(plain, warnings(with_accuracy(74, 100, 0.75, 0.5)))
+    assert "below the majority class floor" in majority and "may have learnt nothing of use" in majority
 
 
 def test_an_interval_that_reaches_the_floor_is_said():

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from keensight.cli.output import Terminal, print_json
+from keensight.cli.output import Terminal, percent, print_json
 
 
 def explain(
@@ -55,6 +55,8 @@ def explain(
             answer, evidence = each.prediction, each.evidence
             doubt = "not sure, perhaps " if answer.abstained else ""
             rests = f"most evidence {evidence.x:.0%} from the left, {evidence.y:.0%} from the top"
-            print(f"{answer.file}: {doubt}{answer.label} ({answer.probability:.1%}); {rests}")
+            if not evidence.is_one_spot:
+                rests = "the answer does not rest on a single spot"
+            print(f"{answer.file}: {doubt}{answer.label} ({percent(answer.probability)}); {rests}")
         print(f"page  {result.page}")
     return 1 if result.refused else 0

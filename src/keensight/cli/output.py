@@ -26,13 +26,22 @@ def command() -> str:
     return "keensight" if shutil.which("keensight") or Path(sys.argv[0]).name != "keensight" else sys.argv[0]
 
 
+def percent(share: float) -> str:
+    """Return a share of 1 as a percentage; only all of it is ever written as 100 %.
+
+    >>> percent(0.95), percent(0.9995), percent(1.0)
+    ('95.0%', '99.95%', '100.0%')
+    """
+    return f"{share:.1%}" if share == 1 or round(share, 3) < 1 else f"{min(share, 0.9999):.2%}"
+
+
 def accuracy_line(metrics: Metrics) -> str:
     """Return an accuracy with its interval and its n.
 
     95.0 % (95 % interval 93.1 to 96.4, 700 pictures)
     """
     low, high = 100 * metrics.accuracy_low, 100 * metrics.accuracy_high
-    return f"{metrics.accuracy:.1%} (95 % interval {low:.1f} to {high:.1f}, {metrics.n:,} pictures)"
+    return f"{percent(metrics.accuracy)} (95 % interval {low:.1f} to {high:.1f}, {metrics.n:,} pictures)"
 
 
 class Terminal(Watcher):

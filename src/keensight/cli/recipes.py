@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import textwrap
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -9,6 +11,7 @@ from cyclopts import Parameter
 
 from keensight.cli.output import print_json
 
+FOR_OWN_PICTURES = ("husky-transfer", "husky-finetune")
 MEASURED = {"val.accuracy": "validation", "val.roc_auc": "its AUC", "test.accuracy": "test"}
 
 
@@ -26,11 +29,25 @@ def recipes(*, json: Annotated[bool, Parameter(negative=())] = False) -> int:
     if json:
         print_json({recipe.name: {**asdict(recipe), "measured": results.get(recipe.name)} for recipe in found})
         return 0
-    for recipe in found:
-        print(f"{recipe.name:16} {' '.join(recipe.about.split())}")
-        if recipe.name in results:
-            print(f"{'':16} Measured: {_measured(results[recipe.name])}")
+    own = [recipe for recipe in found if not recipe.data or recipe.name in FOR_OWN_PICTURES]
+    for title, group in (
+        ("For your own pictures", own),
+        ("The articles' systems, on their own data", [recipe for recipe in found if recipe not in own]),
+    ):
+        print(f"{title}\n")
+        for recipe in group:
+            print(_paragraph(recipe.about, recipe.name))
+            if recipe.name in results:
+                print(_paragraph(f"Measured: {_measured(results[recipe.name])}", ""))
+        print()
+    print("One of them in full: keensight info NAME. What the keys mean: docs/recipes.md.")
     return 0
+
+
+def _paragraph(text: str, name: str) -> str:
+    """Return a paragraph as wide as the terminal, with a name in its margin."""
+    width = max(60, min(120, shutil.get_terminal_size().columns))
+    return textwrap.fill(" ".join(text.split()), width, initial_indent=f"{name:18}", subsequent_indent=" " * 18)
 
 
 def _measured(result: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from keensight.cli.output import Terminal, accuracy_line, command, print_json
+from keensight.cli.output import Terminal, accuracy_line, command, percent, print_json
 
 
 def train(
@@ -83,11 +83,14 @@ def train(
         return 0
     split, headline = ("test", report.test) if report.test else ("validation", report.val)
     floors = ", ".join(
-        f"{floor.name} {floor.test_accuracy if floor.test_accuracy is not None else floor.val_accuracy:.1%}"
+        f"{floor.name} {percent(floor.val_accuracy if floor.test_accuracy is None else floor.test_accuracy)}"
         for floor in report.floors
     )
     print(f"{split} accuracy  {accuracy_line(headline)}")
     print(f"to beat        {floors}")
+    if report.attacks:
+        attacked = ", ".join(f"{percent(each.accuracy)} at epsilon {each.threat.eps:g}" for each in report.attacks)
+        print(f"under attack   {attacked} ({report.attacks[0].attack})")
     print(f"took           {seconds:.0f} s, {len(report.history)} epochs; {report.history[-1].stopped}")
     for warning in warnings(report):
         print(f"warning        {warning}")

@@ -126,7 +126,7 @@ def _print(found: Tuning, data: str, seconds: float) -> None:
     print(f"best           {_accuracy_line(found, winner)}, trial {winner.number}")
     print(f"recipe         {_accuracy_line(found, own)}, trial 0")
     if found.gain and winner.number:
-        worth = "inside the noise" if found.gain.is_noise else "more than noise"
+        worth = "inside the noise" if found.gain.is_noise else "more than the noise of a single comparison"
         print(f"gain           {gain_line(found.gain).replace(NARROW, ' ')}: {worth}")
     elif not winner.number:
         print("gain           none: nothing that was tried is better than the recipe as it is")

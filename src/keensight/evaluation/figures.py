@@ -44,7 +44,7 @@ def curves(history: Sequence[Epoch], panels: Sequence[Literal["loss", "accuracy"
         best = max((epoch for epoch in history if epoch.best), key=lambda epoch: epoch.number, default=None)
         for row, panel in enumerate(panels):
             axes = add_axes(
-                figure, left=46, right=18, bottom=44 + height * (len(panels) - 1 - row), top=30 + height * row
+                figure, left=58, right=18, bottom=44 + height * (len(panels) - 1 - row), top=30 + height * row
             )
             marker = "o" if len(history) < 16 else ""
             train = [getattr(epoch, f"train_{panel}") for epoch in history]
@@ -59,11 +59,13 @@ def curves(history: Sequence[Epoch], panels: Sequence[Literal["loss", "accuracy"
             axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
             if panel == "accuracy":
                 low, high = axes.get_ylim()
+                high = min(high, 1.005)
                 axes.set_ylim(min(low, high - 0.1), high)
                 axes.yaxis.set_major_formatter(PERCENT)
             elif history:
                 axes.set_ylim(bottom=0)
             axes.set_xlabel("epoch")
+            axes.set_ylabel(panel)
             legend(axes)
         return to_svg(figure, f"{' and '.join(panels)} of training and validation over {len(history)} epochs")
 
@@ -119,7 +121,7 @@ def reliability_diagram(metrics: Metrics) -> str:
     middles, width = [(each.low + each.high) / 2 for each in bins], [0.92 * (each.high - each.low) for each in bins]
     with drawing():
         figure = canvas(WIDTH, 380)
-        axes = add_axes(figure, left=46, right=18, bottom=128, top=34)
+        axes = add_axes(figure, left=58, right=18, bottom=128, top=34)
         axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
         axes.bar(middles, [each.accuracy for each in bins], width, color=BLUE, alpha=0.35, linewidth=0)
         for each, middle, breadth in zip(bins, middles, width, strict=True):
@@ -131,7 +133,7 @@ def reliability_diagram(metrics: Metrics) -> str:
         axes.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="accuracy")
         axes.text(0, 1.1, f"ECE {metrics.ece:.3f}", fontsize=13)
         axes.text(1, 1.1, "orange: the gap to perfect", ha="right", color=MUTED, fontsize=10.5)
-        counts = add_axes(figure, left=46, right=18, bottom=44, top=380 - 108)
+        counts = add_axes(figure, left=58, right=18, bottom=44, top=380 - 108)
         counts.bar(middles, [each.n / metrics.n for each in bins], width, color=MUTED, linewidth=0)
         counts.set(xlim=(0, 1), xlabel="confidence", ylabel="share")
         counts.yaxis.set_major_locator(MaxNLocator(nbins=2))

@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from keensight.errors import DataError, RunError
 from keensight.evaluation import figures
+from keensight.evaluation.gain import gain
 from keensight.evaluation.pictures import Pictures, picture_data_uri, weights_gallery
 from keensight.values import (
     AttackResult,
@@ -127,11 +128,14 @@ def warnings(report: Report) -> list[str]:
     shown = report.test or report.val
     found = []
     for name, accuracy in _floors(report):
-        if shown.accuracy == accuracy:
-            level = f"The model is level with the {name} floor of {percent(accuracy)}"
-            found.append(f"{level}: it has learnt nothing of use.")
-        elif shown.accuracy < accuracy:
+        if _clearly_below(shown, name, accuracy):
             found.append(f"The model is below the {name} floor of {percent(accuracy)}: do not use it as it is.")
+        elif shown.accuracy <= accuracy:
+            where = "level with" if shown.accuracy == accuracy else "below"
+            moral = "it may have learnt nothing of use" if name == "majority class" else "a simpler model does as well"
+            found.append(
+                f"The model is {where} the {name} floor of {percent(accuracy)}, within what is noise: {moral}."
+            )
         elif shown.accuracy_low <= accuracy:
             found.append(
                 f"The interval reaches down to the {name} floor of {percent(accuracy)}: with {shown.n:,} pictures, "
@@ -143,6 +147,12 @@ def warnings(report: Report) -> list[str]:
             "best epoch and the temperature, so they flatter the model."
         )
     return found
+
+
+def _clearly_below(shown: Metrics, floor: str, accuracy: float) -> bool:
+    if floor == "majority class":  # a fixed answer: its share of the pictures is no estimate
+        return shown.accuracy_high < accuracy
+    return gain(round(shown.accuracy * shown.n), shown.n, round(accuracy * shown.n), shown.n).high < 0
 
 
 def confused_pairs(metrics: Metrics, most: int = 2) -> list[tuple[str, str, int, int]]:

@@ -32,6 +32,11 @@ class Evidence:
     y: float
     drop: float
 
+    @property
+    def is_one_spot(self) -> bool:
+        """Whether covering that place lowers the probability by more than half a point."""
+        return self.drop > 0.005
+
 
 def occlusion(
     probabilities: Callable[[Uint8Array], FloatArray],

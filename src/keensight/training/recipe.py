@@ -64,7 +64,7 @@ def load_recipe(name: str, changes: Iterable[str] = (), seed: int | None = None)
     Raises RecipeError, with the nearest name, for an unknown recipe or key, and for values that make no sense.
     """
     table = _read(name)
-    for change in changes:
+    for change in [changes] if isinstance(changes, str) else changes:
         key, separator, value = change.partition("=")
         if not separator or not key.strip():
             raise RecipeError(f"--set {change} has no value. Write --set KEY=VALUE, such as --set epochs=5.")

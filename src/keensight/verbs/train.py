@@ -117,6 +117,11 @@ def _pictures(
 
 def _cautions(dataset: Dataset, recipe: Recipe) -> Iterator[str]:
     """Say what the recipe knows about the data that it was written for, or else of what its backbone has seen."""
+    if recipe.weights:
+        yield (
+            "It started from given weights. Where they were learnt from this data under another split or seed, they "
+            "know pictures that are held out here, and these numbers flatter the model."
+        )
     if recipe.caution and dataset.name == Path(recipe.data).stem:
         yield " ".join(recipe.caution.split())
     elif recipe.model == "transfer":
