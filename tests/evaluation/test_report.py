@@ -228,8 +228,8 @@ def test_a_model_below_a_floor_is_told_off():
     below, touching = map(plain, warnings(report))
     assert below == "The model is below the majority class floor of 75.0 %: do not use it as it is."
     assert touching == (
-        "The model is level with the logistic regression floor of 62.0 %, within what is noise: a simpler model does as "
-        "well."
+        "The model is level with the logistic regression floor of 62.0 %, within what is noise: a simpler model does "
+        "as well."
     )
     assert page_of(report).count("<b>Warning.</b>") == 2
 

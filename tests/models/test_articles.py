@@ -1,6 +1,7 @@
 """The articles print their networks' tables: these are they, in the order channels, height, width."""
 
 import pytest
+from torch import nn
 
 from keensight.errors import RecipeError
 from keensight.models.zoo import build, layers
@@ -50,3 +51,14 @@ def test_the_smallest_picture(name, least):
     build(name, {}, Preprocessing(least, least, 1), 2, seed=0)
     with pytest.raises(RecipeError, match=f"needs pictures of {least}x{least} pixels or more"):
         build(name, {}, Preprocessing(least - 1, least, 1), 2, seed=0)
+
+
+@pytest.mark.parametrize("name", ["husky", "fashion"])
+def test_they_start_as_keras_starts_them(name):
+    """Glorot's uniform weights, whose bound follows from the cells read and fed, and biases of 0."""
+    network = build(name, {}, Preprocessing(128, 128, 3), 2, seed=0).network
+    for layer in network:
+        if isinstance(layer, (nn.Conv2d, nn.Linear)):
+            cells = layer.weight[0][0].numel()
+            bound = (6 / (cells * (layer.weight.shape[0] + layer.weight.shape[1]))) ** 0.5
+            assert not layer.bias.any() and 0.9 * bound < layer.weight.abs().max() <= bound

@@ -1,7 +1,7 @@
 """The networks of the articles, layer by layer.
 
 ReLU comes after pooling here and before it there: a maximum commutes with ReLU, so the answers are the same, and the
-table of shapes and parameters is too.
+table of shapes and parameters is too. Those written in Keras start as Keras starts them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def husky(height: int, width: int, channels: int, num_classes: int, dropout: flo
         height, width = (height - 2) // 2, (width - 2) // 2
     _check_something_is_left("husky", 22, height, width)
     layers += [nn.Flatten(), nn.Linear(128 * height * width, 128), nn.ReLU(), nn.Linear(128, 1), TwoLogits()]
-    return nn.Sequential(*layers)
+    return _as_keras_starts(nn.Sequential(*layers))
 
 
 def fashion(height: int, width: int, channels: int, num_classes: int) -> nn.Sequential:
@@ -39,7 +39,7 @@ def fashion(height: int, width: int, channels: int, num_classes: int) -> nn.Sequ
     """
     height, width = (height - 4 - 3) // 2 + 1, (width - 4 - 3) // 2 + 1
     _check_something_is_left("fashion", 7, height, width)
-    return nn.Sequential(
+    network = nn.Sequential(
         nn.Conv2d(channels, 16, 3),
         nn.ReLU(),
         nn.Conv2d(16, 64, 3),
@@ -52,6 +52,7 @@ def fashion(height: int, width: int, channels: int, num_classes: int) -> nn.Sequ
         nn.ReLU(),
         nn.Linear(32, num_classes),
     )
+    return _as_keras_starts(network)
 
 
 def planes(height: int, width: int, channels: int, num_classes: int, dropout: float = 0.5) -> nn.Sequential:
@@ -73,6 +74,15 @@ def planes(height: int, width: int, channels: int, num_classes: int, dropout: fl
         Dropout(dropout),
         nn.Linear(64 * (height // 4) * (width // 4), num_classes),
     )
+
+
+def _as_keras_starts(network: nn.Sequential) -> nn.Sequential:
+    """Draw weights after Glorot and Bengio (2010) and set biases to 0; torch's weights are up to 2.4 times smaller."""
+    for module in network:
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            nn.init.xavier_uniform_(module.weight)
+            nn.init.zeros_(module.bias)
+    return network
 
 
 def _check_something_is_left(model: str, least: int, height: int, width: int) -> None:
