@@ -16,7 +16,7 @@ demo: .venv/installed  ## set up, then train, evaluate, attack and predict on bu
 	@$(BIN)/keensight demo
 
 test: .venv/developing  ## set up, then run the fast tests
-	$(BIN)/pytest -n 2 -m "not slow"
+	$(BIN)/pytest -n 2 --dist loadscope -m "not slow"
 
 test-slow: .venv/developing  ## the tests that take minutes: real data, whole runs
 	$(BIN)/pytest -m slow

@@ -81,7 +81,8 @@ def _as_keras_starts(network: nn.Sequential) -> nn.Sequential:
     for module in network:
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             nn.init.xavier_uniform_(module.weight)
-            nn.init.zeros_(module.bias)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
     return network
 
 
