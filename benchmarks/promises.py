@@ -54,6 +54,7 @@ def main() -> int:
     parser.add_argument("recipes", nargs="*", help="all that name their data if none is given")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    parser.add_argument("--note", default="", help="what a reader of the times must know: what else was running")
     asked = parser.parse_args()
     recipes = [load_recipe(name) for name in asked.recipes or recipe_names()]
     recipes = [recipe for recipe in recipes if recipe.data]
@@ -64,7 +65,7 @@ def main() -> int:
         for change, promise in ({"": dict(recipe.promise)} | VARIANTS.get(recipe.name, {})).items():
             name = f"{recipe.name} {change}".strip()
             result, complaints = run(recipe, change, promise, asked.seeds, asked.data)
-            results = measured() | {name: result}
+            results = measured() | {name: result | {"note": asked.note}}
             write_atomically(RESULTS, to_json(dict(sorted(results.items()))))
             write_atomically(TABLE, table(results))
             print(f"{name}: {'; '.join(complaints) or 'kept'}", flush=True)
@@ -130,12 +131,11 @@ def table(results: dict[str, Any]) -> str:
             cells = [spread(result["numbers"][key]) if key in result["numbers"] else "–" for key in columns]
             lines.append(f"| `{name}` | {spread(result['numbers']['test.accuracy'])} | {' | '.join(cells)} |")
     lines += ["", "## Where and when", ""]
-    machines = sorted({(result["hardware"], result["date"]) for result in results.values()})
-    for machine, date in machines:
-        names = [
-            name for name, result in sorted(results.items()) if (result["hardware"], result["date"]) == (machine, date)
-        ]
-        lines.append(f"- {date}, {machine}: {', '.join(f'`{name}`' for name in names)}")
+    where: dict[str, list[str]] = {}
+    for name, result in sorted(results.items()):
+        note = f", {result['note']}" if result.get("note") else ""
+        where.setdefault(f"{result['date']}, {result['hardware']}{note}", []).append(f"`{name}`")
+    lines += [f"- {machine}: {', '.join(names)}" for machine, names in sorted(where.items())]
     return "\n".join(lines) + "\n"
 
 

@@ -61,4 +61,5 @@ def _measured(result: dict[str, Any]) -> str:
     ]
     seconds = result["seconds"]["in_all"]
     seeds = "1 seed" if result["seeds"] == 1 else f"{result['seeds']} seeds"
-    return f"{', '.join(words)}; {sum(seconds) / len(seconds):.0f} s, {seeds}, {result['hardware']}, {result['date']}{', ' + result['note'] if result.get('note') else ''}."
+    took = f"{sum(seconds) / len(seconds):.0f} s{', ' + result['note'] if result.get('note') else ''}"
+    return f"{', '.join(words)}; {took}; {seeds}, {result['hardware']}, {result['date']}."
