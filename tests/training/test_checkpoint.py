@@ -62,6 +62,11 @@ def test_a_damaged_or_missing_checkpoint_is_refused(tmp_path):
         load_state(tmp_path / "last.safetensors", trained(Recipe()))
 
 
+def test_a_folder_is_no_file_of_weights(tmp_path):
+    with pytest.raises(RunError, match=r"is a folder\. Give a \.safetensors file, as .*--weights-only"):
+        load_weights(tmp_path, trained(Recipe()).model)
+
+
 def test_weights_alone(tmp_path):
     model = trained(Recipe()).model
     save_weights(tmp_path / "best.safetensors", model)

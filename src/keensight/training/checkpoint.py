@@ -92,6 +92,10 @@ def _serialised(tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> b
 
 
 def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    if path.is_dir():
+        raise RunError(
+            f"{path} is a folder. Give a .safetensors file, as `keensight export --weights-only` writes one."
+        )
     try:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
