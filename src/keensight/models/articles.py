@@ -89,6 +89,6 @@ def _as_keras_starts(network: nn.Sequential) -> nn.Sequential:
 def _check_something_is_left(model: str, least: int, height: int, width: int) -> None:
     if min(height, width) < 1:
         raise RecipeError(
-            f"The model '{model}' needs pictures of {least}x{least} pixels or more: of smaller ones, its convolutions and "
-            "poolings leave nothing. Set a larger size, or use the cnn, dense or logistic model."
+            f"The model '{model}' needs pictures of {least}x{least} pixels or more: of smaller ones, its convolutions "
+            "and poolings leave nothing. Set a larger size, or use the cnn, dense or logistic model."
         )
