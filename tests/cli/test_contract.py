@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -53,26 +52,11 @@ def test_help_lists_the_verbs_in_groups(cold):
         assert starts[group] < line.start() < end, f"{verb} is not under {group}"
 
 
-def test_help_is_fast_and_loads_nothing_heavy():
+def test_help_loads_nothing_heavy():  # how fast it is, `make bench ROWS=help` measures
     heavy = {"torch", "onnxruntime", "sklearn", "scipy", "matplotlib", "numpy", "PIL", "jinja2", "onnx"}
     done = run_without(heavy, "--help")
     assert done.returncode == 0, done.stderr
     assert "evaluate" in done.stdout
-    took = []
-    for _ in range(5):
-        begin = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "keensight", "--help"], capture_output=True, check=True)
-        took.append(time.perf_counter() - begin)
-        if took[-1] < 0.3:  # the promise; other work on this machine only makes it slower, so the best counts
-            return
-    python = min(_seconds_of("pass") for _ in range(3))
-    assert min(took) < 0.3 + 5 * python, f"best of five: {min(took):.2f} s; Python alone takes {python:.2f} s"
-
-
-def _seconds_of(code: str) -> float:
-    begin = time.perf_counter()
-    subprocess.run([sys.executable, "-c", code], check=True)
-    return time.perf_counter() - begin
 
 
 @pytest.mark.parametrize("verb", ["train", "evaluate", "explain", "predict", "info", "recipes", "demo"])
