@@ -45,10 +45,10 @@ def broken(promise: Mapping[str, float], reports: Sequence[Report]) -> list[str]
     return found
 
 
-def check_promise(recipe: Recipe, available: Sequence[str] = ()) -> None:
+def check_promise(recipe: Recipe) -> None:
     """Raise RecipeError for a promise whose name can never be measured, before hours are spent."""
     splits = [f"{split}.{name}" for split in ("val", "test") for name in METRICS]
-    known = [*splits, *AT_MOST, *(f"attack.{eps:g}" for eps in recipe.attack_eps), *available]
+    known = [*splits, *AT_MOST, *(f"attack.{eps:g}" for eps in recipe.attack_eps)]
     if unknown := [name for name in recipe.promise if name not in known]:
         raise RecipeError(
             f"The promise '{unknown[0]}' of {recipe.name} is no number that is measured. "

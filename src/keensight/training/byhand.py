@@ -50,7 +50,7 @@ def fit_by_hand(state: State, splits: Splits, recipe: Recipe, on_step: OnStep | 
         val_loss, val_accuracy = evaluate(state.model, splits.val, recipe)
         seconds = time.perf_counter() - begin
         state.seconds += seconds
-        best = recipe.keep == "last" or is_best(state.history, val_accuracy, val_loss)
+        best = is_best(state.history, recipe, val_accuracy, val_loss)
         stopped = why_stop(state, recipe, lesson.number, val_accuracy, best)
         epoch = Epoch(
             lesson.number, lesson.loss, train_accuracy, val_loss, val_accuracy, lesson.learning_rate,

@@ -86,7 +86,7 @@ def fit(
             raise
         seconds = time.perf_counter() - begin
         state.seconds += seconds
-        best = recipe.keep == "last" or is_best(state.history, val_accuracy, val_loss)
+        best = is_best(state.history, recipe, val_accuracy, val_loss)
         stopped = why_stop(state, recipe, number, val_accuracy, best)
         epoch = Epoch(
             number, train_loss, train_accuracy, val_loss, val_accuracy, rate, round(seconds, 3), best, stopped
@@ -250,9 +250,12 @@ def _part(name: str, parts: Collection[str]) -> str | None:
     return first if first in parts else None
 
 
-def is_best(history: list[Epoch], accuracy: float, loss: float) -> bool:
-    """Tell whether an epoch is better than all before it: a higher accuracy, or the same at a lower loss."""
-    return all((accuracy, -loss) > (epoch.val_accuracy, -epoch.val_loss) for epoch in history)
+def is_best(history: list[Epoch], recipe: Recipe, accuracy: float, loss: float) -> bool:
+    """Tell whether an epoch's weights are kept: for a higher accuracy than all before, or the same at a lower loss.
+
+    Where the recipe keeps the last, every epoch's are.
+    """
+    return recipe.keep == "last" or all((accuracy, -loss) > (epoch.val_accuracy, -epoch.val_loss) for epoch in history)
 
 
 def why_stop(state: State, recipe: Recipe, number: int, val_accuracy: float, best: bool) -> str:

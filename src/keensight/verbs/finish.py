@@ -91,8 +91,9 @@ def _report(
         for name, part in _parts(splits)
         if name != "train"
     }
-    surest, nearest = telling_mistakes(answers["test" if splits.test else "val"], held_out, names)
-    uncalibrated = softmax(info["temperature"] * _logs(answers["test" if splits.test else "val"]), 1.0)
+    headline = answers["test" if splits.test else "val"]
+    surest, nearest = telling_mistakes(headline, held_out, names)
+    uncalibrated = softmax(info["temperature"] * _logs(headline), 1.0)
     return Report(
         run=predictor.bundle.name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
