@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from keensight.bundle.onnx import to_onnx
+from keensight.bundle.parity import check_parity
 from keensight.bundle.read import Predictor
 from keensight.bundle.write import describe, write_bundle
 from keensight.data.cache import fingerprint
@@ -36,6 +37,8 @@ def finish(folder: Path, state: State, pixels: Pixels, splits: Splits, recipe: R
     """Calibrate on validation, export, measure what the *exported* model answers, and write report and bundle.
 
     `state` holds the best epoch's weights. The test split is touched here and nowhere before.
+
+    Raises GateError, and writes neither report nor bundle, where the exported model answers otherwise than `state`'s.
     """
     watcher.stage("calibrating and exporting")
     model = state.model.eval()
@@ -53,6 +56,9 @@ def finish(folder: Path, state: State, pixels: Pixels, splits: Splits, recipe: R
     temperature = fit_temperature(_logs(uncalibrated), splits.val.labels)
     bundle = replace(bundle, info={**bundle.info, "temperature": temperature})
     onnx = to_onnx(model, splits.preprocessing, num_classes, temperature)
+    watcher.stage("checking that the bundle answers as the trained model does")
+    parity = check_parity(model, Predictor(bundle, onnx), pixels, splits.val)
+    bundle = replace(bundle, info={**bundle.info, "parity": asdict(parity)})
     watcher.stage("logistic regression, to compare")
     floors = (majority_floor(splits), logistic_floor(splits, recipe.seed))
     watcher.stage("evaluating")
