@@ -212,7 +212,8 @@ def test_recipes_json(warm):
 
 
 def test_info_json(warm, digits, pictures):
-    of_bundle = warm("info", digits, "--json", "--layers").json()
+    assert warm("info", digits, "--json").json()["kind"] == "run"
+    of_bundle = warm("info", digits / "bundle", "--json", "--layers").json()
     assert of_bundle["kind"] == "bundle"
     assert of_bundle["labels"] == list("0123456789")
     parameters = sum(layer["parameters"] for layer in of_bundle["layers"])

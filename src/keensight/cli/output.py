@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import textwrap
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,6 +25,12 @@ def print_json(value: Any) -> None:
 def command() -> str:
     """Return what to type for keensight: its name where the shell finds it, else the path that was typed."""
     return "keensight" if shutil.which("keensight") or Path(sys.argv[0]).name != "keensight" else sys.argv[0]
+
+
+def paragraph(text: str, title: str) -> str:
+    """Return a paragraph as wide as the terminal, with a title in its margin."""
+    width = max(60, min(120, shutil.get_terminal_size().columns))
+    return textwrap.fill(" ".join(text.split()), width, initial_indent=f"{title:17} ", subsequent_indent=" " * 18)
 
 
 def percent(share: float) -> str:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-import textwrap
 from dataclasses import asdict
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from keensight.cli.output import print_json
+from keensight.cli.output import paragraph, print_json
 
 FOR_OWN_PICTURES = ("husky-transfer", "husky-finetune")
 MEASURED = {"val.accuracy": "validation", "val.roc_auc": "its AUC", "test.accuracy": "test"}
@@ -36,18 +34,12 @@ def recipes(*, json: Annotated[bool, Parameter(negative=())] = False) -> int:
     ):
         print(f"{title}\n")
         for recipe in group:
-            print(_paragraph(recipe.about, recipe.name))
+            print(paragraph(recipe.about, recipe.name))
             if recipe.name in results:
-                print(_paragraph(f"Measured: {_measured(results[recipe.name])}", ""))
+                print(paragraph(f"Measured: {_measured(results[recipe.name])}", ""))
         print()
     print("One of them in full: keensight info NAME. What the keys mean: docs/recipes.md.")
     return 0
-
-
-def _paragraph(text: str, name: str) -> str:
-    """Return a paragraph as wide as the terminal, with a name in its margin."""
-    width = max(60, min(120, shutil.get_terminal_size().columns))
-    return textwrap.fill(" ".join(text.split()), width, initial_indent=f"{name:18}", subsequent_indent=" " * 18)
 
 
 def _measured(result: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from keensight.bundle.read import read_bundle
 from keensight.data.cache import choose_preprocessing
 from keensight.data.sources import open_dataset
-from keensight.errors import KeensightError, RunError, suggestion
+from keensight.errors import DataError, KeensightError, RunError, shortlist, suggestion
 from keensight.files import write_atomically
 from keensight.values import Epoch, Preprocessing, Recipe
 
@@ -31,9 +31,10 @@ def info(
     Raises KeensightError where it is none of these, or where there is no history to plot.
     """
     path = Path(thing)
-    if (path / "recipe.toml").exists() and (path / "history.jsonl").exists():
+    if _is_run(path):
         return _run(path, with_layers, plot)
     if plot:
+        _refuse_runs(path)
         raise RunError(
             f"{thing} has no history.jsonl, so there are no curves to plot. Give a run folder, such as runs/digits, in "
             "which an epoch has ended."
@@ -41,7 +42,11 @@ def info(
     if (path / "bundle.json").exists() or (path / "bundle" / "bundle.json").exists():
         return _bundle(path, with_layers)
     if path.exists() and path.suffix != ".toml":
-        return _data(path, label_pattern)
+        try:
+            return _data(path, label_pattern)
+        except DataError:
+            _refuse_runs(path)
+            raise
     # from here on torch is needed: models are built to be described
     from keensight.data.named import NAMES
     from keensight.models.zoo import MODELS
@@ -61,6 +66,19 @@ def info(
     )
 
 
+def _is_run(folder: Path) -> bool:
+    return (folder / "recipe.toml").exists() and (folder / "history.jsonl").exists()
+
+
+def _refuse_runs(folder: Path) -> None:
+    """Raise RunError where a folder is one that holds runs, and name them."""
+    if runs := sorted(child for child in folder.glob("*") if _is_run(child)):
+        raise RunError(
+            f"{folder} is a folder of runs: {shortlist([run.name for run in runs])}. Give one of them, such as "
+            f"{runs[0]}."
+        )
+
+
 def _run(folder: Path, with_layers: bool, plot: bool) -> dict[str, Any]:
     history = read_history(folder / "history.jsonl")
     best = max((epoch for epoch in history if epoch.best), key=lambda epoch: epoch.number)
@@ -71,6 +89,7 @@ def _run(folder: Path, with_layers: bool, plot: bool) -> dict[str, Any]:
 
         said = _recipe(load_recipe(str((folder / "recipe.toml").absolute())), with_layers)
     said |= {
+        "kind": "run",
         "run": str(folder),
         "epochs_done": len(history),
         "best_epoch": best.number,
