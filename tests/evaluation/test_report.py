@@ -270,6 +270,15 @@ def test_empty_states():
     assert "How does it break?" not in text and plain(verdict(report)).startswith("Right on 100 % of 200 test pictures")
 
 
+def test_a_table_of_many_layers_is_folded():
+    layers = [{"name": f"Conv{i}", "shape": [8, 4, 4], "parameters": 10} for i in range(21)]
+    for count, folded in ((20, False), (21, True)):
+        model = {"name": "transfer", "parameters": 1234, "layers": layers[:count]}
+        html = page_of(a_report(model=model))
+        assert (f"<summary>All {count} layers of transfer, with 1,234 parameters</summary>" in html) == folded
+        assert html.count("Conv19") == 1 and Page(html).open == []
+
+
 def test_pictures_may_be_gone_but_not_half_gone():
     report = a_report()
     assert "<img" not in render_html(report, Pictures())

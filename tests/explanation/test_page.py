@@ -25,8 +25,8 @@ def a_section(prediction, drop=0.4, layers=LAYERS, against=0.0):
     return draw(prediction, np.full((10, 10, 1), 99, np.uint8), map_HW, layers)
 
 
-def a_page(*sections, name="digits", first_layer=None):
-    return render_html(name, 0.6, sections, first_layer)
+def a_page(*sections, name="digits", first_layer=None, refused=()):
+    return render_html(name, 0.6, sections, first_layer, refused)
 
 
 def text(html):
@@ -110,3 +110,13 @@ def test_the_verdict_counts():
     sure, unsure = a_prediction(), a_prediction(abstained=True)
     assert verdict([sure] * 3) == "3 pictures, all answered."
     assert verdict([unsure]) == "1 picture, 0 answered; of 1 the model is not sure."
+    assert verdict([sure] * 2, 1) == "3 pictures, 2 answered; 1 cannot be used."
+    assert verdict([sure, unsure], 2) == "4 pictures, 1 answered; of 1 the model is not sure, and 2 cannot be used."
+
+
+def test_what_cannot_be_used_is_named():
+    html = a_page(a_section(a_prediction()), refused=[("in/text.png", "it is <no> picture"), (NASTY, "gone")])
+    said = text(html)
+    assert "3 pictures, 1 answered; 2 cannot be used." in said
+    assert "Left out. in/text.png: it is &lt;no&gt; picture" in said and "<script" not in html
+    assert "Left out." not in text(a_page(a_section(a_prediction())))

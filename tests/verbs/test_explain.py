@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+from markupsafe import escape
 from PIL import Image
 from sklearn.datasets import load_digits
 
@@ -92,6 +93,10 @@ def test_bad_pictures_are_named_and_the_others_go_on(trained, files, here):
     assert [each.prediction.file for each in found.pictures] == [str(files[0]), str(files[1])]
     assert [file.name for file, _ in found.refused] == ["text.png", "gone.png"]
     assert "not a picture" in str(found.refused[0][1])
+    html = found.page.read_text()
+    assert "4 pictures, 2 answered; 2 cannot be used." in html
+    for file, reason in found.refused:
+        assert f"<bdi>{file}</bdi>: {escape(str(reason))}" in html
 
 
 def test_where_none_can_be_used_nothing_is_left(trained, here):

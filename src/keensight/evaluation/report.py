@@ -33,6 +33,7 @@ from keensight.values import (
 
 NARROW = "\u202f"  # a thin space that does not break: "91.3 %"
 MANY_CLASSES = 30  # from here on the table of classes is folded away behind a figure of the weakest
+MANY_LAYERS = 20  # more are folded away
 PICTURE_HEIGHT_PX = 160
 SAMPLE_HEIGHT_PX = 56
 
@@ -96,6 +97,7 @@ def render_html(report: Report, pictures: Pictures) -> str:
         },
         gallery=weights_gallery(pictures.first_layer) if pictures.first_layer else None,
         many=len(names) > MANY_CLASSES,
+        many_layers=MANY_LAYERS,
         guessing=math.log(len(names)),
         loss_curve=svg(figures.curves(report.history, ["loss"])) if report.history else "",
         accuracy_curve=svg(figures.curves(report.history, ["accuracy"])) if report.history else "",

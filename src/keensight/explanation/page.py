@@ -45,13 +45,20 @@ def draw(prediction: Prediction, image_HWC: Uint8Array, drop_HW: FloatArray, lay
     )
 
 
-def render_html(name: str, abstain_below: float, sections: Sequence[Section], first_layer: FirstLayer | None) -> str:
-    """Return the page of a bundle called `name` as self-contained HTML."""
+def render_html(
+    name: str,
+    abstain_below: float,
+    sections: Sequence[Section],
+    first_layer: FirstLayer | None,
+    refused: Sequence[tuple[str, str]] = (),
+) -> str:
+    """Return the page of a bundle called `name` as self-contained HTML; `refused` are files, and why they are out."""
     return render(
         "explanation/page.html",
         name=name,
         abstain_below=abstain_below,
-        verdict=verdict([section.prediction for section in sections]),
+        verdict=verdict([section.prediction for section in sections], len(refused)),
+        refused=refused,
         sections=[(PurePath(each.prediction.file).name, _bars(each.prediction), each) for each in sections],
         most_bars=MOST_BARS,
         place=place,
@@ -60,13 +67,15 @@ def render_html(name: str, abstain_below: float, sections: Sequence[Section], fi
     )
 
 
-def verdict(predictions: Sequence[Prediction]) -> str:
-    """Say in one sentence how many pictures there are, and how many of them got no sure answer."""
-    n, unsure = len(predictions), sum(each.abstained for each in predictions)
+def verdict(predictions: Sequence[Prediction], num_refused: int = 0) -> str:
+    """Say in one sentence how many pictures there are, and how many of them got no sure answer, or none at all."""
+    n, unsure = len(predictions) + num_refused, sum(each.abstained for each in predictions)
     pictures = f"{n} picture{'' if n == 1 else 's'}"
-    if not unsure:
+    if not unsure and not num_refused:
         return f"{pictures}, {'answered' if n == 1 else 'all answered'}."
-    return f"{pictures}, {n - unsure} answered; of {unsure} the model is not sure."
+    rest = [f"of {unsure} the model is not sure"] if unsure else []
+    rest += [f"{num_refused} cannot be used"] if num_refused else []
+    return f"{pictures}, {n - unsure - num_refused} answered; {', and '.join(rest)}."
 
 
 def place(evidence: Evidence) -> str:

@@ -96,7 +96,8 @@ def explain(
             raise PictureError(" ".join(refusal(file, error) for file, error in refused))
         page = folder / PAGE
         layer = first_layer(model, known.preprocessing, known.labels)
-        write_atomically(page, render_html(known.name, known.abstain_below, sections, layer))
+        left_out = [(str(file), str(error)) for file, error in refused]
+        write_atomically(page, render_html(known.name, known.abstain_below, sections, layer, left_out))
     return Explanation(known.path, folder, page, tuple(explained), tuple(refused))
 
 
