@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -216,6 +217,20 @@ def test_killed_after_the_last_epoch(warm, pictures, tmp_path, sha256):
     assert sha256(run / "best.safetensors") == weights
     assert (run / "history.jsonl").read_text() == epochs
     assert (run / "bundle" / "model.onnx").exists()
+
+
+def test_relative_weights_of_a_recipe_are_found_from_elsewhere(warm, digits, tmp_path):
+    here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
+    here.mkdir()
+    elsewhere.mkdir()
+    assert warm("export", digits, "--weights-only", "--out", here / "w.safetensors").status == 0
+    (here / "mine.toml").write_text('weights = "w.safetensors"\nepochs = 2\n')
+    run = tmp_path / "run"
+    assert warm("train", "digits", "--recipe", "mine.toml", "--out", run, cwd=here).status == 0
+    assert f'weights = "{here / "w.safetensors"}"' in (run / "recipe.toml").read_text()
+    shutil.rmtree(run / "bundle")  # as a kill leaves it after the last epoch
+    resumed = warm("train", "digits", "--out", run, "--resume", "--json", cwd=elsewhere)
+    assert resumed.json()["epochs"] == 2
 
 
 def test_nothing_to_resume(warm, pictures, tmp_path):

@@ -20,10 +20,19 @@ def test_a_two_class_loss_refuses_more_classes(loss):
 
 
 def test_what_is_exact_for_linear_models_refuses_others():
-    for recipe in (Recipe(loss="robust-hinge", eps=0.1), Recipe(attack="exact", attack_eps=(0.1,))):
-        with pytest.raises(RecipeError, match="exact for a linear model of two classes"):
-            check(recipe, "cnn", ("a", "b"))
-        check(recipe, "linear", ("a", "b"))
+    for what, settings in (
+        ("loss 'robust-hinge'", {"loss": "robust-hinge", "eps": 0.1}),
+        ("attack 'exact'", {"attack": "exact", "attack_eps": (0.1,)}),
+    ):
+        with pytest.raises(RecipeError) as refusal:
+            check(Recipe(model="dense", **settings), "dense", ("a", "b"))
+        assert str(refusal.value) == (
+            f"The {what} is for linear models of two classes, and the model here is 'dense', of 2 classes. Use the "
+            f"model 'linear' for two classes, or another {what.split()[0]}."
+        )
+        check(Recipe(model="linear", **settings), "linear", ("a", "b"))
+    with pytest.raises(RecipeError, match="is 'logistic', of 3 classes"):
+        check(Recipe(model="logistic", attack="exact", attack_eps=(0.1,)), "logistic", ("a", "b", "c"))
 
 
 def test_gradient_descent_by_hand_refuses_what_it_lacks():

@@ -16,6 +16,13 @@ def test_the_model_alone_answers_as_the_bundle(trained, tmp_path):
     np.testing.assert_array_equal(answers, keensight.load(trained.bundle).probabilities(images)[0])
 
 
+def test_the_folder_of_the_file_is_made_as_train_makes_its_own(trained, tmp_path):
+    assert keensight.export(trained.bundle, out=tmp_path / "not" / "yet" / "alone.onnx").stat().st_size > 1000
+    with pytest.raises(UsageError, match="exists"):
+        keensight.export(trained.bundle, out=tmp_path / "not" / "yet")
+    assert [path.name for path in (tmp_path / "not" / "yet").iterdir()] == ["alone.onnx"]
+
+
 def test_weights_alone_go_into_another_run(trained, tmp_path):
     file = keensight.export(trained.folder, out=tmp_path / "w.safetensors", weights_only=True)
     again = keensight.train(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, fields, replace
 from importlib import resources
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 import tomli_w
 
 from keensight.errors import RecipeError, shortlist, suggestion
-from keensight.models.zoo import Classifier, layers, options_of
+from keensight.models.zoo import MODELS, Classifier, layers, options_of
 from keensight.training.losses import LOSSES
 from keensight.training.schedule import SCHEDULES
 from keensight.values import Recipe, Splits, Threat
@@ -55,15 +55,39 @@ RANGES: dict[str, tuple[float, float]] = {
     "contrast": (0, 1),
     "abstain_below": (0, 1),
 }
+EXAMPLES: dict[str, Any] = {  # for messages, where the default turns something off or leaves it open
+    "classes": ("cat", "dog"),
+    "attack_eps": (0.05, 0.1),
+    "eps": 0.1,
+    "size": 64,
+    "epochs": 20,
+    "label_smoothing": 0.1,
+    "patience": 5,
+    "target_accuracy": 0.95,
+    "budget_s": 600,
+    "rotate": 15,
+    "shear": 0.2,
+    "zoom": 0.2,
+    "shift": 0.1,
+    "crop": 4,
+    "cutout": 8,
+    "brightness": 0.2,
+    "contrast": 0.2,
+    "dropout": 0.2,
+    "backbone_rate": 0.1,
+}
 WORK = 6e11  # multiplications of a default run, forward passes only: about a minute on two cores
 
 
 def load_recipe(name: str, changes: Iterable[str] = (), seed: int | None = None) -> Recipe:
     """Return the recipe called `name`, or in the file `name`, with KEY=VALUE `changes` and then `seed` applied.
 
+    Relative `weights` are looked for from the working directory, and returned as an absolute path.
+
     Raises RecipeError, with the nearest name, for an unknown recipe or key, and for values that make no sense.
     """
-    table = _read(name)
+    own = _read(name)
+    table = dict(own)
     for change in [changes] if isinstance(changes, str) else changes:
         key, separator, value = change.partition("=")
         if not separator or not key.strip():
@@ -71,7 +95,13 @@ def load_recipe(name: str, changes: Iterable[str] = (), seed: int | None = None)
         table[key.strip()] = _value(value.strip())
     if seed is not None:
         table["seed"] = seed
-    return from_table(table)
+    try:
+        recipe = from_table(table)
+    except RecipeError as error:
+        if _is_file(name) and _complaint(own) == str(error):
+            raise RecipeError(f"In {name}: {error}") from None
+        raise
+    return replace(recipe, weights=str(Path(recipe.weights).absolute())) if recipe.weights else recipe
 
 
 def recipe_names() -> list[str]:
@@ -89,7 +119,7 @@ def measured() -> dict[str, Any]:
 
 def from_table(table: Mapping[str, Any]) -> Recipe:
     """Return a checked recipe from flat keys; those that are the model's own become its `options`."""
-    types = {f.name: type(f.default) for f in fields(Recipe) if f.name not in ("options", "promise")}
+    defaults = {f.name: f.default for f in fields(Recipe) if f.name not in ("options", "promise")}
     model = table.get("model", Recipe().model)
     if not isinstance(model, str):
         raise RecipeError(f"model is {model!r}; it must be a model's name in quotes.")
@@ -99,23 +129,28 @@ def from_table(table: Mapping[str, Any]) -> Recipe:
     for key, value in table.items():
         if key == "promise":
             settings[key] = _promise(value)
-        elif key in types:
-            settings[key] = _typed(key, value, types[key])
+        elif key in defaults:
+            settings[key] = _typed(key, value, defaults[key])
         elif key in options:
-            chosen[key] = _typed(key, value, type(options[key]))
+            chosen[key] = _typed(key, value, options[key])
+        elif owners := [other for other in MODELS if key in options_of(other)]:
+            raise RecipeError(
+                f"The model '{model}' has no key '{key}': it belongs to {', '.join(owners)}. Choose such a model, as "
+                f"with model={owners[0]}, or leave it out. Of its own, '{model}' has {', '.join(options) or 'no keys'}."
+            )
         else:
             raise RecipeError(
-                f"A recipe has no key '{key}'. {suggestion(key, [*types, *options])}"
-                f"The keys are {', '.join(sorted(types))}, and for the model '{model}': {', '.join(options) or 'none'}."
+                f"A recipe has no key '{key}'. {suggestion(key, [*defaults, *options])}The keys are "
+                f"{', '.join(sorted(defaults))}, and for the model '{model}': {', '.join(options) or 'none'}."
             )
     recipe = Recipe(**settings, options=chosen)
     _check(recipe)
     return recipe
 
 
-def to_toml(recipe: Recipe) -> str:
-    """Return the recipe as a TOML file that `load_recipe` reads back."""
-    table = flat(recipe)
+def to_toml(recipe: Recipe, keys: Collection[str] | None = None) -> str:
+    """Return the recipe, or some of its keys, as a TOML file that `load_recipe` reads back."""
+    table = {key: value for key, value in flat(recipe).items() if keys is None or key in keys}
     return tomli_w.dumps({key: list(value) if isinstance(value, tuple) else value for key, value in table.items()})
 
 
@@ -124,6 +159,12 @@ def flat(recipe: Recipe) -> dict[str, Any]:
     table = asdict(recipe)
     options: dict[str, Any] = table.pop("options")
     return table | options
+
+
+def changed(recipe: Recipe) -> dict[str, Any]:
+    """Return the keys of `flat` whose values are not the default ones."""
+    defaults = {**flat(Recipe()), **options_of(recipe.model)}
+    return {key: value for key, value in flat(recipe).items() if value != defaults[key]}
 
 
 def with_epochs(recipe: Recipe, model: Classifier, splits: Splits) -> Recipe:
@@ -139,7 +180,7 @@ def with_epochs(recipe: Recipe, model: Classifier, splits: Splits) -> Recipe:
 
 
 def _read(name: str) -> dict[str, Any]:
-    if name.endswith(".toml") or "/" in name:
+    if _is_file(name):
         path = Path(name)
         if not path.is_file():
             raise RecipeError(f"There is no recipe file {name}. Check the path, or give a name: {_known()}.")
@@ -154,6 +195,18 @@ def _read(name: str) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"The recipe {source} is not TOML: {error}. Mend that line, or start from another.") from None
     return {"name": Path(name).stem, **table}
+
+
+def _is_file(name: str) -> bool:
+    return name.endswith(".toml") or "/" in name
+
+
+def _complaint(table: Mapping[str, Any]) -> str:
+    try:
+        from_table(table)
+    except RecipeError as error:
+        return str(error)
+    return ""
 
 
 def _known() -> str:
@@ -172,22 +225,24 @@ def _value(text: str) -> Any:
         return text
 
 
-def _typed(key: str, value: Any, kind: type) -> Any:
+def _typed(key: str, value: Any, default: Any) -> Any:
+    """Return `value` as the type of the key's `default`."""
+    kind = type(default)
     if key == "classes" and isinstance(value, (list, tuple)):
         return tuple(map(str, value))
     if key == "attack_eps" and isinstance(value, (list, tuple)):
-        return tuple(Threat("linf", _typed(key, eps, float)).eps for eps in value)
+        return tuple(Threat("linf", _typed(key, eps, 0.0)).eps for eps in value)
     if kind is tuple and isinstance(value, (list, tuple)):
         if all(type(item) is int and 1 <= item <= 65_536 for item in value):
             return tuple(value)
         raise RecipeError(f"{key} is {value!r}; whole numbers from 1 to 65,536 are accepted, such as [512, 128].")
     if kind is tuple and type(value) is int:
-        return _typed(key, [value], kind)
+        return _typed(key, [value], default)
     if kind is float and type(value) is int:
         return float(value)
     if type(value) is not kind:
         words = {int: "a whole number", float: "a number", bool: "true or false", str: "a name", tuple: "a list"}
-        raise RecipeError(f"{key} is {value!r}; it must be {words[kind]}, such as {_example(key)}.")
+        raise RecipeError(f"{key} is {value!r}; it must be {words[kind]}{_example(key, default)}.")
     return value
 
 
@@ -197,12 +252,11 @@ def _promise(value: Any) -> dict[str, float]:
     raise RecipeError(f'promise is {value!r}; a table of numbers is accepted, such as {{"test.accuracy" = 0.9}}.')
 
 
-def _example(key: str) -> str:
+def _example(key: str, default: Any) -> str:
     if key in CHOICES:
-        return " or ".join(str(choice) for choice in CHOICES[key])
-    defaults = {f.name: f.default for f in fields(Recipe) if f.name not in ("options", "promise")}
-    value = defaults.get(key, 1)
-    return str(value).lower() if isinstance(value, bool) else str(value)
+        return f": {' or '.join(str(choice) for choice in CHOICES[key])}"
+    value = EXAMPLES.get(key, default)
+    return "" if value == "" else f", such as {json.dumps(value, ensure_ascii=False)}"
 
 
 def _check(recipe: Recipe) -> None:

@@ -41,8 +41,16 @@ def check_fits(recipe: Recipe, model: Classifier, class_names: Sequence[str]) ->
             f'{shortlist(list(class_names))}. Choose two of them with classes = ["a", "b"] in the recipe, or use the '
             "loss 'cross-entropy'."
         )
-    if (recipe.loss == "robust-hinge" and recipe.eps) or (recipe.attack == "exact" and recipe.attack_eps):
-        linear_weights(model)  # refuses any other model
+    robust, exact = recipe.loss == "robust-hinge" and recipe.eps, recipe.attack == "exact" and recipe.attack_eps
+    if robust or exact:
+        try:
+            linear_weights(model)  # refuses any other model
+        except RecipeError:
+            what, other = (f"loss '{recipe.loss}'", "loss") if robust else ("attack 'exact'", "attack")
+            raise RecipeError(
+                f"The {what} is for linear models of two classes, and the model here is '{recipe.model}', of "
+                f"{len(class_names)} classes. Use the model 'linear' for two classes, or another {other}."
+            ) from None
     if isinstance(model.network, ByHand):
         check_by_hand(recipe)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from keensight.bundle.read import load, read_bundle
 from keensight.errors import BundleError, UsageError
-from keensight.files import write_atomically
+from keensight.files import make_folder, write_atomically
 
 
 def export(bundle: str | Path, *, out: str | Path | None = None, weights_only: bool = False) -> Path:
@@ -14,7 +14,8 @@ def export(bundle: str | Path, *, out: str | Path | None = None, weights_only: b
 
     The ONNX model takes uint8 NHWC pictures of the size in `bundle.json` and answers calibrated probabilities NK. The
     weights are a safetensors file: `train` with the same recipe takes them as `weights_only`, and any program that
-    reads safetensors does. `out` is ``model.onnx`` or ``model.safetensors`` here if None, and must not exist.
+    reads safetensors does. `out` is ``model.onnx`` or ``model.safetensors`` here if None, and must not exist; its
+    folder is made where there is none.
 
     Raises BundleError for a bundle that is not whole, UsageError where `out` exists.
     """
@@ -27,5 +28,6 @@ def export(bundle: str | Path, *, out: str | Path | None = None, weights_only: b
         raise UsageError(f"{target} exists, and nothing is overwritten. Give another name with --out.")
     if not weights_only:
         load(opened.path)  # refuses what ONNX Runtime cannot open
+    make_folder(target.parent)
     write_atomically(target, source.read_bytes())
     return target

@@ -72,7 +72,7 @@ def train(
     """
     watcher = watcher or Watcher()
     if weights_only is not None:
-        set = [*set, f"weights={json.dumps(str(Path(weights_only).absolute()))}"]  # JSON's quotes are TOML's
+        set = [*set, f"weights={json.dumps(str(weights_only))}"]  # JSON's quotes are TOML's
     asked = None if resume else load_recipe(recipe or "default", set, seed)
     label_pattern = label_pattern or (asked or own_recipe(out, recipe)).label_pattern
     dataset = open_dataset(data, label_pattern=label_pattern or None)
