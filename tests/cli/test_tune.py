@@ -55,7 +55,7 @@ def test_text_of_a_search_that_is_finished(warm, whole):
     folder, _, cache = whole
     done = warm("tune", "digits", "--out", folder, "--resume", KEENSIGHT_CACHE=str(cache))
     assert done.status == 0
-    assert "All 7 trials are done" in done.err
+    assert "note: The search is finished, with 7 trials. Ask for more with --trials." in done.err
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", done.out)
     for word in ("best ", "recipe ", "gain ", "what mattered", "a hint only", "flatters", "95 % interval", "page "):
         assert word in done.out
@@ -63,7 +63,9 @@ def test_text_of_a_search_that_is_finished(warm, whole):
     assert 2 <= len(rows) <= 6
     program, *words = shlex.split(done.out.splitlines()[-1].removeprefix("next"))
     assert program == "keensight"
-    assert words == ["train", "digits", "--recipe", str(folder / "best.toml")]
+    noise = whole[1].json()["gain"]["noise"]
+    assert words == ["train", "digits", "--recipe", str(folder / ("recipe.toml" if noise else "best.toml"))]
+    assert ("the starting recipe is as good" in done.out) == noise
 
 
 def test_killed_and_resumed_is_uninterrupted(warm, whole, tmp_path):
@@ -99,6 +101,8 @@ def test_ctrl_c_says_how_to_go_on(warm, whole, tmp_path):
     said = stopped.paragraph()
     count = len(trials(folder))
     assert f"interrupted. {count} trial{'s' if count > 1 else ''} that ended" in said
+    assert str(folder / "tuning.html") in said
+    assert (folder / "tuning.html").read_text().count('<th scope="row" class="n"') == count
     program, *words = shlex.split(said.rpartition("go on with: ")[2])
     assert program == "keensight" and words == ["tune", "digits", "--out", str(folder), "--resume"]
     assert warm(*words, "--trials", count, KEENSIGHT_CACHE=str(cache)).status == 0
@@ -135,6 +139,10 @@ def test_range_test(warm, pictures, tmp_path):
         (["--lr-range", "--trials", "5"], ["--lr-range makes one short test", "--trials", "Leave out one"]),
         (["--lr-range", "--resume"], ["--resume belongs to a search"]),
         (["--budget", "soon"], ["A budget of 'soon'", "90s, 10m or 2h"]),
+        (["--budget", "-5m"], ["A budget of '-5m'", "above 0"]),
+        (["--budget", "0"], ["A budget of '0'", "above 0"]),
+        (["--trials", "1.5"], ["--trials is '1.5'", "A whole number is accepted, such as --trials 20"]),
+        (["--seed", "many"], ["--seed is 'many'", "whole number"]),
         (["--trials", "0"], ["0 trials were asked for", "at least 1"]),
         (["--search", "learning_rat"], ["Did you mean 'learning_rate'?"]),
         (["--search", "epochs", "--set", "epochs=3"], ["--set fixes epochs"]),

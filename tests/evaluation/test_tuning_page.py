@@ -46,11 +46,12 @@ TRIALS = [
 SHARES = {"learning_rate": 0.6, "dropout": 0.4}
 
 
-def page(trials=TRIALS, found=None, shares=SHARES, recipe=RECIPE):
+def page(trials=TRIALS, found=None, shares=SHARES, recipe=RECIPE, is_over=True):
     winner = max((t for t in trials if t.state == "finished"), key=lambda t: (t.val_accuracy, -t.number))
     return render_tuning(
         name="digits", recipe=recipe, space=SPACE, trials=trials, winner=winner, found=found or gain(95, 100, 90, 100),
         shares=shares, num_val=100, seconds=75.0, command="keensight train 'my data' --recipe best.toml",
+        is_over=is_over,
     )  # fmt: skip
 
 
@@ -71,6 +72,13 @@ def test_the_page_stands_alone_and_has_everything():
     assert "5 finished, 1 stopped early, 1 failed" in html
     for dimension in SPACE:
         assert dimension.key in html
+
+
+def test_the_advice_and_the_state_of_the_search_are_said():
+    real = page(found=gain(95, 100, 50, 100))
+    assert "Train with it: <code>" in real and "as good, as far as" not in real and "was interrupted" not in real
+    assert "The recipe as it is is as good, as far as these pictures can tell. Train with that: <code>" in page()
+    assert "The search was interrupted: these are the trials that had ended." in page(is_over=False)
 
 
 def test_the_table_is_best_first():

@@ -60,6 +60,18 @@ def test_two_at_once_are_refused(here):
     assert (here / "run" / "recipe.toml").exists()
 
 
+def test_what_a_kill_left_half_written_is_no_content(here):
+    (here / "run").mkdir()
+    (here / "run" / ".recipe.toml.0123456789ab").touch()
+    with claim(here / "run", "x", resume=False) as folder:
+        assert list(folder.iterdir()) == []
+    (here / "run" / ".recipe.toml.0123456789ab").touch()
+    (here / "run" / "letter.txt").touch()
+    with pytest.raises(RunError, match="not empty"), claim(here / "run", "x", resume=False):
+        pass
+    assert len(list((here / "run").iterdir())) == 2
+
+
 def test_a_folder_that_holds_something_is_refused(here):
     (here / "mine").mkdir()
     (here / "mine" / "letter.txt").touch()
@@ -93,6 +105,8 @@ def test_another_kind_of_folder_has_a_home_and_files_of_its_own(here):
     with claim(None, "pets", resume=True, kind=kind) as again:
         assert again == folder
     with pytest.raises(RunError, match=r"holds an unfinished search\. Go on"), claim(folder, "pets", False, kind):
+        pass
+    with pytest.raises(RunError, match="There is no search of cars under"), claim(None, "cars", True, kind):
         pass
     with pytest.raises(RunError, match="no search to resume in"), claim(here / "other", "pets", True, kind):
         pass

@@ -1,7 +1,9 @@
 """`tune` as a function: what it leaves behind, and what it refuses. The command line's side is in tests/cli."""
 
 import json
-from dataclasses import asdict
+import shutil
+import tomllib
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -10,7 +12,10 @@ from PIL import Image
 import keensight
 from keensight.data.sources import open_dataset
 from keensight.errors import RecipeError, RunError, TrainingError, UsageError
+from keensight.evaluation.gain import Gain
+from keensight.files import write_atomically
 from keensight.training.recipe import load_recipe
+from keensight.verbs import search_folder
 from keensight.verbs import tune as module
 from keensight.verbs.choosing import prepare
 from keensight.verbs.tune import seconds_of
@@ -60,7 +65,25 @@ def test_what_is_left_behind(search):
     assert [each["key"] for each in kept["search"]] == ["batch_size", "weight_decay", "label_smoothing"]
     assert kept["result"]["best"] == search.winner.number
     assert search.num_val == kept["num_val"] == 269
-    assert f"--recipe {search.best}" in search.page.read_text()
+    assert f"--recipe {search.advised}" in search.page.read_text()
+
+
+def test_what_is_advised_is_the_best_only_where_it_is_better(search):
+    assert replace(search, gain=Gain(0.05, 0.01, 0.09)).advised == search.best
+    assert replace(search, gain=Gain(0.01, -0.01, 0.03)).advised == search.folder / "recipe.toml"
+    assert replace(search, gain=None).advised == search.best, "the recipe as it was came to nothing"
+
+
+def test_the_best_recipe_says_nothing_that_is_by_default(search):
+    written = tomllib.loads(search.best.read_text())
+    assert set(written) - {"weight_decay", "label_smoothing", "batch_size"} == {
+        "name", "about", "model", "epochs", "learning_rate"
+    }  # fmt: skip
+    assert dict(search.winner.values).items() <= written.items()
+    again = load_recipe(str(search.folder / "recipe.toml"))
+    assert load_recipe(str(search.best)) == replace(
+        again, name="default-tuned", about=written["about"], **search.winner.values
+    )
 
 
 def test_trial_0_is_the_recipe(search):
@@ -100,7 +123,65 @@ def test_more_trials_go_on_from_where_it_was(search, cache, monkeypatch, tmp_pat
     assert notes.trials[0][1] == 6 and notes.trials[0][2].startswith("best so far 0.")
     again = keensight.tune("digits", resume=True, out=short, watcher=notes)
     assert values(again) == values(search)
-    assert notes.heard[-1] == "All 6 trials are done. Ask for more with --trials."
+    assert notes.heard[-1] == "The search is finished, with 6 trials. Ask for more with --trials."
+
+
+def test_an_interrupt_leaves_a_page_of_what_there_is(cache, monkeypatch, tmp_path):
+    monkeypatch.setenv("KEENSIGHT_CACHE", str(cache))
+    true = module.fit_any
+    runs = []
+
+    def interrupted(*given):
+        runs.append(given)
+        if len(runs) > 2:
+            raise KeyboardInterrupt
+        return true(*given)
+
+    monkeypatch.setattr(module, "fit_any", interrupted)
+    with pytest.raises(KeyboardInterrupt) as stop:
+        keensight.tune("digits", set=CHANGES, trials=6, out=tmp_path / "search")
+    page = tmp_path / "search" / "tuning.html"
+    assert f"2 trials that ended are in {tmp_path / 'search'}, and on its page, {page}; go on with" in str(stop.value)
+    html = page.read_text()
+    assert "The search was interrupted" in html and "2 finished, 0 stopped early" in html
+    assert "result" not in json.loads((tmp_path / "search" / "tuning.json").read_text())
+    with pytest.raises(RunError, match="holds an unfinished search"):
+        keensight.tune("digits", set=CHANGES, out=tmp_path / "search")
+
+    with pytest.raises(KeyboardInterrupt, match="before the first trial ended; nothing was kept"):
+        keensight.tune("digits", set=CHANGES, out=tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+    monkeypatch.setattr(module, "fit_any", true)
+    assert len(keensight.tune("digits", resume=True, out=tmp_path / "search").trials) == 6
+    assert "The search was interrupted" not in page.read_text()
+
+
+def test_a_kill_between_the_plan_and_the_recipe_loses_nothing(search, cache, monkeypatch, tmp_path):
+    monkeypatch.setenv("KEENSIGHT_CACHE", str(cache))
+    torn = tmp_path / "torn"
+    torn.mkdir()
+    plan = json.loads((search.folder / "tuning.json").read_text())
+    del plan["result"]
+    (torn / "tuning.json").write_text(json.dumps(plan))
+    with pytest.raises(RunError, match="holds an unfinished search"):
+        keensight.tune("digits", set=CHANGES, out=torn)
+    found = keensight.tune("digits", resume=True, out=torn)
+    assert values(found) == values(search)
+    assert (torn / "recipe.toml").read_text() == (search.folder / "recipe.toml").read_text()
+
+
+def test_the_plan_is_written_before_the_recipe(cache, monkeypatch, tmp_path):
+    monkeypatch.setenv("KEENSIGHT_CACHE", str(cache))
+    written = []
+    monkeypatch.setattr(search_folder, "write_atomically", lambda path, content: _note(written, path, content))
+    keensight.tune("digits", set=CHANGES, trials=1, out=tmp_path / "search")
+    assert written[:2] == ["tuning.json", "recipe.toml"]
+
+
+def _note(written, path, content):
+    written.append(path.name)
+    write_atomically(path, content)
 
 
 def test_a_budget_ends_the_search_but_not_the_first_trial(cache, monkeypatch, tmp_path):
@@ -109,6 +190,11 @@ def test_a_budget_ends_the_search_but_not_the_first_trial(cache, monkeypatch, tm
     assert [trial.state for trial in found.trials] == ["finished"]
     assert found.trials[0].epochs == 4
     assert found.importances == {}
+    notes = Notes()
+    keensight.tune("digits", resume=True, out=tmp_path / "search", watcher=notes)
+    assert notes.heard == [
+        "The search is finished: its 0.001 s are used up, after 1 trial. Ask for more with --trials or --budget."
+    ]
     more = keensight.tune("digits", resume=True, budget=found.seconds + 0.5, out=tmp_path / "search")
     assert len(more.trials) > 1
     assert more.seconds < found.seconds + 5
@@ -204,11 +290,17 @@ def test_other_pictures_are_refused(search, tmp_path):
 
 def test_a_folder_that_is_taken_or_none(search, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(RunError, match=r"holds an unfinished search.*--resume"):
+    with pytest.raises(RunError, match=r"holds a finished search of 6 trials. Add to it with --resume --trials 26, "):
         keensight.tune("digits", out=search.folder)
+    begun = tmp_path / "begun"
+    shutil.copytree(search.folder, begun)
+    (begun / "tuning.json").write_text((begun / "tuning.json").read_text().replace('"result"', '"old"'))
+    with pytest.raises(RunError, match=r"holds an unfinished search.*--resume"):
+        keensight.tune("digits", out=begun)
+    shutil.rmtree(begun)
     with pytest.raises(RunError, match=r"no search to resume in .* no tuning.json. Tune without --resume first"):
         keensight.tune("digits", out=tmp_path / "nothing", resume=True)
-    with pytest.raises(RunError, match=r"no unfinished search of digits under tunings"):
+    with pytest.raises(RunError, match=r"There is no search of digits under tunings"):
         keensight.tune("digits", resume=True)
     assert list(tmp_path.iterdir()) == []
 

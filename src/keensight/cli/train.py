@@ -10,6 +10,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from keensight.cli.numbers import Whole
 from keensight.cli.output import Terminal, accuracy_line, command, percent, print_json
 
 
@@ -20,7 +21,7 @@ def train(
     recipe: str | None = None,
     out: Path | None = None,
     set: Annotated[tuple[str, ...], Parameter(negative=())] = (),
-    seed: int | None = None,
+    seed: Whole | None = None,
     label_pattern: str | None = None,
     weights_only: Path | None = None,
     resume: Annotated[bool, Parameter(negative=())] = False,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from keensight.cli.numbers import Whole
 from keensight.cli.output import Terminal, command, print_json
 
 if TYPE_CHECKING:
@@ -25,13 +26,13 @@ def tune(
     /,
     *,
     recipe: str | None = None,
-    trials: int | None = None,
-    budget: str | None = None,
+    trials: Whole | None = None,
+    budget: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     set: Annotated[tuple[str, ...], Parameter(negative=())] = (),
     search: str | None = None,
     lr_range: Annotated[bool, Parameter(negative=())] = False,
     out: Path | None = None,
-    seed: int | None = None,
+    seed: Whole | None = None,
     label_pattern: str | None = None,
     resume: Annotated[bool, Parameter(negative=())] = False,
     json: Annotated[bool, Parameter(negative=())] = False,
@@ -145,7 +146,9 @@ def _print(found: Tuning, data: str, seconds: float) -> None:
         print(f"warning        {warning}")
     print(f"page           {found.page}")
     print(f"recipe file    {found.best}")
-    print(f"next           {command()} train {shlex.quote(data)} --recipe {shlex.quote(str(found.best))}")
+    if found.advised != found.best:
+        print("verdict        the starting recipe is as good, as far as these pictures can tell: train with that one")
+    print(f"next           {command()} train {shlex.quote(data)} --recipe {shlex.quote(str(found.advised))}")
 
 
 def _table(found: Tuning) -> list[str]:

@@ -14,6 +14,7 @@ from keensight.training.search_space import Dimension, values_of
 from keensight.training.tune import Trial
 from keensight.values import Recipe
 
+INTERRUPTED = "The search was interrupted: these are the trials that had ended. More may find better settings."
 FEW = 40  # finished trials below which shares of the variance are a hint and no more
 
 
@@ -29,8 +30,12 @@ def render_tuning(
     num_val: int,
     seconds: float,
     command: str,
+    is_over: bool = True,
 ) -> str:
-    """Return the page of a search: what was found, what it is worth, what mattered, and every trial, best first."""
+    """Return the page of a search: what was found, what it is worth, what mattered, and every trial, best first.
+
+    `command` trains with the recipe that is advised; a search that `is_over` was not interrupted.
+    """
     own = trials[0]
     keys = [dimension.key for dimension in space]
     interval = None if own.val_accuracy is None else interval_of(own, num_val)
@@ -48,7 +53,7 @@ def render_tuning(
         found=found,
         shares=shares,
         verdict=verdict(trials, winner, found, num_val),
-        cautions=cautions(trials, found, num_val),
+        cautions=cautions(trials, found, num_val) + ([] if is_over else [INTERRUPTED]),
         hint=hint(trials, shares),
         space=space,
         ranked=ranked(trials),

@@ -48,10 +48,10 @@ def claim(out: Path | None, name: str, resume: bool, kind: Kind = RUN) -> Iterat
     folder, made = _find(out, name, kind) if resume else _create(out, name, kind)
     handle = _lock(folder, kind)
     try:
-        if resume:
-            _remove([child for child in folder.iterdir() if LEFTOVER.fullmatch(child.name)])
-        else:
-            _check_empty(folder, kind)
+        leftovers = [child for child in folder.iterdir() if LEFTOVER.fullmatch(child.name)]
+        if not resume:
+            _check_empty(folder, kind, len(leftovers))
+        _remove(leftovers)
         try:
             yield folder
         except BaseException:
@@ -104,8 +104,9 @@ def _find(out: Path | None, name: str, kind: Kind) -> tuple[Path, list[Path]]:
         if pattern.fullmatch(folder.name) and (folder / kind.begun).exists() and not is_finished(folder, kind)
     ]
     if not runs:
+        what = f"unfinished {kind.word}" if kind.finished else kind.word
         raise RunError(
-            f"There is no unfinished {kind.word} of {name} under {kind.home}. Name its folder with --out, or "
+            f"There is no {what} of {name} under {kind.home}. Name its folder with --out, or "
             f"{kind.again.lower()} without --resume."
         )
     return max(runs, key=lambda folder: folder.stat().st_mtime), []
@@ -142,12 +143,12 @@ def _safe(name: str) -> str:
     return re.sub(r"[^\w.-]+", "-", name).strip(".-") or "run"
 
 
-def _check_empty(folder: Path, kind: Kind) -> None:
+def _check_empty(folder: Path, kind: Kind, num_leftovers: int) -> None:
     if is_finished(folder, kind):
         raise RunError(f"{folder} holds a finished {kind.word} already. Choose another folder with --out.")
     if (folder / kind.begun).exists():
         raise RunError(
             f"{folder} holds an unfinished {kind.word}. Go on with it with --resume, or choose another --out."
         )
-    if any(folder.iterdir()):
+    if len(list(folder.iterdir())) > num_leftovers:
         raise RunError(f"{folder} is not empty. Choose a new or empty folder with --out, so that nothing is lost.")

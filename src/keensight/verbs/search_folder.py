@@ -11,7 +11,7 @@ from typing import Any
 
 from keensight.errors import RunError
 from keensight.files import to_json, write_atomically
-from keensight.training.recipe import to_toml
+from keensight.training.recipe import changed, flat, from_table, to_toml
 from keensight.training.run import Kind
 from keensight.training.search_space import Dimension, check_can_be_tuned, search_space, with_values
 from keensight.training.trainers import fresh
@@ -19,6 +19,7 @@ from keensight.training.tune import Trial, best_of
 from keensight.verbs.choosing import Material
 
 TRIALS = 20
+PAGE = "tuning.html"
 TUNING = Kind(
     "search", "Tune", home=Path("tunings"), begun="tuning.json", kept="trials.jsonl",
     finished="",  # one more trial can always be asked for
@@ -62,11 +63,28 @@ def make_plan(
         "search": space,
         "trials": trials,
         "budget_s": budget_s,
+        "recipe": flat(material.recipe),
     }
-    if not resume:
-        write_atomically(folder / "recipe.toml", to_toml(material.recipe))
     write_atomically(folder / TUNING.begun, to_json(plan))
+    restore_recipe(folder)
     return plan
+
+
+def restore_recipe(folder: Path) -> None:
+    """Write the recipe that a search begins with, where it is not there: a kill can come between it and the plan."""
+    file = folder / "recipe.toml"
+    if (folder / TUNING.begun).exists() and not file.exists() and (table := _read_plan(folder).get("recipe")):
+        write_atomically(file, to_toml(from_table(table)))
+
+
+def refuse_finished(folder: Path) -> None:
+    """Raise RunError where a folder holds a search that came to its end, and say how to add to it."""
+    if (folder / TUNING.begun).exists() and "result" in _read_plan(folder):
+        count = len(read_trials(folder))
+        raise RunError(
+            f"{folder} holds a finished search of {counted(count, 'trial')}. Add to it with --resume --trials "
+            f"{count + TRIALS}, which counts them all, or choose another folder with --out."
+        )
 
 
 def space_of(plan: Mapping[str, Any]) -> list[Dimension]:
@@ -94,7 +112,8 @@ def write_best(folder: Path, material: Material, trials: Sequence[Trial]) -> Non
         )
         # the promise was made for other settings
         recipe = replace(recipe, name=f"{material.recipe.name}-tuned", about=about, promise={})
-        write_atomically(folder / "best.toml", to_toml(recipe))
+        keys = {"name", "model", *changed(recipe), *winner.values}  # what is left out is the default
+        write_atomically(folder / "best.toml", to_toml(recipe, keys))
 
 
 def read_trials(folder: Path) -> list[Trial]:
@@ -131,7 +150,8 @@ def how_to_go_on(folder: Path, data: str) -> str:
     count = len((folder / TUNING.kept).read_text(encoding="utf-8").splitlines())
     words = shlex.join(["keensight", "tune", data, "--out", str(folder), "--resume"])
     verb = "is" if count == 1 else "are"
-    return f"interrupted. {counted(count, 'trial')} that ended {verb} in {folder}; go on with: {words}"
+    page = f", and on its page, {folder / PAGE}" if (folder / PAGE).exists() else ""
+    return f"interrupted. {counted(count, 'trial')} that ended {verb} in {folder}{page}; go on with: {words}"
 
 
 def _read_plan(folder: Path) -> dict[str, Any]:

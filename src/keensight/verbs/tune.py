@@ -20,12 +20,13 @@ from keensight.files import to_json, write_atomically
 from keensight.training.loop import start
 from keensight.training.recipe import load_recipe
 from keensight.training.run import claim
-from keensight.training.search_space import Dimension, values_of, with_values
+from keensight.training.search_space import values_of, with_values
 from keensight.training.trainers import fit_any, fresh
 from keensight.training.tune import Objective, Point, Trial, best_of, importances, search
 from keensight.verbs.choosing import Material, prepare
 from keensight.verbs.resuming import own_recipe, same_recipe
 from keensight.verbs.search_folder import (
+    PAGE,
     TUNING,
     accuracy_of,
     counted,
@@ -33,6 +34,8 @@ from keensight.verbs.search_folder import (
     keep,
     make_plan,
     read_trials,
+    refuse_finished,
+    restore_recipe,
     space_of,
     write_best,
 )
@@ -58,6 +61,11 @@ class Tuning:
     importances: Mapping[str, float]
     num_val: int
     seconds: float  # of all trials
+
+    @property
+    def advised(self) -> Path:
+        """The recipe to train with: the best, or the one that the search began with where that is as good."""
+        return self.folder / "recipe.toml" if self.gain and self.gain.is_noise else self.best
 
 
 class _BudgetUsed(Exception):  # noqa: N818 - it is no error
@@ -109,10 +117,16 @@ def tune(
         raise UsageError(f"{trials} trials were asked for. It takes at least 1; the first is the recipe as it is.")
     budget_s = None if budget is None else seconds_of(budget)
     out = None if out is None else Path(out)
+    if out and resume:
+        restore_recipe(out)
+    elif out:
+        refuse_finished(out)
     asked = None if resume else load_recipe(recipe or "default", set, seed)
     label_pattern = label_pattern or (asked or own_recipe(out, recipe)).label_pattern
     dataset = open_dataset(data, label_pattern=label_pattern or None)
     with claim(out, dataset.name, resume, TUNING) as folder:
+        if resume:
+            restore_recipe(folder)
         asked = replace(asked or same_recipe(folder, recipe, set, seed, TUNING), label_pattern=label_pattern)
         try:
             material = prepare(dataset, asked, watcher)
@@ -136,40 +150,77 @@ def seconds_of(text: float | str) -> float:
 
 
 def _tune(folder: Path, plan: Mapping[str, Any], material: Material, watcher: Watcher) -> Tuning:
-    space = space_of(plan)
     trials = read_trials(folder)
     if trials:
-        watcher.note(f"Going on after {counted(len(trials), 'trial')}.")
         write_best(folder, material, trials)  # a kill may have come between the last line and its recipe
-    own = values_of(material.recipe, [dimension.key for dimension in space])
-    begin = time.perf_counter()
-    used = sum(trial.seconds for trial in trials)
-
-    def check_budget() -> None:
-        if plan["budget_s"] and trials and used + time.perf_counter() - begin >= plan["budget_s"]:
-            raise _BudgetUsed
-
-    def is_enough() -> bool:
-        return plan["trials"] is not None and len(trials) >= plan["trials"]
-
-    if trials and is_enough():
-        watcher.note(f"All {plan['trials']} trials are done. Ask for more with --trials.")
-    objective = _objective(material, watcher, check_budget)
-    found = search(space, own, objective, material.recipe.seed, trials)
-    with suppress(_BudgetUsed):
-        while not is_enough():
-            check_budget()
-            watcher.trial(len(trials), plan["trials"], _score(trials))
-            trials.append(next(found))
-            keep(folder, material, trials)
-    winner = best_of(trials)
-    if winner is None:
+        watcher.note(_resumed(plan, trials))
+    try:
+        _search(folder, plan, material, trials, watcher)
+    except KeyboardInterrupt:
+        if best_of(kept := read_trials(folder)):
+            watcher.stage("interrupted, writing the page")
+            _sum_up(folder, plan, material, kept, is_over=False)
+        raise
+    if best_of(trials) is None:
         raise TrainingError(
             f"None of the {counted(len(trials), 'trial')} came to a result. The first failed with: {trials[0].reason} "
             f"All are in {folder / TUNING.kept}."
         )
     watcher.stage("what mattered")
-    return _finish(folder, plan, material, space, trials, winner)
+    tuning = _sum_up(folder, plan, material, trials, is_over=True)
+    result = {
+        "best": tuning.winner.number,
+        "values": dict(tuning.winner.values),
+        "val_accuracy": tuning.winner.val_accuracy,
+        "gain": asdict(tuning.gain) if tuning.gain else None,
+        "importances": dict(tuning.importances),
+        "seconds": tuning.seconds,
+    }
+    write_atomically(folder / TUNING.begun, to_json({**plan, "result": result}))
+    return tuning
+
+
+def _search(
+    folder: Path, plan: Mapping[str, Any], material: Material, trials: list[Trial], watcher: Watcher
+) -> None:  # fmt: skip
+    """Add trials to those that there are, and keep each, until there are enough or the time is over."""
+    space = space_of(plan)
+    own = values_of(material.recipe, [dimension.key for dimension in space])
+    begin = time.perf_counter()
+    used = sum(trial.seconds for trial in trials)
+
+    def check_budget() -> None:
+        if trials and _is_used_up(plan, used + time.perf_counter() - begin):
+            raise _BudgetUsed
+
+    objective = _objective(material, watcher, check_budget)
+    found = search(space, own, objective, material.recipe.seed, trials)
+    with suppress(_BudgetUsed):
+        while not _is_enough(plan, trials):
+            check_budget()
+            watcher.trial(len(trials), plan["trials"], _score(trials))
+            trials.append(next(found))
+            keep(folder, material, trials)
+
+
+def _is_enough(plan: Mapping[str, Any], trials: Sequence[Trial]) -> bool:
+    return plan["trials"] is not None and len(trials) >= plan["trials"]
+
+
+def _is_used_up(plan: Mapping[str, Any], seconds: float) -> bool:
+    return plan["budget_s"] is not None and seconds >= plan["budget_s"]
+
+
+def _resumed(plan: Mapping[str, Any], trials: Sequence[Trial]) -> str:
+    """Say where a search goes on, or that nothing is left of it."""
+    if _is_enough(plan, trials):
+        return f"The search is finished, with {counted(len(trials), 'trial')}. Ask for more with --trials."
+    if _is_used_up(plan, sum(trial.seconds for trial in trials)):
+        return (
+            f"The search is finished: its {plan['budget_s']:g} s are used up, after {counted(len(trials), 'trial')}. "
+            "Ask for more with --trials or --budget."
+        )
+    return f"Going on after {counted(len(trials), 'trial')}."
 
 
 def _objective(material: Material, watcher: Watcher, check_budget: Any) -> Objective:
@@ -192,19 +243,21 @@ def _objective(material: Material, watcher: Watcher, check_budget: Any) -> Objec
     return objective
 
 
-def _finish(
-    folder: Path, plan: Mapping[str, Any], material: Material, space: Sequence[Dimension], trials: Sequence[Trial],
-    winner: Trial,
+def _sum_up(
+    folder: Path, plan: Mapping[str, Any], material: Material, trials: Sequence[Trial], is_over: bool
 ) -> Tuning:  # fmt: skip
-    num_val = len(material.splits.val)
-    own = trials[0]
+    """Compare the best trial, of which there is one, with the recipe as it was, and write the page."""
+    winner, own = best_of(trials), trials[0]
+    assert winner is not None
+    assert winner.val_accuracy is not None
+    space, num_val = space_of(plan), len(material.splits.val)
     found = None
-    if own.val_accuracy is not None and winner.val_accuracy is not None:
+    if own.val_accuracy is not None:
         found = gain(round(winner.val_accuracy * num_val), num_val, round(own.val_accuracy * num_val), num_val)
     tuning = Tuning(
         folder=folder,
         best=folder / "best.toml",
-        page=folder / "tuning.html",
+        page=folder / PAGE,
         trials=tuple(trials),
         winner=winner,
         gain=found,
@@ -212,21 +265,12 @@ def _finish(
         num_val=num_val,
         seconds=round(sum(trial.seconds for trial in trials), 3),
     )
-    command = shlex.join(["keensight", "train", plan["data"], "--recipe", str(tuning.best)])
+    command = shlex.join(["keensight", "train", plan["data"], "--recipe", str(tuning.advised)])
     page = render_tuning(
         name=folder.resolve().name, recipe=material.recipe, space=space, trials=trials, winner=winner, found=found,
-        shares=tuning.importances, num_val=num_val, seconds=tuning.seconds, command=command,
+        shares=tuning.importances, num_val=num_val, seconds=tuning.seconds, command=command, is_over=is_over,
     )  # fmt: skip
     write_atomically(tuning.page, page)
-    result = {
-        "best": winner.number,
-        "values": dict(winner.values),
-        "val_accuracy": winner.val_accuracy,
-        "gain": asdict(found) if found else None,
-        "importances": dict(tuning.importances),
-        "seconds": tuning.seconds,
-    }
-    write_atomically(folder / TUNING.begun, to_json({**plan, "result": result}))
     return tuning
 
 
