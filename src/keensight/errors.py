@@ -32,6 +32,14 @@ class BundleError(KeensightError):
     """A bundle is missing, incomplete, or does not fit what is asked of it."""
 
 
+class ModelFileError(KeensightError):
+    """A model's file from elsewhere cannot be taken over."""
+
+
+class SigningKeyError(KeensightError):
+    """A key to sign or to verify with is missing, of the wrong kind, or locked with another password."""
+
+
 class TrainingError(KeensightError):
     """Training cannot go on: a loss that is not a number, or memory that ran out."""
 

@@ -20,7 +20,7 @@ def write_atomically(path: Path, content: bytes | str) -> None:
     Of text, what UTF-8 cannot hold (from paths that are no valid text) is written as an escape, as in JSON.
     Raises KeensightError, with the temporary file removed, where the folder cannot be written or the disk is full.
     """
-    data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
+    data = encoded(content) if isinstance(content, str) else content
     with explained(path):
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
         try:
@@ -32,6 +32,11 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+
+
+def encoded(text: str) -> bytes:
+    """Return text as it is written to files, in UTF-8."""
+    return text.encode(errors="backslashreplace")
 
 
 def to_json(value: Any) -> str:

@@ -64,7 +64,7 @@ def versions() -> dict[str, str]:
     from importlib.metadata import PackageNotFoundError, version  # 20 ms that `--help` does not need
 
     found = {"keensight": __version__, "python": platform.python_version()}
-    for package in ("torch", "numpy", "pillow", "onnxruntime", "scikit-learn"):
+    for package in ("torch", "numpy", "pillow", "onnx", "onnxruntime", "safetensors", "scikit-learn"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:

@@ -1,6 +1,8 @@
 """What `keensight.train` writes, read back: write.py, read.py and card.py together."""
 
 import json
+import pickle
+import re
 
 import numpy as np
 import pytest
@@ -22,6 +24,7 @@ def test_the_bundle_is_whole(trained):
         "model.onnx",
         "model.safetensors",
         "report.html",
+        "sbom.cdx.json",
     ]
     info = json.loads((trained.bundle / "bundle.json").read_text())
     assert info["format"] == 1 and info["labels"] == [str(i) for i in range(10)]
@@ -81,8 +84,10 @@ def damaged(trained, tmp_path, **changes):
     [
         ({"format": 99}, "format 99; this keensight reads format 1"),
         ({"labels": None}, "has no key 'labels'"),
-        ({"labels": ["a", "b"]}, "The two are from different runs"),
-        ({"preprocessing": {"height": 9, "width": 8, "channels": 1, "fit": "squash"}}, "from different runs"),
+        ({"labels": ["a", "b"]}, "its metrics on 'val' are those of other labels"),
+        ({"labels": ["a", "b"], "metrics": None}, "gives 'probabilities' 10, which is not what its bundle.json says"),
+        ({"labels": ["0"] * 10}, "its labels have a name twice"),
+        ({"preprocessing": {"height": 9, "width": 8, "channels": 1, "fit": "squash"}}, "not what its bundle.json says"),
         ({"preprocessing": 3}, "cannot be read"),
         ({"borders": {"low": "x", "high": 1}}, "cannot be read"),
         ({"recipe": {"options": ["filters", 8]}}, "cannot be read .*no table"),
@@ -106,11 +111,33 @@ def test_what_is_no_bundle_says_so(trained, tmp_path):
     with pytest.raises(BundleError, match="is not a bundle: it has no bundle.json"):
         read_bundle(tmp_path)
     (damaged(trained, tmp_path) / "model.onnx").write_bytes(b"not onnx")
-    with pytest.raises(BundleError, match="cannot be loaded"):
+    with pytest.raises(BundleError, match=r"model.onnx cannot be read \(the file is no protocol buffer"):
         load(tmp_path)
     (tmp_path / "model.onnx").unlink()
     with pytest.raises(BundleError, match="has no model.onnx"):
         load(tmp_path)
+
+
+def test_weights_that_are_none_are_refused_before_anything_is_predicted(trained, tmp_path):
+    (damaged(trained, tmp_path) / "model.safetensors").write_bytes(pickle.dumps({"weights": 1}))
+    with pytest.raises(BundleError, match="model.safetensors cannot be read .*begins like a pickle"):
+        load(tmp_path)
+
+
+def test_json_that_says_two_things_is_refused(trained, tmp_path):
+    text = (damaged(trained, tmp_path) / "bundle.json").read_text()
+    (tmp_path / "bundle.json").write_text(text[:-1] + ', "abstain_below": 0}')
+    with pytest.raises(BundleError, match="the key 'abstain_below' comes twice"):
+        load(tmp_path)
+
+
+def test_the_card_tells_what_a_reviewer_asks(trained):
+    card = (trained.bundle / "MODEL_CARD.md").read_text()
+    assert re.findall("^## (.*)$", card, re.MULTILINE) == [
+        "How good it is", "Known weaknesses", "Data", "Intended use",
+    ]  # fmt: skip
+    for part in card.split("\n## ")[1:]:
+        assert len(part.splitlines()) > 2, f"nothing under {part}"
 
 
 def test_the_card_escapes_what_the_data_names(trained):

@@ -453,8 +453,11 @@ HOSTILE = {
     "deep": (lambda b: (b / "bundle.json").write_text("[" * 100_000), ["cannot be read", "again"]),
     "other format": (lambda b: spoil(b, format=99), ["format 99", "reads format 1", "newer"]),
     "no format": (lambda b: without(b, "format"), ["no key 'format'", "again"]),
-    "too few labels": (lambda b: spoil(b, labels=["0", "1"]), ["not what its bundle.json says", "again"]),
-    "too many labels": (lambda b: spoil(b, labels=list(map(str, range(11)))), ["not what its bundle.json", "again"]),
+    "too few labels": (lambda b: spoil(b, labels=["0", "1"]), ["those of other labels", "again"]),
+    "too many labels": (
+        lambda b: spoil(b, labels=list(map(str, range(11))), metrics={}),
+        ["not what its bundle.json", "again"],
+    ),
     "labels are a number": (lambda b: spoil(b, labels=10), ["cannot be read", "again"]),
     "labels are a text": (lambda b: spoil(b, labels="0123456789"), ["labels", "again"]),
     "a label twice": (lambda b: spoil(b, labels=["0"] * 10), ["labels", "again"]),
@@ -475,7 +478,17 @@ HOSTILE = {
     ),
     "text for a number": (lambda b: spoil(b, abstain_below="often"), ["cannot be read", "again"]),
     "no model": (lambda b: (b / "model.onnx").unlink(), ["no model.onnx", "again"]),
-    "truncated model": (lambda b: os.truncate(b / "model.onnx", 1000), ["model.onnx cannot be loaded", "again"]),
+    "truncated model": (lambda b: os.truncate(b / "model.onnx", 1000), ["model.onnx is not the file that", "again"]),
+    "truncated model of old": (
+        lambda b: (os.truncate(b / "model.onnx", 1000), (b / "sbom.cdx.json").unlink()),
+        ["model.onnx cannot be read", "is cut short", "again"],
+    ),
+    "a pickle": (lambda b: (b / "model.pkl").touch(), ["model.pkl may be a pickle", "delete it"]),
+    "left behind": (lambda b: (b / ".DS_Store").touch(), [".DS_Store is a hidden file", "delete it"]),
+    "linked": (
+        lambda b: (b.parent / "more.onnx").hardlink_to(b / "model.onnx"),
+        ["model.onnx is a hard link", "cp -r"],
+    ),
     "absent": (shutil.rmtree, ["does not exist", "Give the folder"]),
 }
 

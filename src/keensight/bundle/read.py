@@ -5,11 +5,10 @@ Shape letters: N images, H height, W width, C channels, K classes.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -17,16 +16,23 @@ from typing import Any, TypeAlias
 import numpy as np
 import onnxruntime
 
+from keensight.bundle.folder import read_folder
+from keensight.bundle.keys import fingerprint, load_public
+from keensight.bundle.onnx_check import check_onnx
+from keensight.bundle.sbom import SBOM, changed_since
+from keensight.bundle.strict_json import strict_json
+from keensight.bundle.tensors import check_tensors
+from keensight.bundle.verify import SIGNATURE, verify_files
 from keensight.data.folders import MAX_PICTURE_BYTES
 from keensight.data.labels import odd_name
 from keensight.data.pixels import Borders, decode_picture, match_polarity
-from keensight.errors import BundleError, PictureError, RecipeError
+from keensight.errors import BundleError, GateError, PictureError, RecipeError
 from keensight.machine import cores, images_at_a_time
 from keensight.values import FloatArray, Prediction, Preprocessing, Split, Uint8Array
 
 FORMAT = 1
 NEEDED = {"data": ("sha256", "val_fraction", "test_fraction", "seed"), "recipe": ("options",)}
-MAX_JSON_BYTES = 32 * 2**20
+OF_AN_IMPORT = {"origin": ("kind", "file", "sha256"), "network": (0,)}  # made elsewhere: no recipe, and unknown data
 SINGLE_STEP = 32  # pictures decoded ahead of the model
 INVERTED = "was inverted, because it is light where all training pictures are dark, or the other way round"
 BLANK = "is blank: all of it has nearly one colour"
@@ -37,7 +43,11 @@ Answer: TypeAlias = Prediction | PictureError
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """What `bundle.json` says that predicting needs; `info` is the whole of it."""
+    """What `bundle.json` says that predicting needs; `info` is the whole of it.
+
+    `files` are the bytes of all its files, as they were read and, if `verified_by` is the SHA-256 of a public key,
+    verified; it is None where no key was given. A bundle that is yet to be written has no files.
+    """
 
     path: Path
     labels: tuple[str, ...]
@@ -45,6 +55,13 @@ class Bundle:
     borders: Borders
     abstain_below: float
     info: Mapping[str, Any]
+    files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    verified_by: str | None = None
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether it has a signature, be it verified or not."""
+        return SIGNATURE in self.files
 
     @property
     def name(self) -> str:
@@ -58,6 +75,11 @@ class Predictor:
 
     def __init__(self, bundle: Bundle, onnx: bytes) -> None:
         self.bundle = bundle
+        self.onnx = onnx
+        try:
+            check_onnx(onnx, bundle.preprocessing, len(bundle.labels))
+        except ValueError as error:
+            raise _damaged(bundle.path / "model.onnx", error) from error
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = cores()
@@ -67,13 +89,6 @@ class Predictor:
             raise BundleError(
                 f"{bundle.path}/model.onnx cannot be loaded ({str(error)[:300]}). Train or export it again."
             ) from error
-        shape = self._session.get_inputs()[0].shape[1:], self._session.get_outputs()[0].shape[1:]
-        size = bundle.preprocessing
-        if shape != ([size.height, size.width, size.channels], [len(bundle.labels)]):
-            raise BundleError(
-                f"{bundle.path}/model.onnx takes {shape[0]} and gives {shape[1]}, which is not what its bundle.json "
-                "says. The two are from different runs: export the bundle again."
-            )
 
     def probabilities(self, images_NHWC: Uint8Array) -> tuple[FloatArray, FloatArray]:
         """Return calibrated probabilities float32 NK for uint8 NHWC, and a bool N: which pictures were inverted."""
@@ -110,7 +125,14 @@ class Predictor:
                         yield file, None, image
                     else:
                         seen_HWC, probabilities_K, inverted, blank = next(answers)
-                        yield file, seen_HWC, self._prediction(file, probabilities_K, inverted, blank)
+                        yield file, seen_HWC, self._prediction(str(file), probabilities_K, inverted, blank)
+
+    def on_images(self, images_NHWC: Uint8Array) -> list[Prediction]:
+        """Return a prediction for each decoded picture, uint8 NHWC, in order; their `file` is empty."""
+        answers = self._answer(images_NHWC)
+        return [
+            self._prediction("", probabilities_K, inverted, blank) for _, probabilities_K, inverted, blank in answers
+        ]
 
     def _decode(self, file: Path) -> Uint8Array | PictureError:
         try:
@@ -130,11 +152,11 @@ class Predictor:
         spreads_N = (images_NHWC.max(axis=(1, 2)) - images_NHWC.min(axis=(1, 2))).max(axis=1)
         yield from zip(seen_NHWC, probabilities_NK, inverted_N, spreads_N < BLANK_LEVELS, strict=True)
 
-    def _prediction(self, file: Path, probabilities_K: FloatArray, inverted: bool, blank: bool) -> Prediction:
+    def _prediction(self, file: str, probabilities_K: FloatArray, inverted: bool, blank: bool) -> Prediction:
         top = int(probabilities_K.argmax())
         probability = float(probabilities_K[top])
         return Prediction(
-            file=str(file),
+            file=file,
             label=self.bundle.labels[top],
             probability=probability,
             probabilities={name: float(p) for name, p in zip(self.bundle.labels, probabilities_K, strict=True)},
@@ -143,59 +165,111 @@ class Predictor:
         )
 
 
-def load(path: str | Path) -> Predictor:
+def load(path: str | Path, key: str | Path | None = None) -> Predictor:
     """Open a bundle, or the bundle of a run folder, for predicting.
 
-    Raises BundleError where it is missing, incomplete, or of a format that this version does not read.
+    With `key`, a public key's file, the bundle's signature is verified first. `Predictor.bundle` says by which key.
+
+    Raises:
+        BundleError: it is missing, incomplete, hostile, or of a format that this version does not read.
+        GateError: there is a `key`, and the bundle is not what that key signed.
+        SigningKeyError: the key cannot be used.
     """
-    bundle = read_bundle(path)
-    model = bundle.path / "model.onnx"
-    if not model.is_file():
-        raise BundleError(f"{bundle.path} has no model.onnx, so it is not a whole bundle. Train or export it again.")
-    return Predictor(bundle, model.read_bytes())
+    bundle = read_bundle(path, key)
+    return Predictor(bundle, file_of(bundle, "model.onnx"))
 
 
-def read_bundle(path: str | Path) -> Bundle:
-    """Read `bundle.json` and check what predicting relies on. Raises BundleError."""
-    folder = Path(path)
-    if not (folder / "bundle.json").exists() and (folder / "bundle" / "bundle.json").exists():
-        folder = folder / "bundle"
-    file = folder / "bundle.json"
-    if not file.is_file():
-        if (folder / "recipe.toml").exists():
-            raise BundleError(
-                f"{path} is a run that is not finished, so it has no bundle yet. Go on with "
-                f"`keensight train DATA --out {path} --resume`."
-            )
-        what = "is not a bundle: it has no bundle.json" if folder.exists() else "does not exist"
-        raise BundleError(
-            f"{path} {what}. Give the folder that `keensight train` calls its bundle, such as runs/digits/bundle, or "
-            "the run folder around it."
-        )
-    if file.stat().st_size > MAX_JSON_BYTES:
-        raise BundleError(f"{file} is larger than {MAX_JSON_BYTES // 2**20} MiB, and is not read.")
+def file_of(bundle: Bundle, name: str) -> bytes:
+    """Return the bytes of one of a bundle's files. Raises BundleError where it has none of that name."""
+    if name not in bundle.files:
+        raise BundleError(f"{bundle.path} has no {name}, so it is not a whole bundle. Train or export it again.")
+    return bundle.files[name]
+
+
+def read_bundle(path: str | Path, key: str | Path | None = None) -> Bundle:
+    """Read a bundle's files, once; verify their signature if there is a `key`; and check what predicting relies on.
+
+    Raises what `load` does. The ONNX model is checked by `Predictor`, still before ONNX Runtime sees it.
+    """
+    public = None if key is None else load_public(key)
+    folder = _folder_of(Path(path), is_signed=public is not None)
     try:
-        info = json.loads(file.read_text(encoding="utf-8"), parse_constant=_no_number)
+        files = read_folder(folder)
+    except BundleError as error:
+        if public is None:
+            raise
+        raise GateError(f"The signature cannot hold, because {error}") from error
+    if public is not None:
+        verify_files(folder, files, public)
+    bundle = _described(folder, files)
+    _check(folder, files)
+    return replace(bundle, files=files, verified_by=None if public is None else fingerprint(public))
+
+
+def _check(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Check the weights, and the bill of materials where there is one: bundles of keensight 0.1 may have none."""
+    file = folder / "model.safetensors"
+    try:
+        if file.name in files:
+            check_tensors(files[file.name])
+        file = folder / SBOM
+        changed = changed_since(files) if SBOM in files else []
+    except ValueError as error:
+        raise _damaged(file, error) from error
+    if changed:
+        raise BundleError(
+            f"{folder / changed[0]} is not the file that {SBOM} lists: it was changed, or damaged on its way. Copy the "
+            "bundle again from where it was made, or train or export it again."
+        )
+
+
+def _folder_of(folder: Path, is_signed: bool) -> Path:
+    """Return the bundle's folder, which may be in a run folder. A signed one is found without its bundle.json, too."""
+    names = ["bundle.json", SIGNATURE] if is_signed else ["bundle.json"]
+    for place in (folder, folder / "bundle"):
+        if any(os.path.lexists(place / name) for name in names):
+            return place
+    if (folder / "recipe.toml").exists():
+        raise BundleError(
+            f"{folder} is a run that is not finished, so it has no bundle yet. Go on with "
+            f"`keensight train DATA --out {folder} --resume`."
+        )
+    what = "is not a bundle: it has no bundle.json" if folder.exists() else "does not exist"
+    raise BundleError(
+        f"{folder} {what}. Give the folder that `keensight train` calls its bundle, such as runs/digits/bundle, or "
+        "the run folder around it."
+    )
+
+
+def _described(folder: Path, files: Mapping[str, bytes]) -> Bundle:
+    """Return what a bundle's bundle.json says."""
+    try:
+        info = strict_json(files["bundle.json"])
         if info["format"] != FORMAT:
             raise BundleError(
-                f"{folder} is a bundle of format {info['format']}; this keensight reads format {FORMAT}. Use the "
-                "keensight that wrote it, or a newer one."
+                f"{folder} is a bundle of format {ascii(info['format'])[:20]}; this keensight reads format {FORMAT}. "
+                "Use the keensight that wrote it, or a newer one."
             )
         labels = _labels(info["labels"])
         size = info["preprocessing"]
         preprocessing = Preprocessing(size["height"], size["width"], size["channels"], size["fit"])
         borders = Borders(float(info["borders"]["low"]), float(info["borders"]["high"]))
-        for part, keys in NEEDED.items():
+        for part, keys in (NEEDED if "origin" not in info else OF_AN_IMPORT).items():
             for key in keys:
                 info[part][key]
-        if not isinstance(info["recipe"]["options"], dict):
+        if not isinstance(info.get("recipe", {"options": {}})["options"], dict):
             raise ValueError("the options of its recipe are no table")
+        for split, measured in (info.get("metrics") or {}).items():
+            if measured and [row["name"] for row in measured["per_class"]] != list(labels):
+                raise ValueError(f"its metrics on {ascii(split)[:20]} are those of other labels")
         return Bundle(folder, labels, preprocessing, borders, float(info["abstain_below"]), info)
-    except (ValueError, KeyError, TypeError, RecursionError, RecipeError) as error:
-        detail = f"has no key {error}" if isinstance(error, KeyError) else f"cannot be read ({error})"
-        raise BundleError(
-            f"{file} {detail}, so it is not a bundle that can be trusted. Train or export it again."
-        ) from error
+    except (ValueError, LookupError, TypeError, AttributeError, RecipeError) as error:
+        raise _damaged(folder / "bundle.json", error) from error
+
+
+def _damaged(file: Path, error: Exception) -> BundleError:
+    detail = f"has no key {error}" if isinstance(error, KeyError) else f"cannot be read ({error})"
+    return BundleError(f"{file} {detail}, so it is not a bundle that can be trusted. Train or export it again.")
 
 
 def _labels(labels: Any) -> tuple[str, ...]:
@@ -204,7 +278,3 @@ def _labels(labels: Any) -> tuple[str, ...]:
             return tuple(labels)
         raise ValueError("its labels have a name twice")
     raise ValueError("its labels are not a list of names in plain text")
-
-
-def _no_number(name: str) -> None:
-    raise ValueError(f"it holds {name}")

@@ -11,8 +11,9 @@ from typing import Any
 
 from keensight.bundle.card import model_card
 from keensight.bundle.read import FORMAT, Bundle
+from keensight.bundle.sbom import SBOM, bill_of_materials
 from keensight.data.pixels import DECODER_VERSION, Borders
-from keensight.files import explained, make_folder, to_json, write_atomically
+from keensight.files import encoded, explained, make_folder, to_json, write_atomically
 from keensight.values import Preprocessing, Recipe, Report
 from keensight.version import __version__
 
@@ -42,7 +43,7 @@ def describe(
 
 
 def write_bundle(bundle: Bundle, report: Report, onnx: bytes, weights: bytes, html: str) -> None:
-    """Write the bundle's files beside its place and rename the folder into it."""
+    """Write a trained model's bundle, with all that its report tells."""
     info = {
         **bundle.info,
         "created": report.created,
@@ -50,14 +51,24 @@ def write_bundle(bundle: Bundle, report: Report, onnx: bytes, weights: bytes, ht
         "metrics": {"val": asdict(report.val), "test": asdict(report.test) if report.test else None},
         "versions": dict(report.versions),
     }
-    temporary = make_folder(bundle.path.with_name(f".{bundle.path.name}.{os.getpid()}"))
+    texts = {"bundle.json": to_json(info), "MODEL_CARD.md": model_card(report), "report.html": html}
+    write_files(bundle.path, {**texts, "model.onnx": onnx, "model.safetensors": weights})
+
+
+def write_files(path: Path, files: Mapping[str, bytes | str]) -> None:
+    """Write a bundle's files, and their bill of materials, beside its place and rename the folder into it.
+
+    `files` are all but the bill and the signature; bundle.json must be among them. Raises KeensightError where the
+    folder cannot be written.
+    """
+    named = {name: encoded(content) if isinstance(content, str) else content for name, content in files.items()}
+    name = path.absolute().parent.name if path.name == "bundle" else path.name
+    bill = bill_of_materials(name, named)
+    temporary = make_folder(path.with_name(f".{path.name}.{os.getpid()}"))
     try:
-        write_atomically(temporary / "bundle.json", to_json(info))
-        write_atomically(temporary / "model.onnx", onnx)
-        write_atomically(temporary / "model.safetensors", weights)
-        write_atomically(temporary / "MODEL_CARD.md", model_card(report))
-        write_atomically(temporary / "report.html", html)
-        with explained(bundle.path):
-            temporary.rename(bundle.path)
+        for file, content in {**named, SBOM: encoded(bill)}.items():
+            write_atomically(temporary / file, content)
+        with explained(path):
+            temporary.rename(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -16,6 +16,7 @@ def predict(
     bundle: Path,
     /,
     *pictures: Annotated[Path, Parameter(required=True)],
+    key: Path | None = None,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
     """Say what is on pictures.
@@ -26,6 +27,8 @@ def predict(
         The bundle's folder, or the run folder around it.
     pictures
         Picture files, or folders of them.
+    key
+        Refuse the bundle unless the owner of this public key signed it.
     json
         Print JSON Lines on stdout, one object for each picture.
     """
@@ -33,7 +36,7 @@ def predict(
     from keensight.verbs.predict import predict_each, refusal
 
     failed = 0
-    for file, answer in predict_each(bundle, pictures):
+    for file, answer in predict_each(bundle, pictures, key=key):
         if not isinstance(answer, Prediction):
             print(f"keensight: {refusal(file, answer)}", file=sys.stderr)
             failed += 1

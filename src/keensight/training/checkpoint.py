@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import load, save
 
 from keensight.errors import RunError, shortlist
 from keensight.files import write_atomically
@@ -62,10 +62,22 @@ def weights_of(model: Classifier) -> bytes:
 
 def load_weights(path: Path, model: Classifier) -> None:
     """Load what `save_weights` wrote. Raises RunError where names or shapes differ."""
-    tensors, _ = _read(path)
+    _put(_read(path)[0], path, model)
+
+
+def load_weight_bytes(content: bytes, source: Path, model: Classifier) -> None:
+    """Load what `weights_of` returned, from bytes that were read from `source`. Raises what `load_weights` does."""
+    try:
+        tensors = load(content)
+    except SafetensorError as error:
+        raise _damaged(source, error) from error
+    _put(tensors, source, model)
+
+
+def _put(tensors: dict[str, torch.Tensor], source: Path, model: Classifier) -> None:
     if differences := list(_differences(tensors, model.state_dict())):
         raise RunError(
-            f"The weights in {path} are not this model's: {'; '.join(differences)}. Use the recipe, the size of the "
+            f"The weights in {source} are not this model's: {'; '.join(differences)}. Use the recipe, the size of the "
             "pictures and the number of classes that they were trained with."
         )
     model.load_state_dict(tensors)
@@ -102,10 +114,14 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     except FileNotFoundError:
         raise RunError(f"There is no file {path}. Weights and checkpoints are there once an epoch has ended.") from None
     except (SafetensorError, OSError) as error:
-        raise RunError(
-            f"{path} is damaged, or no safetensors file ({error}). Give one that keensight wrote. Train again, into "
-            "another folder, if it was a checkpoint."
-        ) from error
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> RunError:
+    return RunError(
+        f"{path} is damaged, or no safetensors file ({error}). Give one that keensight wrote. Train again, into "
+        "another folder, if it was a checkpoint."
+    )
 
 
 def _like(parameter: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:

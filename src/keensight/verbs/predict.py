@@ -11,12 +11,17 @@ from keensight.errors import PictureError
 from keensight.values import Prediction
 
 
-def predict(bundle: str | Path, pictures: str | Path | Iterable[str | Path]) -> list[Prediction]:
+def predict(
+    bundle: str | Path, pictures: str | Path | Iterable[str | Path], *, key: str | Path | None = None
+) -> list[Prediction]:
     """Return a prediction for each picture file, and for each picture in the folders given.
+
+    With `key`, a public key's file, the bundle must be what that key signed.
 
     Raises:
         PictureError: one of them cannot be read. `predict_each` goes on instead.
         BundleError: the bundle cannot be used.
+        GateError: it is not what `key` signed.
 
     Example:
         >>> import keensight
@@ -24,17 +29,19 @@ def predict(bundle: str | Path, pictures: str | Path | Iterable[str | Path]) -> 
         '7'
     """
     answers = []
-    for file, answer in predict_each(bundle, pictures):
+    for file, answer in predict_each(bundle, pictures, key=key):
         if not isinstance(answer, Prediction):
             raise type(answer)(refusal(file, answer))
         answers.append(answer)
     return answers
 
 
-def predict_each(bundle: str | Path, pictures: str | Path | Iterable[str | Path]) -> Iterator[tuple[Path, Answer]]:
+def predict_each(
+    bundle: str | Path, pictures: str | Path | Iterable[str | Path], *, key: str | Path | None = None
+) -> Iterator[tuple[Path, Answer]]:
     """Yield every file with its Prediction, or with the PictureError that says why there is none, in order."""
     paths = [pictures] if isinstance(pictures, (str, Path)) else pictures
-    predictor = load(bundle)
+    predictor = load(bundle, key)
     return predictor.on_files(picture_files(Path(path) for path in paths))
 
 

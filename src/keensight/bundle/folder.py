@@ -1,0 +1,117 @@
+"""Read a bundle's folder, once: every file whole, and nothing but the files that a bundle has.
+
+What is checked later (signature, JSON, tensors, operators) is checked on these bytes, and these bytes are what is
+loaded: nothing is opened a second time, so nothing can be exchanged in between.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from keensight.data.labels import is_hidden, odd_name
+from keensight.errors import BundleError
+
+MiB = 2**20
+FILES = {  # each file that a bundle may have, and the most bytes that it may have
+    "bundle.json": 32 * MiB,
+    "model.onnx": 512 * MiB,
+    "model.safetensors": 512 * MiB,
+    "MODEL_CARD.md": 1 * MiB,
+    "report.html": 64 * MiB,
+    "sbom.cdx.json": 1 * MiB,
+    "signature.json": 1 * MiB,
+}
+TEXTS = ("MODEL_CARD.md", "report.html")
+PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".bin", ".ckpt", ".joblib", ".npy", ".npz")
+BEGINNINGS = {
+    b"PK\x03\x04": "a zip archive, as torch.save writes them, with a pickle inside",
+    b"\x7fELF": "a program",
+    b"MZ": "a program",
+    b"\x89HDF": "an HDF5 file, as Keras writes them",
+    b"(dp": "a pickle",
+    b"ccopy_reg": "a pickle",
+}
+
+
+def read_folder(folder: Path) -> dict[str, bytes]:
+    """Return every file of a bundle's folder by its name.
+
+    Raises BundleError for a file that no bundle has, a link of either kind, a folder, a pipe, a device, a file that is
+    larger than its limit in `FILES`, and for text that is none. The folder itself may be reached through links.
+    """
+    try:
+        home = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            names = sorted(os.listdir(home))  # noqa: PTH208
+            for name in names:
+                if problem := _problem(name, os.stat(name, dir_fd=home, follow_symlinks=False)):
+                    raise BundleError(f"{folder / (odd_name(name) or name)} {problem}")
+            return {name: _read(home, folder, name) for name in names}
+        finally:
+            os.close(home)
+    except OSError as error:
+        raise BundleError(
+            f"{folder} cannot be read ({os.strerror(error.errno or 0).lower()}). Check its permissions, or copy the "
+            "bundle again."
+        ) from error
+
+
+def disguise(content: bytes) -> str:
+    """Return what a file begins like, as half a sentence, where that is something that does not belong in a bundle.
+
+    >>> disguise(bytes([128, 4, 149]))
+    '; it begins like a pickle, which could run code when it is opened'
+    """
+    if len(content) > 2 and content[0] == 0x80 and 2 <= content[1] <= 5 and content[2] != 0:
+        return "; it begins like a pickle, which could run code when it is opened"
+    return next((f"; it begins like {what}" for start, what in BEGINNINGS.items() if content.startswith(start)), "")
+
+
+def _problem(name: str, found: os.stat_result) -> str | None:
+    """Say why a file is not read, by what the folder's own entry tells."""
+    if name not in FILES:
+        if stat.S_ISDIR(found.st_mode):
+            why = "is a folder"
+        elif is_hidden(name):
+            why = "is a hidden file, as operating systems and editors leave them behind"
+        elif name.lower().endswith(PICKLES):
+            why = "may be a pickle, which could run code when it is opened"
+        else:
+            why = "is no file of a bundle"
+        return f"{why}. A bundle has the files {', '.join(FILES)} and nothing else; delete it, or move it elsewhere."
+    if stat.S_ISLNK(found.st_mode):
+        return "is a symbolic link. Links are not followed; put the file itself there."
+    if not stat.S_ISREG(found.st_mode):
+        return "is not a file but a folder, a pipe or a device. Copy the bundle again from where it was made."
+    if found.st_nlink > 1:
+        return (
+            "is a hard link: the same file has another name elsewhere, through which it could be changed. Copy the "
+            "bundle's files, with `cp -r` for instance, and use the copy."
+        )
+    if found.st_size > FILES[name]:
+        return f"has {found.st_size:,} bytes; at most {FILES[name]:,} are read. It is not what keensight writes."
+    return None
+
+
+def _read(home: int, folder: Path, name: str) -> bytes:
+    descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=home)
+    with open(descriptor, "rb") as file:
+        found = os.fstat(descriptor)
+        problem = _problem(name, found)  # once more: of what is open, not of what the name led to a moment ago
+        content = b"" if problem else file.read(found.st_size + 1)
+    if not problem and len(content) != found.st_size:
+        problem = "changed while it was read. Wait until whatever writes it has finished."
+    if not problem and name in TEXTS and not _is_text(content):
+        problem = f"is not text{disguise(content)}. Copy the bundle again from where it was made."
+    if problem:
+        raise BundleError(f"{folder / name} {problem}")
+    return content
+
+
+def _is_text(content: bytes) -> bool:
+    try:
+        return "\0" not in content.decode()
+    except UnicodeDecodeError:
+        return False

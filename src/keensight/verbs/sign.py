@@ -1,0 +1,44 @@
+"""`keensight sign`: vouch for a bundle with a private key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from keensight.bundle.folder import FILES
+from keensight.bundle.verify import SIGNATURE
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """A signed bundle: its folder, the signature's file, the SHA-256 of the public key, and which files are signed."""
+
+    bundle: Path
+    signature: Path
+    key: str
+    files: tuple[str, ...]
+
+
+def sign(bundle: str | Path, *, key: str | Path, ask: Callable[[], str] | None = None) -> Signed:
+    """Sign a bundle with a private key, offline, with OpenSSF model-signing; an older signature is replaced.
+
+    `key` is an EC key in a PEM file, such as `new_key` makes one. If it is encrypted, its password is in the
+    environment variable KEENSIGHT_KEY_PASSWORD, or `ask` returns it.
+
+    Raises:
+        SigningKeyError: the key cannot be used.
+        BundleError: the bundle would not load.
+
+    Example:
+        >>> import keensight
+        >>> private, public = keensight.new_key("release.pem")  # doctest: +SKIP
+        >>> keensight.sign("runs/digits/bundle", key=private)  # doctest: +SKIP
+        >>> keensight.load("runs/digits/bundle", key=public)  # doctest: +SKIP
+    """
+    from keensight.bundle.sign import sign_bundle
+
+    signed = sign_bundle(bundle, key, ask)
+    assert signed.verified_by is not None
+    names = tuple(name for name in FILES if name in signed.files and name != SIGNATURE)
+    return Signed(signed.path, signed.path / SIGNATURE, signed.verified_by, names)

@@ -1,0 +1,37 @@
+"""`keensight verify`: check that a bundle is what the owner of a key signed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from keensight.bundle.read import read_bundle
+from keensight.bundle.verify import SIGNATURE
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A verified bundle: its folder, the SHA-256 of the public key, and that of every signed file, by name."""
+
+    bundle: Path
+    key: str
+    files: Mapping[str, str]
+
+
+def verify(bundle: str | Path, *, key: str | Path) -> Verified:
+    """Check that a bundle's files are those which the owner of a public key signed, and none else.
+
+    No network is asked, and nothing of the bundle is run.
+
+    Raises:
+        GateError: it is not signed, or signed with another key, or a file was changed, added, removed or linked.
+        SigningKeyError: the key cannot be used.
+        BundleError: there is no bundle, or what was signed is none that can be read.
+    """
+    verified = read_bundle(bundle, key)
+    assert verified.verified_by is not None
+    signed = {name: content for name, content in verified.files.items() if name != SIGNATURE}
+    files = {name: hashlib.sha256(content).hexdigest() for name, content in signed.items()}
+    return Verified(verified.path, verified.verified_by, files)

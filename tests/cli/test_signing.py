@@ -1,0 +1,124 @@
+"""`keensight sign` and `verify`, and `--key` of the others, as a user meets them."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+@pytest.fixture
+def bundle(digits, tmp_path):
+    return Path(shutil.copytree(digits / "bundle", tmp_path / "bundle"))
+
+
+@pytest.fixture
+def keys(warm, tmp_path):
+    done = warm("sign", "--new-key", tmp_path / "release.pem", "--json")
+    said = done.json()
+    return Path(said["private_key"]), Path(said["public_key"])
+
+
+@pytest.fixture
+def picture(tmp_path):
+    levels = np.zeros((8, 8), np.uint8)
+    levels[1:7, 3:5] = 250
+    Image.fromarray(levels).save(tmp_path / "p.png")
+    return tmp_path / "p.png"
+
+
+def refused_by_a_gate(done):
+    assert done.status == 3, done.err
+    assert done.out == ""
+    return done.paragraph()
+
+
+def test_from_a_new_key_to_a_tampered_bundle(warm, bundle, keys, picture):
+    private, public = keys
+    signed = warm("sign", bundle, "--key", private, "--json").json()
+    assert signed["signature"] == str(bundle / "signature.json") and "model.onnx" in signed["files"]
+    verified = warm("verify", bundle, "--key", public, "--json").json()
+    assert verified["verified"] is True and verified["key"] == signed["key"]
+    assert sorted(verified["files"]) == sorted(signed["files"])
+    assert "verified" in warm("verify", bundle, "--key", public).out
+    assert json.loads(warm("predict", bundle, picture, "--key", public, "--json").out)["label"]
+    assert warm("evaluate", bundle, "digits", "--split", "test", "--key", public, "--json").json()
+    with open(bundle / "model.onnx", "r+b") as file:
+        file.seek(100)
+        file.write(b"\x01")
+    for words in (("verify", bundle), ("predict", bundle, picture), ("evaluate", bundle, "digits")):
+        assert "model.onnx was changed" in refused_by_a_gate(warm(*words, "--key", public))
+
+
+def test_the_stock_client_agrees(warm, bundle, keys):
+    private, public = keys
+    assert warm("sign", bundle, "--key", private).status == 0
+    words = ["verify", "key", bundle, "--signature", bundle / "signature.json", "--public_key", public]
+    stock = [sys.executable, "-m", "model_signing", *map(str, words)]
+    done = subprocess.run(stock, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "succeeded" in done.stdout + done.stderr
+    (bundle / "report.html").write_text("changed")
+    assert subprocess.run(stock, capture_output=True, text=True, check=False).returncode != 0
+
+
+def test_one_command_makes_a_key_and_signs(warm, bundle, tmp_path):
+    done = warm("sign", bundle, "--new-key", tmp_path / "k.pem")
+    assert done.status == 0, done.err
+    assert "private key" in done.out and "signed" in done.out and "PRIVATE KEY" not in done.out
+    assert warm("verify", bundle, "--key", tmp_path / "k.pem.pub").status == 0
+    again = warm("sign", bundle, "--new-key", tmp_path / "k.pem")
+    assert again.status == 2 and "never overwritten" in again.paragraph()
+
+
+def test_an_unsigned_bundle_is_refused_where_a_key_is_given(warm, bundle, keys, picture):
+    assert "is not signed" in refused_by_a_gate(warm("verify", bundle, "--key", keys[1]))
+    assert "is not signed" in refused_by_a_gate(warm("predict", bundle, picture, "--key", keys[1]))
+    assert warm("predict", bundle, picture).status == 0
+
+
+def test_keys_that_are_mixed_up_or_missing(warm, bundle, keys, tmp_path):
+    private, public = keys
+    assert "is a private key" in warm("verify", bundle, "--key", private).refusal()
+    assert "is a public key" in warm("sign", bundle, "--key", public).refusal()
+    assert "no such file" in warm("verify", bundle, "--key", tmp_path / "nowhere").refusal()
+    for words in (("sign",), ("sign", bundle), ("sign", "--key", private)):
+        done = warm(*words)
+        assert done.status == 2 and "keensight sign BUNDLE --key FILE" in done.paragraph()
+    assert warm("verify", bundle).status == 2
+
+
+def test_an_encrypted_key(warm, bundle, tmp_path):
+    password = {"KEENSIGHT_KEY_PASSWORD": "secret"}
+    assert warm("sign", "--new-key", tmp_path / "k", **password).status == 0
+    assert "is encrypted. Set KEENSIGHT_KEY_PASSWORD" in warm("sign", bundle, "--key", tmp_path / "k").refusal()
+    assert warm("sign", bundle, "--key", tmp_path / "k", **password).status == 0
+
+
+def test_a_bundle_that_cannot_be_written_says_so(warm, bundle, keys):
+    if os.geteuid() == 0:
+        pytest.skip("root may write anywhere")
+    bundle.chmod(0o500)
+    assert "may not write there" in warm("sign", bundle, "--key", keys[0]).refusal()
+
+
+def test_verifying_and_predicting_need_no_signing_library(bundle, keys, warm, picture):
+    assert warm("sign", bundle, "--key", keys[0]).status == 0
+    code = (
+        "import sys\n"
+        "for name in ('model_signing', 'sigstore', 'onnx', 'torch', 'safetensors'): sys.modules[name] = None\n"
+        "from keensight.cli import main\nmain(sys.argv[1:])"
+    )
+    for words in (("verify", bundle), ("predict", bundle, picture)):
+        command = [sys.executable, "-c", code, *map(str, words), "--key", str(keys[1])]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    command = [sys.executable, "-c", code, "sign", str(bundle), "--key", str(keys[0])]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "needs the package 'model_signing'" in done.stderr
+    assert "pip install" in done.stderr
