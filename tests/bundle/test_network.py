@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import save
 
 import keensight
 from keensight.bundle.network import load_network, recipe_of
@@ -32,5 +33,15 @@ def test_weights_that_are_missing_or_not_its_own_are_refused(trained, tmp_path):
     with pytest.raises(BundleError, match=r"has no model.safetensors"):
         load_network(bundle)
     (bundle / "model.safetensors").write_bytes(b"not weights at all")
-    with pytest.raises(RunError, match="is damaged, or no safetensors file"):
+    with pytest.raises(BundleError, match="model.safetensors cannot be read .*its header does not fit"):
+        load_network(bundle)
+    (bundle / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"\n0")
+    with pytest.raises(BundleError, match="model.safetensors cannot be read .*no JSON object"):
+        load_network(bundle)
+    header = b'{"x":{"dtype":"F32","shape":[0,99999999999999999999],"data_offsets":[0,0]}}'
+    (bundle / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(RunError, match="is damaged, or no safetensors file"):  # a size that the library cannot hold
+        load_network(bundle)
+    (bundle / "model.safetensors").write_bytes(save({"x": np.zeros(1, np.float32)}))
+    with pytest.raises(RunError, match="are not this model's: it lacks"):
         load_network(bundle)

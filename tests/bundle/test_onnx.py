@@ -9,6 +9,7 @@ from torch import nn
 
 from keensight.bundle.onnx import to_onnx
 from keensight.errors import BundleError
+from keensight.models.chain import ChannelNorm, HardSigmoid, PaddedPool2d, PReLU
 from keensight.models.zoo import MODELS, Classifier, build
 from keensight.values import Preprocessing
 
@@ -73,6 +74,12 @@ LAYERS = {
     "clipped": [times(8.0), nn.ReLU6()],
     "padded": [nn.ZeroPad2d((0, 1, 2, 3)), nn.Conv2d(3, 6, 3, stride=2)],
     "folded": [nn.Conv2d(3, 6, 3, stride=2), nn.BatchNorm2d(6), nn.ReLU6()],
+    "averaged in windows": [nn.AvgPool2d(3, stride=2), PaddedPool2d("average", (3, 2), (2, 1), (0, 1, 1, 2))],
+    "padded maximum": [PaddedPool2d("max", (2, 3), (2, 2), (1, 1, 0, 1))],
+    "layer norm": [nn.Conv2d(3, 6, 3), ChannelNorm(6, 1e-3)],
+    "bent": [nn.LeakyReLU(0.2), nn.ELU(0.7), nn.SELU(), nn.GELU(), nn.GELU("tanh"), nn.SiLU(), nn.Softplus()],
+    "slopes": [PReLU((3, 1, 1)), HardSigmoid(0.2), nn.Hardtanh(0, 0.6), nn.Softmax(1)],
+    "there and back": [nn.Flatten(), nn.BatchNorm1d(3 * 24 * 28), nn.Unflatten(1, (3, 24, 28))],
     "folded without bias": [nn.Conv2d(3, 6, 3, groups=3, bias=False), nn.BatchNorm2d(6, affine=False)],
 }
 
@@ -149,7 +156,9 @@ def test_a_shortcut_is_followed():
     assert np.abs(run(to_onnx(model, SIZE, 4, 1.0)) - expected(model, 1.0)).max() < 1e-5
 
 
-@pytest.mark.parametrize("layer", [nn.GELU(), nn.AdaptiveAvgPool2d(2), nn.Conv2d(3, 3, 3, padding="same")], ids=repr)
+@pytest.mark.parametrize(
+    "layer", [nn.Hardswish(), nn.AdaptiveAvgPool2d(2), nn.Conv2d(3, 3, 3, padding="same")], ids=repr
+)
 def test_an_unknown_layer_is_refused_by_name(layer):
     model = Classifier(nn.Sequential(layer), 3)
     with pytest.raises(BundleError, match=type(layer).__name__):

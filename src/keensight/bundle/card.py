@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from keensight.values import Metrics, Report
 
 
@@ -58,6 +61,42 @@ def model_card(report: Report) -> str:
         f"Trained {report.created} in {report.seconds:.0f} s on {report.hardware}, "
         + ", ".join(f"{name} {version}" for name, version in report.versions.items())
         + ". The recipe is in bundle.json, the full report in report.html.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def imported_card(name: str, info: Mapping[str, Any], notes: Sequence[str]) -> str:
+    """Return the card of a model that was made elsewhere, as Markdown, from its bundle.json and what was assumed."""
+    origin, size, labels = info["origin"], info["preprocessing"], info["labels"]
+    lines = [
+        f"# Model card: {_plain(name)}",
+        "",
+        f"A network with {info['model']['parameters']:,} parameters, imported from `{_plain(origin['file'])}`, which "
+        f"Keras {_plain(origin['keras']) or 'of an unknown version'} wrote (sha256 `{origin['sha256']}`). It takes a "
+        f"picture (resized to {size['height']}x{size['width']}, {'grey' if size['channels'] == 1 else 'colour'}, "
+        f"{size['fit']}) and answers with one of {len(labels)} labels: {', '.join(map(_plain, labels))}.",
+        "",
+        "## How good it is",
+        "",
+        "Not measured here: `keensight evaluate` measures it on labelled pictures. Its probabilities are those of the "
+        "Keras model, and not calibrated.",
+        "",
+        "## Data",
+        "",
+        "Unknown: the file does not say what it was trained on.",
+        "",
+        "## Assumed",
+        "",
+        f"- It gets pixels of {origin['pixels']}.",
+        *(f"- {_plain(note)}" for note in notes),
+        "",
+        "## Intended use",
+        "",
+        "Pictures like those it was trained on, whichever these are. It has no label for anything else, and calls "
+        "other pictures by one of its labels all the same; it abstains where its probability is below "
+        f"{info['abstain_below']:g}.",
+        "",
+        f"Imported {info['created']} by keensight {info['keensight']}.",
     ]
     return "\n".join(lines) + "\n"
 

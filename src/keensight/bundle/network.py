@@ -4,28 +4,46 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from keensight.bundle.read import Bundle, read_bundle
+import torch
+
+from keensight.bundle.read import Bundle, file_of, read_bundle
 from keensight.errors import BundleError
+from keensight.models.chain import chain
 from keensight.models.zoo import Classifier, build
-from keensight.training.checkpoint import load_weights
+from keensight.training.checkpoint import load_weight_bytes
 from keensight.training.recipe import from_table
 from keensight.values import Recipe
 
 
-def load_network(path: str | Path) -> tuple[Classifier, Bundle]:
-    """Return a bundle's classifier, images float NCHW in [0, 1] to logits NK, in evaluation mode; and the bundle.
+def load_network(path: str | Path, key: str | Path | None = None) -> tuple[Classifier, Bundle]:
+    """Return a bundle's classifier, as `network_of` does, and the bundle. Raises what `read_bundle` does, too."""
+    bundle = read_bundle(path, key)
+    return network_of(bundle), bundle
+
+
+def network_of(bundle: Bundle) -> Classifier:
+    """Return an opened bundle's classifier, images float NCHW in [0, 1] to logits NK, in evaluation mode.
 
     Its logits are not calibrated: divide them by ``bundle.info["temperature"]`` for what `load` answers.
-    Raises BundleError where the bundle is incomplete, RunError where its weights do not fit its recipe.
+    Raises BundleError where the bundle has no weights, RunError where its weights do not fit its recipe.
     """
-    bundle = read_bundle(path)
-    weights = bundle.path / "model.safetensors"
-    if not weights.is_file():
-        raise BundleError(f"{bundle.path} has no model.safetensors, so its network cannot be opened. Train it again.")
-    recipe = recipe_of(bundle)
-    model = build(recipe.model, recipe.options, bundle.preprocessing, len(bundle.labels), recipe.seed)
-    load_weights(weights, model)
-    return model.eval(), bundle
+    weights = file_of(bundle, "model.safetensors")
+    if "origin" in bundle.info:
+        model = _imported(bundle, len(weights))
+    else:
+        recipe = recipe_of(bundle)
+        model = build(recipe.model, recipe.options, bundle.preprocessing, len(bundle.labels), recipe.seed)
+    load_weight_bytes(weights, bundle.path / "model.safetensors", model)
+    return model.eval()
+
+
+def _imported(bundle: Bundle, num_bytes: int) -> Classifier:
+    """Build an imported network, without weights, for which there are so many bytes."""
+    with torch.device("meta"):  # nothing is allocated before its size is known
+        model = Classifier(chain(bundle.info["network"]), bundle.preprocessing.channels)
+    if 4 * sum(each.numel() for each in model.state_dict().values()) > num_bytes + 4096:
+        raise BundleError(f"{bundle.path} holds fewer weights than its network has. Import the model again.")
+    return model.to_empty(device="cpu")
 
 
 def recipe_of(bundle: Bundle) -> Recipe:

@@ -19,6 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import fx, nn
 
 from keensight.errors import BundleError
+from keensight.models.chain import ChannelNorm, HardSigmoid, PaddedPool2d, PReLU
 from keensight.models.dropout import Dropout
 from keensight.models.folding import fold, scale_and_shift
 from keensight.models.linear import TwoLogits
@@ -151,11 +152,29 @@ def _linear(graph: Graph, linear: nn.Linear, x: str, name: str) -> str:
     return graph.add("Gemm", inputs, name, transB=1)
 
 
-def _batch_norm(graph: Graph, norm: nn.BatchNorm2d, x: str, name: str) -> str:
+def _batch_norm(graph: Graph, norm: nn.BatchNorm2d | nn.BatchNorm1d, x: str, name: str) -> str:
     """Write what batch normalisation is once training is over: one multiplication and one addition per channel."""
-    scale, shift = scale_and_shift(norm)
-    scaled = graph.add("Mul", [x, graph.weight(scale.float()[:, None, None], f"{name}.scale")], f"{name}.scaled")
-    return graph.add("Add", [scaled, graph.weight(shift.float()[:, None, None], f"{name}.shift")], name)
+    shape = (-1, 1, 1) if isinstance(norm, nn.BatchNorm2d) else (-1,)
+    scale, shift = (value.float().view(shape) for value in scale_and_shift(norm))
+    scaled = graph.add("Mul", [x, graph.weight(scale, f"{name}.scale")], f"{name}.scaled")
+    return graph.add("Add", [scaled, graph.weight(shift, f"{name}.shift")], name)
+
+
+def _channel_norm(graph: Graph, norm: ChannelNorm, x: str, name: str) -> str:
+    """Write layer normalisation over axis 1 in its parts: ONNX has it for the last axes alone."""
+    mean = graph.add("ReduceMean", [x], f"{name}.mean", axes=[1])
+    centred = graph.add("Sub", [x, mean], f"{name}.centred")
+    squares = graph.add("Mul", [centred, centred], f"{name}.squares")
+    variance = graph.add("ReduceMean", [squares], f"{name}.variance", axes=[1])
+    eps = graph.weight(np.asarray(norm.eps, np.float32), f"{name}.eps")
+    spread = graph.add("Sqrt", [graph.add("Add", [variance, eps], f"{name}.safe")], f"{name}.spread")
+    normal = graph.add("Div", [centred, spread], f"{name}.normal")
+    # over a picture, a channel has two axes behind it; only the graph's reader knows which of the two x is
+    shape = graph.weight(np.array([0, len(norm.weight), -1], np.int64), f"{name}.shape")
+    flat = graph.add("Reshape", [normal, shape], f"{name}.flat")
+    scaled = graph.add("Mul", [flat, graph.weight(norm.weight[:, None], f"{name}.weight")], f"{name}.scaled")
+    shifted = graph.add("Add", [scaled, graph.weight(norm.bias[:, None], f"{name}.bias")], f"{name}.shifted")
+    return graph.add("Reshape", [shifted, graph.add("Shape", [x], f"{name}.sizes")], name)
 
 
 def _max_pool(graph: Graph, pool: nn.MaxPool2d, x: str, name: str) -> str:
@@ -163,6 +182,20 @@ def _max_pool(graph: Graph, pool: nn.MaxPool2d, x: str, name: str) -> str:
         "MaxPool", [x], name, kernel_shape=_pair(pool.kernel_size), strides=_pair(pool.stride),
         pads=_pair(pool.padding) * 2, dilations=_pair(pool.dilation), ceil_mode=int(pool.ceil_mode),
     )  # fmt: skip
+
+
+def _average_pool(graph: Graph, pool: nn.AvgPool2d, x: str, name: str) -> str:
+    if _pair(pool.padding) != [0, 0] or pool.ceil_mode or pool.divisor_override:
+        raise _unknown("AvgPool2d with padding, ceil_mode or a divisor of its own")
+    return graph.add(
+        "AveragePool", [x], name, kernel_shape=_pair(pool.kernel_size), strides=_pair(pool.stride)
+    )  # fmt: skip
+
+
+def _padded_pool(graph: Graph, pool: PaddedPool2d, x: str, name: str) -> str:
+    left, right, top, bottom = pool.pads
+    op = "MaxPool" if pool.kind == "max" else "AveragePool"  # both let nothing count outside
+    return graph.add(op, [x], name, kernel_shape=pool.kernel_size, strides=pool.stride, pads=[top, left, bottom, right])
 
 
 def _global_pool(op: str) -> Callable[[Graph, Any, str, str], str]:
@@ -178,9 +211,66 @@ def _two_logits(graph: Graph, module: nn.Module, x: str, name: str) -> str:
     return graph.add("Pad", [x, graph.weight(np.array([0, 1, 0, 0]), f"{name}.pads")], name)
 
 
-def _relu6(graph: Graph, relu6: nn.ReLU6, x: str, name: str) -> str:
-    low, high = (graph.weight(np.asarray(v, np.float32), f"{name}.{end}") for v, end in ((0, "low"), (6, "high")))
-    return graph.add("Clip", [x, low, high], name)
+def _clip(graph: Graph, clip: nn.Hardtanh, x: str, name: str) -> str:
+    ends = {"low": clip.min_val, "high": clip.max_val}
+    return graph.add(
+        "Clip", [x, *(graph.weight(np.asarray(v, np.float32), f"{name}.{end}") for end, v in ends.items())], name
+    )
+
+
+def _leaky_relu(graph: Graph, relu: nn.LeakyReLU, x: str, name: str) -> str:
+    return graph.add("LeakyRelu", [x], name, alpha=relu.negative_slope)
+
+
+def _prelu(graph: Graph, relu: PReLU, x: str, name: str) -> str:
+    return graph.add("PRelu", [x, graph.weight(relu.weight, f"{name}.weight")], name)
+
+
+def _elu(graph: Graph, elu: nn.ELU, x: str, name: str) -> str:
+    return graph.add("Elu", [x], name, alpha=elu.alpha)
+
+
+def _hard_sigmoid(graph: Graph, sigmoid: HardSigmoid, x: str, name: str) -> str:
+    return graph.add("HardSigmoid", [x], name, alpha=sigmoid.slope, beta=0.5)
+
+
+def _silu(graph: Graph, silu: nn.SiLU, x: str, name: str) -> str:
+    return graph.add("Mul", [x, graph.add("Sigmoid", [x], f"{name}.sigmoid")], name)
+
+
+def _gelu(graph: Graph, gelu: nn.GELU, x: str, name: str) -> str:
+    """Write x times the normal distribution's integral, or its approximation by tanh (arXiv:1606.08415)."""
+
+    def number(value: float, what: str) -> str:
+        return graph.weight(np.asarray(value, np.float32), f"{name}.{what}")
+
+    if gelu.approximate == "tanh":
+        cube = graph.add("Pow", [x, number(3, "three")], f"{name}.cube")
+        bent = graph.add("Mul", [cube, number(0.044715, "bend")], f"{name}.bent")
+        inner = graph.add("Mul", [graph.add("Add", [x, bent], f"{name}.sum"), number((2 / np.pi) ** 0.5, "rate")],
+                          f"{name}.inner")  # fmt: skip
+    else:
+        inner = graph.add("Mul", [x, number(0.5**0.5, "rate")], f"{name}.inner")
+    integral = graph.add("Tanh" if gelu.approximate == "tanh" else "Erf", [inner], f"{name}.integral")
+    share = graph.add("Add", [integral, number(1, "one")], f"{name}.share")
+    return graph.add("Mul", [graph.add("Mul", [x, number(0.5, "half")], f"{name}.half_x"), share], name)
+
+
+def _softplus(graph: Graph, softplus: nn.Softplus, x: str, name: str) -> str:
+    if softplus.beta != 1:
+        raise _unknown(f"Softplus with beta {softplus.beta}")
+    return graph.add("Softplus", [x], name)
+
+
+def _softmax(graph: Graph, softmax: nn.Softmax, x: str, name: str) -> str:
+    if softmax.dim != 1:
+        raise _unknown(f"Softmax over the dimension {softmax.dim}")
+    return graph.add("Softmax", [x], name, axis=1)
+
+
+def _unflatten(graph: Graph, unflatten: nn.Unflatten, x: str, name: str) -> str:
+    shape = graph.weight(np.array([0, *unflatten.unflattened_size], np.int64), f"{name}.shape")
+    return graph.add("Reshape", [x, shape], name)
 
 
 def _zero_pad(graph: Graph, pad: nn.ZeroPad2d, x: str, name: str) -> str:
@@ -218,15 +308,30 @@ LAYERS: dict[type[nn.Module], Callable[[Graph, Any, str, str], str]] = {
     nn.Linear: _linear,
     TwoLogits: _two_logits,
     nn.BatchNorm2d: _batch_norm,
+    nn.BatchNorm1d: _batch_norm,
+    ChannelNorm: _channel_norm,
     nn.MaxPool2d: _max_pool,
+    nn.AvgPool2d: _average_pool,
+    PaddedPool2d: _padded_pool,
     nn.AdaptiveAvgPool2d: _global_pool("GlobalAveragePool"),
     nn.AdaptiveMaxPool2d: _global_pool("GlobalMaxPool"),
     nn.ReLU: _plain("Relu"),
-    nn.ReLU6: _relu6,
+    nn.ReLU6: _clip,
+    nn.Hardtanh: _clip,
+    nn.LeakyReLU: _leaky_relu,
+    PReLU: _prelu,
+    nn.ELU: _elu,
+    nn.SELU: _plain("Selu"),
+    nn.GELU: _gelu,
+    nn.SiLU: _silu,
+    nn.Softplus: _softplus,
     nn.ZeroPad2d: _zero_pad,
     nn.Sigmoid: _plain("Sigmoid"),
+    HardSigmoid: _hard_sigmoid,
     nn.Tanh: _plain("Tanh"),
+    nn.Softmax: _softmax,
     nn.Flatten: _plain("Flatten"),
+    nn.Unflatten: _unflatten,
     AddMirrored: _add_mirrored,
     MeanOfMirrored: _mean_of_mirrored,
     Dropout: _nothing,

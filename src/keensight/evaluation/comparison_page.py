@@ -199,9 +199,9 @@ def _hinges(
     bundles: Sequence[Compared], insides: Sequence[Inside], num_classes: int
 ) -> list[tuple[Compared, float, Markup]]:
     chosen = [
-        (each, float(inside.facts["eps"]) if inside.facts["loss"] == "robust-hinge" else 0.0, inside.norm or 0.0)
+        (each, float(inside.facts["eps"]) if inside.facts.get("loss") == "robust-hinge" else 0.0, inside.norm or 0.0)
         for each, inside in zip(bundles, insides, strict=True)
-        if inside.facts["loss"] in HINGES and num_classes == 2
+        if inside.facts.get("loss") in HINGES and num_classes == 2
     ]
     reach = max((eps * norm for _, eps, norm in chosen), default=0.0)
     low, high = -max(1.0, 0.3 * reach) - 1, 2 + 1.3 * reach

@@ -20,7 +20,7 @@ def fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[torch.Tensor, torch.Ten
     return (conv.weight.double() * scale[:, None, None, None]).float(), shift.float()
 
 
-def scale_and_shift(norm: nn.BatchNorm2d) -> tuple[torch.Tensor, torch.Tensor]:
+def scale_and_shift(norm: nn.BatchNorm2d | nn.BatchNorm1d) -> tuple[torch.Tensor, torch.Tensor]:
     """Return what batch normalisation is once training is over: a factor and a summand per channel, in float64."""
     assert norm.running_mean is not None and norm.running_var is not None  # always tracked in our models
     scale = (norm.running_var.double() + norm.eps).rsqrt()

@@ -99,7 +99,7 @@ def _compared(each: Entrant, found: Metrics, attacks: tuple[AttackResult, ...], 
         letter=each.letter,
         name=each.name,
         bundle=each.bundle.path,
-        model=each.recipe.model,
+        model=each.kind,
         parameters=sum(parameter.numel() for parameter in each.model.parameters()),
         metrics=found,
         attacks=attacks,
@@ -127,6 +127,6 @@ def _checked_attack(attack: str | None, entrants: Sequence[Entrant]) -> str:
     if attack == "exact" and bent:
         raise UsageError(
             f"The exact attack was asked for, but it needs linear models of two classes, and {bent[0].bundle.path} is "
-            f"a '{bent[0].recipe.model}' model of {len(bent[0].order_K)} classes. Use --attack fgsm."
+            f"a '{bent[0].kind}' model of {len(bent[0].order_K)} classes. Use --attack fgsm."
         )
     return attack

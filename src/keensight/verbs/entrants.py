@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import ascii_uppercase
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from keensight.bundle.logits import as_seen, attacked_pictures, logits, thinned
-from keensight.bundle.network import load_network, recipe_of
+from keensight.bundle.network import network_of, recipe_of
 from keensight.bundle.read import Bundle, Predictor, load
 from keensight.errors import BundleError, UsageError, shortlist
 from keensight.evaluation.comparison import decision_values, errors
@@ -25,7 +26,7 @@ from keensight.models.zoo import Classifier
 from keensight.robustness.attacks import accuracy_under_attack
 from keensight.training.loop import device
 from keensight.training.recipe import flat
-from keensight.values import AttackResult, FloatArray, IntArray, Metrics, Recipe, Split, Threat
+from keensight.values import AttackResult, FloatArray, IntArray, Metrics, Split, Threat
 
 MOST_BUNDLES = 8
 MOST_ATTACKED = 2000
@@ -52,9 +53,21 @@ class Entrant:
         return self.bundle.name
 
     @property
-    def recipe(self) -> Recipe:
+    def kind(self) -> str:
+        """What kind of model it is."""
+        return str(self.bundle.info["model"]["name"]) if self.origin else recipe_of(self.bundle).model
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """Where it was imported from; empty if it was trained here."""
+        return dict(self.bundle.info.get("origin", {}))
+
+    @property
+    def facts(self) -> dict[str, Any]:
         """What it was trained with; what an older bundle does not say has its default."""
-        return recipe_of(self.bundle)
+        if self.origin:
+            return {f"imported: {key}": value for key, value in self.origin.items()}
+        return {key: value for key, value in flat(recipe_of(self.bundle)).items() if key not in ("about", "promise")}
 
     @property
     def class_names(self) -> list[str]:
@@ -97,7 +110,7 @@ def open_entrants(paths: Sequence[str | Path]) -> list[Entrant]:
         seen[place] = path
         if set(known.labels) != set(first.labels):
             raise _other_labels(first, known)
-        model, _ = load_network(path)
+        model = network_of(known)
         order_K = np.array([known.labels.index(name) for name in first.labels])
         entrants.append(Entrant(letter, predictor, model.to(device()), order_K))
     return entrants
@@ -141,9 +154,8 @@ def inside(each: Entrant, part: Split, shown: float | None, attack: str) -> Insi
     if is_linear(each.model):
         weights = pixel_weights(each.model).detach().cpu().numpy()[each.order_K]
         weights_KCHW = weights.reshape(-1, size.channels, size.height, size.width)
-    recipe = {key: value for key, value in flat(each.recipe).items() if key not in ("about", "promise")}
     seen = f"{size.height} × {size.width}, {'grey' if size.channels == 1 else 'colour'}"
-    return Inside(tuple(wrong), weights_KCHW, {"pictures": seen} | recipe)
+    return Inside(tuple(wrong), weights_KCHW, {"pictures": seen} | each.facts)
 
 
 def _wrong(each: Entrant, part: Split, threat: Threat | None, attack: str) -> Wrong:

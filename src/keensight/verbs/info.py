@@ -122,9 +122,10 @@ def _bundle(path: Path, with_layers: bool) -> dict[str, Any]:
     bundle = read_bundle(path)
     said = {"kind": "bundle", "path": str(bundle.path), **bundle.info}
     if with_layers:
-        from keensight.bundle.network import recipe_of
+        from keensight.bundle.network import network_of
+        from keensight.models.zoo import layer_table
 
-        said["layers"] = _layers(recipe_of(bundle), bundle.preprocessing, len(bundle.labels))
+        said["layers"] = layer_table(network_of(bundle), bundle.preprocessing)
     return said
 
 

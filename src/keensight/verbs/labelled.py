@@ -16,7 +16,7 @@ from keensight.data.labels import split_named
 from keensight.data.sources import only, open_dataset
 from keensight.data.splits import assign
 from keensight.errors import BundleError, DataError, UsageError
-from keensight.values import SPLIT_NAMES, Dataset, SplitName
+from keensight.values import SPLIT_NAMES, Dataset, IntArray, Pixels, Split, SplitName
 
 
 def open_for(data: str | Path, bundles: Sequence[Bundle], label_pattern: str | None = None) -> Dataset:
@@ -27,7 +27,7 @@ def open_for(data: str | Path, bundles: Sequence[Bundle], label_pattern: str | N
 
     Raises DataError where the data cannot be used, or has labels that the bundles do not know.
     """
-    recipes = [bundle.info["recipe"] for bundle in bundles]
+    recipes = [bundle.info.get("recipe", {}) for bundle in bundles]
     is_part = any(recipe.get("classes") for recipe in recipes)
     labels = bundles[0].labels
 
@@ -59,8 +59,8 @@ def known_splits(dataset: Dataset, bundle: Bundle) -> NDArray[np.str_]:
 
     `dataset` has the bundle's classes in the bundle's order, and lacks the pictures that could not be read.
     """
-    trained = bundle.info["data"]
-    if fingerprint(dataset) == trained["sha256"]:
+    trained = bundle.info.get("data")  # of an imported model, nobody knows it
+    if trained and fingerprint(dataset) == trained["sha256"]:
         return assign(dataset, trained["val_fraction"], trained["test_fraction"], trained["seed"])[0]
     return np.array([sample.split or "" for sample in dataset.samples])
 
@@ -73,6 +73,13 @@ def no_such_split(dataset: Dataset, name: str) -> DataError:
         f"{dataset.name} has no {name} split: it {held}, and it is not the data that the bundle was trained on, so "
         "the splits of that time cannot be drawn again. Leave --split out to use all of it."
     )
+
+
+def part_of(pixels: Pixels, members: IntArray) -> Split:
+    """Return the samples of these indices as a split."""
+    samples = [pixels.dataset.samples[i] for i in members]
+    labels = np.array([sample.label for sample in samples], np.int64)
+    return Split(pixels.images, pixels.rows[members], labels, tuple(sample.where for sample in samples))
 
 
 def count_learnt(bundle: Bundle, hashes: Iterable[str]) -> int:

@@ -1,0 +1,109 @@
+"""A network as data: its layers by name, with their options, in the order in which a picture passes them.
+
+That is how the bundle of an imported model holds its network: no recipe of ours builds it. The modules here are those
+that torch lacks. Shape letters: N images, C channels, H height, W width, D numbers of a picture or vector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from keensight.errors import BundleError
+from keensight.models.linear import TwoLogits
+
+
+class PaddedPool2d(nn.Module):
+    """A maximum or an average over windows that may reach over the border, where nothing counts: NCHW to NCHW.
+
+    `pads` are left, right, top and bottom, and may differ, as in Keras' "same" (and unlike in torch).
+    """
+
+    def __init__(self, kind: str, kernel_size: Sequence[int], stride: Sequence[int], pads: Sequence[int]) -> None:
+        super().__init__()
+        if kind not in ("max", "average"):
+            raise ValueError(f"there is no pooling '{kind}'")
+        self.kind, self.kernel_size, self.stride, self.pads = kind, list(kernel_size), list(stride), list(pads)
+
+    def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
+        """Return what is left of each window."""
+        if self.kind == "max":
+            return F.max_pool2d(F.pad(x_NCHW, self.pads, value=float("-inf")), self.kernel_size, self.stride)
+        inside = F.avg_pool2d(F.pad(torch.ones_like(x_NCHW[:1, :1]), self.pads), self.kernel_size, self.stride)
+        return F.avg_pool2d(F.pad(x_NCHW, self.pads), self.kernel_size, self.stride) / inside
+
+
+class ChannelNorm(nn.Module):
+    """Layer normalisation (Ba et al., 2016, arXiv:1607.06450) over the channels alone: NCHW to NCHW, or ND to ND."""
+
+    def __init__(self, num_channels: int, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(num_channels))
+        self.bias = nn.Parameter(torch.zeros(num_channels))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the same shape: every position with mean 0 and spread 1 over its channels, scaled and shifted."""
+        centred = x - x.mean(dim=1, keepdim=True)
+        normal = centred / (centred.square().mean(dim=1, keepdim=True) + self.eps).sqrt()
+        shape = (-1, *[1] * (x.dim() - 2))
+        return normal * self.weight.view(shape) + self.bias.view(shape)
+
+
+class PReLU(nn.Module):
+    """A rectifier that learnt its slope below zero, one for each channel or for each number: `shape` of CHW or D."""
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(*shape))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the same shape."""
+        return x.clamp(min=0) + self.weight * x.clamp(max=0)
+
+
+class HardSigmoid(nn.Module):
+    """A sigmoid of three straight pieces: `slope` x + 1/2, within [0, 1]. Keras 2 had a slope of 1/5, Keras 3 1/6."""
+
+    def __init__(self, slope: float) -> None:
+        super().__init__()
+        self.slope = slope
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the same shape."""
+        return (self.slope * x + 0.5).clamp(0, 1)
+
+
+LAYERS: dict[str, Callable[..., nn.Module]] = {
+    layer.__name__: layer
+    for layer in (
+        nn.Conv2d, nn.Linear, nn.BatchNorm2d, nn.BatchNorm1d, ChannelNorm, nn.ZeroPad2d, nn.MaxPool2d, nn.AvgPool2d,
+        PaddedPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Flatten, nn.Unflatten, nn.ReLU, nn.ReLU6,
+        nn.Hardtanh, nn.LeakyReLU, PReLU, nn.ELU, nn.SELU, nn.GELU, nn.SiLU, nn.Softplus, nn.Sigmoid, HardSigmoid,
+        nn.Tanh, nn.Softmax, TwoLogits,
+    )
+}  # fmt: skip
+
+
+def chain(steps: Sequence[Mapping[str, Any]]) -> nn.Sequential:
+    """Build the network that `steps` describe: a row of {"layer": a name in LAYERS, and its options}.
+
+    On torch's "meta" device, nothing is allocated. Raises BundleError for what is no layer, or cannot have its options.
+
+    >>> network = chain([{"layer": "Flatten"}, {"layer": "Linear", "in_features": 4, "out_features": 2}])
+    >>> network(torch.ones(3, 1, 2, 2)).shape
+    torch.Size([3, 2])
+    """
+    try:
+        layers = [LAYERS[step["layer"]](**{key: step[key] for key in step if key != "layer"}) for step in steps]
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        why = f"there is no layer {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
+        raise BundleError(
+            f"The network of this bundle cannot be built: {why}. It is a list of layers that keensight wrote when it "
+            "imported the model; import it again."
+        ) from error
+    return nn.Sequential(*layers)

@@ -1,0 +1,167 @@
+"""`keensight import-keras`: a bundle from a model that Keras saved. Nothing in the file is run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from keensight.bundle.card import imported_card
+from keensight.bundle.folder import FILES
+from keensight.bundle.keras import PIXELS, Imported, read_keras
+from keensight.bundle.onnx import to_onnx
+from keensight.bundle.read import FORMAT, load
+from keensight.bundle.write import write_files
+from keensight.data.labels import clean_label, odd_name
+from keensight.data.pixels import DECODER_VERSION, Borders
+from keensight.errors import ModelFileError, UsageError, suggestion
+from keensight.files import to_json
+from keensight.machine import versions
+from keensight.training.checkpoint import weights_of
+from keensight.training.run import Kind, claim
+from keensight.values import Preprocessing, Recipe
+from keensight.version import __version__
+
+IMPORT = Kind(
+    "import", "Import", home=Path("imported"), begun="bundle/bundle.json", kept="bundle/bundle.json",
+    finished="bundle/bundle.json",
+)  # fmt: skip
+MAX_LABELS_BYTES = 2**20
+UNKNOWN_BORDERS = Borders(0.0, 1.0)  # as of any pictures: none is inverted
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedBundle:
+    """What was imported: where it is now, how it answers, and what had to be assumed, as notes."""
+
+    bundle: Path
+    labels: tuple[str, ...]
+    preprocessing: Preprocessing
+    pixels: str
+    parameters: int
+    sha256: str
+    notes: tuple[str, ...]
+
+
+def import_keras(
+    file: str | Path,
+    out: str | Path | None = None,
+    *,
+    labels: Sequence[str] | None = None,
+    pixels: str | None = None,
+) -> ImportedBundle:
+    """Turn a Keras model, Sequential or a plain chain of layers, into a bundle that answers as Keras does.
+
+    The file is data: its configuration is read as JSON, its weights with h5py, and nothing in it is run. A Lambda, a
+    custom class or an unknown layer is refused by name; docs/keras.md lists what is accepted.
+
+    Args:
+        file: a ``.keras`` or ``.h5`` file with a whole model.
+        out: the folder to write the bundle to, new or empty; the first free name under ``imported/`` if None.
+        labels: the classes' names in the order of the model's outputs; of one sigmoid cell, first "no", then "yes".
+            "0", "1", ... if None.
+        pixels: the range that the model was trained with, "0-1", "0-255" or "-1-1"; taken from its first layer if
+            None, and 0-1 where that does not tell.
+
+    Raises:
+        UsageError: the labels are not as many as the classes, or cannot be names; there is no such range of pixels.
+        ModelFileError: the file is no Keras model, or one that cannot be taken over.
+        RunError: `out` holds something.
+
+    Example:
+        >>> import keensight
+        >>> keensight.import_keras("huskymodel.h5", labels=["nothusky", "husky"]).bundle  # doctest: +SKIP
+        PosixPath('imported/huskymodel/bundle')
+    """
+    if pixels is not None and pixels not in PIXELS:
+        raise UsageError(
+            f"There is no range of pixels '{pixels}'. {suggestion(pixels, PIXELS)}It can be {', '.join(PIXELS)}."
+        )
+    given = None if labels is None else _checked(labels)
+    file = Path(file)
+    imported = read_keras(file, pixels)
+    names, notes = _named(imported, given)
+    size = imported.preprocessing
+    parameters = sum(parameter.numel() for parameter in imported.model.parameters())
+    info = {
+        "format": FORMAT,
+        "keensight": __version__,
+        "labels": list(names),
+        "preprocessing": {**asdict(size), "resample": "bilinear", "decoder": DECODER_VERSION},
+        "borders": asdict(UNKNOWN_BORDERS),
+        "temperature": 1.0,
+        "abstain_below": Recipe().abstain_below,
+        "origin": {
+            "kind": "keras",
+            "file": (odd_name(file.name) or file.name),
+            "sha256": imported.sha256,
+            "keras": imported.keras,
+            "pixels": imported.pixels,
+        },
+        "network": imported.network,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "model": {"name": "keras", "parameters": parameters},
+        "versions": versions(),
+    }
+    onnx = to_onnx(imported.model, size, len(names), temperature=1.0)
+    if len(onnx) > FILES["model.onnx"]:
+        raise ModelFileError(
+            f"{file} cannot be imported: its network has {len(onnx):,} bytes, and a bundle's has at most "
+            f"{FILES['model.onnx']:,}. Import a smaller model."
+        )
+    with claim(None if out is None else Path(out), file.stem, resume=False, kind=IMPORT) as folder:
+        written: dict[str, bytes | str] = {
+            "bundle.json": to_json(info),
+            "model.onnx": onnx,
+            "model.safetensors": weights_of(imported.model),
+            "MODEL_CARD.md": imported_card(folder.name, info, notes),
+        }
+        write_files(folder / "bundle", written)
+        load(folder / "bundle")  # whatever a bundle must be, this one is
+        return ImportedBundle(
+            folder / "bundle", names, size, imported.pixels, parameters, imported.sha256, tuple(notes)
+        )
+
+
+def read_labels(file: str | Path) -> list[str]:
+    """Return the names in a text file, one a line. Raises UsageError where it cannot be read as such."""
+    try:
+        content = Path(file).read_bytes()[:MAX_LABELS_BYTES]
+        return content.decode("utf-8-sig").rstrip().splitlines()
+    except (OSError, ValueError) as error:
+        why = str(error.strerror).lower() if isinstance(error, OSError) else "it is no text in UTF-8"
+        raise UsageError(
+            f"The labels in {file} cannot be read: {why}. Give a text file with one name a line."
+        ) from None
+
+
+def _named(imported: Imported, given: tuple[str, ...] | None) -> tuple[tuple[str, ...], list[str]]:
+    """Return the labels, and the notes of the import."""
+    notes, classes = list(imported.notes), imported.num_classes
+    if given is None:
+        notes.append(
+            f"The file does not name its {classes} classes, so they are called 0 to {classes - 1}. Name them in the "
+            "order of its outputs with --labels; where Keras took them from folders, that is the alphabet's."
+        )
+        return tuple(map(str, range(classes))), notes
+    if len(given) != classes:
+        raise UsageError(
+            f"{len(given)} labels came ({', '.join(given[:5])}{', ...' * (len(given) > 5)}), and the model answers "
+            f"with {classes}. Give one for each, in the order of its outputs."
+            + " One sigmoid cell has two: first what its 0 means, then its 1."
+            * (classes == 2)
+        )
+    return given, notes
+
+
+def _checked(labels: Sequence[str]) -> tuple[str, ...]:
+    names = tuple(map(clean_label, labels))
+    if odd := [name for name in names if not name or odd_name(name)]:
+        raise UsageError(
+            f"{odd[0]!r} came as a label. Labels are plain text, separated by commas, or one a line in a file; leave "
+            "out empty ones and control characters."
+        )
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UsageError(f"The label '{twice[0]}' came twice. Labels are different; rename one of the two.")
+    return names
