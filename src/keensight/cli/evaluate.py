@@ -18,6 +18,7 @@ def evaluate(
     *,
     split: str | None = None,
     label_pattern: str | None = None,
+    key: Path | None = None,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
     """Measure a bundle on labelled pictures.
@@ -32,13 +33,15 @@ def evaluate(
         train, val or test; the test split, or all pictures where the data has no splits, if left out.
     label_pattern
         Take labels from file names, such as '{label}__*'.
+    key
+        Refuse the bundle unless the owner of this public key signed it.
     json
         Print one JSON object on stdout.
     """
     from keensight.verbs.evaluate import evaluate as verb
 
     with Terminal() as terminal:
-        result = verb(bundle, data, split=split, label_pattern=label_pattern, watcher=terminal)
+        result = verb(bundle, data, split=split, label_pattern=label_pattern, key=key, watcher=terminal)
     if json:
         print_json(
             {

@@ -10,8 +10,8 @@ import numpy as np
 from keensight.bundle.read import Bundle, load
 from keensight.data.cache import decode
 from keensight.evaluation.metrics import metrics
-from keensight.values import Dataset, IntArray, Metrics, Split, SplitName
-from keensight.verbs.labelled import count_learnt, known_splits, no_such_split, open_for, split_asked
+from keensight.values import Dataset, IntArray, Metrics, SplitName
+from keensight.verbs.labelled import count_learnt, known_splits, no_such_split, open_for, part_of, split_asked
 from keensight.verbs.watch import Watcher
 
 
@@ -31,21 +31,24 @@ def evaluate(
     *,
     split: str | None = None,
     label_pattern: str | None = None,
+    key: str | Path | None = None,
     watcher: Watcher | None = None,
 ) -> Evaluation:
     """Measure a bundle on labelled pictures, through the same decoding and model that `predict` uses.
 
     `split` is train, val or test. Without it, the test split is used where the data has splits, and all pictures where
     it has none. For the very data that the bundle was trained on, splits drawn then are drawn again.
+    With `key`, a public key's file, the bundle must be what that key signed.
 
     Raises:
         UsageError: there is no such split.
         DataError: the data cannot be used, or has labels that the bundle does not know.
         BundleError: the bundle cannot be used.
+        GateError: it is not what `key` signed.
     """
     watcher = watcher or Watcher()
     name = split_asked(split)
-    predictor = load(bundle)
+    predictor = load(bundle, key)
     known = predictor.bundle
     pixels = decode(open_for(data, [known], label_pattern), known.preprocessing, watcher.pictures)
     watcher.skipped(pixels.dataset)
@@ -56,8 +59,7 @@ def evaluate(
             f"{learnt:,} of these {len(members):,} pictures were among those that the model learnt from, so these "
             "numbers are too good. Measure on others; --split test takes those held out of the training data."
         )
-    labels = np.array([sample.label for sample in samples], np.int64)
-    part = Split(pixels.images, pixels.rows[members], labels, tuple(sample.where for sample in samples))
+    part = part_of(pixels, members)
     measured = metrics(predictor.on_split(part), part.labels, known.labels, known.abstain_below)
     return Evaluation(known.path, str(data), chosen, measured)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from keensight.bundle.network import load_network
+from keensight.bundle.network import network_of
 from keensight.bundle.read import Predictor, load
 from keensight.errors import DataError, PictureError
 from keensight.explanation.activations import activations
@@ -78,7 +78,7 @@ def explain(
     files = _some(pictures)
     watcher.stage("opening the bundle")
     predictor = load(bundle)
-    model, known = load_network(bundle)
+    model, known = network_of(predictor.bundle), predictor.bundle
     with claim(Path(out) if out is not None else None, known.name, resume=False, kind=EXPLANATION) as folder:
         explained: list[Explained] = []
         sections: list[Section] = []

@@ -3,31 +3,81 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
-from keensight.bundle.read import load, read_bundle
-from keensight.errors import BundleError, UsageError
+import numpy as np
+
+from keensight.bundle.read import Predictor, file_of, read_bundle
+from keensight.data.cache import decode
+from keensight.errors import UsageError
 from keensight.files import make_folder, write_atomically
+from keensight.verbs.labelled import known_splits, open_for, part_of
+from keensight.verbs.quantize import quantize
+from keensight.verbs.watch import Watcher
 
 
-def export(bundle: str | Path, *, out: str | Path | None = None, weights_only: bool = False) -> Path:
+def export(
+    bundle: str | Path,
+    data: str | Path | None = None,
+    *,
+    to: Literal["onnx", "int8"] = "onnx",
+    out: str | Path | None = None,
+    weights_only: bool = False,
+    max_drop: float = 0.003,
+    even_if_slower: bool = False,
+    label_pattern: str | None = None,
+    watcher: Watcher | None = None,
+) -> Path:
     """Write a bundle's ONNX model as one file, or with `weights_only` just its parameters, and return where.
 
     The ONNX model takes uint8 NHWC pictures of the size in `bundle.json` and answers calibrated probabilities NK. The
     weights are a safetensors file: `train` with the same recipe takes them as `weights_only`, and any program that
     reads safetensors does. `out` is ``model.onnx`` or ``model.safetensors`` here if None, and must not exist; its
-    folder is made where there is none.
+    folder is made where there is none. With `data`, the model is first compared with the trained one on what is held
+    out of it; `train` has done so with its own data.
 
-    Raises BundleError for a bundle that is not whole, UsageError where `out` exists.
+    `to` "int8" writes a bundle instead, with `max_drop` and `even_if_slower` for what it may cost; see `quantize`.
+
+    Raises BundleError for a bundle that is not whole, UsageError where `out` exists, GateError where the model answers
+    otherwise than the trained one.
     """
+    if to == "int8":
+        if weights_only:
+            raise UsageError("--weights-only came with --to int8, and int8 is a whole bundle. Give one of the two.")
+        return quantize(
+            bundle,
+            data,
+            out=out,
+            max_drop=max_drop,
+            even_if_slower=even_if_slower,
+            label_pattern=label_pattern,
+            watcher=watcher,
+        ).bundle
     opened = read_bundle(bundle)
     name = "model.safetensors" if weights_only else "model.onnx"
-    source, target = opened.path / name, Path(out or name)
-    if not source.is_file():
-        raise BundleError(f"{opened.path} has no {name}, so it is not a whole bundle. Train or export it again.")
+    content, target = file_of(opened, name), Path(out or name)
     if target.exists():
         raise UsageError(f"{target} exists, and nothing is overwritten. Give another name with --out.")
     if not weights_only:
-        load(opened.path)  # refuses what ONNX Runtime cannot open
+        predictor = Predictor(opened, content)  # refuses what ONNX Runtime cannot open
+        if data is not None:
+            _compare(predictor, data, label_pattern, watcher or Watcher())
     make_folder(target.parent)
-    write_atomically(target, source.read_bytes())
+    write_atomically(target, content)
     return target
+
+
+def _compare(predictor: Predictor, data: str | Path, label_pattern: str | None, watcher: Watcher) -> None:
+    from keensight.bundle.network import network_of
+    from keensight.bundle.parity import check_parity
+
+    known = predictor.bundle
+    model = network_of(known)
+    pixels = decode(open_for(data, [known], label_pattern), known.preprocessing, watcher.pictures)
+    watcher.skipped(pixels.dataset)
+    splits = known_splits(pixels.dataset, known)
+    parity = check_parity(model, predictor, pixels, part_of(pixels, np.flatnonzero(splits != "train")))
+    watcher.note(
+        f"It answers as the trained model on {parity.n:,} pictures; no probability differs by more than "
+        f"{parity.difference:.1g}."
+    )

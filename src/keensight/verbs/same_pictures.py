@@ -10,8 +10,8 @@ from keensight.bundle.read import Bundle
 from keensight.data.cache import decode
 from keensight.data.sources import only
 from keensight.errors import DataError
-from keensight.values import Dataset, Pixels, Split, SplitName
-from keensight.verbs.labelled import count_learnt, known_splits, no_such_split
+from keensight.values import Dataset, Split, SplitName
+from keensight.verbs.labelled import count_learnt, known_splits, no_such_split, part_of
 from keensight.verbs.watch import Watcher
 
 WHY = "their recipes differ in seed, in fractions or in the order of classes"
@@ -53,7 +53,7 @@ def same_pictures(
             f"The bundles drew different {chosen} splits of {dataset.name} ({WHY}): they are compared on the "
             f"{len(rows):,} pictures that are in all of these splits."
         )
-    parts = [_part(each, sorted(rows)) for each in pixels]
+    parts = [part_of(each, np.searchsorted(each.rows, sorted(rows))) for each in pixels]
     for bundle in bundles:
         hashes = [dataset.samples[row].sha256 for row in sorted(rows)]
         if learnt := count_learnt(bundle, hashes):
@@ -62,10 +62,3 @@ def same_pictures(
                 "Compare on pictures that no bundle has learnt from, such as --split test of the training data."
             )
     return chosen, parts, notes
-
-
-def _part(pixels: Pixels, rows: list[int]) -> Split:
-    members = np.searchsorted(pixels.rows, rows)
-    samples = [pixels.dataset.samples[i] for i in members]
-    labels = np.array([sample.label for sample in samples], np.int64)
-    return Split(pixels.images, pixels.rows[members], labels, tuple(sample.where for sample in samples))

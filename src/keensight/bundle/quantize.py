@@ -1,0 +1,49 @@
+"""Eight-bit ONNX models: static quantisation by ONNX Runtime's own tools, calibrated on training pictures.
+
+Weights are signed with one scale for each channel, in seven of their eight bits: on a processor without VNNI, two
+products of full-range bytes overflow the sum that they go into. Activations are unsigned, with a scale for each
+tensor.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from keensight.values import Uint8Array
+
+
+def to_int8(onnx: bytes, batches: Iterable[Uint8Array]) -> bytes:
+    """Return a model whose convolutions and dense layers compute in int8, with the same inputs and outputs.
+
+    `batches` are training pictures as the model gets them, uint8 NHWC: the range of every layer's activations is
+    measured on them. What ONNX Runtime does not quantise, the softmax for one, stays float32.
+    """
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]  # it has no types
+        def __init__(self) -> None:
+            self._batches: Iterator[Uint8Array] = iter(batches)
+
+        def get_next(self) -> dict[str, Any] | None:
+            batch = next(self._batches, None)
+            return None if batch is None else {"images": batch}
+
+    with tempfile.TemporaryDirectory(prefix="keensight-int8-") as folder:
+        given, prepared, quantised = (Path(folder) / name for name in ("given.onnx", "prepared.onnx", "int8.onnx"))
+        given.write_bytes(onnx)
+        quant_pre_process(given, prepared, skip_symbolic_shape=True, skip_optimization=True)
+        quantize_static(
+            prepared,
+            quantised,
+            Reader(),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            reduce_range=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        )
+        return quantised.read_bytes()
