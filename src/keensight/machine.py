@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from keensight.version import __version__
 
@@ -24,8 +24,42 @@ def hardware() -> str:
 
 
 def cores() -> int:
-    """Return how many processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return how many processor cores this process may use: by its affinity, and by its container's limit."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    limit = cpu_limit()
+    return count if limit is None else max(1, min(count, math.ceil(limit)))
+
+
+def cpu_limit(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> float | None:
+    """Return the cores' worth of time that Linux' control groups (version 2 or 1) leave this process, None if all.
+
+    A group's limit holds for the groups inside it, so the least from here to the root counts.
+    """
+    try:
+        groups = [line.split(":", 2)[1:] for line in own.read_text().splitlines()]
+    except (OSError, UnicodeDecodeError):
+        return None
+    limits = []
+    for controllers, group in groups:
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        home = root if not controllers else root / "cpu"
+        path = PurePosixPath(group)
+        # in a container, the path may be that of the host, and the limit at the mount's top
+        for place in (home / str(folder).lstrip("/") for folder in (path, *path.parents)):
+            limits += [limit for limit in (_quota(place),) if limit is not None]
+    return min(limits, default=None)
+
+
+def _quota(group: Path) -> float | None:
+    try:
+        if (group / "cpu.max").exists():
+            quota, period = (group / "cpu.max").read_text().split()
+        else:
+            quota, period = ((group / f"cpu.cfs_{name}_us").read_text().strip() for name in ("quota", "period"))
+        return None if quota in ("max", "-1") else int(quota) / int(period)
+    except (OSError, ValueError, ZeroDivisionError):
+        return None
 
 
 def images_at_a_time(height: int, width: int, channels: int, most: int = 256) -> int:

@@ -84,6 +84,17 @@ VERBS = {
             "keensight predict runs/folder/bundle path/to/inbox --json",
         ),
     ),
+    "serve": (
+        "Serve",
+        "Answer for pictures over HTTP, and show a web page.",
+        (
+            "keensight serve runs/folder/bundle",
+            "keensight serve runs/folder/bundle --key release.pem.pub --host 0.0.0.0 --port 80",
+            "keensight serve --watch path/to/bundles --api-keys keys.txt",
+            "keensight serve runs/folder/bundle --keep path/to/kept",
+            "keensight serve --export-kept path/to/kept --out more.csv",
+        ),
+    ),
     "export": (
         "Serve",
         "Write a bundle's model, or just its weights, as one file.",

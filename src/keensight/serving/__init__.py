@@ -1,0 +1,1 @@
+"""The server: a bundle's answers over HTTP. No torch is loaded."""

@@ -1,0 +1,90 @@
+"""Who is asking: API keys, and the client behind a trusted proxy."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from pathlib import Path
+from typing import TypeAlias
+
+from keensight.errors import KeensightError, UsageError
+from keensight.serving.limits import RefusalError
+
+Network: TypeAlias = IPv4Network | IPv6Network
+
+
+def new_api_key() -> tuple[str, str]:
+    """Return a new API key, and the line that a file of keys gets for it: its SHA-256."""
+    key = secrets.token_urlsafe(32)
+    return key, hashlib.sha256(key.encode()).hexdigest()
+
+
+def read_api_keys(file: Path) -> tuple[str, ...]:
+    """Return the SHA-256 hashes in a file: one a line, in hexadecimal, and what follows ``#`` is a remark.
+
+    Raises KeensightError where the file cannot be read, has no hash, or has a line that is none.
+    """
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        detail = str(error.strerror).lower() if isinstance(error, OSError) else "it is not text"
+        raise KeensightError(
+            f"{file} cannot be read ({detail}). Give a file of SHA-256 hashes to --api-keys."
+        ) from error
+    hashes = [line.partition("#")[0].strip().lower() for line in lines]
+    for number, found in enumerate(hashes, 1):
+        if found and (len(found) != 64 or set(found) - set("0123456789abcdef")):
+            raise KeensightError(
+                f"Line {number} of {file} is not a SHA-256 hash of 64 hexadecimal digits. Make a key and its line with "
+                "`keensight serve --new-api-key`."
+            )
+    kept = tuple(found for found in hashes if found)
+    if not kept:
+        raise KeensightError(f"{file} has no key in it. Make one with `keensight serve --new-api-key`.")
+    return kept
+
+
+def check_api_key(headers: Mapping[str, str], hashes: Sequence[str]) -> None:
+    """Raise RefusalError (401) unless ``Authorization: Bearer KEY`` or ``X-API-Key`` has a known key."""
+    scheme, _, given = headers.get("authorization", "").partition(" ")
+    key = given.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+    found = hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest()
+    # all are compared, so that time tells nothing
+    if not sum(hmac.compare_digest(found, known) for known in hashes):
+        raise RefusalError(
+            401,
+            "unauthorized",
+            "An API key is needed. Send a known one as Authorization: Bearer KEY.",
+            {"WWW-Authenticate": "Bearer"},
+        )
+
+
+def networks(texts: Sequence[str]) -> tuple[Network, ...]:
+    """Return the networks that texts such as 10.0.0.0/8 mean. Raises UsageError for other texts."""
+    try:
+        return tuple(ip_network(text) for text in texts)
+    except ValueError as error:
+        raise UsageError(
+            f"A trusted proxy was given that is no network: {error}. Give one such as 10.0.0.0/8."
+        ) from error
+
+
+def client_of(peer: str, forwarded_for: str, trusted: Sequence[Network]) -> str:
+    """Return the client's address: the peer's, or what trusted proxies say of it, read from the last to the first.
+
+    >>> client_of("10.0.0.1", "6.6.6.6, 1.2.3.4, 10.0.0.2", networks(["10.0.0.0/8"]))
+    '1.2.3.4'
+    """
+    client = peer
+    for hop in reversed([*forwarded_for.split(","), peer]):
+        try:
+            address = ip_address(hop.strip())
+        except ValueError:
+            return client
+        client = str(address)
+        if not any(address in network for network in trusted):
+            return client
+    return client

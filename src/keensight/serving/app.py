@@ -1,0 +1,285 @@
+"""The routes, and what the first version of the API answers.
+
+Shape letters: N images, H height, W width, C channels.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from keensight.data.labels import odd_name
+from keensight.serving import protocol
+from keensight.serving.guard import Guard, error_response
+from keensight.serving.heat import heat, overlay
+from keensight.serving.limits import RefusalError, held, read_body
+from keensight.serving.metrics import CONTENT_TYPE
+from keensight.serving.openapi import docs_page, openapi
+from keensight.serving.registry import Model
+from keensight.serving.service import Service
+from keensight.serving.static import page_files
+from keensight.serving.uploads import Upload, decode, uploads
+from keensight.values import Prediction, Uint8Array
+
+MAX_LABEL = 200
+NO_STORE = {"Cache-Control": "no-store"}
+REPORT_CSP = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'"
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def create_app(service: Service) -> Starlette:
+    """Return the ASGI application that answers with what `service` holds."""
+    routes = [
+        *(Route(path, _file(content, kind), methods=["GET"]) for path, (content, kind) in page_files().items()),
+        Route("/v1/models", models, methods=["GET"]),
+        Route("/v1/models/{name}/card", card, methods=["GET"]),
+        Route("/v1/models/{name}/report", report, methods=["GET"]),
+        Route("/v1/predict", predict, methods=["POST"]),
+        Route("/v1/explain", explain, methods=["POST"]),
+        Route("/v1/verdict", verdict, methods=["POST"]),
+        *protocol.ROUTES,
+        Route("/healthz", healthz, methods=["GET"]),
+        Route("/readyz", readyz, methods=["GET"]),
+        Route("/metrics", metrics, methods=["GET"]),
+        Route("/openapi.json", openapi_json, methods=["GET"]),
+        Route("/docs", docs, methods=["GET"]),
+    ]
+    names = {route.endpoint: route.path for route in reversed(routes)}
+    app = Starlette(
+        routes=routes,
+        middleware=[Middleware(Guard, service=service, routes=names)],
+        exception_handlers={HTTPException: _http_error},
+    )
+    app.router.redirect_slashes = False
+    app.state.service = service
+    return app
+
+
+async def models(request: Request) -> Response:
+    """List the models."""
+    service = _service(request)
+    return JSONResponse(
+        {
+            "models": service.registry.described(),
+            "keep": service.keeper is not None,
+            "max_bytes": service.limits.max_bytes,
+            "max_pictures": service.limits.max_pictures,
+        },
+        headers=NO_STORE,
+    )
+
+
+async def predict(request: Request) -> Response:
+    """Say what is on one picture or several."""
+    started = time.perf_counter()
+    service = _service(request)
+    model = service.registry.named(request.query_params.get("model"))
+    service.places.check()
+    with held(service.memory) as sizes:
+        body = await read_body(request, service.limits, service.memory, sizes)
+        pictures = await _uploads(request, body)
+        del body
+        with service.places.take(len(pictures)):
+            answers, timing_s = await _answers(service, model, pictures)
+    if len(pictures) == 1 and isinstance(answers[0], RefusalError):
+        raise answers[0]
+    predictions = [_described(picture, answer) for picture, answer in zip(pictures, answers, strict=True)]
+    if service.keeper is not None:
+        await service.keeper.keep(model, pictures, predictions)
+    timing_ms = {name: round(seconds * 1e3, 3) for name, seconds in timing_s.items()}
+    return JSONResponse(
+        {
+            "model": model.name,
+            "version": model.version,
+            "predictions": predictions,
+            "timing_ms": {**timing_ms, "total": round((time.perf_counter() - started) * 1e3, 3)},
+            "request_id": request.state.request_id,
+        },
+        headers=NO_STORE,
+    )
+
+
+async def _uploads(request: Request, body: bytes) -> list[Upload]:
+    service = _service(request)
+    content_type = request.headers.get("content-type", "")
+    if content_type.startswith("multipart/"):  # parsing a large form takes a while
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(service.decoders, uploads, content_type, body, service.limits)
+    return uploads(content_type, body, service.limits)
+
+
+async def _answers(
+    service: Service, model: Model, pictures: list[Upload]
+) -> tuple[list[Prediction | RefusalError], dict[str, float]]:
+    """Return an answer for each picture, in order, and how long decoding, waiting and the model took, in seconds."""
+    started = time.perf_counter()
+    with model.batcher.expecting():
+        images = await asyncio.gather(*(decoded(service, model, picture) for picture in pictures))
+        decode_s = time.perf_counter() - started
+    timing_s = {"decode": decode_s, "queue": 0.0, "model": 0.0}
+    good = [image for image in images if not isinstance(image, RefusalError)]
+    predictions: list[Prediction] = []
+    if good:
+        answered = await model.batcher.submit(np.stack(good))
+        predictions = answered.predictions
+        timing_s |= {"queue": answered.queue_s, "model": answered.model_s}
+        service.metrics.predictions.labels(model.name, model.version).inc(len(good))
+        service.metrics.abstentions.labels(model.name, model.version).inc(sum(p.abstained for p in predictions))
+        for stage, seconds in timing_s.items():
+            service.metrics.stages.labels(model.name, stage).observe(seconds)
+    remaining = iter(predictions)
+    return [image if isinstance(image, RefusalError) else next(remaining) for image in images], timing_s
+
+
+async def decoded(service: Service, model: Model, picture: Upload) -> Uint8Array | RefusalError:
+    """Return a picture as the model wants it, uint8 HWC, or why it cannot be used."""
+
+    def work() -> Uint8Array | RefusalError:
+        try:
+            return decode(picture, model.bundle.preprocessing, service.limits)
+        except RefusalError as error:
+            return error
+
+    return await asyncio.get_running_loop().run_in_executor(service.decoders, work)
+
+
+def _described(picture: Upload, answer: Prediction | RefusalError) -> dict[str, Any]:
+    if isinstance(answer, RefusalError):
+        return {"file": picture.file, "error": {"code": answer.code, "message": str(answer)}}
+    return {"id": secrets.token_hex(16), **asdict(replace(answer, file="")), "file": picture.file}
+
+
+async def explain(request: Request) -> Response:
+    """Show where a picture must not be covered."""
+    service = _service(request)
+    model = service.registry.named(request.query_params.get("model"))
+    form = request.query_params.get("format", "png")
+    if form not in ("png", "json"):
+        raise RefusalError(400, "unknown_format", "The format can be png or json.")
+    until = time.monotonic() + service.limits.request_s
+    service.explaining.check()
+    with held(service.memory) as sizes:
+        body = await read_body(request, service.limits, service.memory, sizes)
+        pictures = await _uploads(request, body)
+        if len(pictures) > 1:
+            raise RefusalError(
+                413, "too_many_pictures", "One picture at a time is explained. Send the others by themselves."
+            )
+        with service.explaining.take():
+            image_HWC = await decoded(service, model, pictures[0])
+            if isinstance(image_HWC, RefusalError):
+                raise image_HWC
+            loop = asyncio.get_running_loop()
+            label = request.query_params.get("label") or None
+            found = await loop.run_in_executor(service.explainer, heat, model, image_HWC, label, until)
+    if form == "png":
+        return Response(overlay(found.drop_HW), media_type="image/png", headers=NO_STORE)
+    height, width = found.drop_HW.shape
+    answer = {"label": found.label, "probability": found.probability, "height": height, "width": width}
+    return JSONResponse({**answer, "heat": found.drop_HW.round(6).tolist()}, headers=NO_STORE)
+
+
+async def verdict(request: Request) -> Response:
+    """Keep what someone says of an answer."""
+    service = _service(request)
+    if service.keeper is None:
+        raise RefusalError(404, "not_kept", "This server keeps nothing, so there is nothing to judge.")
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise RefusalError(415, "unsupported_media_type", "A verdict is sent as application/json.")
+    with held(service.memory) as sizes:
+        body = await read_body(request, service.limits, service.memory, sizes)
+    try:
+        given = json.loads(body)
+        answer_id, is_right, label = given["id"], given["right"], given.get("label")
+        sound = isinstance(answer_id, str) and isinstance(is_right, bool) and isinstance(label, str | None)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        sound = False
+    if not sound or (label is not None and (odd_name(label) or not 0 < len(label) <= MAX_LABEL)):
+        raise RefusalError(
+            400, "bad_request", 'A verdict is {"id": text, "right": true or false, "label": a name or null}.'
+        )
+    await service.keeper.judge(answer_id, is_right, label)
+    return Response(status_code=204, headers=NO_STORE)
+
+
+async def card(request: Request) -> Response:
+    """Return a model's card."""
+    return Response(_text(request, "MODEL_CARD.md"), media_type="text/markdown; charset=utf-8", headers=NO_STORE)
+
+
+async def report(request: Request) -> Response:
+    """Return a model's report, which may do nothing but be looked at."""
+    headers = {**NO_STORE, "Content-Security-Policy": REPORT_CSP}
+    return Response(_text(request, "report.html"), media_type="text/html; charset=utf-8", headers=headers)
+
+
+def _text(request: Request, name: str) -> bytes:
+    model = _service(request).registry.named(request.path_params["name"])
+    if name not in model.texts:
+        raise RefusalError(404, "not_found", f"The bundle of this model has no {name}.")
+    return model.texts[name]
+
+
+async def openapi_json(request: Request) -> Response:
+    """Return the description of this interface for programs."""
+    return JSONResponse(openapi(_service(request).limits))
+
+
+async def docs(request: Request) -> Response:
+    """Return the description of this interface for people."""
+    page, csp = docs_page(openapi(_service(request).limits))
+    return HTMLResponse(page, headers={"Content-Security-Policy": csp})
+
+
+async def healthz(request: Request) -> Response:
+    """Say that the process is alive."""
+    return PlainTextResponse("ok\n", headers=NO_STORE)
+
+
+async def readyz(request: Request) -> Response:
+    """Say whether requests are welcome."""
+    ready = _service(request).is_ready
+    return PlainTextResponse("ready\n" if ready else "not ready\n", 200 if ready else 503, NO_STORE)
+
+
+async def metrics(request: Request) -> Response:
+    """Return the metrics for Prometheus."""
+    return Response(_service(request).metrics.text(), headers={**NO_STORE, "Content-Type": CONTENT_TYPE})
+
+
+def _file(content: bytes, kind: str) -> Endpoint:
+    async def page_file(request: Request) -> Response:
+        return Response(content, headers={"Content-Type": kind, "Cache-Control": "no-cache"})
+
+    return page_file
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    """Turn what Starlette refuses by itself into our form of error."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "another method")
+        message = f"{request.method[:20]} is not possible here; {allowed} is."
+        refusal = RefusalError(405, "method_not_allowed", message, error.headers)
+    else:
+        refusal = RefusalError(404, "not_found", "There is nothing here. /docs lists what there is.")
+    return error_response(refusal, request.state.request_id, request.url.path)
+
+
+def _service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service

@@ -1,0 +1,137 @@
+"""Micro-batching: pictures that are there at the same time go through the model together.
+
+Shape letters: N images, H height, W width, C channels.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+from keensight.values import Prediction, Uint8Array
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """Predictions, one for each image, and how long they waited and took, in seconds."""
+
+    predictions: list[Prediction]
+    queue_s: float
+    model_s: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Waiting:
+    images_NHWC: Uint8Array
+    since: float
+    answer: asyncio.Future[Answered]
+
+
+class Batcher:
+    """Gathers images for one model, which runs in a thread of its own, one batch at a time.
+
+    While a batch runs, the next one gathers by itself. Before that, a batch waits up to `wait_s` for images that are
+    known to come, because they are being decoded; a lone request never waits. Must be used from one event loop.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Uint8Array], list[Prediction]],
+        size: int,
+        wait_s: float,
+        observe: Callable[[int], None] = lambda size: None,
+    ) -> None:
+        """`run` maps uint8 NHWC, `size` images at most, to N predictions; `observe` is told each batch's size."""
+        self._run = run
+        self._size = size
+        self._wait_s = wait_s
+        self._observe = observe
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
+        self._waiting: deque[_Waiting] = deque()
+        self._coming = 0
+        self._came = asyncio.Event()
+        self._worker: asyncio.Task[None] | None = None
+
+    @contextmanager
+    def expecting(self) -> Iterator[None]:
+        """Announce that images will be submitted inside the `with` block."""
+        self._coming += 1
+        try:
+            yield
+        finally:
+            self._coming -= 1
+            self._came.set()
+
+    async def submit(self, images_NHWC: Uint8Array) -> Answered:
+        """Return the answers for images uint8 NHWC, or raise what the model raised."""
+        answer: asyncio.Future[Answered] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting(images_NHWC, time.perf_counter(), answer))
+        if self._worker is None:
+            self._worker = asyncio.create_task(self._work())
+        return await answer
+
+    async def _work(self) -> None:
+        while self._waiting:
+            await self._gather()
+            if batch := self._next():
+                await self._answer(batch)
+        self._worker = None
+
+    async def _gather(self) -> None:
+        """Wait for images that are coming, as long as there is room in the batch and time."""
+        if not (self._wait_s and self._coming):
+            return
+        try:
+            async with asyncio.timeout(self._wait_s):
+                while self._coming and self._num_waiting() < self._size:
+                    self._came.clear()
+                    await self._came.wait()
+        except TimeoutError:
+            return
+
+    async def _answer(self, batch: list[_Waiting]) -> None:
+        started = time.perf_counter()
+        loop = asyncio.get_running_loop()
+        try:
+            images_NHWC = np.concatenate([item.images_NHWC for item in batch])
+            predictions = await loop.run_in_executor(self._thread, self._run_all, images_NHWC)
+        except Exception as error:
+            for item in batch:
+                if not item.answer.done():
+                    item.answer.set_exception(error)
+            return
+        model_s = time.perf_counter() - started
+        first = 0
+        for item in batch:
+            mine = predictions[first : first + len(item.images_NHWC)]
+            first += len(item.images_NHWC)
+            if not item.answer.done():  # its request may have run out of time
+                item.answer.set_result(Answered(mine, started - item.since, model_s))
+
+    def _num_waiting(self) -> int:
+        return sum(len(item.images_NHWC) for item in self._waiting)
+
+    def _next(self) -> list[_Waiting]:
+        batch: list[_Waiting] = []
+        num = 0
+        while self._waiting and (not batch or num + len(self._waiting[0].images_NHWC) <= self._size):
+            item = self._waiting.popleft()
+            if not item.answer.done():
+                batch.append(item)
+                num += len(item.images_NHWC)
+        return batch
+
+    def _run_all(self, images_NHWC: Uint8Array) -> list[Prediction]:
+        predictions = []
+        for first in range(0, len(images_NHWC), self._size):
+            part = images_NHWC[first : first + self._size]
+            predictions += self._run(part)
+            self._observe(len(part))
+        return predictions

@@ -1,0 +1,138 @@
+"""Around every request: its number, its client, refusals, security headers, a line in the log, and its count."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+import time
+import traceback
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from keensight.serving.access import check_api_key, client_of
+from keensight.serving.limits import RefusalError
+from keensight.serving.service import DRAINING, Service
+
+CSP = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+SECURITY_HEADERS = {
+    "Content-Security-Policy": CSP,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+HEALTH = ("/healthz", "/readyz", "/v2/health/live", "/v2/health/ready")
+API = ("/v1/", "/v2/", "/v2", "/metrics")  # what takes an API key, where there are any
+SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+class Guard:
+    """ASGI middleware: everything that is the same for all routes. `routes` names the endpoints for the metrics."""
+
+    def __init__(self, app: ASGIApp, service: Service, routes: Mapping[Any, str]) -> None:
+        self._app = app
+        self._service = service
+        self._routes = routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        service, headers = self._service, Headers(scope=scope)
+        started, status, sent_bytes = time.perf_counter(), 0, 0
+        request_id = _request_id(headers)
+        peer = scope["client"][0] if scope.get("client") else ""
+        client = client_of(peer, headers.get("x-forwarded-for", ""), service.trusted_proxies)
+        scope["state"] = {"request_id": request_id}
+
+        async def answer(message: Message) -> None:
+            nonlocal status, sent_bytes
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                out = MutableHeaders(scope=message)
+                out["X-Request-Id"] = request_id
+                for name, value in SECURITY_HEADERS.items():
+                    out.setdefault(name, value)
+                if service.is_draining:
+                    out["Connection"] = "close"
+            else:
+                sent_bytes += len(message.get("body", b""))
+            await send(message)
+
+        service.in_flight += 1
+        refusal = None
+        try:
+            self._check(scope, headers, client)
+            async with asyncio.timeout(service.limits.request_s):
+                await self._app(scope, receive, answer)
+        except RefusalError as error:
+            refusal = error
+        except TimeoutError:
+            refusal = RefusalError(
+                504, "timeout", f"There was no answer within {service.limits.request_s:g} seconds. Try again later."
+            )
+        except Exception as error:
+            service.log("failed", level="error", id=request_id, traceback="".join(traceback.format_exception(error)))
+            refusal = RefusalError(500, "internal", "The server failed. Its log has the reason, under this request_id.")
+        try:
+            if refusal is not None and not status:
+                await error_response(refusal, request_id, scope["path"])(scope, receive, answer)
+        finally:
+            service.in_flight -= 1
+            self._record(scope, status, time.perf_counter() - started, sent_bytes, client, request_id)
+
+    def _check(self, scope: Scope, headers: Headers, client: str) -> None:
+        path: str = scope["path"]
+        if path in HEALTH:
+            return
+        if self._service.is_draining and path != "/metrics":
+            raise RefusalError(503, "draining", DRAINING, {"Retry-After": "1"})
+        if path.startswith(API):
+            if self._service.api_keys:
+                check_api_key(headers, self._service.api_keys)
+            if path != "/metrics":
+                self._service.buckets.take(client)
+        if scope["method"] == "POST" and headers.get("sec-fetch-site") == "cross-site":
+            raise RefusalError(
+                403, "cross_site", "A page of another site sent this request in a browser. That is refused."
+            )
+
+    def _record(self, scope: Scope, status: int, seconds: float, sent_bytes: int, client: str, request_id: str) -> None:
+        path = scope["path"]
+        route = self._routes.get(scope.get("endpoint"), "other")
+        method = scope["method"] if scope["method"] in ("GET", "HEAD", "POST") else "other"
+        self._service.metrics.requests.labels(method, route, str(status)).inc()
+        self._service.metrics.latency.labels(route).observe(seconds)
+        if status == 200 and path in (*HEALTH, "/metrics"):
+            return
+        self._service.log(
+            "request",
+            id=request_id,
+            method=scope["method"],
+            path=path,
+            status=status,
+            ms=round(seconds * 1e3, 3),
+            bytes=sent_bytes,
+            client=client,
+        )
+
+
+def error_response(refusal: RefusalError, request_id: str, path: str) -> JSONResponse:
+    """Return an error as JSON: its code, its message, and the request's number; below /v2, as its protocol wants it."""
+    error = str(refusal) if path.startswith("/v2") else {"code": refusal.code, "message": str(refusal)}
+    body = {"error": error, "request_id": request_id}
+    return JSONResponse(body, refusal.status, {"Cache-Control": "no-store", **refusal.headers})
+
+
+def _request_id(headers: Headers) -> str:
+    given = headers.get("x-request-id", "")
+    return given if SANE_ID.fullmatch(given) else secrets.token_hex(8)

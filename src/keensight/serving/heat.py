@@ -1,0 +1,88 @@
+"""Why a model says what it says of a picture: an occlusion heat map, as numbers or as an overlay.
+
+Shape letters: N images, H height, W width, C channels, K classes.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from keensight.data.pixels import match_polarity
+from keensight.errors import suggestion
+from keensight.explanation.occlusion import occlusion
+from keensight.serving.limits import RefusalError
+from keensight.serving.registry import Model
+from keensight.values import FloatArray, Uint8Array
+
+MOST_PX = 512
+RED, BLUE = (220, 38, 38), (37, 99, 235)
+MOST_OPAQUE = 200  # of 255
+FAINT = 0.005  # drops of less than half a point are noise, and stay faint
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Heat:
+    """How much the probability of `label`, which is `probability`, drops where the picture is covered: float HW."""
+
+    label: str
+    probability: float
+    drop_HW: FloatArray
+
+
+def low_priority_thread() -> ThreadPoolExecutor:
+    """Return one thread that the operating system prefers all others to."""
+
+    def yield_to_others() -> None:
+        if hasattr(os, "setpriority"):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+
+    return ThreadPoolExecutor(1, thread_name_prefix="explain", initializer=yield_to_others)
+
+
+def heat(model: Model, image_HWC: Uint8Array, label: str | None, until: float) -> Heat:
+    """Return the heat map of a decoded picture for a label, the model's own answer if None.
+
+    `until` is when to give up, by `time.monotonic`. Raises RefusalError: 400 for an unknown label, 504 when time is up.
+    """
+    labels = model.bundle.labels
+    if label is not None and label not in labels:
+        asked = ascii(label)[1:-1][:100]
+        raise RefusalError(
+            400, "unknown_label", f"The model has no label {asked}. {suggestion(asked, labels)}See /v1/models."
+        )
+
+    def probabilities(images_NHWC: Uint8Array) -> FloatArray:
+        if time.monotonic() > until:
+            raise RefusalError(504, "timeout", "Explaining took too long. Try again later.")
+        return model.predictor.probabilities_as_seen(images_NHWC)
+
+    seen_HWC = match_polarity(image_HWC[None], model.bundle.borders)[0][0]
+    before_K = probabilities(seen_HWC[None])[0]
+    index = int(before_K.argmax()) if label is None else labels.index(label)
+    return Heat(labels[index], float(before_K[index]), occlusion(probabilities, seen_HWC, index))
+
+
+def overlay(drop_HW: FloatArray) -> bytes:
+    """Return a transparent PNG: red where covering costs probability, blue where it helps, stronger for more.
+
+    It has the model's input size, enlarged smoothly by a whole number, up to 512 pixels.
+    """
+    strength_HW = np.abs(drop_HW) / max(float(np.abs(drop_HW).max()), FAINT)
+    pixels = np.empty((*drop_HW.shape, 4), np.uint8)
+    pixels[..., :3] = np.where(drop_HW[..., None] >= 0, RED, BLUE)
+    pixels[..., 3] = (strength_HW * MOST_OPAQUE).round()
+    image = Image.fromarray(pixels)
+    factor = max(1, MOST_PX // max(image.size))
+    image = image.resize((image.width * factor, image.height * factor), Image.Resampling.BILINEAR)
+    image.thumbnail((MOST_PX, MOST_PX))
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()

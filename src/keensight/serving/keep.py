@@ -1,0 +1,174 @@
+"""Keeping what was asked and answered, and what people said of it: pictures as files, the rest in a database.
+
+Only with `keensight serve --keep`; otherwise no picture ever touches the disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import hashlib
+import io
+import re
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import JSON, Boolean, Column, DateTime, Float, MetaData, String, Table, create_engine, insert, select
+from sqlalchemy import update as sql_update
+from sqlalchemy.engine import Engine
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from keensight.errors import DataError, KeensightError, UsageError
+from keensight.files import make_folder, write_atomically
+from keensight.serving.limits import RefusalError
+from keensight.serving.registry import Log, Model
+from keensight.serving.uploads import Upload, suffix_of
+
+METADATA = MetaData()
+ANSWERS = Table(
+    "answers",
+    METADATA,
+    Column("id", String(32), primary_key=True),
+    Column("at", DateTime(timezone=True), nullable=False),
+    Column("model", String, nullable=False),
+    Column("version", String(12), nullable=False),
+    Column("file", String, nullable=False),  # below the folder
+    Column("sent_as", String),
+    Column("label", String, nullable=False),
+    Column("probability", Float, nullable=False),
+    Column("probabilities", JSON, nullable=False),
+    Column("abstained", Boolean, nullable=False),
+    Column("judged_at", DateTime(timezone=True)),
+    Column("is_right", Boolean),
+    Column("true_label", String),
+)
+ID = re.compile("[0-9a-f]{32}")
+FOLDER = "pictures"
+DATABASE = "answers.sqlite"
+
+
+class Keeper:
+    """Writes in one thread of its own, in order, so that a verdict always finds its answer."""
+
+    def __init__(self, folder: Path, log: Log, url: str | None = None) -> None:
+        """Open or make the folder and the database; `url` is SQLAlchemy's, by default SQLite's in the folder.
+
+        Raises KeensightError where that cannot be done, UsageError for a URL that is none.
+        """
+        self._folder = make_folder(folder)
+        make_folder(folder / FOLDER)
+        self._log = log
+        self._engine = open_database(folder, url)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="keep")
+
+    async def keep(self, model: Model, pictures: Sequence[Upload], predictions: Sequence[Mapping[str, Any]]) -> None:
+        """Keep pictures with their answers. What cannot be written is logged: the answers are right all the same."""
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._keep, model, pictures, predictions)
+        except (SQLAlchemyError, KeensightError, OSError) as error:
+            self._log("not_kept", level="error", reason=" ".join(str(error).split())[:500])
+
+    async def judge(self, answer_id: str, is_right: bool, label: str | None) -> None:
+        """Keep what someone says of an answer. Raises RefusalError (404) for an unknown id."""
+        try:
+            found = await asyncio.get_running_loop().run_in_executor(
+                self._thread, self._judge, answer_id, is_right, label
+            )
+        except SQLAlchemyError as error:
+            self._log("not_kept", level="error", reason=" ".join(str(error).split())[:500])
+            raise RefusalError(503, "not_kept", "The verdict cannot be written now. Try again later.") from error
+        if not found:
+            raise RefusalError(404, "unknown_id", "There is no answer of that id.")
+
+    def close(self) -> None:
+        """Write what is left."""
+        self._thread.shutdown()
+        self._engine.dispose()
+
+    def _keep(self, model: Model, pictures: Sequence[Upload], predictions: Sequence[Mapping[str, Any]]) -> None:
+        rows = []
+        for picture, prediction in zip(pictures, predictions, strict=True):
+            if "error" in prediction:
+                continue
+            digest = hashlib.sha256(picture.content).hexdigest()
+            name = f"{FOLDER}/{digest[:2]}/{digest}{suffix_of(picture.content)}"
+            if not (self._folder / name).exists():
+                make_folder((self._folder / name).parent)
+                write_atomically(self._folder / name, picture.content)
+            columns = ("id", "label", "probability", "probabilities", "abstained")
+            rows.append(
+                {column: prediction[column] for column in columns}
+                | {"at": datetime.now(UTC), "model": model.name, "version": model.version}
+                | {"file": name, "sent_as": picture.file}
+            )
+        if rows:
+            with self._engine.begin() as connection:
+                connection.execute(insert(ANSWERS), rows)
+
+    def _judge(self, answer_id: str, is_right: bool, label: str | None) -> bool:
+        with self._engine.begin() as connection:
+            done = connection.execute(
+                sql_update(ANSWERS)
+                .where(ANSWERS.c.id == answer_id)
+                .values(judged_at=datetime.now(UTC), is_right=is_right, true_label=label)
+            )
+            return done.rowcount > 0
+
+
+def open_database(folder: Path, url: str | None) -> Engine:
+    """Return the database, with its table. Raises KeensightError or UsageError where it cannot be had."""
+    try:
+        engine = create_engine(url or f"sqlite:///{folder / DATABASE}")
+        METADATA.create_all(engine)
+    except ArgumentError as error:
+        raise UsageError(
+            "What --keep-db got is not a database's URL. Give one such as postgresql+psycopg://user@host/database."
+        ) from error
+    except (SQLAlchemyError, OSError) as error:
+        reason = " ".join(str(getattr(error, "orig", None) or error).split())[:300]
+        raise KeensightError(
+            f"The database of {folder} cannot be opened ({reason}). Check its URL or its folder."
+        ) from error
+    return engine
+
+
+def export_kept(folder: Path, out: Path, url: str | None = None) -> int:
+    """Write the judged pictures as a CSV manifest with the columns file and label, and return how many there are.
+
+    The label is the verdict's, or the predicted one where the verdict is that it is right. A picture that was judged
+    several times has its last label; one that was judged wrong without a label is left out.
+
+    Raises DataError where the folder has nothing judged, or `out` is not in a folder above the pictures.
+    """
+    if not (url or (folder / DATABASE).is_file()):
+        raise DataError(f"{folder} was not written by `keensight serve --keep`: it has no {DATABASE}.")
+    try:
+        below = folder.resolve().relative_to(out.resolve().parent)
+    except ValueError:
+        raise UsageError(
+            f"{out} is not in {folder} or a folder above it, and a manifest names files below itself. Write it to "
+            f"{folder / 'manifest.csv'}, for instance."
+        ) from None
+    engine = open_database(folder, url)
+    try:
+        with engine.connect() as connection:
+            rows = connection.execute(
+                select(ANSWERS.c.file, ANSWERS.c.is_right, ANSWERS.c.label, ANSWERS.c.true_label)
+                .where(ANSWERS.c.is_right.is_not(None))
+                .order_by(ANSWERS.c.judged_at)
+            ).all()
+    finally:
+        engine.dispose()
+    labels = {row.file: row.label if row.is_right else row.true_label for row in rows}
+    judged = sorted((file, label) for file, label in labels.items() if label)
+    if not judged:
+        raise DataError(f"{folder} has no judged picture yet. Judge some on the web page, or with /v1/verdict.")
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("file", "label"))
+    writer.writerows(((below / file).as_posix(), label) for file, label in judged)
+    write_atomically(out, text.getvalue())
+    return len(judged)

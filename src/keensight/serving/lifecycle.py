@@ -1,0 +1,288 @@
+"""Running: the socket, uvicorn with the limits that it lacks, signals, and a watched folder."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from keensight.errors import KeensightError, UsageError
+from keensight.serving.app import create_app
+from keensight.serving.limits import Limits
+from keensight.serving.registry import Model, Registry, Source, Stamp, sources_in, stamp_of
+from keensight.serving.service import Service
+
+MAX_HEADER_BYTES = 64 * 1024
+POLL_S = 1.0
+BUSY = b'{"error": {"code": "busy", "message": "Too many connections are open. Try again in a moment."}}'
+REFUSED = (
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\nconnection: close\r\n"
+    b"content-length: " + str(len(BUSY)).encode() + b"\r\n\r\n" + BUSY
+)
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Return a socket that is bound, but not listening yet.
+
+    Raises UsageError for a port that is none, KeensightError where the address cannot be had.
+    """
+    if not 0 <= port <= 65535:
+        raise UsageError(f"{port} is not a port. Ports from 0 (any that is free) to 65535 are accepted.")
+    try:
+        ((family, kind, number, _, address), *_) = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        bound = socket.socket(family, kind, number)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            bound.bind(address)
+        except OSError:
+            bound.close()
+            raise
+    except (socket.gaierror, UnicodeError) as error:
+        raise KeensightError(
+            f"There is no host {host!a}. Give an address of this machine to --host: 127.0.0.1 for this machine "
+            "alone, 0.0.0.0 for all of its networks."
+        ) from error
+    except OSError as error:
+        advice = {
+            errno.EADDRINUSE: "Another program listens there. Stop it, or choose another port with --port.",
+            errno.EACCES: "Ports below 1024 are for the system. Choose a higher one with --port.",
+            errno.EADDRNOTAVAIL: "This machine has no such address. Give 127.0.0.1 or 0.0.0.0 to --host.",
+        }.get(error.errno or 0, "Choose another host or port.")
+        reason = str(error.strerror).lower()
+        raise KeensightError(f"Cannot listen on {host}, port {port}: {reason}. {advice}") from error
+    return bound
+
+
+def url_of(bound: socket.socket) -> str:
+    """Return the address that a browser on this machine takes."""
+    host, port = bound.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # this is read, not bound
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+class Reloader:
+    """Loads new versions while the old ones answer. `load` reads, verifies, loads and warms up."""
+
+    def __init__(
+        self, registry: Registry, given: list[Source], folder: Path | None, load: Callable[[Source], Model]
+    ) -> None:
+        self._registry = registry
+        self._given = given
+        self._folder = folder
+        self._load = load
+        self._stamps: dict[Source, Stamp] = {}
+        self._tried: dict[Source, Stamp] = {}
+        self._lock = asyncio.Lock()
+
+    def start(self) -> None:
+        """Load everything for the first time. Raises KeensightError for a bundle that was given by name."""
+        for source in self._given:
+            self._registry.put(source, self._load(source))
+        for source in self._watched():
+            self._tried[source] = self._stamps[source] = stamp_of(source)
+            try:
+                self._registry.put(source, self._load(source))
+            except KeensightError as error:
+                self._registry.refused(source, error)
+
+    async def reload(self) -> None:
+        """Read everything again, as SIGHUP asks for, and drop what is gone."""
+        async with self._lock:
+            try:
+                watched = await asyncio.to_thread(self._watched)
+            except KeensightError as error:
+                self._registry.refused(Source(self._folder or Path()), error)
+                watched = []
+            for source in [*self._given, *watched]:
+                await self._swap(source)
+            self._registry.drop_all_but([*self._given, *watched])
+
+    async def watch(self) -> None:
+        """Poll the folder for ever: what is new or has changed, and did not change since the last look, is loaded."""
+        while self._folder is not None:
+            await asyncio.sleep(POLL_S)
+            async with self._lock:
+                with contextlib.suppress(KeensightError):  # a folder that is away for a moment
+                    await self._look()
+
+    async def _look(self) -> None:
+        for source in await asyncio.to_thread(self._watched):
+            stamp = await asyncio.to_thread(stamp_of, source)
+            settled = stamp == self._stamps.get(source)
+            self._stamps[source] = stamp
+            if settled and stamp != self._tried.get(source):
+                self._tried[source] = stamp
+                await self._swap(source)
+
+    async def _swap(self, source: Source) -> None:
+        try:
+            self._registry.put(source, await asyncio.to_thread(self._load, source))
+        except KeensightError as error:
+            self._registry.refused(source, error)
+
+    def _watched(self) -> list[Source]:
+        return [] if self._folder is None else sources_in(self._folder)
+
+
+def run(
+    service: Service, bound: socket.socket, reloader: Reloader, grace_s: float, ready: Callable[[], None]
+) -> signal.Signals:
+    """Answer until a signal ends it, and return that signal: SIGTERM or SIGINT. SIGHUP reads the bundles again.
+
+    At the end requests under way are finished, for at most `grace_s` seconds, and new ones are refused.
+    """
+    return asyncio.run(_run(service, bound, reloader, grace_s, ready))
+
+
+async def _run(
+    service: Service, bound: socket.socket, reloader: Reloader, grace_s: float, ready: Callable[[], None]
+) -> signal.Signals:
+    _log_of_uvicorn(service)
+    config = uvicorn.Config(
+        create_app(service),
+        http=_protocol(service.limits),
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=5,
+    )
+    server = _Server(config, ready)
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[signal.Signals] = loop.create_future()
+
+    def end(number: signal.Signals) -> None:
+        if ended.done():
+            server.should_exit = server.force_exit = True  # asked twice: at once
+        else:
+            ended.set_result(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end, number)
+    tasks: set[asyncio.Task[Any]] = {loop.create_task(reloader.watch())}
+    loop.add_signal_handler(signal.SIGHUP, lambda: tasks.add(loop.create_task(reloader.reload())))
+    serving = loop.create_task(server.serve([bound]))
+    either: list[asyncio.Future[Any]] = [ended, serving]
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    if not ended.done():
+        await serving
+        raise KeensightError("The server ended by itself. Its log says why.")
+    await _drain(service, config, grace_s)
+    server.should_exit = True
+    await serving
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    service.decoders.shutdown(wait=False, cancel_futures=True)
+    service.log("stopped", signal=ended.result().name)
+    return ended.result()
+
+
+async def _drain(service: Service, config: uvicorn.Config, grace_s: float) -> None:
+    """Refuse what is new, and wait for what is under way."""
+    deadline = time.monotonic() + grace_s
+    service.is_draining = True
+    service.log("draining", in_flight=service.in_flight, grace_s=grace_s)
+    while service.in_flight and time.monotonic() < deadline - 0.5:
+        await asyncio.sleep(0.02)
+    config.timeout_graceful_shutdown = max(1, round(deadline - time.monotonic()))
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals alone: uvicorn would end the process with them, and its status would not be 0."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._ready()
+
+
+def _protocol(limits: Limits) -> type[HttpToolsProtocol]:
+    """Return uvicorn's HTTP protocol with a limit on connections, on a request's bytes, and on the time for headers."""
+    most_bytes = 2 * limits.max_bytes + MAX_HEADER_BYTES  # chunks have headers of their own, too
+
+    class Protocol(HttpToolsProtocol):
+        deadline: asyncio.TimerHandle | None = None
+        received = 0
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            if len(self.connections) > limits.connections:
+                transport.write(REFUSED)
+                transport.close()
+                return
+            bound = transport.get_extra_info("socket")
+            if hasattr(socket, "TCP_USER_TIMEOUT") and bound.family in (socket.AF_INET, socket.AF_INET6):
+                # who does not read the answer is cut off
+                bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(limits.request_s * 1e3))
+            self._wait_for_headers()
+
+        def data_received(self, data: bytes) -> None:
+            if self.transport.is_closing():
+                return
+            if self._is_between_requests() and self.deadline is None:
+                self.received = 0
+            self.received += len(data)
+            super().data_received(data)
+            if self._is_between_requests():
+                self._wait_for_headers()
+                too_many = self.received > MAX_HEADER_BYTES + (0 if self.cycle is None else most_bytes)
+            else:
+                self._headers_came()
+                too_many = self.received > most_bytes
+            if too_many:
+                self.transport.close()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._headers_came()
+            super().connection_lost(exc)
+
+        def on_response_complete(self) -> None:
+            self.received = 0
+            super().on_response_complete()
+
+        def _is_between_requests(self) -> bool:
+            return self.cycle is None or self.cycle.response_complete
+
+        def _wait_for_headers(self) -> None:
+            if self.deadline is None:
+                self.deadline = self.loop.call_later(limits.header_s, self.transport.close)
+
+        def _headers_came(self) -> None:
+            if self.deadline is not None:
+                self.deadline.cancel()
+                self.deadline = None
+
+    return Protocol
+
+
+def _log_of_uvicorn(service: Service) -> None:
+    """Send what uvicorn warns of to our log, as JSON."""
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            service.log("uvicorn", level=record.levelname.lower(), message=record.getMessage())
+
+    logger = logging.getLogger("uvicorn")
+    logger.handlers = [Handler(logging.WARNING)]
+    logger.propagate = False

@@ -1,0 +1,374 @@
+"""The interface, described: as OpenAPI 3.1 for programs, and as a plain page for people."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from html import escape
+from typing import Any
+
+from keensight.serving.limits import Limits
+from keensight.version import __version__
+
+Json = dict[str, Any]
+
+ERRORS = {
+    400: "The request or its picture is damaged, or a part of it is not understood.",
+    401: "An API key is needed.",
+    403: "A page of another site sent it.",
+    404: "There is no such model, version or answer.",
+    408: "The body took too long to arrive.",
+    413: "It is too large: the body, the picture, or the number of pictures.",
+    415: "The content type or the picture's format is not accepted.",
+    429: "Too many requests came from this client. Retry-After says when to come back.",
+    500: "The server failed. Its log has the reason.",
+    503: "It is busy, about to stop, or has no model yet. Retry-After says when to come back.",
+    504: "There was no answer in time.",
+}
+EVERYWHERE = (401, 429, 500, 503, 504)
+ON_BODIES = (400, 403, 404, 408, 413, 415)
+
+TEXT: Json = {"type": "string"}
+NUMBER: Json = {"type": "number"}
+WHOLE: Json = {"type": "integer", "minimum": 0}
+TRUTH: Json = {"type": "boolean"}
+SHARE: Json = {"type": "number", "minimum": 0, "maximum": 1}
+
+
+def _object(properties: Json, optional: tuple[str, ...] = ()) -> Json:
+    required = [name for name in properties if name not in optional]
+    return {"type": "object", "properties": properties, "required": required}
+
+
+def _list(items: Json) -> Json:
+    return {"type": "array", "items": items}
+
+
+def _ref(name: str) -> Json:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _nullable(schema: Json) -> Json:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+_PARAMETERS_V2: Json = {"type": "object", "additionalProperties": True}
+_TENSOR = {"name": TEXT, "datatype": TEXT, "shape": _list({"type": "integer"})}
+SCHEMAS: Json = {
+    "Error": _object({"error": _object({"code": TEXT, "message": TEXT}), "request_id": TEXT}),
+    "ErrorV2": _object({"error": TEXT, "request_id": TEXT}),
+    "Accuracy": _object(
+        {"split": {"enum": ["test", "val"]}, "value": SHARE, "low": SHARE, "high": SHARE, "n": WHOLE},
+    ),
+    "Model": _object(
+        {
+            "name": TEXT,
+            "version": {**TEXT, "description": "12 hexadecimal digits of a hash over the bundle's files."},
+            "labels": _list(TEXT),
+            "height": WHOLE,
+            "width": WHOLE,
+            "channels": {"enum": [1, 3]},
+            "abstain_below": SHARE,
+            "signed": TRUTH,
+            "verified": {**TRUTH, "description": "Its signature was checked with the server's public key."},
+            "default": {**TRUTH, "description": "It answers where no model is named."},
+            "drawing": {**TRUTH, "description": "It reads digits, so that a drawing is a picture for it."},
+            "parameters": _nullable(WHOLE),
+            "accuracy": _nullable(_ref("Accuracy")),
+        }
+    ),
+    "Models": _object(
+        {"models": _list(_ref("Model")), "keep": TRUTH, "max_bytes": WHOLE, "max_pictures": WHOLE},
+    ),
+    "Prediction": _object(
+        {
+            "id": TEXT,
+            "file": _nullable(TEXT),
+            "label": TEXT,
+            "probability": SHARE,
+            "probabilities": {"type": "object", "additionalProperties": SHARE},
+            "abstained": {**TRUTH, "description": "The model is not sure enough, so its label should not be used."},
+            "notes": _list(TEXT),
+        }
+    ),
+    "Refused": _object({"file": _nullable(TEXT), "error": _object({"code": TEXT, "message": TEXT})}),
+    "Predictions": _object(
+        {
+            "model": TEXT,
+            "version": TEXT,
+            "predictions": _list({"anyOf": [_ref("Prediction"), _ref("Refused")]}),
+            "timing_ms": _object({"decode": NUMBER, "queue": NUMBER, "model": NUMBER, "total": NUMBER}),
+            "request_id": TEXT,
+        }
+    ),
+    "Heat": _object(
+        {
+            "label": TEXT,
+            "probability": SHARE,
+            "height": WHOLE,
+            "width": WHOLE,
+            "heat": {
+                **_list(_list(NUMBER)),
+                "description": "For each pixel of the model's input, what the probability loses when it is covered.",
+            },
+        }
+    ),
+    "Verdict": _object({"id": TEXT, "right": TRUTH, "label": _nullable(TEXT)}, optional=("label",)),
+    "ServerV2": _object({"name": TEXT, "version": TEXT, "extensions": _list(TEXT)}),
+    "ModelV2": _object(
+        {
+            "name": TEXT,
+            "versions": _list(TEXT),
+            "platform": TEXT,
+            "inputs": _list(_object(_TENSOR)),
+            "outputs": _list(_object(_TENSOR)),
+        }
+    ),
+    "InferV2": _object(
+        {
+            "id": TEXT,
+            "parameters": _PARAMETERS_V2,
+            "inputs": _list(
+                _object({**_TENSOR, "parameters": _PARAMETERS_V2, "data": _list({})}, optional=("parameters", "data"))
+            ),
+            "outputs": _list(_object({"name": TEXT, "parameters": _PARAMETERS_V2}, optional=("parameters",))),
+        },
+        optional=("id", "parameters", "outputs"),
+    ),
+    "InferredV2": _object(
+        {
+            "id": TEXT,
+            "model_name": TEXT,
+            "model_version": TEXT,
+            "outputs": _list(
+                _object(
+                    {**_TENSOR, "parameters": _PARAMETERS_V2, "data": _list(NUMBER)}, optional=("parameters", "data")
+                )
+            ),
+        },
+        optional=("id",),
+    ),
+}
+BYTES: Json = {"schema": {"type": "string", "format": "binary"}}
+
+
+def openapi(limits: Limits) -> Json:
+    """Return the OpenAPI 3.1 document, with the limits of this server in its texts."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "keensight",
+            "version": __version__,
+            "description": f"What a bundle says of pictures. A request has up to {limits.max_bytes:,} bytes and "
+            f"{limits.max_pictures} pictures of up to {limits.max_pixels:,} pixels each: JPEG, PNG, GIF or WebP.",
+        },
+        "paths": {**_version_1(), **_version_2(), **_operations()},
+        "components": {
+            "schemas": SCHEMAS,
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+            },
+        },
+    }
+
+
+def _version_1() -> Json:
+    model = _query("model", TEXT, "NAME or NAME@VERSION; the default model if left out.")
+    pictures = {
+        "required": True,
+        "content": {
+            "image/*": BYTES,
+            "application/octet-stream": BYTES,
+            "multipart/form-data": {
+                "schema": {"type": "object", "properties": {"file": _list({"type": "string", "format": "binary"})}}
+            },
+        },
+    }
+    return {
+        "/v1/models": {"get": _operation("models", "The models that are served.", _json("Models"))},
+        "/v1/predict": {
+            "post": _operation(
+                "predict",
+                "What is on a picture, or on each of several. One picture that cannot be used is an error of the whole "
+                "request; of several, each has its own answer or error.",
+                _json("Predictions"),
+                ON_BODIES,
+                [model],
+                pictures,
+            )
+        },
+        "/v1/explain": {
+            "post": _operation(
+                "explain",
+                "Where the picture must not be covered: an occlusion heat map. One at a time; 503 means try again.",
+                {
+                    "image/png": {**BYTES, "schema": {"type": "string", "format": "binary"}},
+                    "application/json": {"schema": _ref("Heat")},
+                },
+                ON_BODIES,
+                [
+                    model,
+                    _query("label", TEXT, "The label that is asked about; the model's answer if left out."),
+                    _query("format", {"enum": ["png", "json"], "default": "png"}, "A transparent overlay, or numbers."),
+                ],
+                pictures,
+            )
+        },
+        "/v1/verdict": {
+            "post": _operation(
+                "verdict",
+                "Say whether an answer was right, and what it should have been. Only where the server keeps answers.",
+                None,
+                ON_BODIES,
+                body={"required": True, "content": _json("Verdict")},
+            )
+        },
+        "/v1/models/{name}/card": {
+            "get": _operation("card", "The model's card.", _plain("text/markdown"), (404,), [_in_path("name")])
+        },
+        "/v1/models/{name}/report": {
+            "get": _operation("report", "The model's report.", _plain("text/html"), (404,), [_in_path("name")])
+        },
+    }
+
+
+def _version_2() -> Json:
+    paths: Json = {
+        "/v2": {"get": _operation("serverV2", "The server, by the Open Inference Protocol.", _json("ServerV2"))},
+        "/v2/health/live": {"get": _operation("liveV2", "The process is alive.", {}, checks=True)},
+        "/v2/health/ready": {"get": _operation("readyV2", "Requests are welcome.", {}, checks=True)},
+    }
+    for versions, parameters, suffix in (
+        ("", [_in_path("name")], ""),
+        ("/versions/{version}", [_in_path("name"), _in_path("version")], "OfVersion"),
+    ):
+        home = f"/v2/models/{{name}}{versions}"
+        paths[home] = {
+            "get": _operation(f"metadataV2{suffix}", "A model's tensors.", _json("ModelV2"), (404,), parameters)
+        }
+        paths[f"{home}/ready"] = {
+            "get": _operation(f"modelReadyV2{suffix}", "The model is loaded.", {}, (404,), parameters)
+        }
+        paths[f"{home}/infer"] = {
+            "post": _operation(
+                f"inferV2{suffix}",
+                "Probabilities FP32 [N, K] for images UINT8 [N, H, W, C] of the model's size. Tensors may be binary.",
+                {**_json("InferredV2"), "application/octet-stream": BYTES},
+                ON_BODIES,
+                [*parameters, _header("Inference-Header-Content-Length", "The bytes of JSON before binary tensors.")],
+                {"required": True, "content": {**_json("InferV2"), "application/octet-stream": BYTES}},
+            )
+        }
+    for item in paths.values():
+        for operation in item.values():
+            for status, response in operation["responses"].items():
+                if int(status) >= 400 and "content" in response:
+                    response["content"] = _json("ErrorV2")
+    return paths
+
+
+def _operations() -> Json:
+    return {
+        "/healthz": {"get": _operation("healthz", "The process is alive.", _plain("text/plain"), checks=True)},
+        "/readyz": {"get": _operation("readyz", "Requests are welcome.", _plain("text/plain"), checks=True)},
+        "/metrics": {"get": _operation("metrics", "Counters for Prometheus.", _plain("text/plain"))},
+        "/openapi.json": {"get": _operation("openapi", "This description.", _plain("application/json"))},
+        "/docs": {"get": _operation("docs", "This description, to be read.", _plain("text/html"))},
+    }
+
+
+def _operation(
+    name: str,
+    summary: str,
+    content: Json | None,
+    errors: tuple[int, ...] = (),
+    parameters: list[Json] | None = None,
+    body: Json | None = None,
+    checks: bool = False,
+) -> Json:
+    """Return an operation. Without `content` it answers 204; `checks` are for probes, and need no key."""
+    ok: Json = {"description": "Done."} if content is None else {"description": "The answer."}
+    if content:
+        ok["content"] = content
+    failures = {503: "Not now."} if checks else {status: ERRORS[status] for status in sorted({*errors, *EVERYWHERE})}
+    operation: Json = {
+        "operationId": name,
+        "summary": summary,
+        "responses": {
+            "204" if content is None else "200": ok,
+            **{
+                str(status): {"description": text} if checks else {"description": text, "content": _json("Error")}
+                for status, text in failures.items()
+            },
+        },
+    }
+    if parameters:
+        operation["parameters"] = parameters
+    if body:
+        operation["requestBody"] = body
+    if not checks:
+        operation["security"] = [{}, {"bearer": []}, {"key": []}]
+    return operation
+
+
+def _json(name: str) -> Json:
+    return {"application/json": {"schema": _ref(name)}}
+
+
+def _plain(kind: str) -> Json:
+    return {kind: {"schema": TEXT}}
+
+
+def _query(name: str, schema: Json, text: str) -> Json:
+    return {"name": name, "in": "query", "required": False, "schema": schema, "description": text}
+
+
+def _header(name: str, text: str) -> Json:
+    return {"name": name, "in": "header", "required": False, "schema": WHOLE, "description": text}
+
+
+def _in_path(name: str) -> Json:
+    return {"name": name, "in": "path", "required": True, "schema": TEXT}
+
+
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 50rem; margin: 2rem auto; padding: 0 1rem; color: #1f2937 }
+h2 { font-size: 1.1rem; margin: 2rem 0 .25rem } code { font: .95em ui-monospace, monospace }
+h2 b { color: #1d4ed8 } p { margin: .25rem 0 } table { border-collapse: collapse; margin: .5rem 0 }
+td { padding: .1rem 1rem .1rem 0; vertical-align: top }
+@media (prefers-color-scheme: dark) { body { background: #111827; color: #e5e7eb } h2 b, a { color: #93c5fd } }
+"""
+
+
+def docs_page(document: Json) -> tuple[str, str]:
+    """Return a page that shows an OpenAPI document, and the Content-Security-Policy that it needs."""
+    info = document["info"]
+    parts = [
+        "<!doctype html><html lang=en><meta charset=utf-8>",
+        '<meta name=viewport content="width=device-width">',
+        f"<title>{escape(info['title'])}: the interface</title><style>{STYLE}</style>",
+        f"<h1>{escape(info['title'])} {escape(info['version'])}</h1><p>{escape(info['description'])}",
+        '<p>For programs: <a href="/openapi.json">/openapi.json</a>. '
+        "Errors are <code>{&quot;error&quot;: {&quot;code&quot;, &quot;message&quot;}, &quot;request_id&quot;}</code>, "
+        "and below /v2 <code>{&quot;error&quot;: message}</code>.",
+    ]
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            parts.append(
+                f"<h2><b>{method.upper()}</b> <code>{escape(path)}</code></h2><p>{escape(operation['summary'])}"
+            )
+            rows = [
+                (f"<code>{escape(p['name'])}</code> ({p['in']})", p.get("description", ""))
+                for p in operation.get("parameters", ())
+            ]
+            if body := operation.get("requestBody"):
+                rows.append(("body", ", ".join(body["content"])))
+            rows += [(code, answer["description"]) for code, answer in operation["responses"].items()]
+            cells = "".join(f"<tr><td>{name}<td>{escape(text)}" for name, text in rows)
+            parts.append(f"<table>{cells}</table>")
+    digest = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
+    csp = (
+        f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+    return "\n".join(parts), csp

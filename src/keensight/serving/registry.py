@@ -1,0 +1,249 @@
+"""Models and their versions: read, verify, load, warm up, and only then swap."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keensight.bundle.read import Bundle, Predictor, load
+from keensight.errors import BundleError, KeensightError, suggestion
+from keensight.serving.batching import Batcher
+from keensight.serving.limits import RefusalError
+from keensight.values import Prediction, Uint8Array
+
+TEXTS = ("MODEL_CARD.md", "report.html")
+DIGITS = tuple("0123456789")
+
+Stamp = tuple[tuple[str, int, int, int], ...]
+Log = Callable[..., None]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A folder that a model is loaded from. `name` is the model's, where the folder in it is a version."""
+
+    path: Path
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Batching:
+    """How requests are put together: see `Batcher`. A `size` of 1 turns it off."""
+
+    size: int = 32
+    wait_us: int = 500
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Model:
+    """A version of a model, loaded and warm. `texts` are the bytes of its card and its report."""
+
+    name: str
+    version: str
+    created: str
+    is_signed: bool
+    is_verified: bool
+    predictor: Predictor
+    batcher: Batcher
+    texts: Mapping[str, bytes]
+
+    @property
+    def bundle(self) -> Bundle:
+        """What its bundle.json says."""
+        return self.predictor.bundle
+
+    def described(self, is_default: bool) -> dict[str, Any]:
+        """Return what ``/v1/models`` says of it."""
+        size = self.bundle.preprocessing
+        return {
+            "name": self.name,
+            "version": self.version,
+            "labels": list(self.bundle.labels),
+            "height": size.height,
+            "width": size.width,
+            "channels": size.channels,
+            "abstain_below": self.bundle.abstain_below,
+            "signed": self.is_signed,
+            "verified": self.is_verified,
+            "default": is_default,
+            "drawing": size.channels == 1 and tuple(sorted(self.bundle.labels)) == DIGITS,
+            "parameters": _parameters(self.bundle.info),
+            "accuracy": _accuracy(self.bundle.info),
+        }
+
+
+class Registry:
+    """The models that are served. Swaps happen between two steps of the event loop, so that no request sees half."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._models: dict[Source, Model] = {}
+        self.on_change: Callable[[], None] = lambda: None
+
+    def __iter__(self) -> Iterator[Model]:
+        return iter(self._models.values())
+
+    def __len__(self) -> int:
+        return len(self._models)
+
+    def find(self, name: str | None = None, version: str | None = None) -> Model:
+        """Return a model: of that version, else its newest; without a name, the first that was given.
+
+        Raises RefusalError, 404 for one that is not served and 503 where there is none yet.
+        """
+        if not self._models:
+            raise RefusalError(503, "no_model", "No model is loaded yet. Try again in a moment.", {"Retry-After": "1"})
+        if name is None:
+            name = next(iter(self)).name
+        versions = [model for model in self if model.name == name and version in (None, model.version)]
+        if versions:
+            return max(versions, key=lambda model: model.created)
+        names = sorted({model.name for model in self})
+        asked = ascii(name if version is None else f"{name}@{version}")[1:-1][:100]
+        raise RefusalError(
+            404, "unknown_model", f"There is no model {asked}. {suggestion(asked, names)}See /v1/models for all."
+        )
+
+    def named(self, text: str | None) -> Model:
+        """Return the model that ``NAME`` or ``NAME@VERSION`` means; None or an empty text is the default one."""
+        if not text or any(model.name == text for model in self):
+            return self.find(text or None)
+        name, at, version = text.rpartition("@")
+        return self.find(name, version) if at else self.find(text)
+
+    def described(self) -> list[dict[str, Any]]:
+        """Return what ``/v1/models`` lists."""
+        default = self.find() if self._models else None
+        return [model.described(model is default) for model in self]
+
+    def put(self, source: Source, model: Model) -> None:
+        """Serve a model in place of what came from the same source before."""
+        before = self._models.get(source)
+        if before is not None and before.version == model.version:
+            return
+        self._models[source] = model
+        self._log("loaded", model=model.name, version=model.version, replaces=before.version if before else None)
+        self.on_change()
+
+    def drop_all_but(self, sources: list[Source]) -> None:
+        """Stop serving what came from other sources, unless nothing would be left."""
+        kept = {source: model for source, model in self._models.items() if source in sources}
+        if kept and len(kept) < len(self._models):
+            for source in set(self._models) - set(kept):
+                self._log("dropped", model=self._models[source].name, version=self._models[source].version)
+            self._models = kept
+            self.on_change()
+
+    def refused(self, source: Source, error: KeensightError) -> None:
+        """Tell that a bundle cannot be served; what came from there before goes on."""
+        before = self._models.get(source)
+        goes_on = before.version if before else None
+        self._log(
+            "refused", level="error", bundle=str(source.path), reason=" ".join(str(error).split()), serving=goes_on
+        )
+
+
+def load_model(
+    source: Source, key: Path | None, batching: Batching, observe: Callable[[str, int], None] = lambda name, size: None
+) -> Model:
+    """Read, verify, load and warm up a bundle. `observe` is told the model's name and the size of each batch.
+
+    Raises BundleError, GateError and SigningKeyError, as `keensight.bundle.read.load` does.
+    """
+    predictor = load(source.path, key)
+    bundle = predictor.bundle
+    files = bundle.files
+    # what is not asked for again would stay in memory: weights, and the model's bytes
+    predictor.bundle = replace(bundle, files={})
+    predictor.onnx = b""
+    name = source.name or bundle.name
+
+    def run(images_NHWC: Uint8Array) -> list[Prediction]:
+        return predictor.on_images(images_NHWC)
+
+    size = bundle.preprocessing
+    for n in {1, batching.size}:
+        try:
+            run(np.zeros((n, size.height, size.width, size.channels), np.uint8))
+        except Exception as error:  # ONNX Runtime raises a dozen classes of its own
+            raise BundleError(f"{source.path} cannot answer ({str(error)[:300]}). Train or export it again.") from error
+    return Model(
+        name=name,
+        version=version_of(files),
+        created=str(bundle.info.get("created", "")),
+        is_signed=bundle.is_signed,
+        is_verified=bundle.verified_by is not None,
+        predictor=predictor,
+        batcher=Batcher(run, batching.size, batching.wait_us / 1e6, lambda n: observe(name, n)),
+        texts={text: files[text] for text in TEXTS if text in files},
+    )
+
+
+def version_of(files: Mapping[str, bytes]) -> str:
+    """Return the first 12 hexadecimal digits of one SHA-256 over a bundle's files, by name.
+
+    >>> version_of({"bundle.json": b"{}"})
+    '29ffa5a50ff1'
+    """
+    digests = "".join(f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in sorted(files))
+    return hashlib.sha256(digests.encode()).hexdigest()[:12]
+
+
+def sources_in(folder: Path) -> list[Source]:
+    """Return the bundles in a watched folder: NAME, or NAME/VERSION, each a bundle or a run folder with one.
+
+    Raises BundleError where the folder cannot be listed.
+    """
+    found = []
+    try:
+        for child in sorted(folder.iterdir()):
+            if child.name.startswith(".") or not child.is_dir():
+                continue
+            if _has_bundle(child):
+                found.append(Source(child, child.name))
+            else:
+                versions = sorted(path for path in child.iterdir() if path.is_dir() and not path.name.startswith("."))
+                found += [Source(version, child.name) for version in versions if _has_bundle(version)]
+    except OSError as error:
+        raise BundleError(
+            f"{folder} cannot be listed ({str(error.strerror).lower()}). Give a folder of bundles to --watch."
+        ) from error
+    return found
+
+
+def stamp_of(source: Source) -> Stamp:
+    """Return what changes when a bundle's files do: their names, sizes, times and inodes."""
+    path = source.path if (source.path / "bundle.json").exists() else source.path / "bundle"
+    try:
+        stats = [(file.name, file.stat()) for file in sorted(path.iterdir())]
+    except OSError:
+        return ()
+    return tuple((name, found.st_size, found.st_mtime_ns, found.st_ino) for name, found in stats)
+
+
+def _has_bundle(path: Path) -> bool:
+    return (path / "bundle.json").exists() or (path / "bundle" / "bundle.json").exists()
+
+
+def _parameters(info: Mapping[str, Any]) -> int | None:
+    model = info.get("model")
+    count = model.get("parameters") if isinstance(model, dict) else None
+    return count if isinstance(count, int) else None
+
+
+def _accuracy(info: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the accuracy on the test pictures, else on the validation pictures, else None."""
+    measured = info.get("metrics")
+    for split in ("test", "val"):
+        try:
+            found = measured[split]  # type: ignore[index]  # whatever it is
+            value, low, high = (float(found[key]) for key in ("accuracy", "accuracy_low", "accuracy_high"))
+            return {"split": split, "value": value, "low": low, "high": high, "n": int(found["n"])}
+        except (LookupError, TypeError, ValueError):
+            continue
+    return None

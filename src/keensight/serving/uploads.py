@@ -1,0 +1,201 @@
+"""Pictures from a request's body: as they are, or as the files of a form."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from threading import Lock
+
+from PIL import Image
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from keensight.data.pixels import decode_picture, read_header
+from keensight.errors import PictureError
+from keensight.serving.limits import Limits, RefusalError
+from keensight.values import Preprocessing, Uint8Array
+
+# How each accepted format begins, and the suffix of its files.
+FORMATS = {b"\xff\xd8\xff": ".jpg", b"\x89PNG\r\n\x1a\n": ".png", b"GIF87a": ".gif", b"GIF89a": ".gif"}
+ACCEPTED = "JPEG, PNG, GIF and WebP are accepted"
+MAX_FIELDS = 16  # of a form, beside its pictures
+MAX_HEADER_BYTES = 8 * 1024  # of a form's part
+LARGE_PIXELS = 4_000_000  # pictures above this are decoded one at a time, for the memory that they take
+_ODD = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_one_large = Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A picture that came, encoded, and what its sender calls it."""
+
+    file: str | None
+    content: bytes
+
+
+def suffix_of(content: bytes) -> str | None:
+    """Return the file suffix of an accepted format, or None.
+
+    >>> suffix_of(bytes([255, 216, 255, 224]))
+    '.jpg'
+    """
+    if content.startswith(b"RIFF") and content[8:12] == b"WEBP":
+        return ".webp"
+    return next((suffix for start, suffix in FORMATS.items() if content.startswith(start)), None)
+
+
+def uploads(content_type: str, body: bytes, limits: Limits) -> list[Upload]:
+    """Return the pictures in a request's body, at least one.
+
+    Raises RefusalError: 400 where there is none or the form is damaged, 413 for more than `max_pictures`, 415 for a
+    content type that pictures do not have.
+    """
+    kind, options = parse_options_header(content_type)
+    if kind == b"multipart/form-data":
+        found = _Form(options, limits.max_pictures).read(body)
+        if not found:
+            raise RefusalError(400, "no_picture", "The form has no file in it. Add a picture as a file field.")
+        return found
+    # curl --data-binary says that it sends a form, unless told otherwise
+    plain = (b"", b"application/octet-stream", b"application/x-www-form-urlencoded")
+    if not (kind in plain or kind.startswith(b"image/")):
+        raise RefusalError(
+            415,
+            "unsupported_media_type",
+            f"The content type {ascii(content_type)[1:-1][:80]} is not accepted. Send a picture's bytes as image/* or "
+            "application/octet-stream, or several as files of multipart/form-data.",
+        )
+    if not body:
+        raise RefusalError(400, "no_picture", "The request has no body. Send a picture's bytes.")
+    return [Upload(None, body)]
+
+
+def decode(upload: Upload, preprocessing: Preprocessing, limits: Limits) -> Uint8Array:
+    """Return a picture as the bundle wants it, uint8 HWC. Its format and size are checked before it is decoded.
+
+    Raises RefusalError: 415 for a format that is not accepted, 413 for too many pixels, 400 for a damaged picture.
+    """
+    try:
+        if upload.content and suffix_of(upload.content) is None:
+            raise RefusalError(415, "unsupported_format", f"It is not a picture that can be read; {ACCEPTED}.")
+        header = read_header(upload.content)
+        pixels = header.height * header.width
+        if pixels > limits.max_pixels:
+            raise RefusalError(
+                413,
+                "too_many_pixels",
+                f"It has {header.width:,}x{header.height:,} pixels; up to {limits.max_pixels:,} are accepted. Make it "
+                "smaller.",
+            )
+        with _one_large if pixels > LARGE_PIXELS else nullcontext():
+            return decode_picture(upload.content, preprocessing)
+    except PictureError as error:
+        detail = str(error).split(";", maxsplit=1)[0]
+        raise RefusalError(400, "bad_picture", f"{detail[:1].upper()}{detail[1:]}. {ACCEPTED}.") from error
+
+
+def warm_up() -> None:
+    """Decode a small picture of each format, so that no one waits for Pillow to load what it reads them with."""
+    for name in ("JPEG", "PNG", "GIF", "WEBP"):
+        file = io.BytesIO()
+        Image.new("RGB", (8, 8)).save(file, name)
+        decode(Upload(None, file.getvalue()), Preprocessing(4, 4, 3), Limits())
+
+
+class _Form:
+    """Reads multipart/form-data that is in memory: its files stay there, as pictures must not touch the disk."""
+
+    def __init__(self, options: Mapping[bytes, bytes], max_pictures: int) -> None:
+        self._options = options
+        self._max_pictures = max_pictures
+        self._found: list[Upload] = []
+        self._fields = 0
+        self._header_bytes = 0
+        self._name, self._value = bytearray(), bytearray()
+        self._file: str | None = None
+        self._content: bytearray | None = None
+
+    def read(self, body: bytes) -> list[Upload]:
+        """Return the files, in order."""
+        try:
+            parser = MultipartParser(
+                self._options[b"boundary"],
+                {
+                    "on_part_begin": self._part_begin,
+                    "on_header_field": lambda data, start, end: self._header(self._name, data[start:end]),
+                    "on_header_value": lambda data, start, end: self._header(self._value, data[start:end]),
+                    "on_header_end": self._header_end,
+                    "on_headers_finished": self._headers_finished,
+                    "on_part_data": self._part_data,
+                    "on_part_end": self._part_end,
+                    "on_end": self._end,
+                },
+            )
+            self._ended = False
+            parser.write(body)
+            parser.finalize()
+        except (FormParserError, KeyError) as error:
+            raise _damaged("it cannot be parsed") from error
+        if not self._ended:
+            raise _damaged("it is cut short")
+        return self._found
+
+    def _end(self) -> None:
+        self._ended = True
+
+    def _part_begin(self) -> None:
+        self._file, self._content, self._header_bytes = None, None, 0
+
+    def _header(self, to: bytearray, data: bytes) -> None:
+        self._header_bytes += len(data)
+        if self._header_bytes > MAX_HEADER_BYTES:
+            raise _damaged(f"the header of a part is longer than {MAX_HEADER_BYTES:,} bytes")
+        to.extend(data)
+
+    def _header_end(self) -> None:
+        if self._name.lower() == b"content-disposition":
+            _, options = parse_options_header(bytes(self._value))
+            if b"filename" in options:
+                self._file = tidy(options[b"filename"].decode(errors="replace"))
+        self._name, self._value = bytearray(), bytearray()
+
+    def _headers_finished(self) -> None:
+        if self._file is None:
+            self._fields += 1
+            if self._fields > MAX_FIELDS:
+                raise RefusalError(
+                    413, "too_many_fields", f"The form has more than {MAX_FIELDS} fields that are no files."
+                )
+            return
+        if len(self._found) == self._max_pictures:
+            raise RefusalError(
+                413,
+                "too_many_pictures",
+                f"The form has more than {self._max_pictures} pictures, which is all that is accepted at once. Send "
+                "the others in another request.",
+            )
+        self._content = bytearray()
+
+    def _part_data(self, data: bytes, start: int, end: int) -> None:
+        if self._content is not None:
+            self._content += memoryview(data)[start:end]
+
+    def _part_end(self) -> None:
+        if self._content is not None:
+            self._found.append(Upload(self._file, bytes(self._content)))
+
+
+def tidy(name: str) -> str:
+    """Return a file's name without folders and control characters, at most 200 characters of it.
+
+    >>> tidy("C:\\\\pictures\\\\seven.png")
+    'seven.png'
+    """
+    return _ODD.sub("", name.replace("\\", "/").rsplit("/", 1)[-1])[:200]
+
+
+def _damaged(why: str) -> RefusalError:
+    return RefusalError(400, "bad_form", f"The form is damaged: {why}. Send multipart/form-data with a boundary.")

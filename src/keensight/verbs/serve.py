@@ -1,0 +1,118 @@
+"""`keensight serve`: answer for pictures over HTTP. No torch is loaded."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from keensight.bundle.keys import load_public
+from keensight.errors import UsageError
+from keensight.serving.access import networks, read_api_keys
+from keensight.serving.lifecycle import Reloader, bind, run, url_of
+from keensight.serving.limits import Limits
+from keensight.serving.registry import Batching, Model, Registry, Source, load_model
+from keensight.serving.service import Service, log
+from keensight.serving.uploads import warm_up
+
+
+def serve(
+    bundles: Sequence[str | Path],
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    key: str | Path | None = None,
+    watch: str | Path | None = None,
+    limits: Limits | None = None,
+    batching: Batching | None = None,
+    grace_s: float = 20.0,
+    api_keys: str | Path | None = None,
+    trusted_proxies: Sequence[str] = (),
+    keep: str | Path | None = None,
+    keep_db: str | None = None,
+    on_ready: Callable[[str, Registry], None] = lambda url, models: None,
+) -> signal.Signals:
+    """Serve bundles until SIGTERM or SIGINT, which is returned. SIGHUP reads them again.
+
+    With `key`, a public key's file, only bundles that it signed are served. `watch` is a folder of bundles, NAME or
+    NAME/VERSION, where new ones are loaded as they appear. `on_ready` is told the address and the models.
+
+    Raises:
+        BundleError: a bundle cannot be used.
+        GateError: it is not what `key` signed.
+        SigningKeyError: the key cannot be used.
+        UsageError: there is nothing to serve, or an option makes no sense.
+        KeensightError: the address is taken, or a file cannot be read or written.
+    """
+    if not bundles and watch is None:
+        raise UsageError("There is nothing to serve. Give a bundle, or a folder of them with --watch.")
+    if keep_db is not None and keep is None:
+        raise UsageError("--keep-db says where answers are kept, but pictures need a folder. Give --keep DIR with it.")
+    public = None if key is None else Path(key)
+    if public is not None:
+        load_public(public)
+    limits, batching = limits or Limits(), batching or Batching()
+    _check(limits, batching, grace_s)
+    bound = bind(host, port)
+    try:
+        registry = Registry(log)
+        service = Service(
+            registry,
+            limits,
+            api_keys=() if api_keys is None else read_api_keys(Path(api_keys)),
+            trusted_proxies=networks(trusted_proxies),
+        )
+
+        def load(source: Source) -> Model:
+            model = load_model(
+                source, public, batching, lambda name, n: service.metrics.batches.labels(name).observe(n)
+            )
+            if not model.is_signed or public is None:
+                why = "it is not signed" if not model.is_signed else "no --key was given to check its signature"
+                log("unverified", level="warning", model=model.name, version=model.version, reason=why)
+            return model
+
+        given = [Source(Path(bundle)) for bundle in dict.fromkeys(bundles)]
+        reloader = Reloader(registry, given, None if watch is None else Path(watch), load)
+        reloader.start()
+        warm_up()
+        if keep is not None:
+            from keensight.serving.keep import Keeper  # SQLAlchemy is an extra
+
+            service.keeper = Keeper(Path(keep), log, keep_db)
+
+        def ready() -> None:
+            log("ready", url=url_of(bound), models=[f"{model.name}@{model.version}" for model in registry])
+            on_ready(url_of(bound), registry)
+
+        try:
+            return run(service, bound, reloader, grace_s, ready)
+        finally:
+            if service.keeper is not None:
+                service.keeper.close()
+    finally:
+        bound.close()
+
+
+def _check(limits: Limits, batching: Batching, grace_s: float) -> None:
+    positive = {
+        "--max-bytes": limits.max_bytes,
+        "--max-pixels": limits.max_pixels,
+        "--max-pictures": limits.max_pictures,
+        "--timeout": limits.request_s,
+        "--connections": limits.connections,
+        "--queue": limits.queue,
+        "--batch-size": batching.size,
+        "--grace": grace_s,
+    }
+    for option, number in positive.items():
+        if not number > 0:
+            raise UsageError(f"{option} is {number}; it must be more than 0.")
+    for option, number in (("--rate", limits.rate), ("--batch-wait", batching.wait_us)):
+        if not number >= 0:
+            raise UsageError(f"{option} is {number}; it must be 0 or more.")
+    if limits.max_pictures > limits.queue:
+        raise UsageError(
+            f"--max-pictures is {limits.max_pictures}, but the queue has only {limits.queue} places. Give "
+            "more to --queue."
+        )
