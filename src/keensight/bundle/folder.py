@@ -14,6 +14,7 @@ from keensight.data.labels import is_hidden, odd_name
 from keensight.errors import BundleError
 
 MiB = 2**20
+SIGNATURE = "signature.json"
 FILES = {  # each file that a bundle may have, and the most bytes that it may have
     "bundle.json": 32 * MiB,
     "model.onnx": 512 * MiB,
@@ -21,7 +22,7 @@ FILES = {  # each file that a bundle may have, and the most bytes that it may ha
     "MODEL_CARD.md": 1 * MiB,
     "report.html": 64 * MiB,
     "sbom.cdx.json": 1 * MiB,
-    "signature.json": 1 * MiB,
+    SIGNATURE: 1 * MiB,
 }
 TEXTS = ("MODEL_CARD.md", "report.html")
 PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".bin", ".ckpt", ".joblib", ".npy", ".npz")

@@ -16,13 +16,11 @@ from typing import Any, TypeAlias
 import numpy as np
 import onnxruntime
 
-from keensight.bundle.folder import read_folder
-from keensight.bundle.keys import fingerprint, load_public
+from keensight.bundle.folder import SIGNATURE, read_folder
 from keensight.bundle.onnx_check import check_onnx
 from keensight.bundle.sbom import SBOM, changed_since
 from keensight.bundle.strict_json import strict_json
 from keensight.bundle.tensors import check_tensors
-from keensight.bundle.verify import SIGNATURE, verify_files
 from keensight.data.folders import MAX_PICTURE_BYTES
 from keensight.data.labels import odd_name
 from keensight.data.pixels import Borders, decode_picture, match_polarity
@@ -191,19 +189,14 @@ def read_bundle(path: str | Path, key: str | Path | None = None) -> Bundle:
 
     Raises what `load` does. The ONNX model is checked by `Predictor`, still before ONNX Runtime sees it.
     """
-    public = None if key is None else load_public(key)
-    folder = _folder_of(Path(path), is_signed=public is not None)
-    try:
-        files = read_folder(folder)
-    except BundleError as error:
-        if public is None:
-            raise
-        raise GateError(f"The signature cannot hold, because {error}") from error
-    if public is not None:
-        verify_files(folder, files, public)
+    if key is None:
+        folder = _folder_of(Path(path), is_signed=False)
+        files, verified_by = read_folder(folder), None
+    else:
+        folder, files, verified_by = _verified(Path(path), key)
     bundle = _described(folder, files)
     _check(folder, files)
-    return replace(bundle, files=files, verified_by=None if public is None else fingerprint(public))
+    return replace(bundle, files=files, verified_by=verified_by)
 
 
 def _check(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -221,6 +214,20 @@ def _check(folder: Path, files: Mapping[str, bytes]) -> None:
             f"{folder / changed[0]} is not the file that {SBOM} lists: it was changed, or damaged on its way. Copy the "
             "bundle again from where it was made, or train or export it again."
         )
+
+
+def _verified(path: Path, key: str | Path) -> tuple[Path, dict[str, bytes], str]:
+    from keensight.bundle.keys import fingerprint, load_public  # cryptography takes longer than the rest
+    from keensight.bundle.verify import verify_files
+
+    public = load_public(key)
+    folder = _folder_of(path, is_signed=True)
+    try:
+        files = read_folder(folder)
+    except BundleError as error:
+        raise GateError(f"The signature cannot hold, because {error}") from error
+    verify_files(folder, files, public)
+    return folder, files, fingerprint(public)
 
 
 def _folder_of(folder: Path, is_signed: bool) -> Path:

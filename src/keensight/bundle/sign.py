@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from keensight.bundle.folder import read_folder
+from keensight.bundle.folder import SIGNATURE, read_folder
 from keensight.bundle.keys import fingerprint, load_private
 from keensight.bundle.read import Bundle, load
 from keensight.bundle.sbom import SBOM, refreshed
-from keensight.bundle.verify import SIGNATURE, verify_files
+from keensight.bundle.verify import verify_files
 from keensight.errors import KeensightError
 from keensight.files import write_atomically
 

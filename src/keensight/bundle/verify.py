@@ -19,11 +19,11 @@ from typing import Any
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from keensight.bundle.folder import SIGNATURE
 from keensight.bundle.keys import HASHES, PublicKey, fingerprint
 from keensight.bundle.strict_json import strict_json
 from keensight.errors import GateError
 
-SIGNATURE = "signature.json"
 MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from keensight.bundle.folder import FILES
-from keensight.bundle.verify import SIGNATURE
+from keensight.bundle.folder import FILES, SIGNATURE
 
 
 @dataclass(frozen=True, slots=True)

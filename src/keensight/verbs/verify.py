@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from keensight.bundle.folder import SIGNATURE
 from keensight.bundle.read import read_bundle
-from keensight.bundle.verify import SIGNATURE
 
 
 @dataclass(frozen=True, slots=True)
