@@ -281,7 +281,7 @@ def test_neither_signing_nor_verifying_asks_the_network(copy, keys, monkeypatch)
 
 def test_the_bytes_that_were_verified_are_those_that_are_loaded(copy, keys, monkeypatch):
     """An attacker who can write there exchanges the model once it is verified: nothing is opened a second time."""
-    from keensight.bundle import read as under_test
+    from keensight.bundle import verify as under_test
 
     good = (copy / "model.onnx").read_bytes()
     verify = under_test.verify_files
