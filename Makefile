@@ -5,7 +5,7 @@ BIN := .venv/bin
 SEEDS ?= 1
 DATA ?= ../shared/data
 
-.PHONY: help install demo test test-slow promises bench bench-smoke lint format clean
+.PHONY: help install demo example test test-slow promises bench bench-smoke lint format clean
 
 help:  ## show this
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -15,11 +15,15 @@ install: .venv/installed  ## set up .venv with everything that one machine's use
 demo: .venv/installed  ## set up, then train, evaluate, attack and predict on built-in digits
 	@$(BIN)/keensight demo
 
-test: .venv/developing  ## set up, then run the fast tests
+test: .venv/developing .venv-keras/installed  ## set up, then run the fast tests
 	$(BIN)/pytest -n 2 --dist loadscope -m "not slow"
 
 test-slow: .venv/developing  ## the tests that take minutes: real data, whole runs
 	$(BIN)/pytest -m slow
+
+example: .venv/installed .venv-keras/installed  ## train, sign, tamper, quantise and import on real pictures: examples/sealed_bundle.sh
+	scripts/apt-install unzip
+	examples/sealed_bundle.sh $(DATA)/planesnet.zip
 
 promises: .venv/developing  ## train every recipe, check its promise, rewrite docs/results.md: hours; RECIPES="a b" SEEDS=3
 	$(BIN)/python benchmarks/promises.py --seeds $(SEEDS) --data $(DATA) $(RECIPES)
@@ -40,7 +44,7 @@ format: .venv/developing  ## let ruff put the code into shape
 	$(BIN)/ruff format src tests benchmarks
 
 clean:  ## remove what the targets above made
-	rm -rf .venv .venv-bench build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-bench .venv-keras build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache
 
 .venv/installed: pyproject.toml constraints.txt scripts/make-venv
 	scripts/make-venv $(PYTHON)
@@ -51,6 +55,10 @@ clean:  ## remove what the targets above made
 .venv/developing: .venv/installed scripts/apt-install
 	scripts/apt-install dataset-fashion-mnist
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[all,dev]'
+	@touch $@
+
+.venv-keras/installed: .venv/installed scripts/make-keras-venv benchmarks/constraints-bench.txt
+	scripts/make-keras-venv $(PYTHON)
 	@touch $@
 
 .venv-bench/installed: scripts/make-bench-venv benchmarks/constraints-bench.txt

@@ -29,17 +29,21 @@ NAMES = [
     "export",
     "fgsm",
     "fit",
+    "import_keras",
     "info",
     "load",
     "load_recipe",
     "lr_range",
+    "new_key",
     "open_dataset",
     "predict",
     "predict_each",
+    "sign",
     "split",
     "start",
     "train",
     "tune",
+    "verify",
 ]
 
 

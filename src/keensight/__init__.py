@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from keensight.version import __version__
 
 if TYPE_CHECKING:
+    from keensight.bundle.keys import new_key
     from keensight.bundle.read import load
     from keensight.data.cache import choose_preprocessing, decode
     from keensight.data.sources import open_dataset
@@ -45,8 +46,10 @@ if TYPE_CHECKING:
     from keensight.verbs.info import info
     from keensight.verbs.lr_range import lr_range
     from keensight.verbs.predict import predict, predict_each
+    from keensight.verbs.sign import sign
     from keensight.verbs.train import train
     from keensight.verbs.tune import tune
+    from keensight.verbs.verify import verify
 
 _HOME = {
     "build": "keensight.models.zoo",
@@ -58,17 +61,21 @@ _HOME = {
     "export": "keensight.verbs.export",
     "fgsm": "keensight.robustness.attacks",
     "fit": "keensight.training.loop",
+    "import_keras": "keensight.verbs.import_keras",
     "info": "keensight.verbs.info",
     "load": "keensight.bundle.read",
     "load_recipe": "keensight.training.recipe",
     "lr_range": "keensight.verbs.lr_range",
+    "new_key": "keensight.bundle.keys",
     "open_dataset": "keensight.data.sources",
     "predict": "keensight.verbs.predict",
     "predict_each": "keensight.verbs.predict",
+    "sign": "keensight.verbs.sign",
     "split": "keensight.data.splits",
     "start": "keensight.training.loop",
     "train": "keensight.verbs.train",
     "tune": "keensight.verbs.tune",
+    "verify": "keensight.verbs.verify",
     "KeensightError": "keensight.errors",
     **dict.fromkeys(
         (
@@ -109,17 +116,21 @@ __all__ = [
     "export",
     "fgsm",
     "fit",
+    "import_keras",
     "info",
     "load",
     "load_recipe",
     "lr_range",
+    "new_key",
     "open_dataset",
     "predict",
     "predict_each",
+    "sign",
     "split",
     "start",
     "train",
     "tune",
+    "verify",
 ]
 
 

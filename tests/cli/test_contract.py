@@ -59,7 +59,9 @@ def test_help_loads_nothing_heavy():  # how fast it is, `make bench ROWS=help` m
     assert "evaluate" in done.stdout
 
 
-@pytest.mark.parametrize("verb", ["train", "evaluate", "explain", "predict", "info", "recipes", "demo"])
+@pytest.mark.parametrize(
+    "verb", ["train", "evaluate", "explain", "predict", "info", "recipes", "demo", "sign", "verify"]
+)
 def test_every_verb_has_help(warm, verb):
     done = warm(verb, "--help")
     assert done.status == 0
@@ -73,6 +75,8 @@ def test_every_verb_has_help(warm, verb):
         "info": ["--layers", "--json"],
         "recipes": ["--json"],
         "demo": [],
+        "sign": ["--key", "--new-key", "--json"],
+        "verify": ["--key", "--json"],
     }
     for option in options[verb]:
         assert option in done.out
@@ -162,7 +166,7 @@ def test_train_json(cold, pictures, tmp_path):
         "recipe.toml", "splits.jsonl", "history.jsonl", "last.safetensors", "best.safetensors", "report.json",
         "report.html", "bundle",
     }  # fmt: skip
-    files = {"bundle.json", "model.onnx", "model.safetensors", "MODEL_CARD.md", "report.html"}
+    files = {"bundle.json", "model.onnx", "model.safetensors", "MODEL_CARD.md", "report.html", "sbom.cdx.json"}
     assert {path.name for path in (run / "bundle").iterdir()} == files
 
 

@@ -76,12 +76,26 @@ VERBS = {
             "keensight explain runs/folder/bundle path/to/mistakes --out why --json",
         ),
     ),
+    "sign": (
+        "Trust",
+        "Vouch for a bundle with a private key.",
+        (
+            "keensight sign --new-key release.pem",
+            "keensight sign runs/folder/bundle --key release.pem",
+        ),
+    ),
+    "verify": (
+        "Trust",
+        "Check that a bundle is what a key's owner signed.",
+        ("keensight verify runs/folder/bundle --key release.pem.pub",),
+    ),
     "predict": (
         "Serve",
         "Say what is on pictures.",
         (
             "keensight predict runs/folder/bundle picture.jpg",
             "keensight predict runs/folder/bundle path/to/inbox --json",
+            "keensight predict runs/folder/bundle picture.jpg --key release.pem.pub",
         ),
     ),
     "serve": (
@@ -93,6 +107,14 @@ VERBS = {
             "keensight serve --watch path/to/bundles --api-keys keys.txt",
             "keensight serve runs/folder/bundle --keep path/to/kept",
             "keensight serve --export-kept path/to/kept --out more.csv",
+        ),
+    ),
+    "import-keras": (
+        "Serve",
+        "Turn a model that Keras saved into a bundle.",
+        (
+            "keensight import-keras huskymodel.h5 --labels nothusky,husky",
+            "keensight import-keras fashion.keras --labels-file names.txt --out imported/fashion",
         ),
     ),
     "export": (
@@ -178,8 +200,13 @@ def _app() -> App:
     )
     groups = {name: Group(name, sort_key=i) for i, name in enumerate(("Data", "Train", "Trust", "Serve"))}
     for verb, (group, text, examples) in VERBS.items():
+        module = verb.replace("-", "_")
         app.command(
-            f"keensight.cli.{verb}:{verb}", name=verb, help=text, group=groups[group], help_epilogue=_examples(examples)
+            f"keensight.cli.{module}:{module}",
+            name=verb,
+            help=text,
+            group=groups[group],
+            help_epilogue=_examples(examples),
         )
     return app
 
