@@ -273,7 +273,9 @@ def _operations() -> Json:
         "/healthz": {"get": _operation("healthz", "The process is alive.", _plain("text/plain"), checks=True)},
         "/readyz": {"get": _operation("readyz", "Requests are welcome.", _plain("text/plain"), checks=True)},
         "/metrics": {"get": _operation("metrics", "Counters for Prometheus.", _plain("text/plain"))},
-        "/openapi.json": {"get": _operation("openapi", "This description.", _plain("application/json"))},
+        "/openapi.json": {
+            "get": _operation("openapi", "This description.", {"application/json": {"schema": {"type": "object"}}})
+        },
         "/docs": {"get": _operation("docs", "This description, to be read.", _plain("text/html"))},
     }
 

@@ -1,0 +1,205 @@
+import json
+import subprocess
+import sys
+import zlib
+
+import numpy as np
+import pytest
+
+import keensight
+
+
+def test_a_picture_is_answered_as_predict_answers_it(client, frozen):
+    for file in sorted((frozen.parent / "pictures").iterdir()):
+        (expected,) = keensight.predict(frozen, file)
+        answer = client.post("/v1/predict", content=file.read_bytes()).json()
+        (found,) = answer["predictions"]
+        assert found["label"] == expected.label
+        assert found["abstained"] == expected.abstained
+        assert found["notes"] == list(expected.notes)
+        assert found["file"] is None
+        assert found["probability"] == pytest.approx(expected.probability, abs=1e-6)
+        assert found["probabilities"] == pytest.approx(dict(expected.probabilities), abs=1e-6)
+        assert set(answer) == {"model", "version", "predictions", "timing_ms", "request_id"}
+        assert set(answer["timing_ms"]) == {"decode", "queue", "model", "total"}
+
+
+@pytest.mark.parametrize("content_type", ["image/png", "image/whatever", "application/octet-stream", None])
+def test_content_types_of_one_picture(client, digit, content_type):
+    headers = {"Content-Type": content_type} if content_type else {}
+    assert client.post("/v1/predict", content=digit, headers=headers).status_code == 200
+
+
+def test_another_content_type_is_refused(client, digit):
+    answer = client.post("/v1/predict", content=digit, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 415
+    assert answer.json()["error"]["code"] == "unsupported_media_type"
+
+
+def test_many_pictures_have_answers_and_errors_of_their_own(client, digit, make_png):
+    files = [
+        ("file", ("dir/zero.png", digit, "image/png")),
+        ("file", ("note.txt", b"no picture", "text/plain")),
+        ("other", ("cut.png", digit[:60], "image/png")),
+        ("file", ("black.jpg", make_png(size=(30, 20), kind="JPEG"), "image/jpeg")),
+    ]
+    answer = client.post("/v1/predict", files=files, data={"note": "a field that is no file"})
+    assert answer.status_code == 200
+    zero, note, cut, black = answer.json()["predictions"]
+    assert (zero["file"], zero["label"]) == ("zero.png", "0")
+    assert (note["file"], note["error"]["code"]) == ("note.txt", "unsupported_format")
+    assert (cut["file"], cut["error"]["code"]) == ("cut.png", "bad_picture")
+    assert black["abstained"]
+    assert any("blank" in line for line in black["notes"])
+    assert len({zero["id"], black["id"]}) == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "code"),
+    [
+        (b"", 400, "no_picture"),
+        (b"just text", 415, "unsupported_format"),
+        (b"\x89PNG\r\n\x1a\n and then nothing", 400, "bad_picture"),
+        (b"GIF89a", 400, "bad_picture"),
+        (b"\xff\xd8\xff\xe0" + bytes(50), 400, "bad_picture"),
+    ],
+)
+def test_a_bad_picture_is_refused(client, content, status, code):
+    answer = client.post("/v1/predict", content=content)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+    assert answer.json()["request_id"] == answer.headers["X-Request-Id"]
+
+
+@pytest.mark.parametrize("kind", ["BMP", "TIFF", "PPM"])
+def test_formats_that_only_files_may_have_are_refused(client, make_png, kind):
+    assert client.post("/v1/predict", content=make_png(kind=kind)).status_code == 415
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP"])
+def test_formats_that_are_accepted(client, make_png, kind):
+    assert client.post("/v1/predict", content=make_png(kind=kind)).status_code == 200
+
+
+def test_a_single_bad_picture_in_a_form_is_an_error_of_the_request(client):
+    answer = client.post("/v1/predict", files={"file": ("note.txt", b"no picture")})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (415, "unsupported_format")
+
+
+def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded(make_client, make_png):
+    client = make_client(limits={"max_pixels": 100})
+    answer = client.post("/v1/predict", content=make_png(size=(11, 10)))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_many_pixels")
+    assert client.post("/v1/predict", content=make_png(size=(10, 10))).status_code == 200
+
+
+def test_a_bomb_is_refused_by_its_header(client, make_png):
+    bomb = bytearray(make_png())
+    bomb[16:24] = (60_000).to_bytes(4, "big") * 2  # its height and width
+    bomb[29:33] = zlib.crc32(bytes(bomb[12:29])).to_bytes(4, "big")
+    answer = client.post("/v1/predict", content=bytes(bomb))
+    assert answer.status_code in (400, 413)
+    assert "pixels" in answer.json()["error"]["message"]
+
+
+def test_models_tells_what_the_page_needs(client):
+    answer = client.get("/v1/models").json()
+    assert (answer["keep"], answer["max_bytes"], answer["max_pictures"]) == (False, 10_000_000, 32)
+    (model,) = answer["models"]
+    accuracy = model.pop("accuracy")
+    version = model.pop("version")
+    assert len(version) == 12
+    assert set(version) <= set("0123456789abcdef")
+    assert accuracy["split"] == "test"
+    assert 0 < accuracy["low"] < accuracy["value"] < accuracy["high"] < 1
+    assert accuracy["n"] == 269
+    assert model == {
+        "name": "frozen", "labels": list("0123456789"), "height": 8, "width": 8, "channels": 1, "abstain_below": 0.6,
+        "signed": True, "verified": False, "default": True, "drawing": True, "parameters": 650,
+    }  # fmt: skip
+
+
+def test_a_model_can_be_named_with_or_without_its_version(make_client, make_bundle, frozen, digit, tmp_path):
+    other = make_bundle(tmp_path / "other", "changed")
+    client = make_client(frozen, other)
+    first, second = client.get("/v1/models").json()["models"]
+    assert [first["default"], second["default"]] == [True, False]
+    assert client.post("/v1/predict", content=digit).json()["model"] == "frozen"
+    for name in ("other", f"other@{second['version']}"):
+        answer = client.post("/v1/predict", params={"model": name}, content=digit).json()
+        assert (answer["model"], answer["version"]) == ("other", second["version"])
+    for name in ("othr", f"other@{first['version']}", "other@"):
+        answer = client.post("/v1/predict", params={"model": name}, content=digit)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "unknown_model")
+    assert "Did you mean 'other'" in client.post("/v1/predict?model=othr", content=digit).text
+
+
+def test_card_and_report(client, frozen):
+    card = client.get("/v1/models/frozen/card")
+    assert card.headers["Content-Type"] == "text/markdown; charset=utf-8"
+    assert card.content == (frozen / "MODEL_CARD.md").read_bytes()
+    report = client.get("/v1/models/frozen/report")
+    assert report.content == (frozen / "report.html").read_bytes()
+    assert report.headers["Content-Security-Policy"].startswith("sandbox; default-src 'none'")
+    assert client.get("/v1/models/nix/card").status_code == 404
+
+
+def test_explain_as_numbers_and_as_a_picture(client, digit):
+    answer = client.post("/v1/explain?format=json", content=digit).json()
+    assert (answer["label"], answer["height"], answer["width"]) == ("0", 8, 8)
+    assert np.array(answer["heat"]).shape == (8, 8)
+    assert np.array(answer["heat"]).max() > 0
+    picture = client.post("/v1/explain", content=digit)
+    assert picture.headers["Content-Type"] == "image/png"
+    assert picture.content.startswith(b"\x89PNG")
+    other = client.post("/v1/explain?format=json&label=8", content=digit).json()
+    assert other["label"] == "8"
+    assert other["probability"] < answer["probability"]
+
+
+@pytest.mark.parametrize(
+    ("query", "code"), [("label=nine", "unknown_label"), ("format=gif", "unknown_format"), ("model=x", "unknown_model")]
+)
+def test_explain_refuses_what_it_does_not_know(client, digit, query, code):
+    assert client.post(f"/v1/explain?{query}", content=digit).json()["error"]["code"] == code
+
+
+def test_one_explanation_at_a_time(make_service, make_client, digit):
+    service = make_service()
+    client = make_client(service=service)
+    with service.explaining.take():
+        answer = client.post("/v1/explain", content=digit)
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+    assert client.post("/v1/explain", content=digit).status_code == 200
+
+
+def test_a_verdict_without_keep_is_not_found(client):
+    assert client.post("/v1/verdict", json={"id": "0" * 32, "right": True}).status_code == 404
+
+
+def test_nothing_there_and_wrong_methods_are_json_too(client):
+    assert client.get("/nothing").json()["error"]["code"] == "not_found"
+    answer = client.get("/v1/predict")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (405, "method_not_allowed")
+    assert answer.headers["Allow"] == "POST"
+
+
+def test_no_model_yet_is_not_ready(make_service, make_client, digit):
+    from keensight.serving.registry import Registry
+    from keensight.serving.service import Service
+
+    client = make_client(service=Service(Registry(lambda *_, **__: None), log=lambda *_, **__: None))
+    assert client.get("/readyz").status_code == 503
+    assert client.get("/healthz").status_code == 200
+    assert client.post("/v1/predict", content=digit).json()["error"]["code"] == "no_model"
+    assert client.get("/v1/models").json()["models"] == []
+
+
+def test_no_torch_in_the_server():
+    heavy = "{'torch', 'sqlalchemy', 'sklearn', 'matplotlib', 'onnx', 'pydantic'}"
+    code = f"import sys, keensight.verbs.serve, keensight.cli.serve; print(sorted({heavy} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_answers_are_json_without_nan(client, digit):
+    text = client.post("/v1/predict", content=digit).text
+    json.loads(text, parse_constant=pytest.fail)

@@ -1,0 +1,158 @@
+import asyncio
+import threading
+
+import httpx2 as httpx
+import numpy as np
+import pytest
+
+from keensight.serving.app import create_app
+from keensight.serving.batching import Batcher
+from keensight.serving.registry import Batching
+from keensight.values import Prediction
+
+
+def named(images):
+    return [Prediction("", str(int(image.max())), 1.0, {}, False, ()) for image in images]
+
+
+def image(value, n=1):
+    return np.full((n, 2, 2, 1), value, np.uint8)
+
+
+def run(size, *submissions, wait_s=0.0, model=named):
+    """Submit all at once while the first is in the model; return the answers and the batches' sizes."""
+    sizes = []
+
+    async def main():
+        batcher = Batcher(model, size, wait_s, sizes.append)
+        return await asyncio.gather(*(batcher.submit(images) for images in submissions), return_exceptions=True)
+
+    return asyncio.run(main()), sizes
+
+
+def test_each_gets_its_own_answers_in_order():
+    answers, sizes = run(8, image(1), image(2, n=3), image(3))
+    assert [[p.label for p in answer.predictions] for answer in answers] == [["1"], ["2", "2", "2"], ["3"]]
+    assert sizes == [5]
+
+
+def test_a_batch_has_no_more_than_its_size():
+    _, sizes = run(4, *(image(i) for i in range(10)))
+    assert sizes == [4, 4, 2]
+
+
+def test_a_size_of_one_is_no_batching():
+    _, sizes = run(1, image(1), image(2, n=2))
+    assert sizes == [1, 1, 1]
+
+
+def test_many_images_of_one_request_are_cut():
+    answers, sizes = run(4, image(7, n=9))
+    assert [p.label for p in answers[0].predictions] == ["7"] * 9
+    assert sizes == [4, 4, 1]
+
+
+def test_a_failure_reaches_all_of_its_batch_and_the_next_batch_goes_on():
+    def model(images):
+        if images.max() == 13:
+            raise RuntimeError("unlucky")
+        return named(images)
+
+    answers, _ = run(2, image(1), image(13), image(3), model=model)
+    assert [type(answer) for answer in answers[:2]] == [RuntimeError, RuntimeError]
+    assert [p.label for p in answers[2].predictions] == ["3"]
+
+
+def test_what_comes_while_a_batch_runs_goes_together():
+    sizes = []
+    entered, go_on = threading.Event(), threading.Event()
+
+    def model(images):
+        entered.set()
+        assert go_on.wait(30)
+        return named(images)
+
+    async def main():
+        batcher = Batcher(model, 8, 0.0, sizes.append)
+        first = asyncio.create_task(batcher.submit(image(1)))
+        await asyncio.to_thread(entered.wait, 30)
+        rest = [asyncio.create_task(batcher.submit(image(i))) for i in range(5)]
+        await asyncio.sleep(0)
+        go_on.set()
+        await asyncio.gather(first, *rest)
+
+    asyncio.run(main())
+    assert sizes == [1, 5]
+
+
+def test_a_batch_waits_for_images_that_are_coming():
+    sizes = []
+
+    async def main():
+        batcher = Batcher(named, 8, 30.0, sizes.append)
+        decoded = asyncio.Event()
+
+        async def late():
+            with batcher.expecting():
+                await decoded.wait()
+            return await batcher.submit(image(2))
+
+        slow = asyncio.create_task(late())
+        await asyncio.sleep(0)
+        fast = asyncio.create_task(batcher.submit(image(1)))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert sizes == []
+        decoded.set()
+        await asyncio.gather(slow, fast)
+
+    asyncio.run(main())
+    assert sizes == [2]
+
+
+def test_a_lone_request_does_not_wait():
+    answers, sizes = run(8, image(1), wait_s=3600.0)
+    assert sizes == [1]
+    assert answers[0].queue_s < 3600
+
+
+def test_whom_no_one_waits_for_is_left_out():
+    sizes = []
+    entered, go_on = threading.Event(), threading.Event()
+
+    def model(images):
+        entered.set()
+        assert go_on.wait(30)
+        return named(images)
+
+    async def main():
+        batcher = Batcher(model, 8, 0.0, sizes.append)
+        first = asyncio.create_task(batcher.submit(image(1)))
+        await asyncio.to_thread(entered.wait, 30)
+        gone = asyncio.create_task(batcher.submit(image(2)))
+        stays = asyncio.create_task(batcher.submit(image(3)))
+        await asyncio.sleep(0)
+        gone.cancel()
+        await asyncio.sleep(0)
+        go_on.set()
+        assert [p.label for p in (await stays).predictions] == ["3"]
+        await first
+
+    asyncio.run(main())
+    assert sizes == [1, 1]
+
+
+@pytest.mark.parametrize("size", [1, 4])
+def test_requests_at_once_get_their_own_answers(make_service, frozen, size):
+    service = make_service(batching=Batching(size, 500))
+    pictures = sorted((frozen.parent / "pictures").iterdir())
+
+    async def main():
+        transport = httpx.ASGITransport(create_app(service))
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            return await asyncio.gather(
+                *(client.post("/v1/predict", content=file.read_bytes()) for file in pictures * 5)
+            )
+
+    answers = [answer.json()["predictions"][0]["label"] for answer in asyncio.run(main())]
+    assert answers == [file.name[0] for file in pictures] * 5

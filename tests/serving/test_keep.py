@@ -1,0 +1,144 @@
+import csv
+import hashlib
+import json
+
+import pytest
+import sqlalchemy
+
+from keensight.data.sources import open_dataset
+from keensight.errors import DataError, KeensightError, UsageError
+from keensight.serving.keep import Keeper, export_kept
+
+
+@pytest.fixture
+def kept(make_service, make_client, tmp_path):
+    """A client whose server keeps, and the folder."""
+    service = make_service()
+    service.keeper = Keeper(tmp_path / "kept", service.log)
+    yield make_client(service=service), tmp_path / "kept"
+    service.keeper.close()
+
+
+def ask(client, content):
+    return client.post("/v1/predict", content=content).json()["predictions"][0]
+
+
+def rows(folder):
+    engine = sqlalchemy.create_engine(f"sqlite:///{folder / 'answers.sqlite'}")
+    with engine.connect() as connection:
+        found = connection.execute(sqlalchemy.text("select * from answers")).mappings().all()
+    engine.dispose()
+    return found
+
+
+def test_picture_answer_and_verdict_are_kept(kept, digit):
+    client, folder = kept
+    assert client.get("/v1/models").json()["keep"] is True
+    answer = ask(client, digit)
+    (row,) = rows(folder)
+    assert (folder / row["file"]).read_bytes() == digit
+    assert row["file"].endswith(f"{hashlib.sha256(digit).hexdigest()}.png")
+    assert (row["id"], row["label"], row["is_right"]) == (answer["id"], "0", None)
+    assert json.loads(row["probabilities"]) == answer["probabilities"]
+    assert client.post("/v1/verdict", json={"id": answer["id"], "right": False, "label": "6"}).status_code == 204
+    (row,) = rows(folder)
+    assert (row["is_right"], row["true_label"]) == (0, "6")
+
+
+def test_the_same_picture_is_one_file(kept, digit):
+    client, folder = kept
+    ask(client, digit)
+    ask(client, digit)
+    assert len(rows(folder)) == 2
+    assert len([path for path in (folder / "pictures").rglob("*") if path.is_file()]) == 1
+
+
+def test_bad_pictures_are_not_kept(kept, digit):
+    client, folder = kept
+    client.post("/v1/predict", content=b"x")
+    client.post("/v1/predict", files=[("f", ("a.png", digit)), ("f", ("b.png", b"x"))])
+    assert [row["sent_as"] for row in rows(folder)] == ["a.png"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"id": "0" * 32, "right": True}, 404),
+        ({"right": True}, 400),
+        ({"id": 1, "right": True}, 400),
+        ({"id": "0" * 32, "right": "yes"}, 400),
+        ({"id": "0" * 32, "right": False, "label": 7}, 400),
+        ({"id": "0" * 32, "right": False, "label": ""}, 400),
+        ({"id": "0" * 32, "right": False, "label": "\x1b"}, 400),
+        ({"id": "0" * 32, "right": False, "label": "x" * 201}, 400),
+        ([], 400),
+    ],
+)
+def test_verdicts_that_are_none(kept, body, status):
+    assert kept[0].post("/v1/verdict", json=body).status_code == status
+
+
+def test_a_verdict_must_be_json_so_that_other_sites_cannot_send_it(kept):
+    assert kept[0].post("/v1/verdict", content=b"{}", headers={"Content-Type": "text/plain"}).status_code == 415
+
+
+def test_nothing_is_kept_without_keep(client, digit, tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    client.post("/v1/predict", files=[("f", ("a.png", digit + bytes(3_000_000)))])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_database_that_fails_does_not_take_the_answer_away(kept, digit, logged, make_png):
+    client, folder = kept
+    ask(client, digit)
+    engine = sqlalchemy.create_engine(f"sqlite:///{folder / 'answers.sqlite'}")
+    with engine.begin() as connection:
+        connection.execute(sqlalchemy.text("drop table answers"))
+    engine.dispose()
+    assert ask(client, digit)["label"] == "0"
+    assert [line["event"] for line in logged(client.app.state.service) if line["event"] == "not_kept"] == ["not_kept"]
+    assert client.post("/v1/verdict", json={"id": "0" * 32, "right": True}).status_code == 503
+
+
+def test_what_was_judged_becomes_a_manifest_to_train_on(kept, frozen, tmp_path):
+    client, folder = kept
+    pictures = sorted((frozen.parent / "pictures").iterdir())
+    answers = [ask(client, file.read_bytes()) for file in pictures]
+    judge = lambda i, **verdict: client.post("/v1/verdict", json={"id": answers[i]["id"], **verdict})  # noqa: E731
+    judge(0, right=True)
+    judge(1, right=False, label="8")
+    judge(2, right=False)
+    judge(3, right=False, label="5")
+    judge(3, right=False, label="7")
+    for out in (folder / "manifest.csv", tmp_path / "elsewhere.csv"):
+        assert export_kept(folder, out) == 3
+        with open(out) as file:
+            lines = list(csv.DictReader(file))
+        labels = {(out.parent / line["file"]).read_bytes(): line["label"] for line in lines}
+        assert labels == {
+            pictures[0].read_bytes(): answers[0]["label"],
+            pictures[1].read_bytes(): "8",
+            pictures[3].read_bytes(): "7",
+        }
+        dataset = open_dataset(out)
+        assert sorted(dataset.class_names) == sorted({answers[0]["label"], "7", "8"})
+        assert len(dataset.samples) == 3
+
+
+def test_export_refuses_what_it_cannot_do(tmp_path, make_service):
+    with pytest.raises(DataError, match="was not written by"):
+        export_kept(tmp_path, tmp_path / "out.csv")
+    Keeper(tmp_path / "kept", print).close()
+    with pytest.raises(DataError, match="no judged picture yet"):
+        export_kept(tmp_path / "kept", tmp_path / "out.csv")
+    (tmp_path / "other").mkdir()
+    with pytest.raises(UsageError, match="names files below itself"):
+        export_kept(tmp_path / "kept", tmp_path / "other" / "out.csv")
+
+
+def test_databases_that_cannot_be_had(tmp_path):
+    with pytest.raises(UsageError, match="not a database's URL"):
+        Keeper(tmp_path, print, "nonsense")
+    with pytest.raises(KeensightError, match="cannot be opened"):
+        Keeper(tmp_path, print, f"sqlite:///{tmp_path}/no/where.sqlite")

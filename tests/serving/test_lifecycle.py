@@ -1,0 +1,236 @@
+"""Starting, stopping and reloading, in real processes."""
+
+import json
+import shutil
+import signal
+import socket
+import threading
+import time
+
+import httpx2 as httpx
+import pytest
+
+from keensight.errors import KeensightError, UsageError
+from keensight.serving.lifecycle import bind, url_of
+
+
+def connect(server):
+    connection = socket.create_connection(("127.0.0.1", server.port), timeout=60)
+    return connection
+
+
+def read_all(connection):
+    """All that comes until the other side closes."""
+    found = b""
+    try:
+        while chunk := connection.recv(65536):
+            found += chunk
+    except ConnectionResetError:
+        pass
+    return found
+
+
+def post(digit, *headers):
+    lines = [b"POST /v1/predict HTTP/1.1", b"Host: x", b"Content-Length: %d" % len(digit), *headers]
+    return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+def test_it_answers_and_ends_with_status_0_on_sigterm(start, frozen, public_key, digit):
+    server = start(frozen, "--key", public_key)
+    assert server.get("/readyz").status_code == 200
+    answer = server.post("/v1/predict", content=digit)
+    assert answer.json()["predictions"][0]["label"] == "0"
+    assert "server" not in answer.headers
+    server.send(signal.SIGTERM)
+    assert server.wait() == 0
+    assert [line["signal"] for line in server.log("stopped")] == ["SIGTERM"]
+    assert "warning" not in server.err.read_text()
+    (line,) = [line for line in server.log("request") if line["path"] == "/v1/predict"]
+    assert {"time", "level", "event", "id", "method", "path", "status", "ms", "bytes", "client"} == set(line)
+
+
+def test_ctrl_c_is_130(start, frozen):
+    server = start(frozen)
+    assert server.url
+    server.send(signal.SIGINT)
+    assert server.wait() == 130
+
+
+def test_an_unsigned_bundle_is_served_with_a_warning_and_refused_with_a_key(start, make_bundle, public_key, tmp_path):
+    unsigned = make_bundle(tmp_path / "unsigned", "x")
+    server = start(unsigned)
+    assert server.get("/v1/models").json()["models"][0]["signed"] is False
+    assert "keensight: warning: unsigned is served without a signature" in server.err.read_text()
+    assert server.log("unverified")[0]["level"] == "warning"
+    server = start(unsigned, "--key", public_key)
+    assert server.wait() == 3
+    assert "is not signed" in server.err.read_text()
+
+
+def test_a_request_under_way_is_finished_and_a_new_one_refused(start, frozen, digit):
+    server = start(frozen)
+    slow, idle = connect(server), connect(server)
+    slow.sendall(post(digit) + digit[:50])
+    idle.sendall(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert idle.recv(65536).startswith(b"HTTP/1.1 200")
+    server.until(lambda: "in_flight" not in server.err.read_text())
+    time.sleep(0.2)  # the half request must have arrived
+    server.send(signal.SIGTERM)
+    server.until(lambda: server.log("draining"))
+    assert server.log("draining")[0]["in_flight"] == 1
+    idle.sendall(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert idle.recv(65536).startswith(b"HTTP/1.1 503")
+    refused = connect(server)
+    refused.sendall(post(digit) + digit)
+    assert b'"draining"' in read_all(refused)
+    slow.sendall(digit[50:])
+    answer = read_all(slow)
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert json.loads(answer.split(b"\r\n\r\n", 1)[1])["predictions"][0]["label"] == "0"
+    assert server.wait() == 0
+    for connection in (slow, idle, refused):
+        connection.close()
+
+
+def test_a_request_that_never_ends_does_not_keep_it_alive(start, frozen, digit):
+    server = start(frozen, "--grace", "1")
+    connection = connect(server)
+    connection.sendall(post(digit))
+    time.sleep(0.2)
+    server.send(signal.SIGTERM)
+    assert server.wait() == 0
+    connection.close()
+
+
+def test_sighup_swaps_without_dropping_a_request(start, make_bundle, digit, tmp_path):
+    bundle = make_bundle(tmp_path / "digits", "first")
+    server = start(bundle)
+    before = server.get("/v1/models").json()["models"][0]["version"]
+    statuses, versions, stop = set(), set(), threading.Event()
+
+    def ask():
+        with httpx.Client(base_url=server.url, timeout=60) as client:
+            while not stop.is_set():
+                answer = client.post("/v1/predict", content=digit)
+                statuses.add(answer.status_code)
+                versions.add(answer.json()["version"])
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    server.until(lambda: before in versions)
+    (bundle / "report.html").write_text("<!doctype html><title>second</title>")
+    server.send(signal.SIGHUP)
+    server.until(lambda: len(server.log("loaded")) == 2)
+    after = server.log("loaded")[1]["version"]
+    assert server.log("loaded")[1]["replaces"] == before
+    server.until(lambda: after in versions)
+    stop.set()
+    asking.join()
+    assert statuses == {200}
+    assert versions == {before, after}
+    (bundle / "model.onnx").write_bytes(b"broken")
+    server.send(signal.SIGHUP)
+    server.until(lambda: server.log("refused"))
+    assert server.log("refused")[0]["serving"] == after
+    assert "\n" not in server.log("refused")[0]["reason"]
+    assert server.post("/v1/predict", content=digit).json()["version"] == after
+
+
+def test_a_watched_folder(start, make_bundle, frozen, public_key, digit, tmp_path):
+    home = tmp_path / "models"
+    home.mkdir()
+    server = start("--watch", home, "--key", public_key)
+    assert server.get("/readyz").status_code == 503
+    shutil.copytree(frozen, home / "digits" / "1", copy_function=shutil.copyfile)
+    server.until(lambda: server.log("loaded"))
+    assert server.get("/readyz").status_code == 200
+    (model,) = server.get("/v1/models").json()["models"]
+    assert (model["name"], model["verified"]) == ("digits", True)
+    make_bundle(home / "digits" / "2", "not signed")
+    server.until(lambda: server.log("refused"))
+    assert "is not signed" in server.log("refused")[0]["reason"]
+    assert server.post("/v1/predict", content=digit).json()["version"] == model["version"]
+    time.sleep(2.5)
+    assert len(server.log("refused")) == 1  # it is not tried again until it changes
+
+
+def test_slow_headers_and_slow_bodies_are_cut_off(make_service, digit):
+    """In this process, with limits that the command line does not offer."""
+    import asyncio
+
+    import uvicorn
+
+    from keensight.serving.app import create_app
+    from keensight.serving.lifecycle import _protocol
+
+    service = make_service(limits={"header_s": 0.2, "body_s": 0.2, "connections": 3, "max_bytes": 1000})
+
+    async def answer(sent, then=b""):
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(sent)
+        await writer.drain()
+        found = await asyncio.wait_for(reader.read(), 30)
+        writer.close()
+        return found
+
+    async def main():
+        nonlocal address
+        config = uvicorn.Config(
+            create_app(service), http=_protocol(service.limits), ws="none", lifespan="off", log_config=None
+        )
+        server = uvicorn.Server(config)
+        bound = bind("127.0.0.1", 0)
+        address = bound.getsockname()
+        serving = asyncio.create_task(server._serve([bound]))
+        while not server.started:
+            await asyncio.sleep(0.01)
+        assert await answer(b"") == b""
+        assert await answer(b"GET /healthz HTTP/1.1\r\nHost:") == b""
+        assert b'"too_slow"' in await answer(post(digit) + digit[:10])
+        assert await answer(b"GET /" + b"x" * 70_000) == b""
+        assert b'"too_large"' in await answer(post(bytes(5000)))
+        held = [await asyncio.open_connection(*address) for _ in range(3)]
+        assert b"Too many connections" in await answer(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        for _, writer in held:
+            writer.close()
+        server.should_exit = True
+        await serving
+
+    address = None
+    asyncio.run(main())
+
+
+def test_addresses_that_cannot_be_had(start, frozen):
+    with bind("127.0.0.1", 0) as taken:
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(KeensightError, match="Another program listens there"):
+            bind("127.0.0.1", port)
+        server = start(frozen, "--port", port)
+        assert server.wait() == 1
+        (line,) = server.err.read_text().splitlines()
+        assert line.startswith(f"keensight: Cannot listen on 127.0.0.1, port {port}: address already in use.")
+    with pytest.raises(KeensightError, match="There is no host"):
+        bind("no.such.host.invalid", 0)
+    with pytest.raises(KeensightError, match="no such address"):
+        bind("203.0.113.7", 0)
+    for port in (-1, 65536):
+        with pytest.raises(UsageError, match="is not a port"):
+            bind("127.0.0.1", port)
+
+
+def test_urls():
+    with bind("0.0.0.0", 0) as bound:
+        assert url_of(bound) == f"http://127.0.0.1:{bound.getsockname()[1]}"
+
+
+def test_trash_is_not_a_crash(start, frozen, digit):
+    server = start(frozen)
+    for trash in (b"\x16\x03\x01\x02\x00", b"GET\r\n\r\n", b"POST /v1/predict HTTP/1.1\r\nContent-Length: -1\r\n\r\n"):
+        connection = connect(server)
+        connection.sendall(trash)
+        connection.shutdown(socket.SHUT_WR)
+        read_all(connection)
+        connection.close()
+    assert server.post("/v1/predict", content=digit).status_code == 200
+    assert all(json.loads(line) for line in server.err.read_text().splitlines())

@@ -1,0 +1,79 @@
+import re
+
+import jsonschema
+import pytest
+from openapi_spec_validator import validate
+from starlette.routing import Route
+
+from keensight.serving.limits import Limits
+from keensight.serving.openapi import openapi
+from keensight.serving.static import page_files
+
+
+@pytest.fixture
+def document():
+    return openapi(Limits())
+
+
+def test_it_is_openapi_3_1(document):
+    assert document["openapi"].startswith("3.1")
+    validate(document)
+
+
+def test_every_route_is_described(client, document):
+    routes = {
+        (route.path, (route.methods - {"HEAD"}).pop().lower())
+        for route in client.app.routes
+        if isinstance(route, Route) and route.path not in page_files()
+    }
+    described = {(path, method) for path, item in document["paths"].items() for method in item}
+    assert described == routes
+
+
+def check(document, path, method, answer):
+    """Compare an answer with its description."""
+    described = document["paths"][path][method]["responses"]
+    assert str(answer.status_code) in described, (path, answer.status_code)
+    content = described[str(answer.status_code)].get("content", {})
+    kind = answer.headers.get("Content-Type", "").partition(";")[0]
+    if content:
+        assert kind in content
+        if kind == "application/json":
+            jsonschema.validate(answer.json(), content[kind]["schema"] | {"components": document["components"]})
+
+
+def test_answers_are_as_described(client, digit, document):
+    tensor = {"name": "images", "datatype": "UINT8", "shape": [1, 8, 8, 1], "data": [0] * 64}
+    many = [("f", ("a.png", digit)), ("f", ("b.txt", b"b"))]
+    for path, method, options in (
+        ("/v1/models", "get", {}),
+        ("/v1/models/{name}/card", "get", {}),
+        ("/v1/models/{name}/report", "get", {}),
+        ("/v1/predict", "post", {"content": digit}),
+        ("/v1/predict", "post", {"files": many}),
+        ("/v1/predict", "post", {"content": b"x"}),
+        ("/v1/predict", "post", {"content": b""}),
+        ("/v1/predict", "post", {"content": digit, "params": {"model": "nix"}}),
+        ("/v1/explain", "post", {"content": digit}),
+        ("/v1/explain", "post", {"content": digit, "params": {"format": "json"}}),
+        ("/v1/verdict", "post", {"json": {"id": "x", "right": True}}),
+        ("/v2", "get", {}),
+        ("/v2/models/{name}", "get", {}),
+        ("/v2/models/{name}/infer", "post", {"json": {"inputs": [tensor], "id": "1"}}),
+        ("/v2/models/{name}/infer", "post", {"json": {}}),
+        ("/v2/health/ready", "get", {}),
+        ("/healthz", "get", {}),
+        ("/readyz", "get", {}),
+        ("/metrics", "get", {}),
+        ("/docs", "get", {}),
+        ("/openapi.json", "get", {}),
+    ):
+        check(document, path, method, client.request(method, path.replace("{name}", "frozen"), **options))
+
+
+def test_the_page_needs_nothing_from_elsewhere(client):
+    answer = client.get("/docs")
+    assert "/v1/predict" in answer.text
+    assert not re.findall(r"https?://", answer.text)
+    assert "<script" not in answer.text
+    assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'; style-src 'sha256-")

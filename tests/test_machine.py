@@ -1,0 +1,49 @@
+import math
+import os
+
+import pytest
+
+from keensight.machine import cores, cpu_limit
+
+
+def write(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def test_cores_are_never_more_than_the_affinity():
+    assert 1 <= cores() <= len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize(
+    ("files", "own", "limit"),
+    [
+        ({}, "0::/\n", None),
+        ({"cpu.max": "max 100000\n"}, "0::/\n", None),
+        ({"cpu.max": "150000 100000\n"}, "0::/\n", 1.5),
+        ({"pod/cpu.max": "50000 100000\n", "pod/box/cpu.max": "max 100000\n"}, "0::/pod/box\n", 0.5),
+        ({"pod/cpu.max": "300000 100000\n", "pod/box/cpu.max": "200000 100000\n"}, "0::/pod/box\n", 2.0),
+        ({"cpu.max": "200000 100000\n"}, "0::/not/seen/from/here\n", 2.0),
+        ({"cpu.max": "nonsense\n"}, "0::/\n", None),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, "4:cpu,cpuacct:/\n", None),
+        ({"cpu/cpu.cfs_quota_us": "250000\n", "cpu/cpu.cfs_period_us": "100000\n"}, "4:cpu,cpuacct:/docker/x\n", 2.5),
+        ({"cpu/cpu.cfs_quota_us": "250000\n", "cpu/cpu.cfs_period_us": "100000\n"}, "3:memory:/\n", None),
+        ({"cpu/a/cpu.cfs_quota_us": "1000\n", "cpu/a/cpu.cfs_period_us": "0\n"}, "4:cpu:/a\n", None),
+    ],
+)
+def test_the_limit_of_control_groups(tmp_path, files, own, limit):
+    for name, text in files.items():
+        write(tmp_path / "cgroup" / name, text)
+    write(tmp_path / "own", own)
+    assert cpu_limit(tmp_path / "cgroup", tmp_path / "own") == limit
+
+
+def test_no_control_groups(tmp_path):
+    assert cpu_limit(tmp_path, tmp_path / "nothing") is None
+
+
+@pytest.mark.parametrize("limit", [0.2, 1.0, 1.5, 1000.0, None])
+def test_cores_follow_the_limit(monkeypatch, limit):
+    affinity = len(os.sched_getaffinity(0))
+    monkeypatch.setattr("keensight.machine.cpu_limit", lambda: limit)
+    assert cores() == (affinity if limit is None else min(affinity, math.ceil(limit)))
