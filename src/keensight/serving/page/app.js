@@ -1,0 +1,331 @@
+// The page: what the server has, pictures in, answers out.
+
+import { Refused, call, hasKey } from "./api.js";
+import { takePicture } from "./camera.js";
+import { Card, spoken } from "./cards.js";
+import { $, announce, button, count, h, openDialog, percent } from "./dom.js";
+import { render } from "./markdown.js";
+import { Pad } from "./pad.js";
+import { fitting, smaller } from "./shrink.js";
+
+const AT_ONCE = 8; // pictures in one request, so that the first answers come soon
+const NAME_LENGTH = 200;
+const PART_BYTES = 1024; // what such a name and the multipart borders take, at most
+const CONVERTIBLE = ["too_many_pixels", "unsupported_format"]; // refusals of what the browser may open all the same
+const NAMES_SHOWN = 12;
+const PAUSE_MS = 200; // after a stroke
+
+let server = null; // what /v1/models says
+let model = null;
+let cards = [];
+let queue = Promise.resolve();
+
+// ---- the server -------------------------------------------------------------------------------------------------
+
+async function predict(asked, pictures, onbusy) {
+  const body = new FormData();
+  for (const { blob, name } of pictures) body.append("file", blob, name.slice(-NAME_LENGTH));
+  const response = await call("v1/predict", { query: { model: asked.name }, body, onbusy });
+  return response.json();
+}
+
+const links = (asked) => ({
+  explain: async (blob, label) => {
+    const body = new FormData();
+    body.append("file", blob, blob.name ?? "picture.jpg");
+    return (await call("v1/explain", { query: { model: asked.name, label, format: "png" }, body })).blob();
+  },
+  verdict: (id, right, label) => call("v1/verdict", { json: { id, right, label } }),
+});
+
+const shape = ({ labels, fit }) => ({ labels, fit });
+const pathOf = (asked, what) => `v1/models/${encodeURIComponent(asked.name)}/${what}`;
+
+async function start() {
+  try {
+    server = await (await call("v1/models")).json();
+  } catch (error) {
+    const again = button("Try again", start);
+    $("banner").replaceChildren(h("p", {}, h("b", {}, "No answer. "), error.message), h("p", { className: "buttons" }, again));
+    $("banner").hidden = false;
+    announce(error.message);
+    return;
+  }
+  const models = server.models;
+  $("models").replaceChildren(...models.map((each) => h("option", { value: each.name }, each.name)));
+  $("models").hidden = models.length < 2;
+  $("privacy").textContent = server.keep
+    ? "This server keeps the pictures that are sent to it, with what you say about its answers."
+    : "This server keeps no pictures.";
+  if (models.length) choose(models.find((each) => each.default) ?? models[0]);
+}
+
+// ---- the model --------------------------------------------------------------------------------------------------
+
+function choose(chosen) {
+  model = chosen;
+  $("models").value = model.name;
+  document.title = `${model.name} · keensight`;
+  $("product").textContent = `keensight · version ${model.version}`;
+  $("name").textContent = model.name;
+  $("accuracy").textContent = measured(model.accuracy);
+  $("facts").textContent = facts(model);
+  vouch(model);
+  $("links").hidden = $("ask").hidden = false;
+  $("draw").hidden = !model.drawing;
+  showPad(model.drawing);
+  pad.change([]);
+}
+
+function measured(accuracy) {
+  if (!accuracy) return "Nobody has measured how good this model is.";
+  const { split, value, low, high, n } = accuracy;
+  const share = (p) => (100 * p).toFixed(1);
+  return `Right on ${share(value)}\u202f% of ${count(n, `${split} picture`)} (95\u202f% interval ${share(low)}–${share(high)}\u202f%).`;
+}
+
+function facts({ labels, height, width, channels, parameters, abstain_below }) {
+  const names = labels.slice(0, NAMES_SHOWN).join(", ");
+  const more = labels.length > NAMES_SHOWN ? ` and ${labels.length - NAMES_SHOWN} more` : "";
+  return [
+    `It tells ${labels.length} classes apart: ${names}${more}`,
+    `looks at ${width}×${height} pixels in ${channels === 1 ? "grey" : "colour"}`,
+    parameters === null ? "" : count(parameters, "parameter"),
+    `says “not sure” below ${Math.round(100 * abstain_below)}\u202f%`,
+  ].filter(Boolean).join(" · ");
+}
+
+function vouch({ signed, verified }) {
+  const why = signed
+    ? "It is signed, but this server has not checked the signature against a key."
+    : "It carries no signature: whoever could write its files may have changed it.";
+  $("banner").replaceChildren(h("p", {}, h("b", {}, "Nobody has vouched for this model. "), why));
+  $("banner").hidden = verified;
+}
+
+async function openCard() {
+  const opened = openDialog($("card-dialog"));
+  $("card-text").replaceChildren("Loading …");
+  try {
+    const text = await (await call(pathOf(model, "card"))).text();
+    $("card-text").replaceChildren(render(text));
+    const weak = [...$("card-text").querySelectorAll("h3")].find((each) => /weakness/i.test(each.textContent));
+    if (weak) {
+      weak.className = "weak";
+      weak.scrollIntoView({ block: "center" });
+    }
+  } catch (error) {
+    $("card-text").replaceChildren(error.message);
+  }
+  await opened;
+}
+
+// With a key, a plain link would not be answered; a page opened from here would have no styles. So it is saved.
+async function openReport() {
+  if (!hasKey()) return window.open(pathOf(model, "report"), "_blank", "noopener");
+  try {
+    const url = URL.createObjectURL(await (await call(pathOf(model, "report"))).blob());
+    h("a", { href: url, download: `${model.name}-report.html` }).click();
+    setTimeout(() => URL.revokeObjectURL(url), 60_000);
+  } catch (error) {
+    announce(error.message);
+  }
+}
+
+// ---- pictures ---------------------------------------------------------------------------------------------------
+
+function add(files) {
+  if (!model || !files.length) return;
+  const asked = model;
+  const jobs = [...files].map((file) => ({ file, name: file.name || "picture", asked }));
+  for (const job of jobs) {
+    job.card = new Card(links(asked), { name: job.name, picture: job.file });
+    job.card.image.loading = "lazy";
+  }
+  cards.push(...jobs.map(({ card }) => card));
+  $("cards").prepend(...jobs.map(({ card }) => card.node));
+  $("answers").hidden = false;
+  const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  jobs[0].card.node.scrollIntoView({ block: "nearest", behavior: calm ? "auto" : "smooth" });
+  ask(jobs);
+}
+
+function ask(jobs) {
+  queue = queue.then(() => answerAll(jobs)).catch((error) => announce(error.message));
+}
+
+async function answerAll(jobs) {
+  const most = server.max_bytes - PART_BYTES;
+  let part = [];
+  let bytes = 0;
+  for (const job of jobs) {
+    if (!job.card.node.isConnected) continue; // removed meanwhile
+    try {
+      Object.assign(job, await fitting(job.file, most));
+    } catch (error) {
+      fail([job], error);
+      continue;
+    }
+    const size = job.blob.size + PART_BYTES;
+    if (part.length && (part.length >= Math.min(AT_ONCE, server.max_pictures) || bytes + size > server.max_bytes)) {
+      await send(part);
+      [part, bytes] = [[], 0];
+    }
+    part.push(job);
+    bytes += size;
+  }
+  if (part.length) await send(part);
+}
+
+async function send(jobs) {
+  try {
+    const waiting = (seconds) => {
+      const text = `The server is busy. Trying again in ${Math.ceil(seconds)} s …`;
+      for (const { card } of jobs) card.wait(text);
+      announce(text);
+    };
+    const { predictions, timing_ms } = await predict(jobs[0].asked, jobs, waiting);
+    const again = [];
+    const said = jobs.map((job, i) => {
+      const prediction = predictions[i];
+      if (isConvertible(job, prediction?.error)) {
+        again.push({ job, why: prediction.error.message });
+        return "";
+      }
+      if (!prediction || prediction.error) {
+        const message = prediction?.error?.message ?? "The server left this picture out.";
+        job.card.fail(new Refused(message));
+        return `${job.name}: no answer. ${message}`;
+      }
+      job.card.answer(prediction, { ...job, ...shape(job.asked), ms: timing_ms?.total, keep: server.keep });
+      return spoken(job.name, prediction);
+    });
+    announce(said.filter(Boolean).join(". "));
+    for (const { job, why } of again) await convert(job, why);
+  } catch (error) {
+    if (jobs.length === 1 && isConvertible(jobs[0], error)) await convert(jobs[0], error.message);
+    else fail(jobs, error);
+  }
+}
+
+const isConvertible = (job, error) => !job.copied && CONVERTIBLE.includes(error?.code);
+
+async function convert(job, why) {
+  try {
+    Object.assign(job, { blob: await smaller(job.file, server.max_bytes - PART_BYTES, why), copied: true });
+  } catch (error) {
+    return fail([job], error);
+  }
+  await send([job]);
+}
+
+function fail(jobs, error) {
+  for (const job of jobs) {
+    job.card.fail(error, () => {
+      job.card.wait();
+      ask([job]);
+    });
+  }
+  announce(`${jobs.length === 1 ? jobs[0].name : count(jobs.length, "picture")}: no answer. ${error.message}`);
+}
+
+// ---- the drawing pad --------------------------------------------------------------------------------------------
+
+let drawing = null; // the card beside the pad
+let pause = 0;
+let turn = 0; // of asking: an answer to an earlier drawing comes too late
+
+const pad = new Pad(() => {
+  clearTimeout(pause);
+  turn++;
+  if (pad.isEmpty) {
+    drawing?.release();
+    drawing = null;
+    $("pad-answer").replaceChildren(h("p", { className: "small" }, "The answer comes here."));
+  } else if (server && !server.keep) pause = setTimeout(askPad, PAUSE_MS);
+  $("pad-ask").hidden = !server?.keep; // what is kept, somebody must have wanted to send
+  $("pad-ask").disabled = pad.isEmpty;
+});
+
+async function askPad() {
+  const mine = ++turn;
+  const asked = model;
+  const file = await pad.picture(asked.height);
+  if (!drawing) {
+    drawing = new Card(links(asked), { tag: "div", name: "" });
+    drawing.node.setAttribute("role", "group");
+    $("pad-answer").replaceChildren(drawing.node);
+  }
+  const card = drawing;
+  try {
+    const { predictions, timing_ms } = await predict(asked, [{ blob: file, name: file.name }], () => {});
+    if (mine !== turn) return;
+    const [prediction] = predictions;
+    if (prediction.error) throw new Refused(prediction.error.message);
+    card.show(file);
+    card.answer(prediction, { ...shape(asked), blob: file, ms: timing_ms?.total, keep: server.keep });
+    announce(spoken("", prediction));
+  } catch (error) {
+    if (mine !== turn) return;
+    card.fail(error, askPad);
+    announce(error.message);
+  }
+}
+
+function showPad(open) {
+  $("pad").hidden = !open;
+  $("draw").setAttribute("aria-expanded", String(open));
+}
+
+// ---- wiring -----------------------------------------------------------------------------------------------------
+
+$("models").addEventListener("change", () => choose(server.models.find(({ name }) => name === $("models").value)));
+$("choose").addEventListener("click", () => $("files").click());
+$("files").addEventListener("change", () => {
+  add($("files").files);
+  $("files").value = ""; // so that the same file can be chosen again
+});
+$("camera").addEventListener("click", async () => {
+  $("trouble").textContent = "";
+  try {
+    const file = await takePicture();
+    if (file) add([file]);
+  } catch (error) {
+    $("trouble").textContent = error.message;
+    announce(error.message);
+  }
+});
+$("draw").addEventListener("click", () => showPad($("pad").hidden));
+$("pad-ask").addEventListener("click", askPad);
+$("open-card").addEventListener("click", openCard);
+$("open-report").addEventListener("click", openReport);
+$("clear").addEventListener("click", () => {
+  for (const card of cards.splice(0)) card.release();
+  $("cards").replaceChildren();
+  $("answers").hidden = true;
+  $("choose").focus();
+});
+
+document.addEventListener("paste", (event) => {
+  const files = event.clipboardData?.files;
+  if (!files?.length) return;
+  event.preventDefault();
+  add(files);
+});
+const isFiles = (event) => event.dataTransfer?.types.includes("Files");
+document.addEventListener("dragover", (event) => {
+  if (!isFiles(event)) return;
+  event.preventDefault();
+  document.body.classList.add("dragging");
+});
+document.addEventListener("dragleave", (event) => {
+  if (!event.relatedTarget) document.body.classList.remove("dragging");
+});
+document.addEventListener("drop", (event) => {
+  document.body.classList.remove("dragging");
+  if (!isFiles(event)) return;
+  event.preventDefault(); // or the browser leaves the page for the picture
+  add(event.dataTransfer.files);
+});
+
+start();
