@@ -38,6 +38,7 @@ NAMES = [
     "open_dataset",
     "predict",
     "predict_each",
+    "serve",
     "sign",
     "split",
     "start",

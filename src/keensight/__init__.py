@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from keensight.verbs.info import info
     from keensight.verbs.lr_range import lr_range
     from keensight.verbs.predict import predict, predict_each
+    from keensight.verbs.serve import serve
     from keensight.verbs.sign import sign
     from keensight.verbs.train import train
     from keensight.verbs.tune import tune
@@ -70,6 +71,7 @@ _HOME = {
     "open_dataset": "keensight.data.sources",
     "predict": "keensight.verbs.predict",
     "predict_each": "keensight.verbs.predict",
+    "serve": "keensight.verbs.serve",
     "sign": "keensight.verbs.sign",
     "split": "keensight.data.splits",
     "start": "keensight.training.loop",
@@ -125,6 +127,7 @@ __all__ = [
     "open_dataset",
     "predict",
     "predict_each",
+    "serve",
     "sign",
     "split",
     "start",

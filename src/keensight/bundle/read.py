@@ -71,16 +71,18 @@ class Bundle:
 class Predictor:
     """A bundle, loaded and ready to answer."""
 
-    def __init__(self, bundle: Bundle, onnx: bytes) -> None:
+    def __init__(self, bundle: Bundle, onnx: bytes, options: onnxruntime.SessionOptions | None = None) -> None:
+        """Check and load the model `onnx`. By default, all cores work on one batch, and nothing is logged."""
         self.bundle = bundle
         self.onnx = onnx
         try:
             check_onnx(onnx, bundle.preprocessing, len(bundle.labels))
         except ValueError as error:
             raise _damaged(bundle.path / "model.onnx", error) from error
-        options = onnxruntime.SessionOptions()
+        if options is None:
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = cores()
         options.log_severity_level = 3
-        options.intra_op_num_threads = cores()
         try:
             self._session = onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime raises a dozen classes of its own

@@ -10,7 +10,6 @@ import json
 import secrets
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -160,7 +159,15 @@ async def decoded(service: Service, model: Model, picture: Upload) -> Uint8Array
 def _described(picture: Upload, answer: Prediction | RefusalError) -> dict[str, Any]:
     if isinstance(answer, RefusalError):
         return {"file": picture.file, "error": {"code": answer.code, "message": str(answer)}}
-    return {"id": secrets.token_hex(16), **asdict(replace(answer, file="")), "file": picture.file}
+    return {
+        "id": secrets.token_hex(16),
+        "file": picture.file,
+        "label": answer.label,
+        "probability": answer.probability,
+        "probabilities": answer.probabilities,
+        "abstained": answer.abstained,
+        "notes": list(answer.notes),
+    }
 
 
 async def explain(request: Request) -> Response:
