@@ -112,3 +112,22 @@ def test_draining_refuses_what_is_new(make_service, make_client, digit):
 @pytest.mark.parametrize(("site", "status"), [("cross-site", 403), ("same-origin", 200), ("none", 200)])
 def test_a_page_of_another_site_cannot_post(client, digit, site, status):
     assert client.post("/v1/predict", content=digit, headers={"Sec-Fetch-Site": site}).status_code == status
+
+
+def test_a_client_cannot_name_itself_before_the_proxy_does(make_service, logged):
+    import asyncio
+
+    import httpx2 as httpx
+
+    from keensight.serving.access import networks
+    from keensight.serving.app import create_app
+
+    service = make_service(trusted_proxies=networks(["10.0.0.0/8"]))
+
+    async def main():
+        transport = httpx.ASGITransport(create_app(service), client=("10.0.0.1", 1))
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            await client.get("/v1/models", headers=[("X-Forwarded-For", "6.6.6.6"), ("X-Forwarded-For", "1.2.3.4")])
+
+    asyncio.run(main())
+    assert [line["client"] for line in logged(service) if line["event"] == "request"] == ["1.2.3.4"]

@@ -1,5 +1,4 @@
 import io
-import time
 
 import numpy as np
 import pytest
@@ -19,7 +18,7 @@ def model(frozen):
 
 def test_it_is_the_occlusion_of_what_the_model_sees(model, digit):
     image = decode_picture(digit, model.bundle.preprocessing)
-    found = heat(model, image, None, time.monotonic() + 60)
+    found = heat(model, image, None, lambda: False)
     expected = occlusion(model.predictor.probabilities_as_seen, image, 0)
     assert found.label == "0"
     np.testing.assert_allclose(found.drop_HW, expected)
@@ -28,7 +27,7 @@ def test_it_is_the_occlusion_of_what_the_model_sees(model, digit):
 def test_it_gives_up_when_time_is_up(model, digit):
     image = decode_picture(digit, model.bundle.preprocessing)
     with pytest.raises(RefusalError) as refused:
-        heat(model, image, None, time.monotonic() - 1)
+        heat(model, image, None, lambda: True)
     assert refused.value.status == 504
 
 

@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Mapping, Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import TypeAlias
 
@@ -82,6 +82,8 @@ def client_of(peer: str, forwarded_for: str, trusted: Sequence[Network]) -> str:
     for hop in reversed([*forwarded_for.split(","), peer]):
         try:
             address = ip_address(hop.strip())
+            if isinstance(address, IPv6Address) and address.ipv4_mapped:
+                address = address.ipv4_mapped
         except ValueError:
             return client
         client = str(address)

@@ -178,6 +178,10 @@ async def explain(request: Request) -> Response:
     if form not in ("png", "json"):
         raise RefusalError(400, "unknown_format", "The format can be png or json.")
     until = time.monotonic() + service.limits.request_s
+
+    def is_over() -> bool:
+        return time.monotonic() > min(until, service.stop_at)
+
     service.explaining.check()
     with held(service.memory) as sizes:
         body = await read_body(request, service.limits, service.memory, sizes)
@@ -192,7 +196,7 @@ async def explain(request: Request) -> Response:
                 raise image_HWC
             loop = asyncio.get_running_loop()
             label = request.query_params.get("label") or None
-            found = await loop.run_in_executor(service.explainer, heat, model, image_HWC, label, until)
+            found = await loop.run_in_executor(service.explainer, heat, model, image_HWC, label, is_over)
     if form == "png":
         return Response(overlay(found.drop_HW), media_type="image/png", headers=NO_STORE)
     height, width = found.drop_HW.shape

@@ -31,6 +31,7 @@ SECURITY_HEADERS = {
 }
 HEALTH = ("/healthz", "/readyz", "/v2/health/live", "/v2/health/ready")
 API = ("/v1/", "/v2/", "/v2", "/metrics")  # what takes an API key, where there are any
+MAX_LOGGED = 200  # characters of a path
 SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -51,7 +52,7 @@ class Guard:
         started, status, sent_bytes = time.perf_counter(), 0, 0
         request_id = _request_id(headers)
         peer = scope["client"][0] if scope.get("client") else ""
-        client = client_of(peer, headers.get("x-forwarded-for", ""), service.trusted_proxies)
+        client = client_of(peer, ",".join(headers.getlist("x-forwarded-for")), service.trusted_proxies)
         scope["state"] = {"request_id": request_id}
 
         async def answer(message: Message) -> None:
@@ -118,7 +119,7 @@ class Guard:
             "request",
             id=request_id,
             method=scope["method"],
-            path=path,
+            path=path[:MAX_LOGGED],
             status=status,
             ms=round(seconds * 1e3, 3),
             bytes=sent_bytes,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import os
 import threading
-import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -47,10 +47,10 @@ def low_priority_thread() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(1, thread_name_prefix="explain", initializer=yield_to_others)
 
 
-def heat(model: Model, image_HWC: Uint8Array, label: str | None, until: float) -> Heat:
+def heat(model: Model, image_HWC: Uint8Array, label: str | None, is_over: Callable[[], bool]) -> Heat:
     """Return the heat map of a decoded picture for a label, the model's own answer if None.
 
-    `until` is when to give up, by `time.monotonic`. Raises RefusalError: 400 for an unknown label, 504 when time is up.
+    `is_over` says when to give up. Raises RefusalError: 400 for an unknown label, 504 when time is up.
     """
     labels = model.bundle.labels
     if label is not None and label not in labels:
@@ -60,7 +60,7 @@ def heat(model: Model, image_HWC: Uint8Array, label: str | None, until: float) -
         )
 
     def probabilities(images_NHWC: Uint8Array) -> FloatArray:
-        if time.monotonic() > until:
+        if is_over():
             raise RefusalError(504, "timeout", "Explaining took too long. Try again later.")
         return model.predictor.probabilities_as_seen(images_NHWC)
 

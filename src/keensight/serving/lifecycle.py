@@ -129,7 +129,7 @@ class Reloader:
     async def _swap(self, source: Source) -> None:
         try:
             self._registry.put(source, await asyncio.to_thread(self._load, source))
-        except KeensightError as error:
+        except Exception as error:  # whatever a new bundle does, the old one goes on
             self._registry.refused(source, error)
 
     def _watched(self) -> list[Source]:
@@ -187,7 +187,8 @@ async def _run(
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    service.decoders.shutdown(wait=False, cancel_futures=True)
+    for pool in (service.decoders, service.explainer):
+        pool.shutdown(wait=False, cancel_futures=True)
     service.log("stopped", signal=ended.result().name)
     return ended.result()
 
@@ -196,6 +197,7 @@ async def _drain(service: Service, config: uvicorn.Config, grace_s: float) -> No
     """Refuse what is new, and wait for what is under way."""
     deadline = time.monotonic() + grace_s
     service.is_draining = True
+    service.stop_at = deadline
     service.log("draining", in_flight=service.in_flight, grace_s=grace_s)
     while service.in_flight and time.monotonic() < deadline - 0.5:
         await asyncio.sleep(0.02)

@@ -12,8 +12,8 @@ import numpy as np
 import onnxruntime
 
 from keensight.bundle.read import Bundle, Predictor, file_of, read_bundle
-from keensight.errors import BundleError, KeensightError, suggestion
-from keensight.machine import cores
+from keensight.errors import BundleError, suggestion
+from keensight.machine import cores, images_at_a_time
 from keensight.serving.batching import Batcher
 from keensight.serving.limits import RefusalError
 from keensight.values import Prediction, Uint8Array
@@ -36,7 +36,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Batching:
-    """How requests are put together: see `Batcher`. A `size` of 1 turns it off."""
+    """How requests are put together: see `Batcher`. A `size` of 1 turns it off; large images go in smaller batches."""
 
     size: int = 32
     wait_us: int = 500
@@ -142,7 +142,7 @@ class Registry:
             self._models = kept
             self.on_change()
 
-    def refused(self, source: Source, error: KeensightError) -> None:
+    def refused(self, source: Source, error: Exception) -> None:
         """Tell that a bundle cannot be served; what came from there before goes on."""
         before = self._models.get(source)
         goes_on = before.version if before else None
@@ -170,7 +170,8 @@ def load_model(
         return predictor.on_images(images_NHWC)
 
     size = bundle.preprocessing
-    for n in {1, batching.size}:
+    most = min(batching.size, images_at_a_time(size.height, size.width, size.channels))
+    for n in {1, most}:
         try:
             run(np.zeros((n, size.height, size.width, size.channels), np.uint8))
         except Exception as error:  # ONNX Runtime raises a dozen classes of its own
@@ -182,7 +183,7 @@ def load_model(
         is_signed=bundle.is_signed,
         is_verified=bundle.verified_by is not None,
         predictor=predictor,
-        batcher=Batcher(run, batching.size, batching.wait_us / 1e6, lambda n: observe(name, n)),
+        batcher=Batcher(run, most, batching.wait_us / 1e6, lambda n: observe(name, n)),
         texts={text: files[text] for text in TEXTS if text in files},
     )
 
@@ -204,7 +205,7 @@ def version_of(files: Mapping[str, bytes]) -> str:
     """Return the first 12 hexadecimal digits of one SHA-256 over a bundle's files, by name.
 
     >>> version_of({"bundle.json": b"{}"})
-    '29ffa5a50ff1'
+    'b768b7898c73'
     """
     digests = "".join(f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in sorted(files))
     return hashlib.sha256(digests.encode()).hexdigest()[:12]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -27,7 +29,8 @@ DRAINING = "The server is about to stop. Ask another one, or try again in a mome
 def log(event: str, *, level: str = "info", **fields: Any) -> None:
     """Write one line of JSON to stderr."""
     line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "level": level, "event": event, **fields}
-    print(json.dumps(line, default=str), file=sys.stderr, flush=True)  # noqa: T201  # this is the log
+    with contextlib.suppress(OSError):  # no reader, or a full disk: answers matter more than the log
+        print(json.dumps(line, default=str), file=sys.stderr, flush=True)  # noqa: T201  # this is the log
 
 
 @dataclass(slots=True, eq=False)
@@ -43,6 +46,7 @@ class Service:
     metrics: Metrics = field(default_factory=Metrics)
     is_draining: bool = False
     in_flight: int = 0
+    stop_at: float = math.inf  # when everything must be over, by `time.monotonic`
     started: float = field(default_factory=time.monotonic)
     places: Places = field(init=False)
     memory: Places = field(init=False)

@@ -23,6 +23,7 @@ FORMATS = {b"\xff\xd8\xff": ".jpg", b"\x89PNG\r\n\x1a\n": ".png", b"GIF87a": ".g
 ACCEPTED = "JPEG, PNG, GIF and WebP are accepted"
 MAX_FIELDS = 16  # of a form, beside its pictures
 MAX_HEADER_BYTES = 8 * 1024  # of a form's part
+MAX_PIECES = 10_000  # that a form's files fall into; each real file is one, and a million take the parser seconds
 LARGE_PIXELS = 4_000_000  # pictures above this are decoded one at a time, for the memory that they take
 _ODD = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _one_large = Lock()
@@ -114,6 +115,7 @@ class _Form:
         self._found: list[Upload] = []
         self._fields = 0
         self._header_bytes = 0
+        self._pieces = 0
         self._name, self._value = bytearray(), bytearray()
         self._file: str | None = None
         self._content: bytearray | None = None
@@ -180,6 +182,9 @@ class _Form:
         self._content = bytearray()
 
     def _part_data(self, data: bytes, start: int, end: int) -> None:
+        self._pieces += 1
+        if self._pieces > MAX_PIECES:
+            raise _damaged("it is full of what looks like its boundary")
         if self._content is not None:
             self._content += memoryview(data)[start:end]
 
