@@ -23,7 +23,6 @@ FORMATS = {b"\xff\xd8\xff": ".jpg", b"\x89PNG\r\n\x1a\n": ".png", b"GIF87a": ".g
 ACCEPTED = "JPEG, PNG, GIF and WebP are accepted"
 MAX_FIELDS = 16  # of a form, beside its pictures
 MAX_HEADER_BYTES = 8 * 1024  # of a form's part
-MAX_PIECES = 10_000  # that a form's files fall into; each real file is one, and a million take the parser seconds
 LARGE_PIXELS = 4_000_000  # pictures above this are decoded one at a time, for the memory that they take
 _ODD = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _one_large = Lock()
@@ -115,16 +114,18 @@ class _Form:
         self._found: list[Upload] = []
         self._fields = 0
         self._header_bytes = 0
-        self._pieces = 0
         self._name, self._value = bytearray(), bytearray()
         self._file: str | None = None
         self._content: bytearray | None = None
 
     def read(self, body: bytes) -> list[Upload]:
         """Return the files, in order."""
+        boundary = self._options.get(b"boundary", b"")
+        if body.count(b"\r\n--" + boundary) > self._max_pictures + MAX_FIELDS + 1:
+            raise self._too_many()  # before the parser spends seconds on a million of them
         try:
             parser = MultipartParser(
-                self._options[b"boundary"],
+                boundary,
                 {
                     "on_part_begin": self._part_begin,
                     "on_header_field": lambda data, start, end: self._header(self._name, data[start:end]),
@@ -139,7 +140,7 @@ class _Form:
             self._ended = False
             parser.write(body)
             parser.finalize()
-        except (FormParserError, KeyError) as error:
+        except FormParserError as error:
             raise _damaged("it cannot be parsed") from error
         if not self._ended:
             raise _damaged("it is cut short")
@@ -173,18 +174,18 @@ class _Form:
                 )
             return
         if len(self._found) == self._max_pictures:
-            raise RefusalError(
-                413,
-                "too_many_pictures",
-                f"The form has more than {self._max_pictures} pictures, which is all that is accepted at once. Send "
-                "the others in another request.",
-            )
+            raise self._too_many()
         self._content = bytearray()
 
+    def _too_many(self) -> RefusalError:
+        return RefusalError(
+            413,
+            "too_many_pictures",
+            f"The form has more than {self._max_pictures} pictures, which is all that is accepted at once. Send the "
+            "others in another request.",
+        )
+
     def _part_data(self, data: bytes, start: int, end: int) -> None:
-        self._pieces += 1
-        if self._pieces > MAX_PIECES:
-            raise _damaged("it is full of what looks like its boundary")
         if self._content is not None:
             self._content += memoryview(data)[start:end]
 
