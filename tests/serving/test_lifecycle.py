@@ -185,7 +185,7 @@ def test_slow_headers_and_slow_bodies_are_cut_off(make_service, digit):
         assert await answer(b"GET /healthz HTTP/1.1\r\nHost:") == b""
         assert b'"too_slow"' in await answer(post(digit) + digit[:10])
         assert await answer(b"GET /" + b"x" * 70_000) == b""
-        assert b'"too_large"' in await answer(post(bytes(5000)))
+        assert b'"too_large"' in await answer(post(bytes(5000), b"Connection: close"))
         held = [await asyncio.open_connection(*address) for _ in range(3)]
         assert b"Too many connections" in await answer(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
         for _, writer in held:

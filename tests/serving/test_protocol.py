@@ -1,5 +1,6 @@
 """The Open Inference Protocol, asked by Triton's own client."""
 
+import itertools
 import json
 import warnings
 
@@ -25,18 +26,16 @@ def images(frozen):
     return images, predictor.probabilities(images)[0]
 
 
-@pytest.mark.parametrize("binary_in", [True, False])
-@pytest.mark.parametrize("binary_out", [True, False])
-def test_triton_gets_the_probabilities(start, frozen, images, binary_in, binary_out):
-    server = start(frozen)
+def test_triton_gets_the_probabilities(start, frozen, images):
     images, expected = images
-    client = triton.InferenceServerClient(server.url.removeprefix("http://"))
-    given = triton.InferInput("images", list(images.shape), "UINT8")
-    given.set_data_from_numpy(images, binary_data=binary_in)
-    output = triton.InferRequestedOutput("probabilities", binary_data=binary_out)
-    answer = client.infer("frozen", [given], outputs=[output], request_id="seven")
-    np.testing.assert_allclose(answer.as_numpy("probabilities"), expected, atol=1e-6)
-    assert answer.get_response()["id"] == "seven"
+    client = triton.InferenceServerClient(start(frozen).url.removeprefix("http://"))
+    for binary_in, binary_out in itertools.product((True, False), (True, False)):
+        given = triton.InferInput("images", list(images.shape), "UINT8")
+        given.set_data_from_numpy(images, binary_data=binary_in)
+        output = triton.InferRequestedOutput("probabilities", binary_data=binary_out)
+        answer = client.infer("frozen", [given], outputs=[output], request_id="seven")
+        np.testing.assert_allclose(answer.as_numpy("probabilities"), expected, atol=1e-6)
+        assert answer.get_response()["id"] == "seven"
     np.testing.assert_allclose(client.infer("frozen", [given]).as_numpy("probabilities"), expected, atol=1e-6)
     client.close()
 

@@ -136,10 +136,7 @@ async def _answers(
         answered = await model.batcher.submit(np.stack(good))
         predictions = answered.predictions
         timing_s |= {"queue": answered.queue_s, "model": answered.model_s}
-        service.metrics.predictions.labels(model.name, model.version).inc(len(good))
-        service.metrics.abstentions.labels(model.name, model.version).inc(sum(p.abstained for p in predictions))
-        for stage, seconds in timing_s.items():
-            service.metrics.stages.labels(model.name, stage).observe(seconds)
+        service.metrics.answered(model, predictions, timing_s)
     remaining = iter(predictions)
     return [image if isinstance(image, RefusalError) else next(remaining) for image in images], timing_s
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from keensight.serving.registry import Registry
+from keensight.serving.registry import Model, Registry
+from keensight.values import Prediction
 
 LATENCY_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -64,6 +65,13 @@ class Metrics:
         for model in models:
             flags = (str(model.is_signed).lower(), str(model.is_verified).lower())
             self._info.labels(model.name, model.version, *flags).set(1)
+
+    def answered(self, model: Model, predictions: Sequence[Prediction], timing_s: Mapping[str, float]) -> None:
+        """Count a request's predictions and abstentions, and the seconds of its stages."""
+        self.predictions.labels(model.name, model.version).inc(len(predictions))
+        self.abstentions.labels(model.name, model.version).inc(sum(p.abstained for p in predictions))
+        for stage, seconds in timing_s.items():
+            self.stages.labels(model.name, stage).observe(seconds)
 
     def text(self) -> bytes:
         """Return all of it in Prometheus' text format."""

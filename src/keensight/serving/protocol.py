@@ -86,7 +86,8 @@ async def infer(request: Request) -> Response:
         asked = await loop.run_in_executor(service.decoders, parse, body, length, model)
         with service.places.take(math.ceil(len(asked.images_NHWC) / service.limits.max_pictures)):
             answered = await model.batcher.submit(asked.images_NHWC)
-    service.metrics.predictions.labels(model.name, model.version).inc(len(answered.predictions))
+    timing_s = {"queue": answered.queue_s, "model": answered.model_s}
+    service.metrics.answered(model, answered.predictions, timing_s)
     probabilities_NK = np.array([list(p.probabilities.values()) for p in answered.predictions], np.float32)
     return _answer(model, asked, probabilities_NK)
 
