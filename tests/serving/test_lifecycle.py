@@ -1,5 +1,6 @@
 """Starting, stopping and reloading, in real processes."""
 
+import hashlib
 import json
 import shutil
 import signal
@@ -231,3 +232,22 @@ def test_trash_is_not_a_crash(start, frozen, digit):
         connection.close()
     assert server.post("/v1/predict", content=digit).status_code == 200
     assert all(json.loads(line) for line in server.err.read_text().splitlines())
+
+
+def test_sighup_reads_api_keys_again_and_a_bad_file_changes_nothing(start, frozen, tmp_path):
+    file = tmp_path / "keys"
+    file.write_text(hashlib.sha256(b"old").hexdigest())
+    server = start(frozen, "--api-keys", file)
+
+    def status(key):
+        return server.get("/v1/models", headers={"X-API-Key": key}).status_code
+
+    assert (status("old"), status("new")) == (200, 401)
+    file.write_text(hashlib.sha256(b"new").hexdigest())
+    server.send(signal.SIGHUP)
+    server.until(lambda: status("new") == 200)
+    assert status("old") == 401
+    file.write_text("nonsense")
+    server.send(signal.SIGHUP)
+    server.until(lambda: server.log("refused"))
+    assert status("new") == 200

@@ -73,15 +73,24 @@ def url_of(bound: socket.socket) -> str:
 
 
 class Reloader:
-    """Loads new versions while the old ones answer. `load` reads, verifies, loads and warms up."""
+    """Loads new versions while the old ones answer.
+
+    `load` reads, verifies, loads and warms up; `refresh` reads the other files that may change.
+    """
 
     def __init__(
-        self, registry: Registry, given: list[Source], folder: Path | None, load: Callable[[Source], Model]
+        self,
+        registry: Registry,
+        given: list[Source],
+        folder: Path | None,
+        load: Callable[[Source], Model],
+        refresh: Callable[[], None] = lambda: None,
     ) -> None:
         self._registry = registry
         self._given = given
         self._folder = folder
         self._load = load
+        self._refresh = refresh
         self._stamps: dict[Source, Stamp] = {}
         self._tried: dict[Source, Stamp] = {}
         self._lock = asyncio.Lock()
@@ -100,6 +109,7 @@ class Reloader:
     async def reload(self) -> None:
         """Read everything again, as SIGHUP asks for, and drop what is gone."""
         async with self._lock:
+            self._refresh()
             try:
                 watched = await asyncio.to_thread(self._watched)
             except KeensightError as error:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from keensight.bundle.keys import load_public
-from keensight.errors import UsageError
+from keensight.errors import KeensightError, UsageError
 from keensight.serving.access import networks, read_api_keys
 from keensight.serving.lifecycle import Reloader, bind, run, url_of
 from keensight.serving.limits import Limits
@@ -72,8 +72,14 @@ def serve(
                 log("unverified", level="warning", model=model.name, version=model.version, reason=why)
             return model
 
+        def refresh() -> None:
+            try:
+                service.api_keys = () if api_keys is None else read_api_keys(Path(api_keys))
+            except KeensightError as error:
+                log("refused", level="error", file=str(api_keys), reason=str(error))
+
         given = [Source(Path(bundle)) for bundle in dict.fromkeys(bundles)]
-        reloader = Reloader(registry, given, None if watch is None else Path(watch), load)
+        reloader = Reloader(registry, given, None if watch is None else Path(watch), load, refresh)
         reloader.start()
         warm_up()
         if keep is not None:
