@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import threading
 from email import policy
@@ -12,12 +11,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import parse_qs, unquote, urlsplit
 
-import numpy as np
-from PIL import Image
-
 import keensight
 from keensight.errors import PictureError
 from keensight.explanation.occlusion import occlusion
+from keensight.serving.heat import overlay
 
 PAGE = Path(keensight.__file__).parent / "serving" / "page"
 KINDS = {".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
@@ -106,12 +103,7 @@ class PageServer:
         sealed = self.predictor.bundle
         picture_HWC = keensight.data.pixels.decode_picture(content, sealed.preprocessing)
         drop_HW = occlusion(self.predictor.probabilities_as_seen, picture_HWC, sealed.labels.index(label))
-        strength_HW = np.abs(drop_HW) / max(0.05, np.abs(drop_HW).max())
-        colours_HW4 = np.where((drop_HW > 0)[..., None], [213, 94, 0, 0], [0, 114, 178, 0])
-        colours_HW4[..., 3] = (strength_HW * 217).round()
-        encoded = io.BytesIO()
-        Image.fromarray(colours_HW4.astype(np.uint8)).resize((160, 160), Image.Resampling.BICUBIC).save(encoded, "PNG")
-        return encoded.getvalue()
+        return overlay(drop_HW)
 
 
 class _Handler(BaseHTTPRequestHandler):

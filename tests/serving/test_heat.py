@@ -37,10 +37,10 @@ def test_an_overlay_is_strong_where_covering_costs():
     image = Image.open(io.BytesIO(overlay(drops)))
     assert (image.mode, image.size) == ("RGBA", (384, 512))
     pixels = np.asarray(image)
-    red, blue = pixels[2 * 64 + 32, 3 * 64 + 32], pixels[6 * 64 + 32, 64 + 32]
-    assert red[0] > red[2]
-    assert blue[2] > blue[0]
-    assert red[3] > blue[3] > 0
+    blue, vermilion = pixels[2 * 64 + 32, 3 * 64 + 32], pixels[6 * 64 + 32, 64 + 32]
+    assert blue[:3].tolist() == [0, 114, 178]
+    assert vermilion[:3].tolist() == [213, 94, 0]
+    assert blue[3] > vermilion[3] > 0
     assert pixels[500, 380, 3] == 0
 
 

@@ -303,7 +303,7 @@ def test_lays_a_heat_map_over_the_picture_and_takes_it_away_again(visit, server)
     heat.wait_for()
     assert heat.bounding_box() == page.locator("#cards .picture img").first.bounding_box()
     assert toggle.get_attribute("aria-pressed") == "true"
-    said(page, "Red: covering it")
+    said(page, "Blue speaks for “2”: covering it")
     toggle.click()
     assert heat.count() == 0
     assert toggle.get_attribute("aria-pressed") == "false"

@@ -17,15 +17,14 @@ from PIL import Image
 
 from keensight.data.pixels import match_polarity
 from keensight.errors import suggestion
+from keensight.evaluation.pictures import signed_colours
 from keensight.explanation.occlusion import occlusion
 from keensight.serving.limits import RefusalError
 from keensight.serving.registry import Model
 from keensight.values import FloatArray, Uint8Array
 
 MOST_PX = 512
-RED, BLUE = (220, 38, 38), (37, 99, 235)
-MOST_OPAQUE = 200  # of 255
-FAINT = 0.005  # drops of less than half a point are noise, and stay faint
+FAINT, COVER = 0.05, 0.85  # as in explanation/figures.py, which needs torch
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,15 +70,13 @@ def heat(model: Model, image_HWC: Uint8Array, label: str | None, is_over: Callab
 
 
 def overlay(drop_HW: FloatArray) -> bytes:
-    """Return a transparent PNG: red where covering costs probability, blue where it helps, stronger for more.
+    """Return a transparent PNG: blue where covering costs probability, vermilion where it helps, stronger for more.
 
-    It has the model's input size, enlarged smoothly by a whole number, up to 512 pixels.
+    The colours are those of `keensight explain`. It has the model's input size, enlarged smoothly by a whole number, up to 512 pixels.
     """
-    strength_HW = np.abs(drop_HW) / max(float(np.abs(drop_HW).max()), FAINT)
-    pixels = np.empty((*drop_HW.shape, 4), np.uint8)
-    pixels[..., :3] = np.where(drop_HW[..., None] >= 0, RED, BLUE)
-    pixels[..., 3] = (strength_HW * MOST_OPAQUE).round()
-    image = Image.fromarray(pixels)
+    colours_HW4 = signed_colours(drop_HW[None], max(FAINT, float(np.abs(drop_HW).max())))[0]
+    colours_HW4[..., 3] = (colours_HW4[..., 3] * COVER).round()
+    image = Image.fromarray(colours_HW4)
     factor = max(1, MOST_PX // max(image.size))
     image = image.resize((image.width * factor, image.height * factor), Image.Resampling.BILINEAR)
     image.thumbnail((MOST_PX, MOST_PX))

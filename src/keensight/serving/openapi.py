@@ -68,6 +68,7 @@ SCHEMAS: Json = {
             "height": WHOLE,
             "width": WHOLE,
             "channels": {"enum": [1, 3]},
+            "fit": {"enum": ["squash", "letterbox", "crop"], "description": "What is done to other shapes of pictures."},
             "abstain_below": SHARE,
             "signed": TRUTH,
             "verified": {**TRUTH, "description": "Its signature was checked with the server's public key."},

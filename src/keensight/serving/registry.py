@@ -70,6 +70,7 @@ class Model:
             "height": size.height,
             "width": size.width,
             "channels": size.channels,
+            "fit": size.fit,
             "abstain_below": self.bundle.abstain_below,
             "signed": self.is_signed,
             "verified": self.is_verified,

@@ -6,7 +6,6 @@ import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from keensight.bundle.keys import load_public
 from keensight.errors import KeensightError, UsageError
 from keensight.serving.access import networks, read_api_keys
 from keensight.serving.lifecycle import Reloader, bind, run, url_of
@@ -50,6 +49,8 @@ def serve(
         raise UsageError("--keep-db says where answers are kept, but pictures need a folder. Give --keep DIR with it.")
     public = None if key is None else Path(key)
     if public is not None:
+        from keensight.bundle.keys import load_public  # cryptography takes a while
+
         load_public(public)
     limits, batching = limits or Limits(), batching or Batching()
     _check(limits, batching, grace_s)

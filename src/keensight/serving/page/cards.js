@@ -109,7 +109,7 @@ export class Card {
       this.figure.classList.toggle("heated", on);
       if (on) this.figure.append(this.heat);
       else this.heat.remove();
-      legend.textContent = on ? `Red: covering it makes “${label}” less likely. Blue: more likely.` : "";
+      legend.textContent = on ? `Blue speaks for “${label}”: covering it makes that less likely. Orange speaks against it.` : "";
     };
     toggle.setAttribute("aria-pressed", "false");
     return h("div", { className: "look" }, toggle, legend);
