@@ -26,6 +26,6 @@ model = keras.Sequential(
         keras.layers.Dense(2, activation="softmax"),
     ]
 )
-model.compile("adam", "sparse_categorical_crossentropy", ["accuracy"])
+model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
 model.fit(images, labels, batch_size=64, epochs=3, verbose=2)
 model.save(sys.argv[2])

@@ -4,15 +4,16 @@
 #     make example                            on ../shared/data/planesnet.zip
 #     examples/sealed_bundle.sh PLANESNET     after `make install .venv-keras/installed`
 set -eu
-cd "$(dirname "$0")/.."
-data=${1:-../shared/data/planesnet.zip}
+root=$(realpath "$(dirname "$0")/..")
+data=$(realpath "${1:-$root/../shared/data/planesnet.zip}")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-PATH="$PWD/.venv/bin:$PATH"
+PATH="$root/.venv/bin:$PATH"
+cd "$work"
 
 step() { printf '\n== %s\n' "$*"; }
 run() {
-    printf '$ %s\n' "$*" | sed "s|$work/||g"
+    printf '$ %s\n' "$*" | sed "s|$root/||g"
     "$@"
 }
 refused() { # runs a command that a gate must refuse
@@ -26,42 +27,40 @@ refused() { # runs a command that a gate must refuse
 }
 
 step "Train. The bundle is written only if it answers as the trained model, from the picture files' bytes on"
-run keensight train "$data" --recipe planes --set epochs=3 --out "$work/planes"
-bundle=$work/planes/bundle
-unzip -q "$data" 'planesnet/[01]__201608*' -d "$work/pictures"
-pictures=$(find "$work/pictures" -name '*.png' | sort | sed -n '1p;$p')
+run keensight train "$data" --recipe planes --set epochs=3 --out planes
+bundle=planes/bundle
+unzip -q "$data" 'planesnet/[01]__201608*' -d pictures
+cp "$(find pictures -name '0__*' | sort | head -1)" nothing.png
+cp "$(find pictures -name '1__*' | sort | head -1)" plane.png
 
 step "Sign, and verify; OpenSSF's own client agrees"
-run keensight sign "$bundle" --new-key "$work/key.pem"
-run keensight verify "$bundle" --key "$work/key.pem.pub"
-run model_signing verify key "$bundle" --signature "$bundle/signature.json" --public_key "$work/key.pem.pub"
-# shellcheck disable=SC2086  # two names without spaces
-run keensight predict "$bundle" $pictures --key "$work/key.pem.pub"
+run keensight sign "$bundle" --new-key key.pem
+run keensight verify "$bundle" --key key.pem.pub
+run model_signing verify key "$bundle" --signature "$bundle/signature.json" --public_key key.pem.pub
+run keensight predict "$bundle" nothing.png plane.png --key key.pem.pub
 
 step "Tamper: one byte of the weights, one file more, one label"
-cp -r "$bundle" "$work/byte"
-printf X | dd of="$work/byte/model.onnx" bs=1 seek=5000 conv=notrunc status=none
-refused keensight verify "$work/byte" --key "$work/key.pem.pub"
-# shellcheck disable=SC2086
-refused keensight predict "$work/byte" $pictures --key "$work/key.pem.pub"
-cp -r "$bundle" "$work/more"
-touch "$work/more/weights.pkl"
-refused keensight verify "$work/more" --key "$work/key.pem.pub"
-cp -r "$bundle" "$work/label"
-sed -i '0,/"0"/s//"plane"/' "$work/label/bundle.json"
-refused keensight verify "$work/label" --key "$work/key.pem.pub"
-run keensight sign --new-key "$work/other.pem"
-refused keensight verify "$bundle" --key "$work/other.pem.pub"
+cp -r "$bundle" byte
+printf X | dd of="byte/model.onnx" bs=1 seek=5000 conv=notrunc status=none
+refused keensight verify byte --key key.pem.pub
+refused keensight predict byte nothing.png plane.png --key key.pem.pub
+cp -r "$bundle" more
+touch "more/weights.pkl"
+refused keensight verify more --key key.pem.pub
+cp -r "$bundle" label
+sed -i '0,/"0"/s//"plane"/' "label/bundle.json"
+refused keensight verify label --key key.pem.pub
+run keensight sign --new-key other.pem
+refused keensight verify "$bundle" --key other.pem.pub
 
 step "int8: refused where it costs accuracy or is slower here; so say that slower is welcome"
-run keensight export "$bundle" "$data" --to int8 --out "$work/int8" --even-if-slower
-run keensight sign "$work/int8" --key "$work/key.pem"
-run keensight evaluate "$work/int8" "$data" --split val --key "$work/key.pem.pub"
+run keensight export "$bundle" "$data" --to int8 --out int8 --even-if-slower
+run keensight sign int8 --key key.pem
+run keensight evaluate int8 "$data" --split val --key key.pem.pub
 
 step "A model that Keras saved: imported without running anything in it, measured, signed"
-KERAS_BACKEND=torch run .venv-keras/bin/python examples/keras_planes.py "$work/pictures/planesnet" "$work/planes.h5"
-run keensight import-keras "$work/planes.h5" --labels 0,1 --out "$work/keras"
-run keensight sign "$work/keras" --key "$work/key.pem"
-run keensight evaluate "$work/keras" "$work/pictures/planesnet" --label-pattern '{label}__*' --key "$work/key.pem.pub"
-# shellcheck disable=SC2086
-run keensight predict "$work/keras" $pictures --key "$work/key.pem.pub"
+KERAS_BACKEND=torch run "$root/.venv-keras/bin/python" "$root/examples/keras_planes.py" pictures/planesnet planes.h5
+run keensight import-keras planes.h5 --labels 0,1 --out keras
+run keensight sign keras --key key.pem
+run keensight evaluate keras pictures/planesnet --label-pattern '{label}__*' --key key.pem.pub
+run keensight predict keras nothing.png plane.png --key key.pem.pub
