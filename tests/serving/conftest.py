@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import httpx2 as httpx
 import numpy as np
@@ -24,6 +25,7 @@ from keensight.serving.registry import Batching, Registry, Source, load_model
 from keensight.serving.service import Service
 
 FROZEN = Path(__file__).parents[1] / "bundle" / "frozen"
+T = TypeVar("T")
 TIMEOUT_S = 60.0  # far more than anything takes: it only keeps a hang from being endless
 
 
@@ -135,12 +137,13 @@ class Running:
         lines = [json.loads(line) for line in self.err.read_text().splitlines() if line.startswith("{")]
         return [line for line in lines if line["event"] == event]
 
-    def until(self, happens: Callable[[], object]) -> None:
+    def until(self, happens: Callable[[], T]) -> T:
         deadline = time.monotonic() + TIMEOUT_S
-        while not happens():
+        while not (found := happens()):
             assert self.process.poll() is None, f"it ended too soon: {self.err.read_text()}"
             assert time.monotonic() < deadline, self.err.read_text()
             time.sleep(0.01)
+        return found
 
     def send(self, number: signal.Signals) -> None:
         self.process.send_signal(number)

@@ -113,8 +113,8 @@ def test_models_tells_what_the_page_needs(client):
     assert 0 < accuracy["low"] < accuracy["value"] < accuracy["high"] < 1
     assert accuracy["n"] == 269
     assert model == {
-        "name": "frozen", "labels": list("0123456789"), "height": 8, "width": 8, "channels": 1, "fit": "squash", "abstain_below": 0.6,
-        "signed": True, "verified": False, "default": True, "drawing": True, "parameters": 650,
+        "name": "frozen", "labels": list("0123456789"), "height": 8, "width": 8, "channels": 1, "fit": "squash",
+        "abstain_below": 0.6, "signed": True, "verified": False, "default": True, "drawing": True, "parameters": 650,
     }  # fmt: skip
 
 

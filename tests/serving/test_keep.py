@@ -2,9 +2,12 @@ import csv
 import hashlib
 import json
 
+import numpy as np
 import pytest
 import sqlalchemy
 
+from keensight.bundle.read import load
+from keensight.cli import main
 from keensight.data.sources import open_dataset
 from keensight.errors import DataError, KeensightError, UsageError
 from keensight.serving.keep import Keeper, export_kept
@@ -142,3 +145,17 @@ def test_databases_that_cannot_be_had(tmp_path):
         Keeper(tmp_path, print, "nonsense")
     with pytest.raises(KeensightError, match="cannot be opened"):
         Keeper(tmp_path, print, f"sqlite:///{tmp_path}/no/where.sqlite")
+
+
+def test_what_was_kept_can_be_trained_on(kept, make_png):
+    client, folder = kept
+    rng = np.random.default_rng(0)
+    for level, label in ((60, "dark"), (180, "light")) * 12:
+        answer = ask(client, make_png(rng.integers(level - 40, level + 40, (8, 8), np.uint8)))
+        client.post("/v1/verdict", json={"id": answer["id"], "right": False, "label": label})
+    quick = ("--recipe", "logistic", "--set", "epochs=1", "--out", str(folder / "run"))
+    for words in (("serve", "--export-kept", str(folder)), ("train", str(folder / "manifest.csv"), *quick)):
+        with pytest.raises(SystemExit) as ended:
+            main(words)
+        assert ended.value.code == 0
+    assert load(folder / "run").bundle.labels == ("dark", "light")

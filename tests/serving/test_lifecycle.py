@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import signal
 import socket
@@ -251,3 +252,25 @@ def test_sighup_reads_api_keys_again_and_a_bad_file_changes_nothing(start, froze
     server.send(signal.SIGHUP)
     server.until(lambda: server.log("refused"))
     assert status("new") == 200
+
+
+def test_a_sighup_before_it_is_ready_waits(start, frozen, tmp_path):
+    """The keys come through a pipe, so that the test knows when the server reads them: at the start, and on SIGHUP."""
+    pipe = tmp_path / "keys"
+    os.mkfifo(pipe)
+    server = start(frozen, "--api-keys", pipe)
+
+    def reader():
+        try:
+            return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:
+            return None
+
+    for key, done in ((b"old", lambda: server.log("loaded")), (b"new", lambda: "http" in server.out.read_text())):
+        opened = server.until(reader)
+        if key == b"old":
+            server.send(signal.SIGHUP)
+        os.write(opened, hashlib.sha256(key).hexdigest().encode())
+        os.close(opened)
+        server.until(done)
+    assert server.get("/v1/models", headers={"X-API-Key": "new"}).status_code == 200

@@ -1,12 +1,15 @@
 """The page in a real Chromium, against a real bundle: what people do with it, and what goes wrong around it."""
 
 import base64
+import hashlib
 import io
 from importlib import util
 from pathlib import Path
 
 import pytest
 from PIL import Image
+
+from keensight.serving.keep import export_kept
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (it is in the dev extra)")
 axe = pytest.importorskip("axe_playwright_python", reason="axe-playwright-python is not installed (dev extra)")
@@ -67,14 +70,14 @@ def visit(chromium, server):
     """Opens the page, and fails the test where a script failed or the content security policy was broken."""
     wrong, contexts = [], []
 
-    def open_page(wait="#ask", **settings):
+    def open_page(wait="#ask", url=None, **settings):
         contexts.append(chromium.new_context(**settings))
         page = contexts[-1].new_page()
         page.set_default_timeout(15_000)
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("console", lambda m: "Content Security Policy" in m.text and wrong.append(m.text))
         page.on("filechooser", lambda _: None)  # so that choosers are caught from the start
-        page.goto(server.url)
+        page.goto(url or server.url)
         if wait:
             page.locator(wait).wait_for()
         return page
@@ -645,3 +648,24 @@ def test_needs_nothing_from_elsewhere():
     page = (page_server.PAGE / "index.html").read_text()
     assert "style=" not in page
     assert "onclick=" not in page
+
+
+def test_with_the_real_server_a_key_a_picture_a_heat_map_and_a_verdict(visit, start, tmp_path):
+    (tmp_path / "keys").write_text(hashlib.sha256(b"sesame").hexdigest())
+    kept = tmp_path / "kept"
+    running = start(
+        FROZEN / "bundle", "--key", FROZEN / "release.pem.pub", "--api-keys", tmp_path / "keys", "--keep", kept
+    )
+    page = visit("#key-dialog[open]", running.url)
+    page.get_by_label("API key").fill("sesame")
+    page.get_by_role("button", name="Go on").click()
+    page.locator("#ask").wait_for()
+    assert page.locator("#banner").is_hidden()
+    choose(page, PICTURES[2])
+    assert titles(page) == ["2"]
+    page.get_by_role("button", name="Show what it looked at").click()
+    page.get_by_role("img", name="Heat map of the answer 2").wait_for()
+    page.get_by_role("group", name="Was").get_by_role("button", name="Yes").click()
+    page.get_by_text("Thank you, noted.").wait_for()
+    assert export_kept(kept, kept / "manifest.csv") == 1
+    assert (kept / "manifest.csv").read_text().endswith(".png,2\n")

@@ -101,6 +101,7 @@ def serve(
         print(f"manifest       {out}: {count:,} judged picture{'s' * (count > 1)}")
         return 0
 
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # until the server can load again
     from keensight.serving.limits import Limits
     from keensight.serving.registry import Batching
     from keensight.verbs.serve import serve as verb

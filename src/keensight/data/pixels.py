@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin  # noqa: F401
 
 from keensight.errors import PictureError
 from keensight.values import FloatArray, Preprocessing, Split, Uint8Array
 
 MAX_PIXELS = 80_000_000  # below Pillow's own warning, above any phone's default mode
-FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM")
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM")  # one that is not imported makes Pillow import 40 more
 ACCEPTED = "JPEG, PNG, GIF, WebP, BMP, TIFF and PPM pictures up to 80 megapixels are accepted"
 DECODER_VERSION = 1  # part of the cache's key: raise it when the same file gives other pixels
 

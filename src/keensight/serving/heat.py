@@ -72,7 +72,8 @@ def heat(model: Model, image_HWC: Uint8Array, label: str | None, is_over: Callab
 def overlay(drop_HW: FloatArray) -> bytes:
     """Return a transparent PNG: blue where covering costs probability, vermilion where it helps, stronger for more.
 
-    The colours are those of `keensight explain`. It has the model's input size, enlarged smoothly by a whole number, up to 512 pixels.
+    The colours are those of `keensight explain`. It has the model's input size, enlarged smoothly by a
+    whole number, up to 512 pixels.
     """
     colours_HW4 = signed_colours(drop_HW[None], max(FAINT, float(np.abs(drop_HW).max())))[0]
     colours_HW4[..., 3] = (colours_HW4[..., 3] * COVER).round()

@@ -185,6 +185,7 @@ async def _run(
         loop.add_signal_handler(number, end, number)
     tasks: set[asyncio.Task[Any]] = {loop.create_task(reloader.watch())}
     loop.add_signal_handler(signal.SIGHUP, lambda: tasks.add(loop.create_task(reloader.reload())))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # the command line has blocked it until here
     serving = loop.create_task(server.serve([bound]))
     either: list[asyncio.Future[Any]] = [ended, serving]
     await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)

@@ -68,7 +68,7 @@ SCHEMAS: Json = {
             "height": WHOLE,
             "width": WHOLE,
             "channels": {"enum": [1, 3]},
-            "fit": {"enum": ["squash", "letterbox", "crop"], "description": "What is done to other shapes of pictures."},
+            "fit": {"enum": ["squash", "letterbox", "crop"], "description": "How a picture of another shape fits."},
             "abstain_below": SHARE,
             "signed": TRUTH,
             "verified": {**TRUTH, "description": "Its signature was checked with the server's public key."},
