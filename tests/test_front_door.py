@@ -24,6 +24,8 @@ NAMES = [
     "choose_preprocessing",
     "compare",
     "decode",
+    "deploy_docker",
+    "deploy_kubernetes",
     "evaluate",
     "explain",
     "export",

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         Threat,
     )
     from keensight.verbs.compare import compare
+    from keensight.verbs.deploy import deploy_docker, deploy_kubernetes
     from keensight.verbs.evaluate import evaluate
     from keensight.verbs.explain import explain
     from keensight.verbs.export import export
@@ -57,6 +58,8 @@ _HOME = {
     "choose_preprocessing": "keensight.data.cache",
     "compare": "keensight.verbs.compare",
     "decode": "keensight.data.cache",
+    "deploy_docker": "keensight.verbs.deploy",
+    "deploy_kubernetes": "keensight.verbs.deploy",
     "evaluate": "keensight.verbs.evaluate",
     "explain": "keensight.verbs.explain",
     "export": "keensight.verbs.export",
@@ -113,6 +116,8 @@ __all__ = [
     "choose_preprocessing",
     "compare",
     "decode",
+    "deploy_docker",
+    "deploy_kubernetes",
     "evaluate",
     "explain",
     "export",

@@ -109,6 +109,22 @@ VERBS = {
             "keensight serve --export-kept path/to/kept --out more.csv",
         ),
     ),
+    "deploy docker": (
+        "Serve",
+        "Write a folder that an image with a bundle is built from.",
+        (
+            "keensight deploy docker runs/folder/bundle --key release.pem.pub --out image",
+            "keensight deploy docker runs/folder/bundle --unsigned --name pictures --out image --json",
+        ),
+    ),
+    "deploy kubernetes": (
+        "Serve",
+        "Write manifests for Kubernetes that run an image with a bundle.",
+        (
+            "keensight deploy kubernetes runs/folder --key release.pem.pub --out k8s --replicas 3",
+            "keensight deploy kubernetes runs/folder --unsigned --out k8s --namespace vision --json",
+        ),
+    ),
     "import-keras": (
         "Serve",
         "Turn a model that Keras saved into a bundle.",
@@ -126,6 +142,7 @@ VERBS = {
         ),
     ),
 }
+FAMILIES = {"deploy": ("Serve", "Write what runs a bundle in a container, or on Kubernetes.")}
 HELP = "From pictures to a classifier you can trust."
 FIRST_STEPS = ("keensight demo", "keensight train path/to/folder", "keensight predict runs/folder/bundle picture.jpg")
 
@@ -199,13 +216,16 @@ def _app() -> App:
         suppress_keyboard_interrupt=False,
     )
     groups = {name: Group(name, sort_key=i) for i, name in enumerate(("Data", "Train", "Trust", "Serve"))}
+    for family, (group, text) in FAMILIES.items():
+        app.command(App(name=family, help=text, help_format="plaintext", group=groups[group]))
     for verb, (group, text, examples) in VERBS.items():
-        module = verb.replace("-", "_")
-        app.command(
-            f"keensight.cli.{module}:{module}",
-            name=verb,
+        family, _, name = verb.rpartition(" ")
+        module = family or name.replace("-", "_")
+        (app[family] if family else app).command(
+            f"keensight.cli.{module}:{name.replace('-', '_')}",
+            name=name,
             help=text,
-            group=groups[group],
+            group=None if family else groups[group],
             help_epilogue=_examples(examples),
         )
     return app

@@ -1,0 +1,53 @@
+"""What is deployed: a bundle that was verified and loads, its name, its version, and the key that vouches for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from keensight.bundle.read import Bundle, load
+from keensight.deploy.names import check_name, made_valid
+from keensight.errors import GateError, UsageError
+from keensight.serving.registry import version_of
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A bundle to be deployed. `public_key` is PEM, and None where nothing is verified."""
+
+    name: str
+    version: str
+    bundle: Bundle
+    public_key: bytes | None
+
+
+def release_of(bundle: str | Path, key: str | Path | None, unsigned: bool, name: str | None) -> Release:
+    """Read, verify and load a bundle. Nothing is written.
+
+    Raises:
+        BundleError: there is none, or it cannot be loaded.
+        GateError: it is not signed, or not as `key` signed it, and `unsigned` does not allow that.
+        UsageError: the name is not valid; or there are both `key` and `unsigned`, or for a signed bundle neither.
+    """
+    if key is not None and unsigned:
+        raise UsageError("--key verifies the bundle, and --unsigned says not to. Give one of the two.")
+    if name is not None:
+        check_name(name)
+    loaded = load(bundle, key).bundle
+    if key is None and not unsigned:
+        if not loaded.is_signed:
+            raise GateError(
+                f"{loaded.path} is not signed, so nothing could tell the servers that it is still what you trained. "
+                f"Sign it with `keensight sign {loaded.path} --key PRIVATE-KEY` and give the public key with --key; or "
+                "deploy it as it is with --unsigned."
+            )
+        raise UsageError(
+            f"{loaded.path} is signed, and there is no key to verify it with. Give its signer's public key with --key: "
+            "every server will verify the bundle before it answers. Or leave that out with --unsigned."
+        )
+    public_key = None
+    if key is not None:
+        from keensight.bundle.keys import load_public, public_pem
+
+        public_key = public_pem(load_public(key))
+    return Release(name or made_valid(loaded.name), version_of(loaded.files), loaded, public_key)

@@ -1,0 +1,101 @@
+"""What a pod asks for and what it may take: quantities of Kubernetes, checked before the cluster would."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from decimal import Decimal
+
+from keensight.errors import UsageError
+
+MiB = 2**20
+CPU_UNITS = {"": Decimal(1), "m": Decimal("0.001")}
+MEMORY_UNITS = {
+    "": 1,
+    "k": 10**3,
+    "M": 10**6,
+    "G": 10**9,
+    "T": 10**12,
+    "Ki": 2**10,
+    "Mi": MiB,
+    "Gi": 2**30,
+    "Ti": 2**40,
+}
+LEAST_MEMORY = 128 * MiB  # NumPy, ONNX Runtime and the server, before there is a model
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What a pod asks for (requests) and may take at most (limits), as Kubernetes' quantities.
+
+    Threads follow the limit of processors, so there is one.
+    Raises UsageError for what is no quantity, for nothing, and for a request above its limit.
+    """
+
+    cpu: str = "500m"
+    cpu_limit: str = "2"
+    memory: str = "384Mi"
+    memory_limit: str = "1Gi"
+
+    def __post_init__(self) -> None:
+        """Check the quantities."""
+        cpu, cpu_limit = cores_of(self.cpu, "--cpu"), cores_of(self.cpu_limit, "--cpu-limit")
+        memory, memory_limit = bytes_of(self.memory, "--memory"), bytes_of(self.memory_limit, "--memory-limit")
+        if cpu > cpu_limit:
+            raise _above("--cpu", self.cpu, self.cpu_limit)
+        if memory > memory_limit:
+            raise _above("--memory", self.memory, self.memory_limit)
+        if memory_limit < LEAST_MEMORY:
+            raise UsageError(
+                f"--memory-limit is {self.memory_limit}, and the server would be killed before it answers: it takes "
+                f"{LEAST_MEMORY // MiB}Mi without a model. Give more, such as 1Gi."
+            )
+
+
+def cores_of(text: str, option: str) -> Decimal:
+    """Return the processors that a quantity means.
+
+    >>> cores_of("500m", "--cpu")
+    Decimal('0.500')
+    """
+    number, unit = _split(text)
+    if number is None or unit not in CPU_UNITS:
+        raise UsageError(
+            f"{option} is {text[:40]!a}, which is no quantity of processors. Give a number, such as 2 or 0.5, or "
+            "thousandths with m, such as 500m."
+        )
+    cores = number * CPU_UNITS[unit]
+    if cores < Decimal("0.001"):
+        raise UsageError(f"{option} is {text}, and nothing runs on no processor. Give at least 1m; 500m is usual.")
+    return cores
+
+
+def bytes_of(text: str, option: str) -> int:
+    """Return the bytes that a quantity means.
+
+    >>> bytes_of("384Mi", "--memory")
+    402653184
+    """
+    number, unit = _split(text)
+    if number is None or unit not in MEMORY_UNITS:
+        hint = " (m would be thousandths of a byte)" if unit == "m" else ""
+        raise UsageError(
+            f"{option} is {text[:40]!a}, which is no quantity of memory{hint}. Give bytes, or a number with one of "
+            f"{', '.join(unit for unit in MEMORY_UNITS if unit)}: 512Mi and 1Gi are usual."
+        )
+    size = int(number * MEMORY_UNITS[unit])
+    if size < 1:
+        raise UsageError(f"{option} is {text}, and nothing runs without memory. 512Mi and 1Gi are usual.")
+    return size
+
+
+def _split(text: str) -> tuple[Decimal | None, str]:
+    found = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)([A-Za-z]{0,2})", text)
+    return (Decimal(found[1]), found[2]) if found else (None, "")
+
+
+def _above(option: str, request: str, limit: str) -> UsageError:
+    return UsageError(
+        f"{option} is {request} and its limit {limit}, but no more can be asked for than is allowed. Lower {option}, "
+        f"or raise {option}-limit."
+    )

@@ -1,0 +1,97 @@
+"""`keensight deploy`: write what runs a bundle in a container, or on Kubernetes. Nothing is built or applied."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from keensight.deploy.docker import docker_files
+from keensight.deploy.kubernetes import Cluster, kubernetes_files
+from keensight.deploy.names import image_of
+from keensight.deploy.release import Release, release_of
+from keensight.errors import UsageError
+from keensight.files import explained, make_folder, write_atomically
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """What was written: the folder, its files, the image's name with its tag, and what was verified (a key or None)."""
+
+    folder: Path
+    files: tuple[str, ...]
+    image: str
+    name: str
+    version: str
+    verified_by: str | None
+
+
+def deploy_docker(
+    bundle: str | Path,
+    *,
+    out: str | Path,
+    key: str | Path | None = None,
+    unsigned: bool = False,
+    name: str | None = None,
+    image: str | None = None,
+) -> Deployment:
+    """Write a folder that an image is built from, with a Dockerfile, into `out`, which must be new or empty.
+
+    With `key`, a public key's file, the bundle is verified first, and again whenever the image starts. `unsigned`
+    leaves that out. `name` is the model's, by default made from the bundle's; `image` is only told in the result.
+
+    Raises:
+        BundleError: there is no bundle, or it cannot be loaded.
+        GateError: it is not signed, or not by `key`.
+        SigningKeyError: the key cannot be used.
+        UsageError: `out` is not empty, or a name is not valid, or there is neither `key` nor `unsigned`.
+        KeensightError: `out` cannot be written.
+    """
+    release = _release(bundle, out, key, unsigned, name)
+    named = str(image_of(image or release.name, release.version))
+    return _written(Path(out), docker_files(release), named, release)
+
+
+def deploy_kubernetes(
+    bundle: str | Path,
+    *,
+    out: str | Path,
+    key: str | Path | None = None,
+    unsigned: bool = False,
+    name: str | None = None,
+    cluster: Cluster | None = None,
+) -> Deployment:
+    """Write manifests for Kubernetes into `out`, which must be new or empty: a Kustomize base and overlays.
+
+    They run the image that `deploy_docker` wrote the folder of. The other arguments, and what is raised, are as there;
+    UsageError comes, too, where `cluster` says what Kubernetes would not take.
+    """
+    cluster = cluster or Cluster()
+    release = _release(bundle, out, key, unsigned, name)
+    named = str(image_of(cluster.image or release.name, release.version))
+    return _written(Path(out), kubernetes_files(release, cluster), named, release)
+
+
+def _release(bundle: str | Path, out: str | Path, key: str | Path | None, unsigned: bool, name: str | None) -> Release:
+    out = Path(out)
+    if out.is_dir() and any(out.iterdir()):
+        raise UsageError(f"{out} is not empty, and nothing is overwritten. Give a new or empty folder with --out.")
+    if os.path.lexists(out) and not out.is_dir():
+        raise UsageError(f"{out} is a file. Give a new or empty folder with --out.")
+    return release_of(bundle, key, unsigned, name)
+
+
+def _written(out: Path, files: Mapping[str, bytes], image: str, release: Release) -> Deployment:
+    temporary = make_folder(out / f".{os.getpid()}")
+    try:
+        for name, content in files.items():
+            make_folder((temporary / name).parent)
+            write_atomically(temporary / name, content)
+        with explained(out):
+            for child in sorted(temporary.iterdir()):
+                child.rename(out / child.name)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return Deployment(out, tuple(sorted(files)), image, release.name, release.version, release.bundle.verified_by)
