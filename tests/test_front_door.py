@@ -1,7 +1,9 @@
 """What `import keensight` promises: these names, and nothing heavy."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -69,3 +71,11 @@ def test_importing_is_light():
     heavy = "{'torch', 'onnxruntime', 'sklearn', 'matplotlib', 'PIL', 'numpy', 'cyclopts'}"
     code = f"import sys, keensight; print(sorted({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_predicting_leaves_nothing_for_onnx_runtimes_telemetry(tmp_path):
+    frozen = Path(__file__).parent / "bundle" / "frozen"
+    words = [sys.executable, "-m", "keensight", "predict", frozen / "bundle", frozen / "pictures" / "0.png"]
+    environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+    subprocess.run(words, env=environment, check=True, capture_output=True)
+    assert not list(tmp_path.rglob("*onnxruntime*"))

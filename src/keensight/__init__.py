@@ -12,9 +12,14 @@ Every name here is loaded when it is first used: `import keensight` loads no tor
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 from keensight.version import __version__
+
+# ONNX Runtime 1.29 and newer keeps a device's number in ~/.cache/Microsoft and reports to Microsoft, unless told not to
+# before it is loaded. 0 allows it.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from keensight.bundle.keys import new_key
