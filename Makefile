@@ -53,7 +53,7 @@ clean:  ## remove what the targets above made
 	@touch $@
 
 .venv/developing: .venv/installed scripts/apt-install
-	scripts/apt-install dataset-fashion-mnist chromium
+	scripts/apt-install dataset-fashion-mnist chromium postgresql
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[all,dev]'
 	@touch $@
 
