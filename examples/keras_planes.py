@@ -27,5 +27,5 @@ model = keras.Sequential(
     ]
 )
 model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
-model.fit(images, labels, batch_size=64, epochs=3, verbose=2)
+model.fit(images, labels, batch_size=64, epochs=5, verbose=2)
 model.save(sys.argv[2])
