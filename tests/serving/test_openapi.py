@@ -1,4 +1,7 @@
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import jsonschema
 import pytest
@@ -77,3 +80,16 @@ def test_the_page_needs_nothing_from_elsewhere(client):
     assert not re.findall(r"https?://", answer.text)
     assert "<script" not in answer.text
     assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'; style-src 'sha256-")
+
+
+def test_schemathesis_finds_nothing(start, frozen, tmp_path):
+    server = start(frozen, "--keep", tmp_path / "kept")
+    words = "--max-examples 10 --generation-deterministic --no-color --warnings off"
+    words += " --exclude-checks=positive_data_acceptance"  # random bytes fit the schema of a picture, and are none
+    done = subprocess.run(
+        [Path(sys.executable).with_name("st"), "run", f"{server.url}/openapi.json", *words.split()],
+        check=False, cwd=tmp_path, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-5000:]
+    assert int(re.search(r"([\d,]+) generated", done.stdout)[1].replace(",", "")) > 400
+    assert not server.log("failed")

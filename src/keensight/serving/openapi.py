@@ -129,9 +129,11 @@ SCHEMAS: Json = {
         {
             "id": TEXT,
             "parameters": _PARAMETERS_V2,
-            "inputs": _list(
-                _object({**_TENSOR, "parameters": _PARAMETERS_V2, "data": _list({})}, optional=("parameters", "data"))
-            ),
+            "inputs": {
+                **_list(_object({**_TENSOR, "parameters": _PARAMETERS_V2, "data": _list({})}, ("parameters", "data"))),
+                "minItems": 1,
+                "maxItems": 1,
+            },
             "outputs": _list(_object({"name": TEXT, "parameters": _PARAMETERS_V2}, optional=("parameters",))),
         },
         optional=("id", "parameters", "outputs"),
@@ -182,7 +184,7 @@ def _version_1() -> Json:
             "image/*": BYTES,
             "application/octet-stream": BYTES,
             "multipart/form-data": {
-                "schema": {"type": "object", "properties": {"file": _list({"type": "string", "format": "binary"})}}
+                "schema": _object({"file": {**_list({"type": "string", "format": "binary"}), "minItems": 1}})
             },
         },
     }
