@@ -6,7 +6,7 @@ Shape letters: N images, H height, W width, C channels, K classes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -185,6 +185,14 @@ class Recipe:
     attack: str = "fgsm"
     attack_eps: tuple[float, ...] = ()  # attack the held-out pictures at these epsilons
     abstain_below: float = 0.6
+
+    def is_for(self, dataset: str) -> bool:
+        """Whether what it says of its data may be said of the data set of this name."""
+        return not self.data or dataset == Path(self.data).stem
+
+    def told_of(self, dataset: str) -> Recipe:
+        """Return it without the story of its own data, where it is used on another data set."""
+        return self if self.is_for(dataset) else replace(self, about="", data="", caution="", reported="", promise={})
 
 
 @dataclass(frozen=True, slots=True)

@@ -222,6 +222,23 @@ def test_verdict_and_silence_of_a_good_model():
     assert "Warning" not in page_of(report)
 
 
+def test_where_the_largest_classes_are_as_large_none_is_called_the_majority():
+    report = with_accuracy(913, 1000, 0.5, 0.833)
+    assert "The majority class is “nothusky”." in Page(page_of(report)).text
+    tie = dataclasses.replace(report, data={**report.data, "counts": {"train": {"husky": 9, "nothusky": 9}}})
+    assert "41 points above one fixed answer" in verdict(tie)
+    assert "majority class is" not in Page(page_of(tie)).text
+
+
+def test_the_recipes_story_is_told_where_there_is_one():
+    recipe = {"name": "husky", "about": "A house of cards.", "data": "huskies.zip", "caution": "", "reported": "75 %"}
+    text = Page(page_of(a_report(recipe=recipe))).text
+    assert "A house of cards." in text and "huskies.zip" in text and "reported" in text and "caution" not in text
+    recipe |= {"about": "", "data": "", "reported": ""}
+    text = Page(page_of(a_report(recipe=recipe, data={**a_report().data, "name": "mine"}))).text
+    assert "husky" in text and "reported" not in text and "House" not in text
+
+
 def test_a_model_below_a_floor_is_told_off():
     report = with_accuracy(620, 1000, 0.75, 0.62)
     assert "13 points below always answering “nothusky” and level with logistic regression" in verdict(report)

@@ -36,6 +36,7 @@ MANY_CLASSES = 30  # from here on the table of classes is folded away behind a f
 MANY_LAYERS = 20  # more are folded away
 PICTURE_HEIGHT_PX = 160
 SAMPLE_HEIGHT_PX = 56
+STORY = ("data", "caution", "reported", "promise")  # keys of a recipe that are empty where it is used on other data
 
 
 def to_dict(report: Report) -> dict[str, Any]:
@@ -88,6 +89,7 @@ def render_html(report: Report, pictures: Pictures) -> str:
         confused=confused_pairs(shown),
         weakest_first=sorted(shown.per_class, key=lambda each: each.f1),
         best=max((epoch for epoch in report.history if epoch.best), key=lambda epoch: epoch.number, default=None),
+        facts=[(key, value) for key, value in report.recipe.items() if key != "about" and (value or key not in STORY)],
         splits=[(title, report.data["counts"][key]) for key, title in _SPLITS if report.data["counts"].get(key)],
         mistakes=_with_pictures(report.mistakes, pictures.mistakes),
         near_misses=_with_pictures(report.near_misses, pictures.near_misses),
@@ -213,8 +215,10 @@ def _floors(report: Report) -> list[tuple[str, float]]:
 
 
 def _majority(report: Report) -> str:
+    """Return the largest class, in quotes; nothing where several are as large."""
     counts = report.data["counts"].get("train") or {}
-    return f"“{max(counts, key=counts.__getitem__)}”" if counts else ""
+    most = [name for name, n in counts.items() if n == max(counts.values())]
+    return f"“{most[0]}”" if len(most) == 1 else ""
 
 
 def _imbalance(report: Report) -> str:

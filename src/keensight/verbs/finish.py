@@ -41,6 +41,7 @@ def finish(folder: Path, state: State, pixels: Pixels, splits: Splits, recipe: R
     Raises GateError, and writes neither report nor bundle, where the exported model answers otherwise than `state`'s.
     """
     watcher.stage("calibrating and exporting")
+    recipe = recipe.told_of(pixels.dataset.name)
     model = state.model.eval()
     num_classes = len(splits.class_names)
     data = {

@@ -122,7 +122,7 @@ def _cautions(dataset: Dataset, recipe: Recipe) -> Iterator[str]:
             "It started from given weights. Where they were learnt from this data under another split or seed, they "
             "know pictures that are held out here, and these numbers flatter the model."
         )
-    if recipe.caution and dataset.name == Path(recipe.data).stem:
+    if recipe.caution and recipe.is_for(dataset.name):
         yield " ".join(recipe.caution.split())
     elif recipe.model == "transfer":
         yield (
