@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import errno
+import inspect
 import io
 import os
+import re
 import sys
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
-    from cyclopts import App
+    from cyclopts import App, CycloptsError
 
 # Verb: its group in the help, what it does, and examples. The verb's module is only imported when it runs.
 VERBS = {
@@ -135,10 +137,11 @@ VERBS = {
     ),
     "export": (
         "Serve",
-        "Write a bundle's model, or just its weights, as one file.",
+        "Write a bundle's model or weights as one file, or as an int8 bundle.",
         (
             "keensight export runs/folder/bundle --out model.onnx",
             "keensight export runs/folder/bundle --weights-only --out husky.safetensors",
+            "keensight export runs/folder/bundle path/to/folder --to int8 --max-drop 0.5",
         ),
     ),
 }
@@ -179,7 +182,7 @@ def _run(tokens: Sequence[str] | None) -> int:
         status = _app()(tokens, exit_on_error=False, print_error=False, result_action="return_value")
         return status if isinstance(status, int) else 0
     except CycloptsError as error:
-        _say(f"{' '.join(str(error).split())} Try `keensight --help`, or a verb's own --help.")
+        _say(_misuse(error))
         return 2
     except KeensightError as error:
         _say(" ".join(str(error).split()))
@@ -189,7 +192,7 @@ def _run(tokens: Sequence[str] | None) -> int:
             raise
         _say(
             f"this needs the package '{error.name}', which is not installed: the base install predicts and evaluates. "
-            "Install the rest with: pip install 'keensight[all]'."
+            "Install the rest, in the folder that keensight came in, with: pip install -c constraints.txt '.[all]'."
         )
         return 1
     except Exception as error:
@@ -200,6 +203,22 @@ def _run(tokens: Sequence[str] | None) -> int:
         what = " ".join(f"{type(error).__name__}: {error}".split())
         _say(f"this should not have happened ({what}). Set KEENSIGHT_TRACEBACK=1 to see where, and please report it.")
         return 1
+
+
+def _misuse(error: CycloptsError) -> str:
+    """Say what is wrong with a command line; of what is missing, in the words of the verb's own help."""
+    from cyclopts import MissingArgumentError
+
+    if not isinstance(error, MissingArgumentError) or not error.argument or not error.target:
+        return f"{' '.join(str(error).split())} Try `keensight --help`, or a verb's own --help."
+    verb, name = " ".join(error.command_chain or ()), error.argument.name
+    if error.keyword:
+        return f"{name} came without its value. See `keensight {verb} --help`."
+    told = re.search(
+        rf"^{error.argument.field_info.name}\n((?: +.+\n)+)", inspect.getdoc(error.target) or "", re.MULTILINE
+    )
+    what = " ".join(told[1].split()) if told else ""
+    return f"`keensight {verb}` needs {name}{what and f', {what[0].lower()}{what[1:]}'} See `keensight {verb} --help`."
 
 
 def _app() -> App:

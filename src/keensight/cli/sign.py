@@ -35,7 +35,12 @@ def sign(
     """
     from keensight.errors import UsageError
 
-    if (key is None) == (new_key is None) or (bundle is None and new_key is None):
+    if key is not None and new_key is not None:
+        raise UsageError(
+            "Both --key and --new-key came, and they exclude each other: --key signs with a key that is there, --new-key "
+            "makes one first. Leave one out."
+        )
+    if (key is None and new_key is None) or (bundle is None and new_key is None):
         raise UsageError(
             "To sign takes a bundle and its signer's private key: keensight sign BUNDLE --key FILE. Where there is no "
             "key yet, --new-key FILE makes one, with a bundle to sign or without."

