@@ -72,6 +72,16 @@ def test_a_bad_picture_among_good_ones_is_an_answer_too(trained, tmp_path):
         keensight.predict(trained.bundle, [tmp_path / "bad.png"])
 
 
+def test_one_file_or_many_without_opening_the_bundle_again(trained, tmp_path):
+    Image.new("L", (8, 8), 9).save(tmp_path / "a.png")
+    predictor = load(trained.bundle)
+    (answer,) = predictor.predict(str(tmp_path / "a.png"))
+    assert answer == keensight.predict(trained.bundle, tmp_path / "a.png")[0]
+    assert predictor.predict(tmp_path / "a.png", tmp_path / "a.png") == [answer, answer]
+    with pytest.raises(PictureError, match=r"nowhere\.png cannot be used: no such file"):
+        predictor.predict(tmp_path / "a.png", tmp_path / "nowhere.png")
+
+
 def damaged(trained, tmp_path, **changes):
     info = json.loads((trained.bundle / "bundle.json").read_text()) | changes
     (tmp_path / "bundle.json").write_text(json.dumps({k: v for k, v in info.items() if v is not None}))
@@ -89,6 +99,10 @@ def damaged(trained, tmp_path, **changes):
         ({"labels": ["0"] * 10}, "its labels have a name twice"),
         ({"preprocessing": {"height": 9, "width": 8, "channels": 1, "fit": "squash"}}, "not what its bundle.json says"),
         ({"preprocessing": 3}, "cannot be read"),
+        (
+            {"preprocessing": {"height": 0, "width": 8, "channels": 1, "fit": "squash"}},
+            "sizes from 1 to 4096.* accepted",
+        ),
         ({"borders": {"low": "x", "high": 1}}, "cannot be read"),
         ({"recipe": {"options": ["filters", 8]}}, "cannot be read .*no table"),
     ],

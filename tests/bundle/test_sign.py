@@ -15,7 +15,8 @@ import keensight
 from keensight.bundle.folder import FILES, read_folder
 from keensight.bundle.keys import load_private, load_public
 from keensight.bundle.read import read_bundle
-from keensight.bundle.verify import PAYLOAD_TYPE, _written, verify_files
+from keensight.bundle.statement import PAYLOAD_TYPE, written
+from keensight.bundle.verify import verify_files
 from keensight.errors import BundleError, GateError, SigningKeyError
 
 
@@ -130,7 +131,7 @@ def test_an_unsigned_bundle_and_another_key(trained, copy, keys, tmp_path):
     with pytest.raises(GateError, match="is not signed"):
         keensight.predict(trained.bundle, [], key=keys[1])
     _, other = keensight.new_key(tmp_path / "other")
-    assert "was signed with another key" in refusal(copy, other)
+    assert f"{copy} was signed with another key" in refusal(copy, other)
     with pytest.raises(BundleError, match="does not exist"):
         keensight.verify(tmp_path / "nowhere", key=other)
 
@@ -159,6 +160,39 @@ def test_every_flip_on_disk_is_refused_too(copy, keys):
     keensight.verify(copy, key=keys[1])
 
 
+# --- without a key ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(set(FILES) - {"signature.json"}))
+def test_what_was_changed_after_it_was_signed_is_refused_without_a_key_too(copy, keys, name):
+    (copy / name).write_bytes((copy / name).read_bytes() + b" ")
+    with pytest.raises(
+        GateError, match=f"was changed after it was signed: {name} was changed.*or delete its signature"
+    ):
+        keensight.load(copy)
+    (copy / "signature.json").unlink()
+    if not name.startswith("model."):  # which the bill of materials lists
+        keensight.load(copy)
+
+
+def test_a_signature_that_cannot_be_read_is_refused_and_may_be_replaced(copy, keys):
+    content = (copy / "signature.json").read_bytes()
+    for broken in (b"", b"[]", b"{}", content[:-1], content + b"\n", content.replace(b'"hint":"', b'"hint":"x')):
+        (copy / "signature.json").write_bytes(broken)
+        with pytest.raises(GateError, match=r"signature\.json is not a signature by model_signing 1\.1"):
+            keensight.load(copy)
+    keensight.sign(copy, key=keys[0])
+    keensight.verify(copy, key=keys[1])
+
+
+def test_a_bundle_says_which_key_it_names_be_it_checked_or_not(copy, keys):
+    unchecked, checked = keensight.load(copy).bundle, keensight.load(copy, key=keys[1]).bundle
+    assert unchecked.signed_by == checked.signed_by == checked.verified_by and unchecked.verified_by is None
+    (copy / "MODEL_CARD.md").unlink()
+    changed = keensight.load(copy, though_changed=True).bundle
+    assert changed.changes == ("MODEL_CARD.md is missing",) and changed.signed_by == checked.verified_by
+
+
 # --- signatures that are sound, around a statement that is not ------------------------------------------------------
 
 
@@ -171,7 +205,7 @@ def forged(copy, keys, change, text=None):
     payload = (text or json.dumps)(statement).encode()
     signature = key.sign(f"DSSEv1 28 {PAYLOAD_TYPE} {len(payload)} ".encode() + payload, ec.ECDSA(_sha256()))
     hint = found["verificationMaterial"]["publicKey"]["hint"]
-    content = _written(hint, base64.b64encode(payload).decode(), base64.b64encode(signature).decode())
+    content = written(hint, base64.b64encode(payload).decode(), base64.b64encode(signature).decode())
     (copy / "signature.json").write_bytes(content)
     return refusal(copy, keys[1])
 
@@ -241,7 +275,6 @@ def test_a_card_may_be_completed_before_signing_and_the_bill_of_materials_follow
     with open(copy / "MODEL_CARD.md", "a") as card:
         card.write("\nNot for driving.\n")
     assert "MODEL_CARD.md was changed" in refusal(copy, keys[1])
-    keensight.load(copy)
     keensight.sign(copy, key=keys[0])
     stock_verify(copy, keys[1])
     files = keensight.verify(copy, key=keys[1]).files

@@ -124,6 +124,25 @@ def test_predict_loads_no_torch(digits, tmp_path):
     assert json.loads(done.stdout)["label"] in "0123456789"
 
 
+def test_a_signed_bundle_without_a_key_loads_no_cryptography(tmp_path):
+    from PIL import Image
+
+    bundle = shutil.copytree(Path(__file__).parents[1] / "bundle" / "frozen" / "bundle", tmp_path / "bundle")
+    Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / "p.png")
+    done = run_without({"cryptography"}, "predict", bundle, tmp_path / "p.png")
+    assert done.returncode == 0 and "signed, but not checked" in done.stderr, done.stderr
+    (bundle / "bundle.json").write_bytes((bundle / "bundle.json").read_bytes() + b" ")
+    done = run_without({"cryptography"}, "predict", bundle, tmp_path / "p.png")
+    assert done.returncode == 3 and "bundle.json was changed" in done.stderr, done.stderr
+
+
+def test_export_of_one_file_loads_no_torch(digits, tmp_path):
+    training = {"torch", "sklearn", "scipy", "matplotlib", "onnx", "safetensors", "jinja2", "tomli_w", "cryptography"}
+    for words in (("--out", tmp_path / "m.onnx"), ("--weights-only", "--out", tmp_path / "m.safetensors")):
+        done = run_without(training, "export", digits, *words)
+        assert done.returncode == 0, done.stderr
+
+
 def test_evaluate_and_info_load_no_torch(digits, tmp_path):
     for words in (("evaluate", digits, "digits", "--json"), ("info", digits, "--json")):
         done = run_without({"torch", "matplotlib", "onnx", "jinja2"}, *words)
@@ -355,9 +374,10 @@ def test_without_the_training_extra_the_base_install_says_so(digits, tmp_path):
         ["info", "cnn", "--layers"],
         ["demo"],
         ["explain", str(digits), "x.png"],
+        ["export", str(digits), "digits", "--to", "int8"],
     ):
         command = [sys.executable, "-c", code, *words]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 1
-        assert "which is not installed" in done.stderr and "pip install 'keensight[all]'" in done.stderr
+        assert "which is not installed" in done.stderr and "pip install -c constraints.txt '.[all]'" in done.stderr
         assert len(done.stderr.splitlines()) == 1 and not list(tmp_path.iterdir())

@@ -55,6 +55,44 @@ def test_from_a_new_key_to_a_tampered_bundle(warm, bundle, keys, picture):
         assert "model.onnx was changed" in refused_by_a_gate(warm(*words, "--key", public))
 
 
+def test_without_a_key_a_signed_bundle_is_taken_with_a_note_and_a_changed_one_refused(
+    warm, digits, bundle, keys, picture, tmp_path
+):
+    assert warm("sign", bundle, "--key", keys[0]).status == 0
+    note = f"note: {bundle} is signed, but not checked: give --key, its signer's public key.\n"
+    verbs = {
+        "predict": ("predict", bundle, picture),
+        "evaluate": ("evaluate", bundle, "digits", "--split", "test"),
+        "explain": ("explain", bundle, picture, "--out", tmp_path / "why"),
+        "compare": ("compare", digits, bundle, "digits", "--out", tmp_path / "beside"),
+        "export": ("export", bundle, "--out", tmp_path / "alone.onnx"),
+    }
+    for verb, words in verbs.items():
+        done = warm(*words)
+        assert done.status == 0 and done.err.count(note) == 1, (verb, done.err)
+    for verb, words in verbs.items():
+        out = ("--out", tmp_path / f"again-{verb}") if "--out" in words else ()
+        plain = words[: words.index("--out")] if out else words
+        done = warm(*plain, *out, "--key", keys[1])
+        if verb == "compare":
+            assert "is not signed" in refused_by_a_gate(done)
+        else:
+            assert done.status == 0 and "not checked" not in done.err, done.err
+    (bundle / "MODEL_CARD.md").write_text("Another card.")
+    for verb in ("predict", "evaluate", "explain", "compare"):
+        said = refused_by_a_gate(warm(*verbs[verb]))
+        assert "was changed after it was signed: MODEL_CARD.md was changed" in said and "sign it again" in said
+    done = warm("export", bundle, "--out", tmp_path / "edited.onnx")
+    assert done.status == 0 and "MODEL_CARD.md was changed" in done.err
+    assert warm("sign", bundle, "--key", keys[0]).status == 0
+    assert warm("predict", bundle, picture).status == 0
+
+
+def test_sign_and_verify_list_files_in_the_same_order(warm, bundle, keys):
+    signed = warm("sign", bundle, "--key", keys[0]).out.splitlines()[0].split(": ")[1]
+    assert warm("verify", bundle, "--key", keys[1]).out.splitlines()[0].split(": ")[1] == signed
+
+
 def test_the_stock_client_agrees(warm, bundle, keys):
     private, public = keys
     assert warm("sign", bundle, "--key", private).status == 0
@@ -90,7 +128,15 @@ def test_keys_that_are_mixed_up_or_missing(warm, bundle, keys, tmp_path):
     for words in (("sign",), ("sign", bundle), ("sign", "--key", private)):
         done = warm(*words)
         assert done.status == 2 and "keensight sign BUNDLE --key FILE" in done.paragraph()
-    assert warm("verify", bundle).status == 2
+    done = warm("sign", bundle, "--key", private, "--new-key", tmp_path / "other")
+    assert done.status == 2 and "--key and --new-key came, and they exclude each other" in done.paragraph()
+    assert not (tmp_path / "other").exists()
+    done = warm("verify", bundle)
+    assert done.status == 2 and done.paragraph() == (
+        "`keensight verify` needs --key, the signer's public key: EC, in a PEM file. See `keensight verify --help`."
+    )
+    done = warm("verify", bundle, "--key")
+    assert done.status == 2 and done.paragraph().startswith("--key came without its value.")
 
 
 def test_an_encrypted_key(warm, bundle, tmp_path):

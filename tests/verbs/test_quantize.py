@@ -1,4 +1,7 @@
 import json
+import shutil
+from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import onnx
@@ -9,6 +12,7 @@ from PIL import Image
 import keensight
 from keensight.errors import DataError, GateError, UsageError
 from keensight.verbs import quantize
+from keensight.verbs.watch import Watcher
 
 
 @pytest.fixture
@@ -27,7 +31,7 @@ def crippled(model: bytes, _) -> bytes:
 
 
 def test_an_int8_bundle_is_smaller_and_as_good_as_it_says(trained, tmp_path, as_fast):
-    made = quantize.quantize(trained.folder, "digits", out=tmp_path / "int8", max_drop=0.02)
+    made = quantize.quantize(trained.folder, "digits", out=tmp_path / "int8", max_drop=2)
     assert made.bytes < made.float32_bytes / 1.5
     assert made.speedup == pytest.approx(1.5)
     assert made.drop <= 0.02
@@ -40,6 +44,37 @@ def test_an_int8_bundle_is_smaller_and_as_good_as_it_says(trained, tmp_path, as_
     assert (made.bundle / "MODEL_CARD.md").read_text().startswith("> **int8.**")
     types = {node.op_type for node in onnx.load(made.bundle / "model.onnx").graph.node}
     assert {"QuantizeLinear", "DequantizeLinear"} <= types
+
+
+def test_without_out_it_lies_beside_the_bundle_and_is_named_from_here(trained, tmp_path, as_fast, monkeypatch):
+    shutil.copytree(trained.bundle, tmp_path / "run" / "bundle")
+    monkeypatch.chdir(tmp_path)
+    assert quantize.quantize("run", "digits", max_drop=2).bundle == Path("run/bundle-int8")
+    monkeypatch.chdir(tmp_path / "run" / "bundle")
+    with pytest.raises(UsageError, match=f"{tmp_path}/run/bundle-int8 exists"):
+        quantize.quantize(".", "digits")
+
+
+def test_a_signed_bundle_that_was_edited_is_taken_with_a_note(trained, tmp_path, as_fast):
+    class Listener(Watcher):
+        notes: ClassVar[list[str]] = []
+
+        def note(self, text):
+            self.notes.append(text)
+
+    bundle = Path(shutil.copytree(trained.bundle, tmp_path / "bundle"))
+    private, public = keensight.new_key(tmp_path / "k")
+    keensight.sign(bundle, key=private)
+    keensight.export(bundle, out=tmp_path / "checked.onnx", key=public, watcher=Listener())
+    assert not Listener.notes
+    (bundle / "MODEL_CARD.md").write_text("Mine.")
+    made = quantize.quantize(bundle, "digits", out=tmp_path / "int8", max_drop=2, watcher=Listener())
+    keensight.export(bundle, out=tmp_path / "mine.onnx", watcher=Listener())
+    said = [note for note in Listener.notes if "signed" in note]
+    assert said == [f"{bundle} was changed after it was signed: MODEL_CARD.md was changed."] * 2
+    assert not keensight.load(made.bundle).bundle.is_signed
+    with pytest.raises(GateError, match="MODEL_CARD.md was changed"):
+        quantize.quantize(bundle, "digits", out=tmp_path / "no", key=public)
 
 
 def test_it_is_calibrated_on_training_pictures_alone(trained, tmp_path, as_fast, monkeypatch):
@@ -69,15 +104,15 @@ def test_lost_accuracy_is_refused_and_nothing_is_written(trained, tmp_path, as_f
     ):
         quantize.quantize(trained.bundle, "digits", out=tmp_path / "int8")
     assert list(tmp_path.iterdir()) == []
-    assert quantize.quantize(trained.bundle, "digits", out=tmp_path / "int8", max_drop=1).drop > 0.5
+    assert quantize.quantize(trained.bundle, "digits", out=tmp_path / "int8", max_drop=100).drop > 0.5
 
 
 def test_a_slower_model_is_refused_unless_it_is_wanted(trained, tmp_path, monkeypatch):
     monkeypatch.setattr(quantize, "_seconds_per_image", lambda first, second, part: (0.002, 0.003))
     with pytest.raises(GateError, match=r"slower here, with 333 images/s where float32 has 500 .--even-if-slower"):
-        quantize.quantize(trained.bundle, "digits", out=tmp_path / "int8", max_drop=1)
+        quantize.quantize(trained.bundle, "digits", out=tmp_path / "int8", max_drop=100)
     assert list(tmp_path.iterdir()) == []
-    made = quantize.quantize(trained.bundle, "digits", out=tmp_path / "int8", max_drop=1, even_if_slower=True)
+    made = quantize.quantize(trained.bundle, "digits", out=tmp_path / "int8", max_drop=100, even_if_slower=True)
     assert made.bundle.is_dir()
 
 
@@ -103,8 +138,8 @@ def test_what_cannot_be_quantised_is_refused_first(trained, tmp_path):
     (tmp_path / "taken").mkdir()
     with pytest.raises(UsageError, match=r"taken exists, and nothing is overwritten"):
         quantize.quantize(trained.bundle, "digits", out=tmp_path / "taken")
-    with pytest.raises(UsageError, match=r"largest drop of 3 came. Give a share in 0 to 1"):
-        quantize.quantize(trained.bundle, "digits", out=tmp_path / "int8", max_drop=3)
+    with pytest.raises(UsageError, match=r"--max-drop is 300. Give points of validation accuracy from 0 to 100"):
+        quantize.quantize(trained.bundle, "digits", out=tmp_path / "int8", max_drop=300)
     for name in "01":
         (tmp_path / "data" / name).mkdir(parents=True)
         Image.new("L", (8, 8), 16 * int(name)).save(tmp_path / "data" / name / "a.png")

@@ -19,6 +19,7 @@ import onnxruntime
 from keensight.bundle.folder import SIGNATURE, read_folder
 from keensight.bundle.onnx_check import check_onnx
 from keensight.bundle.sbom import SBOM, changed_since
+from keensight.bundle.statement import changes_since, open_signature, signed_files
 from keensight.bundle.strict_json import strict_json
 from keensight.bundle.tensors import check_tensors
 from keensight.data.folders import MAX_PICTURE_BYTES
@@ -44,7 +45,8 @@ class Bundle:
     """What `bundle.json` says that predicting needs; `info` is the whole of it.
 
     `files` are the bytes of all its files, as they were read and, if `verified_by` is the SHA-256 of a public key,
-    verified; it is None where no key was given. A bundle that is yet to be written has no files.
+    verified; it is None where no key was given. `signed_by` is the key that the signature names, be it verified or not,
+    and `changes` is what was changed since. A bundle that is yet to be written has no files.
     """
 
     path: Path
@@ -55,6 +57,8 @@ class Bundle:
     info: Mapping[str, Any]
     files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     verified_by: str | None = None
+    signed_by: str | None = None
+    changes: tuple[str, ...] = ()
 
     @property
     def is_signed(self) -> bool:
@@ -106,6 +110,15 @@ class Predictor:
         batch = images_at_a_time(size.height, size.width, size.channels)
         starts = range(0, len(split), batch)
         return np.concatenate([self.probabilities(split.images[split.rows[i : i + batch]])[0] for i in starts])
+
+    def predict(self, *files: str | Path) -> list[Prediction]:
+        """Return a prediction for each picture file, in order. Raises PictureError where one of them cannot be read."""
+        answers = []
+        for file, answer in self.on_files(map(Path, files)):
+            if isinstance(answer, PictureError):
+                raise type(answer)(refusal(file, answer))
+            answers.append(answer)
+        return answers
 
     def on_files(self, files: Iterable[Path]) -> Iterator[tuple[Path, Answer]]:
         """Yield each file with its answer, or with the PictureError that says why there is none, in order."""
@@ -165,18 +178,24 @@ class Predictor:
         )
 
 
-def load(path: str | Path, key: str | Path | None = None) -> Predictor:
+def load(path: str | Path, key: str | Path | None = None, *, though_changed: bool = False) -> Predictor:
     """Open a bundle, or the bundle of a run folder, for predicting.
 
     With `key`, a public key's file, the bundle's signature is verified first. `Predictor.bundle` says by which key.
+    Without it, a signed bundle must still be what its own signature lists, unless it is read `though_changed`.
 
     Raises:
         BundleError: it is missing, incomplete, hostile, or of a format that this version does not read.
-        GateError: there is a `key`, and the bundle is not what that key signed.
+        GateError: it was changed after it was signed; or there is a `key`, which is not the one that signed it.
         SigningKeyError: the key cannot be used.
     """
-    bundle = read_bundle(path, key)
+    bundle = read_bundle(path, key, though_changed=though_changed)
     return Predictor(bundle, file_of(bundle, "model.onnx"))
+
+
+def refusal(file: Path, error: PictureError) -> str:
+    """Say why there is no answer for a file."""
+    return f"{file} cannot be used: {error}. Correct its name, replace it, or leave it out."
 
 
 def file_of(bundle: Bundle, name: str) -> bytes:
@@ -186,7 +205,7 @@ def file_of(bundle: Bundle, name: str) -> bytes:
     return bundle.files[name]
 
 
-def read_bundle(path: str | Path, key: str | Path | None = None) -> Bundle:
+def read_bundle(path: str | Path, key: str | Path | None = None, *, though_changed: bool = False) -> Bundle:
     """Read a bundle's files, once; verify their signature if there is a `key`; and check what predicting relies on.
 
     Raises what `load` does. The ONNX model is checked by `Predictor`, still before ONNX Runtime sees it.
@@ -194,11 +213,29 @@ def read_bundle(path: str | Path, key: str | Path | None = None) -> Bundle:
     if key is None:
         folder = _folder_of(Path(path), is_signed=False)
         files, verified_by = read_folder(folder), None
+        signed_by, changes = _claimed(files)
     else:
         folder, files, verified_by = _verified(Path(path), key)
+        signed_by, changes = verified_by, ()
+    if changes and not though_changed:
+        raise GateError(
+            f"{folder} was changed after it was signed: {'; '.join(changes)}. Get it again from whoever signed it; if "
+            f"the change is yours, sign it again with `keensight sign`, or delete its {SIGNATURE}."
+        )
     bundle = _described(folder, files)
     _check(folder, files)
-    return replace(bundle, files=files, verified_by=verified_by)
+    return replace(bundle, files=files, verified_by=verified_by, signed_by=signed_by, changes=changes)
+
+
+def _claimed(files: Mapping[str, bytes]) -> tuple[str | None, tuple[str, ...]]:
+    """Return which key a bundle says that it was signed with, and what was changed since; no key checks either."""
+    if SIGNATURE not in files:
+        return None, ()
+    try:
+        signature = open_signature(files[SIGNATURE])
+        return signature.key, tuple(changes_since(signed_files(signature.statement), files))
+    except ValueError as error:
+        return None, (f"{SIGNATURE} is not a signature by model_signing 1.1 with a key ({error})",)
 
 
 def _check(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -260,8 +297,7 @@ def _described(folder: Path, files: Mapping[str, bytes]) -> Bundle:
                 "Use the keensight that wrote it, or a newer one."
             )
         labels = _labels(info["labels"])
-        size = info["preprocessing"]
-        preprocessing = Preprocessing(size["height"], size["width"], size["channels"], size["fit"])
+        preprocessing = _preprocessing(info["preprocessing"])
         borders = Borders(float(info["borders"]["low"]), float(info["borders"]["high"]))
         for part, keys in (NEEDED if "origin" not in info else OF_AN_IMPORT).items():
             for key in keys:
@@ -272,8 +308,18 @@ def _described(folder: Path, files: Mapping[str, bytes]) -> Bundle:
             if measured and [row["name"] for row in measured["per_class"]] != list(labels):
                 raise ValueError(f"its metrics on {ascii(split)[:20]} are those of other labels")
         return Bundle(folder, labels, preprocessing, borders, float(info["abstain_below"]), info)
-    except (ValueError, LookupError, TypeError, AttributeError, RecipeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise _damaged(folder / "bundle.json", error) from error
+
+
+def _preprocessing(found: Any) -> Preprocessing:
+    try:
+        return Preprocessing(found["height"], found["width"], found["channels"], found["fit"])
+    except RecipeError:  # whose advice is for training
+        raise ValueError(
+            f"its pictures are {ascii(found)[:100]}, and sizes from 1 to 4096, 1 or 3 channels, and a fit of squash, "
+            "letterbox or crop are accepted"
+        ) from None
 
 
 def _damaged(file: Path, error: Exception) -> BundleError:

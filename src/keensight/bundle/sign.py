@@ -27,7 +27,7 @@ def sign_bundle(path: str | Path, key: str | Path, ask: Callable[[], str] | None
     where the bundle changes meanwhile.
     """
     private, password = load_private(key, ask)
-    bundle = load(path).bundle
+    bundle = load(path, though_changed=True).bundle
     files = {name: content for name, content in bundle.files.items() if name != SIGNATURE}
     if SBOM in files and (renewed := refreshed(files)) != files[SBOM]:
         write_atomically(bundle.path / SBOM, renewed)
@@ -41,7 +41,8 @@ def sign_bundle(path: str | Path, key: str | Path, ask: Callable[[], str] | None
     write_atomically(bundle.path / SIGNATURE, files[SIGNATURE])
     if read_folder(bundle.path) != files:
         raise KeensightError(f"{bundle.path} changed while it was signed. Wait until nothing writes to it; sign again.")
-    return replace(bundle, files=files, verified_by=fingerprint(public))
+    signer = fingerprint(public)
+    return replace(bundle, files=files, verified_by=signer, signed_by=signer, changes=())
 
 
 def _sign(bundle: Path, to: Path, key: str | Path, password: bytes | None) -> None:

@@ -21,6 +21,7 @@ def compare(
     attack: str | None = None,
     eps: Annotated[tuple[float, ...] | None, Parameter(negative=(), consume_multiple=True)] = None,
     out: Path | None = None,
+    key: Path | None = None,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
     """Set bundles beside each other on the same labelled pictures.
@@ -40,6 +41,8 @@ def compare(
         What the attacker may move every pixel by, from 0 to 1; 0 to 0.3 in six steps if left out.
     out
         The folder for the page, new or empty; the first free name under comparisons/ if left out.
+    key
+        Refuse every bundle that the owner of this public key has not signed.
     json
         Print one JSON object on stdout.
     """
@@ -48,8 +51,9 @@ def compare(
     *bundles, data = bundles_data
     with Terminal() as terminal:
         result = verb(
-            bundles, data, split=split, label_pattern=label_pattern, attack=attack, eps=eps, out=out, watcher=terminal
-        )
+            bundles, data, split=split, label_pattern=label_pattern, attack=attack, eps=eps, out=out, key=key,
+            watcher=terminal,
+        )  # fmt: skip
     if json:
         print_json(_plain(result))
     else:

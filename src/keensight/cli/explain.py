@@ -17,6 +17,7 @@ def explain(
     /,
     *pictures: Annotated[Path, Parameter(required=True)],
     out: Path | None = None,
+    key: Path | None = None,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
     """Show what the answers for pictures rest on, as a page.
@@ -29,14 +30,16 @@ def explain(
         Picture files, or folders of them, 100 pictures at most.
     out
         The page's folder, new or empty; the first free name under explanations/ if left out.
+    key
+        Refuse the bundle unless the owner of this public key signed it.
     json
         Print one JSON object on stdout.
     """
+    from keensight.bundle.read import refusal
     from keensight.verbs.explain import explain as verb
-    from keensight.verbs.predict import refusal
 
     with Terminal() as terminal:
-        result = verb(bundle, pictures, out, watcher=terminal)
+        result = verb(bundle, pictures, out, key=key, watcher=terminal)
     for file, error in result.refused:
         print(f"keensight: {refusal(file, error)}", file=sys.stderr)
     if json:

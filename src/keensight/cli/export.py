@@ -22,9 +22,10 @@ def export(
     max_drop: float = 0.3,
     even_if_slower: Annotated[bool, Parameter(negative=())] = False,
     label_pattern: str | None = None,
+    key: Path | None = None,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
-    """Write a bundle's model, or just its weights, as one file; or as a bundle that computes in int8.
+    """Write a bundle's model or weights as one file, or as an int8 bundle.
 
     Parameters
     ----------
@@ -41,20 +42,25 @@ def export(
     weights_only
         Just the parameters, as safetensors: train --weights-only takes them.
     max_drop
-        How many points of validation accuracy int8 may lose.
+        How many points of validation accuracy int8 may lose, 0 to 100.
     even_if_slower
         Keep int8 where it is slower on this machine.
     label_pattern
         Take labels from file names, such as '{label}__*'.
+    key
+        Refuse the bundle unless the owner of this public key signed it.
     json
         Print one JSON object on stdout.
     """
     if to == "int8" and not weights_only:
-        return _int8(bundle, data, out, max_drop / 100, even_if_slower, label_pattern, json)
+        return _int8(bundle, data, out, max_drop, even_if_slower, label_pattern, key, json)
     from keensight.verbs.export import export as verb
 
     with Terminal() as terminal:
-        written = verb(bundle, data, out=out, weights_only=weights_only, label_pattern=label_pattern, watcher=terminal)
+        written = verb(
+            bundle, data, to=to, out=out, weights_only=weights_only, label_pattern=label_pattern, key=key,
+            watcher=terminal,
+        )  # fmt: skip
     if json:
         print_json({"bundle": str(bundle), "file": str(written), "bytes": written.stat().st_size})
     else:
@@ -69,6 +75,7 @@ def _int8(
     max_drop: float,
     even_if_slower: bool,
     label_pattern: str | None,
+    key: Path | None,
     json: bool,
 ) -> int:
     from keensight.verbs.quantize import quantize
@@ -81,6 +88,7 @@ def _int8(
             max_drop=max_drop,
             even_if_slower=even_if_slower,
             label_pattern=label_pattern,
+            key=key,
             watcher=terminal,
         )
     if json:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from keensight.cli.output import print_json
+from keensight.cli.output import Terminal, print_json
 
 
 def predict(
@@ -32,11 +32,12 @@ def predict(
     json
         Print JSON Lines on stdout, one object for each picture.
     """
+    from keensight.bundle.read import refusal
     from keensight.values import Prediction
-    from keensight.verbs.predict import predict_each, refusal
+    from keensight.verbs.predict import predict_each
 
     failed = 0
-    for file, answer in predict_each(bundle, pictures, key=key):
+    for file, answer in predict_each(bundle, pictures, key=key, watcher=Terminal()):
         if not isinstance(answer, Prediction):
             print(f"keensight: {refusal(file, answer)}", file=sys.stderr)
             failed += 1

@@ -33,6 +33,7 @@ def compare(
     attack: str | None = None,
     eps: Sequence[float] | None = None,
     out: str | Path | None = None,
+    key: str | Path | None = None,
     watcher: Watcher | None = None,
 ) -> Comparison:
     """Measure two to eight bundles on the same labelled pictures, and write a page that shows them side by side.
@@ -50,11 +51,13 @@ def compare(
         eps: what every pixel may move by, as fractions of the range; 0 to 0.3 in six steps if None, no attack if
             empty. At most 2,000 pictures are attacked, evenly taken from all.
         out: the page's folder, new or empty; the first free name under ``comparisons/`` if None.
+        key: a public key's file; every bundle must be what that key signed.
         watcher: hears of the progress.
 
     Raises:
         UsageError: the arguments make no sense.
         BundleError: a bundle cannot be used, or does not know the same labels.
+        GateError: a bundle was changed after it was signed, or is not what `key` signed.
         DataError: the data cannot be used, or holds no picture that all bundles held out.
         RunError: `out` is taken.
     """
@@ -64,7 +67,9 @@ def compare(
     if _is_bundle(str(data)):
         raise UsageError(f"DATA comes last, and {data} is a bundle. Name labelled pictures after the bundles.")
     watcher.stage("opening bundles")
-    entrants = open_entrants(bundles)
+    entrants = open_entrants(bundles, key)
+    for each in entrants:
+        watcher.opened(each.bundle)
     attack = _checked_attack(attack, entrants)
     dataset = open_for(data, [each.bundle for each in entrants], label_pattern)
     with claim(None if out is None else Path(out), dataset.name, resume=False, kind=COMPARISON) as folder:

@@ -88,18 +88,18 @@ class Entrant:
         return np.argsort(self.order_K)[part.labels]
 
 
-def open_entrants(paths: Sequence[str | Path]) -> list[Entrant]:
-    """Open two to eight different bundles that know the same labels.
+def open_entrants(paths: Sequence[str | Path], key: str | Path | None = None) -> list[Entrant]:
+    """Open two to eight different bundles that know the same labels, and that `key`, if there is one, signed.
 
     Raises UsageError for too few, too many, or the same one twice; BundleError for one that cannot be used, or that
-    knows other labels than the first.
+    knows other labels than the first; GateError for one that is not what was signed.
     """
     if not 2 <= len(paths) <= MOST_BUNDLES:
         raise UsageError(
             f"{len(paths)} bundle{'' if len(paths) == 1 else 's'} came before DATA, which is last. It takes 2 to "
             f"{MOST_BUNDLES} of them: keensight compare runs/one/bundle runs/other/bundle DATA."
         )
-    predictors = [load(path) for path in paths]
+    predictors = [load(path, key) for path in paths]
     first = predictors[0].bundle
     seen: dict[Path, str | Path] = {}
     entrants = []

@@ -44,12 +44,13 @@ def evaluate(
         UsageError: there is no such split.
         DataError: the data cannot be used, or has labels that the bundle does not know.
         BundleError: the bundle cannot be used.
-        GateError: it is not what `key` signed.
+        GateError: it was changed after it was signed, or is not what `key` signed.
     """
     watcher = watcher or Watcher()
     name = split_asked(split)
     predictor = load(bundle, key)
     known = predictor.bundle
+    watcher.opened(known)
     pixels = decode(open_for(data, [known], label_pattern), known.preprocessing, watcher.pictures)
     watcher.skipped(pixels.dataset)
     chosen, members = _choose(pixels.dataset, name, known)

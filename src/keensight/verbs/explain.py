@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from keensight.bundle.network import network_of
-from keensight.bundle.read import Predictor, load
+from keensight.bundle.read import Predictor, load, refusal
 from keensight.errors import DataError, PictureError
 from keensight.explanation.activations import activations
 from keensight.explanation.occlusion import Evidence, occlusion
@@ -18,7 +18,7 @@ from keensight.files import write_atomically
 from keensight.models.zoo import Classifier
 from keensight.training.run import Kind, claim
 from keensight.values import Prediction, Uint8Array
-from keensight.verbs.predict import picture_files, refusal
+from keensight.verbs.predict import picture_files
 from keensight.verbs.watch import Watcher
 
 PAGE = "explanation.html"
@@ -50,6 +50,7 @@ def explain(
     pictures: str | Path | Iterable[str | Path],
     out: str | Path | None = None,
     *,
+    key: str | Path | None = None,
     watcher: Watcher | None = None,
 ) -> Explanation:
     """Answer for pictures as `predict` does, and write a page that shows what each answer rests on.
@@ -61,12 +62,14 @@ def explain(
         bundle: the bundle's folder, or the run folder around it.
         pictures: picture files, or folders of them; 100 pictures at most.
         out: the page's folder, which must be new or empty; the first free name under ``explanations/`` if None.
+        key: a public key's file; the bundle must be what that key signed.
         watcher: hears of the progress.
 
     Raises:
         DataError: there are more than 100 pictures.
         PictureError: none of them can be used. Where some can, the others are in `refused`.
         BundleError: the bundle cannot be used.
+        GateError: it was changed after it was signed, or is not what `key` signed.
         RunError: `out` holds something.
 
     Example:
@@ -77,7 +80,8 @@ def explain(
     watcher = watcher or Watcher()
     files = _some(pictures)
     watcher.stage("opening the bundle")
-    predictor = load(bundle)
+    predictor = load(bundle, key)
+    watcher.opened(predictor.bundle)
     model, known = network_of(predictor.bundle), predictor.bundle
     with claim(Path(out) if out is not None else None, known.name, resume=False, kind=EXPLANATION) as folder:
         explained: list[Explained] = []

@@ -12,7 +12,6 @@ from keensight.data.cache import decode
 from keensight.errors import UsageError
 from keensight.files import make_folder, write_atomically
 from keensight.verbs.labelled import known_splits, open_for, part_of
-from keensight.verbs.quantize import quantize
 from keensight.verbs.watch import Watcher
 
 
@@ -23,9 +22,10 @@ def export(
     to: Literal["onnx", "int8"] = "onnx",
     out: str | Path | None = None,
     weights_only: bool = False,
-    max_drop: float = 0.003,
+    max_drop: float = 0.3,
     even_if_slower: bool = False,
     label_pattern: str | None = None,
+    key: str | Path | None = None,
     watcher: Watcher | None = None,
 ) -> Path:
     """Write a bundle's ONNX model as one file, or with `weights_only` just its parameters, and return where.
@@ -38,12 +38,17 @@ def export(
 
     `to` "int8" writes a bundle instead, with `max_drop` and `even_if_slower` for what it may cost; see `quantize`.
 
+    With `key`, a public key's file, the bundle must be what that key signed. Without, one that was changed since it was
+    signed is taken, and the watcher told.
+
     Raises BundleError for a bundle that is not whole, UsageError where `out` exists, GateError where the model answers
-    otherwise than the trained one.
+    otherwise than the trained one or the bundle is not what `key` signed.
     """
     if to == "int8":
         if weights_only:
             raise UsageError("--weights-only came with --to int8, and int8 is a whole bundle. Give one of the two.")
+        from keensight.verbs.quantize import quantize  # with torch, which one file does not need
+
         return quantize(
             bundle,
             data,
@@ -51,9 +56,12 @@ def export(
             max_drop=max_drop,
             even_if_slower=even_if_slower,
             label_pattern=label_pattern,
+            key=key,
             watcher=watcher,
         ).bundle
-    opened = read_bundle(bundle)
+    watcher = watcher or Watcher()
+    opened = read_bundle(bundle, key, though_changed=True)  # what is written bears no signature
+    watcher.opened(opened)
     name = "model.safetensors" if weights_only else "model.onnx"
     content, target = file_of(opened, name), Path(out or name)
     if target.exists():
@@ -61,7 +69,7 @@ def export(
     if not weights_only:
         predictor = Predictor(opened, content)  # refuses what ONNX Runtime cannot open
         if data is not None:
-            _compare(predictor, data, label_pattern, watcher or Watcher())
+            _compare(predictor, data, label_pattern, watcher)
     make_folder(target.parent)
     write_atomically(target, content)
     return target

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from keensight.bundle.read import Answer, load
+from keensight.bundle.read import Answer, load, refusal
 from keensight.data.labels import is_picture
-from keensight.errors import PictureError
 from keensight.values import Prediction
+from keensight.verbs.watch import Watcher
 
 
 def predict(
@@ -21,7 +21,7 @@ def predict(
     Raises:
         PictureError: one of them cannot be read. `predict_each` goes on instead.
         BundleError: the bundle cannot be used.
-        GateError: it is not what `key` signed.
+        GateError: it was changed after it was signed, or is not what `key` signed.
 
     Example:
         >>> import keensight
@@ -37,17 +37,17 @@ def predict(
 
 
 def predict_each(
-    bundle: str | Path, pictures: str | Path | Iterable[str | Path], *, key: str | Path | None = None
+    bundle: str | Path,
+    pictures: str | Path | Iterable[str | Path],
+    *,
+    key: str | Path | None = None,
+    watcher: Watcher | None = None,
 ) -> Iterator[tuple[Path, Answer]]:
     """Yield every file with its Prediction, or with the PictureError that says why there is none, in order."""
     paths = [pictures] if isinstance(pictures, (str, Path)) else pictures
     predictor = load(bundle, key)
+    (watcher or Watcher()).opened(predictor.bundle)
     return predictor.on_files(picture_files(Path(path) for path in paths))
-
-
-def refusal(file: Path, error: PictureError) -> str:
-    """Say why there is no answer for a file."""
-    return f"{file} cannot be used: {error}. Correct its name, replace it, or leave it out."
 
 
 def picture_files(paths: Iterable[Path]) -> Iterator[Path]:

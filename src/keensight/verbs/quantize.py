@@ -57,9 +57,10 @@ def quantize(
     data: str | Path | None,
     *,
     out: str | Path | None = None,
-    max_drop: float = 0.003,
+    max_drop: float = 0.3,
     even_if_slower: bool = False,
     label_pattern: str | None = None,
+    key: str | Path | None = None,
     watcher: Watcher | None = None,
 ) -> Quantised:
     """Quantise a bundle's model to int8, calibrated on training pictures, and write it as a bundle of its own.
@@ -68,28 +69,32 @@ def quantize(
         bundle: the float32 bundle, or the run folder around it.
         data: what it was trained on, or labelled pictures with train and val splits of their own.
         out: the new bundle's folder, which must not exist; ``bundle-int8`` beside the bundle if None.
-        max_drop: the validation accuracy in [0, 1] that may be lost.
+        max_drop: how many points of validation accuracy may be lost, 0 to 100.
         even_if_slower: keep it where it is slower here, for a processor on which it is not.
         label_pattern: takes labels from file names, such as "{label}__*".
+        key: a public key's file; the bundle must be what that key signed.
         watcher: hears of the progress.
 
     Raises:
-        GateError: more than `max_drop` is lost, or int8 is slower here; nothing is written.
+        GateError: more than `max_drop` is lost, int8 is slower here, or `key` did not sign it; nothing is written.
         UsageError: `out` exists, there is no `data`, or `max_drop` is out of range.
         DataError: the data cannot be used, or has no train and val splits.
         BundleError: the bundle cannot be used.
     """
     watcher = watcher or Watcher()
-    if not 0 <= max_drop <= 1:
-        raise UsageError(f"A largest drop of {max_drop} came. Give a share in 0 to 1, such as 0.003 for 0.3 points.")
+    if not 0 <= max_drop <= 100:
+        raise UsageError(
+            f"--max-drop is {max_drop:g}. Give points of validation accuracy from 0 to 100, such as --max-drop 0.3."
+        )
     if data is None:
         raise UsageError(
             "int8 is calibrated on training pictures and judged by validation pictures, and no DATA came. Give what "
             f"the bundle was trained on: keensight export {bundle} DATA --to int8."
         )
-    predictor = load(bundle)
+    predictor = load(bundle, key, though_changed=True)  # what is made of it bears no signature
     known = predictor.bundle
-    target = Path(out) if out is not None else known.path.resolve().with_name("bundle-int8")
+    watcher.opened(known)
+    target = Path(out) if out is not None else _beside(known.path)
     if target.exists():
         raise UsageError(f"{target} exists, and nothing is overwritten. Give another folder with --out.")
     pixels = decode(open_for(data, [known], label_pattern), known.preprocessing, watcher.pictures)
@@ -125,6 +130,11 @@ def quantize(
     info.pop("parity", None)  # that was the float32 model's
     write_files(target, {**_kept(predictor, made), "bundle.json": to_json(info), "model.onnx": int8})
     return made
+
+
+def _beside(bundle: Path) -> Path:
+    target, here = bundle.resolve().with_name("bundle-int8"), Path.cwd()
+    return target.relative_to(here) if target.is_relative_to(here) else target
 
 
 def _split(pixels: Pixels, predictor: Predictor, name: SplitName) -> Split:
@@ -169,10 +179,10 @@ def _seconds_per_image(first: Predictor, second: Predictor, part: Split) -> tupl
 
 def _check(made: Quantised, max_drop: float, even_if_slower: bool) -> None:
     reasons = []
-    if made.drop > max_drop + 1e-9:
+    if 100 * made.drop > max_drop + 1e-7:
         reasons.append(
             f"validation accuracy falls from {made.float32_accuracy:.4f} to {made.accuracy:.4f} on {made.n:,} "
-            f"pictures, by {100 * made.drop:.1f} points where {100 * max_drop:g} are accepted (--max-drop)"
+            f"pictures, by {100 * made.drop:.1f} points where {max_drop:g} are accepted (--max-drop)"
         )
     if made.speedup * AS_FAST < 1 and not even_if_slower:
         reasons.append(

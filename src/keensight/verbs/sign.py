@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from keensight.bundle.folder import FILES, SIGNATURE
+from keensight.bundle.folder import SIGNATURE
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,5 +39,5 @@ def sign(bundle: str | Path, *, key: str | Path, ask: Callable[[], str] | None =
 
     signed = sign_bundle(bundle, key, ask)
     assert signed.verified_by is not None
-    names = tuple(name for name in FILES if name in signed.files and name != SIGNATURE)
+    names = tuple(sorted(name for name in signed.files if name != SIGNATURE))
     return Signed(signed.path, signed.path / SIGNATURE, signed.verified_by, names)

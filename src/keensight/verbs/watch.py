@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from keensight.errors import shortlist
 from keensight.values import Dataset, Epoch
+
+if TYPE_CHECKING:
+    from keensight.bundle.read import Bundle
 
 
 class Watcher:
@@ -18,6 +23,13 @@ class Watcher:
             named = shortlist([f"{s.where}: {s.reason}" for s in skipped], 5)
             pointer = f"; all are listed in {listed_in}" if listed_in else ""
             self.note(f"Left out {len(skipped):,} of what {dataset.name} holds: {named}{pointer}.")
+
+    def opened(self, bundle: Bundle) -> None:
+        """Note where a bundle has a signature that no key checked."""
+        if bundle.changes:
+            self.note(f"{bundle.path} was changed after it was signed: {'; '.join(bundle.changes)}.")
+        elif bundle.is_signed and bundle.verified_by is None:
+            self.note(f"{bundle.path} is signed, but not checked: give --key, its signer's public key.")
 
     def stage(self, name: str) -> None:
         """Hear that a stage begins, such as "evaluating"."""
