@@ -86,12 +86,21 @@ def keep_memory() -> None:
     By default it returns every large block to the kernel, which clears it again, page by page, when the next step asks
     for the same: fine-tuning a backbone spent 28 % of its time so (benchmarks/LOG.md).
     """
+    _set_malloc(mmap_threshold=32 * 2**20, trim_threshold=2**30)  # the former is the most that glibc accepts
+
+
+def return_memory() -> None:
+    """Let the C library return what is freed, as a server should: one large picture made it 300 MB larger for ever."""
+    _set_malloc(mmap_threshold=2**20, trim_threshold=2**20)
+
+
+def _set_malloc(mmap_threshold: int, trim_threshold: int) -> None:
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):  # another C library
         return
-    mallopt(-3, 32 * 2**20)  # M_MMAP_THRESHOLD: the most that glibc accepts
-    mallopt(-1, 2**30)  # M_TRIM_THRESHOLD
+    mallopt(-3, mmap_threshold)  # M_MMAP_THRESHOLD
+    mallopt(-1, trim_threshold)  # M_TRIM_THRESHOLD
 
 
 def versions() -> dict[str, str]:

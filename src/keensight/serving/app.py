@@ -30,7 +30,7 @@ from keensight.serving.openapi import docs_page, openapi
 from keensight.serving.registry import Model
 from keensight.serving.service import Service
 from keensight.serving.static import page_files
-from keensight.serving.uploads import Upload, decode, uploads
+from keensight.serving.uploads import LARGE_PIXELS, LargePictureError, Upload, decode, uploads
 from keensight.values import Prediction, Uint8Array
 
 MAX_LABEL = 200
@@ -143,14 +143,14 @@ async def _answers(
 
 async def decoded(service: Service, model: Model, picture: Upload) -> Uint8Array | RefusalError:
     """Return a picture as the model wants it, uint8 HWC, or why it cannot be used."""
-
-    def work() -> Uint8Array | RefusalError:
+    loop, asked = asyncio.get_running_loop(), (picture, model.bundle.preprocessing, service.limits)
+    try:
         try:
-            return decode(picture, model.bundle.preprocessing, service.limits)
-        except RefusalError as error:
-            return error
-
-    return await asyncio.get_running_loop().run_in_executor(service.decoders, work)
+            return await loop.run_in_executor(service.decoders, decode, *asked, LARGE_PIXELS)
+        except LargePictureError:
+            return await loop.run_in_executor(service.large_decoder, decode, *asked)
+    except RefusalError as error:
+        return error
 
 
 def _described(picture: Upload, answer: Prediction | RefusalError) -> dict[str, Any]:

@@ -73,6 +73,9 @@ class Keeper:
 
     async def judge(self, answer_id: str, is_right: bool, label: str | None) -> None:
         """Keep what someone says of an answer. Raises RefusalError (404) for an unknown id."""
+        unknown = RefusalError(404, "unknown_id", "There is no answer of that id.")
+        if not ID.fullmatch(answer_id):  # not every text can be asked of every database
+            raise unknown
         try:
             found = await asyncio.get_running_loop().run_in_executor(
                 self._thread, self._judge, answer_id, is_right, label
@@ -81,7 +84,7 @@ class Keeper:
             self._log("not_kept", level="error", reason=" ".join(str(error).split())[:500])
             raise RefusalError(503, "not_kept", "The verdict cannot be written now. Try again later.") from error
         if not found:
-            raise RefusalError(404, "unknown_id", "There is no answer of that id.")
+            raise unknown
 
     def close(self) -> None:
         """Write what is left."""

@@ -159,7 +159,7 @@ def run(
 async def _run(
     service: Service, bound: socket.socket, reloader: Reloader, grace_s: float, ready: Callable[[], None]
 ) -> signal.Signals:
-    _log_of_uvicorn(service)
+    _log_of_libraries(service)
     config = uvicorn.Config(
         create_app(service),
         http=_protocol(service.limits),
@@ -198,7 +198,7 @@ async def _run(
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    for pool in (service.decoders, service.explainer):
+    for pool in (service.decoders, service.large_decoder, service.explainer):
         pool.shutdown(wait=False, cancel_futures=True)
     service.log("stopped", signal=ended.result().name)
     return ended.result()
@@ -289,13 +289,12 @@ def _protocol(limits: Limits) -> type[HttpToolsProtocol]:
     return Protocol
 
 
-def _log_of_uvicorn(service: Service) -> None:
-    """Send what uvicorn warns of to our log, as JSON."""
+def _log_of_libraries(service: Service) -> None:
+    """Send what libraries warn of to our log, as JSON, but for the lines about every damaged form."""
 
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            service.log("uvicorn", level=record.levelname.lower(), message=record.getMessage())
+            service.log("library", level=record.levelname.lower(), name=record.name, message=record.getMessage())
 
-    logger = logging.getLogger("uvicorn")
-    logger.handlers = [Handler(logging.WARNING)]
-    logger.propagate = False
+    logging.getLogger().handlers = [Handler(logging.WARNING)]
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)

@@ -30,7 +30,8 @@ def log(event: str, *, level: str = "info", **fields: Any) -> None:
     """Write one line of JSON to stderr."""
     line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "level": level, "event": event, **fields}
     with contextlib.suppress(OSError):  # no reader, or a full disk: answers matter more than the log
-        print(json.dumps(line, default=str), file=sys.stderr, flush=True)  # noqa: T201  # this is the log
+        sys.stderr.write(f"{json.dumps(line, default=str)}\n")  # in one piece: threads log, too
+        sys.stderr.flush()
 
 
 @dataclass(slots=True, eq=False)
@@ -53,6 +54,7 @@ class Service:
     explaining: Places = field(init=False)
     buckets: TokenBuckets = field(init=False)
     decoders: ThreadPoolExecutor = field(init=False)
+    large_decoder: ThreadPoolExecutor = field(init=False)
     explainer: ThreadPoolExecutor = field(init=False)
 
     def __post_init__(self) -> None:
@@ -61,7 +63,8 @@ class Service:
         self.explaining = Places(1, "Another picture is being explained.")
         self.buckets = TokenBuckets(self.limits.rate)
         self.decoders = ThreadPoolExecutor(cores(), thread_name_prefix="decode")
-        self.explainer = low_priority_thread()
+        self.large_decoder = low_priority_thread("large")  # apart, so that others need not wait behind them
+        self.explainer = low_priority_thread("explain")
         self.metrics.watch_queue(lambda: self.places.taken)
         self.registry.on_change = lambda: self.metrics.set_models(self.registry)
         self.registry.on_change()

@@ -5,9 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
-from threading import Lock
 
 from PIL import Image
 from python_multipart.exceptions import FormParserError
@@ -23,9 +21,12 @@ FORMATS = {b"\xff\xd8\xff": ".jpg", b"\x89PNG\r\n\x1a\n": ".png", b"GIF87a": ".g
 ACCEPTED = "JPEG, PNG, GIF and WebP are accepted"
 MAX_FIELDS = 16  # of a form, beside its pictures
 MAX_HEADER_BYTES = 8 * 1024  # of a form's part
-LARGE_PIXELS = 4_000_000  # pictures above this are decoded one at a time, for the memory that they take
+LARGE_PIXELS = 4_000_000  # pictures above this are decoded one at a time, for the memory and time that they take
 _ODD = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-_one_large = Lock()
+
+
+class LargePictureError(Exception):
+    """A picture that must wait for its turn with the large ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +74,11 @@ def uploads(content_type: str, body: bytes, limits: Limits) -> list[Upload]:
     return [Upload(None, body)]
 
 
-def decode(upload: Upload, preprocessing: Preprocessing, limits: Limits) -> Uint8Array:
+def decode(upload: Upload, preprocessing: Preprocessing, limits: Limits, most_pixels: int | None = None) -> Uint8Array:
     """Return a picture as the bundle wants it, uint8 HWC. Its format and size are checked before it is decoded.
 
-    Raises RefusalError: 415 for a format that is not accepted, 413 for too many pixels, 400 for a damaged picture.
+    Raises RefusalError: 415 for a format that is not accepted, 413 for too many pixels, 400 for a damaged picture;
+    LargePictureError for one above `most_pixels`.
     """
     try:
         if upload.content and suffix_of(upload.content) is None:
@@ -90,8 +92,9 @@ def decode(upload: Upload, preprocessing: Preprocessing, limits: Limits) -> Uint
                 f"It has {header.width:,}x{header.height:,} pixels; up to {limits.max_pixels:,} are accepted. Make it "
                 "smaller.",
             )
-        with _one_large if pixels > LARGE_PIXELS else nullcontext():
-            return decode_picture(upload.content, preprocessing)
+        if most_pixels is not None and pixels > most_pixels:
+            raise LargePictureError
+        return decode_picture(upload.content, preprocessing)
     except PictureError as error:
         detail = str(error).split(";", maxsplit=1)[0]
         raise RefusalError(400, "bad_picture", f"{detail[:1].upper()}{detail[1:]}. {ACCEPTED}.") from error

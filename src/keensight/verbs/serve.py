@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from keensight.errors import KeensightError, UsageError
+from keensight.machine import return_memory
 from keensight.serving.access import networks, read_api_keys
 from keensight.serving.lifecycle import Reloader, bind, run, url_of
 from keensight.serving.limits import Limits
@@ -54,6 +55,7 @@ def serve(
         load_public(public)
     limits, batching = limits or Limits(), batching or Batching()
     _check(limits, batching, grace_s)
+    return_memory()
     bound = bind(host, port)
     try:
         registry = Registry(log)
