@@ -5,7 +5,7 @@ BIN := .venv/bin
 SEEDS ?= 1
 DATA ?= ../shared/data
 
-.PHONY: help install demo example test test-slow promises bench bench-smoke lint format clean
+.PHONY: help install demo example test test-slow test-system promises bench bench-smoke lint format clean
 
 help:  ## show this
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -16,10 +16,14 @@ demo: .venv/installed  ## set up, then train, evaluate, attack and predict on bu
 	@$(BIN)/keensight demo
 
 test: .venv/developing .venv-keras/installed  ## set up, then run the fast tests
-	$(BIN)/pytest -n 2 --dist loadscope -m "not slow"
+	$(BIN)/pytest -n 2 --dist loadscope -m "not slow and not system"
 
 test-slow: .venv/developing  ## the tests that take minutes: real data, whole runs
 	$(BIN)/pytest -m slow
+
+test-system: .venv/developing  ## build and run the container, and lose no request while servers are replaced
+	scripts/apt-install buildah podman runc mmdebstrap nginx-light
+	$(BIN)/pytest -m system tests/system
 
 example: .venv/installed .venv-keras/installed  ## train, sign, tamper, quantise and import on real pictures: examples/sealed_bundle.sh
 	scripts/apt-install unzip

@@ -39,7 +39,7 @@ def test_bundles_that_are_refused_leave_nothing_behind(deploy, frozen, key, unsi
         ([unsigned, "--key", key], 3, "is not signed"),
         ([frozen], 2, "there is no key to verify it with"),
         ([changed, "--key", key], 3, "model.safetensors was changed"),
-        ([changed, "--unsigned"], 1, "model.safetensors"),
+        ([changed, "--unsigned"], 3, "model.safetensors"),
         ([broken, "--unsigned"], 1, "model.onnx cannot be"),
         ([tmp_path / "missing", "--unsigned"], 1, "does not exist"),
         ([tmp_path / "missing", "--key", key], 1, "does not exist"),

@@ -26,7 +26,7 @@ def release_of(bundle: str | Path, key: str | Path | None, unsigned: bool, name:
 
     Raises:
         BundleError: there is none, or it cannot be loaded.
-        GateError: it is not signed, or not as `key` signed it, and `unsigned` does not allow that.
+        GateError: it was changed after it was signed; or it is not signed, or not by `key`, without `unsigned`.
         UsageError: the name is not valid; or there are both `key` and `unsigned`, or for a signed bundle neither.
     """
     if key is not None and unsigned:
