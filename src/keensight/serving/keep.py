@@ -16,7 +16,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import JSON, Boolean, Column, DateTime, Float, MetaData, String, Table, create_engine, insert, select
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    DateTime,
+    Float,
+    MetaData,
+    String,
+    Table,
+    create_engine,
+    event,
+    insert,
+    select,
+)
 from sqlalchemy import update as sql_update
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
@@ -125,6 +138,8 @@ def open_database(folder: Path, url: str | None) -> Engine:
     """Return the database, with its table. Raises KeensightError or UsageError where it cannot be had."""
     try:
         engine = create_engine(url or f"sqlite:///{folder / DATABASE}")
+        if engine.dialect.name == "sqlite":
+            event.listen(engine, "connect", _without_waiting)
         METADATA.create_all(engine)
     except ArgumentError as error:
         raise UsageError(
@@ -136,6 +151,12 @@ def open_database(folder: Path, url: str | None) -> Engine:
             f"The database of {folder} cannot be opened ({reason}). Check its URL or its folder."
         ) from error
     return engine
+
+
+def _without_waiting(connection: Any, _: object) -> None:
+    """Let SQLite answer before the disk has: a power cut loses the last answers, and leaves the file whole."""
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")
 
 
 def export_kept(folder: Path, out: Path, url: str | None = None) -> int:
