@@ -14,7 +14,7 @@ from keensight.deploy.kubernetes import Cluster
 from keensight.deploy.resources import Resources
 from keensight.errors import UsageError
 
-VERSIONS = ("1.31", "1.37")
+VERSIONS = ("1.27", "1.37")
 CUSTOM = {"HTTPRoute", "InferenceService"}  # of Gateway API and KServe, which Kubernetes' own schemas do not have
 EVERYTHING = {
     "image": "registry.example.org:5000/team/digits",

@@ -6,6 +6,7 @@ python:3.11-slim cannot be had here, so the base is a Debian with its Python, wi
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -99,11 +100,10 @@ def image(engine, bases, tmp_path_factory) -> str:
     frozen = Path(__file__).parents[1] / "bundle" / "frozen"
     out = tmp_path_factory.mktemp("deployed") / "image"
     made = keensight.deploy_docker(frozen / "bundle", out=out, key=frozen / "release.pem.pub", name="digits")
-    pinned = engine.folder / "pinned.txt"
-    pinned.write_text((out / "requirements.txt").read_text().partition("keensight==")[0])
     subprocess.run(
-        [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes", "--only-binary=:all:",
-         "--python-version=3.11", "--dest", out / "wheels", "--requirement", pinned],
+        [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:",
+         "--python-version=3.11", "--find-links", out / "wheels", "--dest", out / "wheels",
+         "--requirement", out / "requirements.txt"],
         check=True, timeout=300,
     )  # fmt: skip
     arguments = {"BASE": bases[0], "BUILDER": bases[1], "PIP_NO_INDEX": "1"}
@@ -142,8 +142,6 @@ def run(engine, image):
 
 
 def free_port() -> int:
-    import socket
-
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         return bound.getsockname()[1]
@@ -157,7 +155,7 @@ def test_the_image_is_small(engine, image, bases, tell):
     assert sizes[0] < MOST_BYTES
 
 
-def test_it_predicts_and_ends_in_order(engine, run, tell):
+def test_it_predicts_is_healthy_and_ends_in_order(engine, image, run, tell):
     started = time.monotonic()
     name, url = run()
     tell(f"container: ready after {time.monotonic() - started:.1f} s")
@@ -167,6 +165,10 @@ def test_it_predicts_and_ends_in_order(engine, run, tell):
     assert (said["model"], said["version"], said["predictions"][0]["label"]) == ("digits", "0e80d139e671", "0")
     with urllib.request.urlopen(f"{url}/v1/models", timeout=20) as answer:
         assert json.load(answer)["models"][0]["verified"] is True
+    check = json.loads(engine.done("podman", "image", "inspect", image))[0]["Healthcheck"]["Test"]
+    assert check[:3] == ["CMD", "python3", "-c"]
+    engine.done("podman", "exec", name, *check[1:3], check[3].replace("http://127.0.0.1:8000", url))
+    assert engine("podman", "exec", name, *check[1:3], check[3].replace("8000", "1")).returncode == 1
     engine.done("podman", "stop", "--time", "30", name)
     assert engine.done("podman", "inspect", "--format", "{{.State.ExitCode}}", name) == "0"
     log = engine("podman", "logs", name).stderr
@@ -189,14 +191,6 @@ def test_what_is_not_in_it(engine, run):
         "import os; print([p for p in ('/', '/tmp', '/models/digits', '/key', '/opt/keensight') if os.access(p, 2)])"
     )
     assert inside(written) == "[]"
-
-
-def test_its_health_is_checked(engine, image):
-    check = json.loads(engine.done("podman", "image", "inspect", image))[0]["Healthcheck"]
-    assert check["Test"][:3] == ["CMD", "python3", "-c"]
-    # what it runs, where nothing listens
-    ran = engine("podman", "run", "--rm", "--network=none", "--entrypoint", "python3", image, *check["Test"][2:])
-    assert ran.returncode == 1
 
 
 def test_a_bundle_that_was_changed_is_not_served(engine, image, tmp_path):

@@ -50,7 +50,7 @@ def deploy_docker(
         KeensightError: `out` cannot be written.
     """
     release = _release(bundle, out, key, unsigned, name)
-    named = str(image_of(image or release.name, release.version))
+    named = str(image_of(release.name if image is None else image, release.version))
     return _written(Path(out), docker_files(release), named, release)
 
 
@@ -70,7 +70,7 @@ def deploy_kubernetes(
     """
     cluster = cluster or Cluster()
     release = _release(bundle, out, key, unsigned, name)
-    named = str(image_of(cluster.image or release.name, release.version))
+    named = str(image_of(release.name if cluster.image is None else cluster.image, release.version))
     return _written(Path(out), kubernetes_files(release, cluster), named, release)
 
 
