@@ -5,7 +5,7 @@ BIN := .venv/bin
 SEEDS ?= 1
 DATA ?= ../shared/data
 
-.PHONY: help install demo example test test-slow test-system promises bench bench-smoke lint format clean
+.PHONY: help install demo example test test-slow test-system fuzz promises bench bench-smoke lint format clean
 
 help:  ## show this
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -28,6 +28,9 @@ test-system: .venv/developing  ## build and run the container, and lose no reque
 example: .venv/installed .venv-keras/installed  ## train, sign, tamper, quantise and import on real pictures: examples/sealed_bundle.sh
 	scripts/apt-install unzip
 	examples/sealed_bundle.sh $(DATA)/planesnet.zip
+
+fuzz: .venv/developing  ## send 100,000 hostile requests to a server: some ten minutes
+	$(BIN)/python tests/serving/fuzz.py tests/bundle/frozen/bundle
 
 promises: .venv/developing  ## train every recipe, check its promise, rewrite docs/results.md: hours; RECIPES="a b" SEEDS=3
 	$(BIN)/python benchmarks/promises.py --seeds $(SEEDS) --data $(DATA) $(RECIPES)

@@ -56,6 +56,12 @@ def test_every_colour_mode_gives_the_same_picture(picture, tolerance):
     assert np.abs(ends(picture, TWO) - np.array([RED, BLUE])).max() <= tolerance
 
 
+def test_large_transparent_pictures_are_laid_on_white_in_strips():
+    image = Image.fromarray(RNG.integers(0, 256, (1100, 700, 4), np.uint8))
+    whole = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    np.testing.assert_array_equal(decode_picture(encode(image), Preprocessing(1100, 700, 3)), np.asarray(whole))
+
+
 def test_transparency_is_laid_on_white():
     clear = halves((0, 0, 0, 0), (0, 0, 0, 255), "RGBA")
     assert ends(encode(clear), GREY).ravel().tolist() == [255, 0]

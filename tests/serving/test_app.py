@@ -1,12 +1,14 @@
 import json
 import subprocess
 import sys
+import threading
 import zlib
 
 import numpy as np
 import pytest
 
 import keensight
+from keensight.serving import uploads
 
 
 def test_a_picture_is_answered_as_predict_answers_it(client, frozen):
@@ -203,3 +205,27 @@ def test_no_torch_in_the_server():
 def test_answers_are_json_without_nan(client, digit):
     text = client.post("/v1/predict", content=digit).text
     json.loads(text, parse_constant=pytest.fail)
+
+
+def test_a_large_picture_does_not_keep_small_ones_waiting(make_service, make_client, make_png, monkeypatch):
+    service = make_service()
+    client, waiting = make_client(service=service), threading.Event()
+    decode_picture = uploads.decode_picture
+
+    def slow(content, preprocessing):
+        if len(content) > 10_000:
+            waiting.wait(60)
+        return decode_picture(content, preprocessing)
+
+    monkeypatch.setattr(uploads, "decode_picture", slow)
+    large, answers = make_png(size=(5000, 4000)), []
+    ask = lambda: answers.append(client.post("/v1/predict", content=large))  # noqa: E731
+    asking = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in asking:
+        thread.start()
+    assert client.post("/v1/predict", content=make_png()).status_code == 200
+    assert answers == []
+    waiting.set()
+    for thread in asking:
+        thread.join()
+    assert [answer.status_code for answer in answers] == [200] * 8

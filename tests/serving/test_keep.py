@@ -81,6 +81,13 @@ def test_verdicts_that_are_none(kept, body, status):
     assert kept[0].post("/v1/verdict", json=body).status_code == status
 
 
+def test_an_id_that_no_database_takes_is_unknown(kept):
+    for odd in ("\\ud800", "\\u0000"):
+        body = f'{{"id": "{odd}", "right": true}}'
+        answer = kept[0].post("/v1/verdict", content=body, headers={"Content-Type": "application/json"})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "unknown_id")
+
+
 def test_a_verdict_must_be_json_so_that_other_sites_cannot_send_it(kept):
     assert kept[0].post("/v1/verdict", content=b"{}", headers={"Content-Type": "text/plain"}).status_code == 415
 

@@ -16,6 +16,7 @@ from keensight.errors import PictureError
 from keensight.values import FloatArray, Preprocessing, Split, Uint8Array
 
 MAX_PIXELS = 80_000_000  # below Pillow's own warning, above any phone's default mode
+STRIP_PIXELS = 500_000  # composed at a time: meanwhile no other thread runs
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM")  # one that is not imported makes Pillow import 40 more
 ACCEPTED = "JPEG, PNG, GIF, WebP, BMP, TIFF and PPM pictures up to 80 megapixels are accepted"
 DECODER_VERSION = 1  # part of the cache's key: raise it when the same file gives other pixels
@@ -168,8 +169,10 @@ def _flatten(image: Image.Image, mode: str) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
         image = _to_eight_bits(image)
     if "A" in image.mode or "a" in image.mode or "transparency" in image.info:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        image, layer = Image.new("RGBA", image.size, "white"), image.convert("RGBA")
+        rows = max(1, STRIP_PIXELS // image.width)
+        for top in range(0, image.height, rows):
+            image.alpha_composite(layer, (0, top), (0, top, image.width, min(top + rows, image.height)))
     return image.convert("RGB").convert(mode) if image.mode == "P" else image.convert(mode)
 
 

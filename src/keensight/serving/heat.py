@@ -36,14 +36,14 @@ class Heat:
     drop_HW: FloatArray
 
 
-def low_priority_thread(name: str) -> ThreadPoolExecutor:
+def low_priority_thread() -> ThreadPoolExecutor:
     """Return one thread that the operating system prefers all others to."""
 
     def yield_to_others() -> None:
         if hasattr(os, "setpriority"):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
 
-    return ThreadPoolExecutor(1, thread_name_prefix=name, initializer=yield_to_others)
+    return ThreadPoolExecutor(1, thread_name_prefix="explain", initializer=yield_to_others)
 
 
 def heat(model: Model, image_HWC: Uint8Array, label: str | None, is_over: Callable[[], bool]) -> Heat:

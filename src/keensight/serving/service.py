@@ -63,8 +63,8 @@ class Service:
         self.explaining = Places(1, "Another picture is being explained.")
         self.buckets = TokenBuckets(self.limits.rate)
         self.decoders = ThreadPoolExecutor(cores(), thread_name_prefix="decode")
-        self.large_decoder = low_priority_thread("large")  # apart, so that others need not wait behind them
-        self.explainer = low_priority_thread("explain")
+        self.large_decoder = ThreadPoolExecutor(1, thread_name_prefix="large")  # apart: others do not wait behind it
+        self.explainer = low_priority_thread()
         self.metrics.watch_queue(lambda: self.places.taken)
         self.registry.on_change = lambda: self.metrics.set_models(self.registry)
         self.registry.on_change()
