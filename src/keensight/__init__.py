@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from keensight.verbs.evaluate import evaluate
     from keensight.verbs.explain import explain
     from keensight.verbs.export import export
+    from keensight.verbs.import_keras import import_keras
     from keensight.verbs.info import info
     from keensight.verbs.lr_range import lr_range
     from keensight.verbs.predict import predict, predict_each

@@ -117,6 +117,25 @@ def test_two_files_exchanged_are_both_named(copy, keys):
     assert "MODEL_CARD.md was changed" in said and "report.html was changed" in said
 
 
+def test_where_keensight_is_stricter_than_the_stock_client(copy, keys, tmp_path):
+    (copy / "empty").mkdir()
+    stock_verify(copy, keys[1])
+    assert "empty is a folder" in refusal(copy, keys[1])
+    (copy / "empty").rmdir()
+    (tmp_path / "other").hardlink_to(copy / "report.html")
+    stock_verify(copy, keys[1])
+    assert "report.html is a hard link" in refusal(copy, keys[1])
+    (tmp_path / "other").unlink()
+    content = (copy / "signature.json").read_bytes()
+    (copy / "signature.json").write_bytes(content + b"\n")
+    stock_verify(copy, keys[1])
+    assert "says it otherwise" in refusal(copy, keys[1])
+    (copy / "signature.json").write_bytes(content)
+    (tmp_path / "crlf").write_bytes(keys[1].read_bytes().replace(b"\n", b"\r\n"))
+    stock_verify(copy, tmp_path / "crlf")
+    keensight.verify(copy, key=tmp_path / "crlf")
+
+
 def test_a_file_that_a_bundle_may_have_is_added_to_the_signed_ones(copy, keys):
     sbom = (copy / "sbom.cdx.json").read_bytes()
     (copy / "sbom.cdx.json").unlink()

@@ -1,5 +1,7 @@
 """The command line as a contract: verbs, JSON keys, exit statuses, and what is loaded for what."""
 
+import importlib
+import inspect
 import json
 import re
 import shutil
@@ -9,6 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+import keensight
+from keensight.cli import VERBS
 
 METRICS = {"accuracy", "accuracy_low", "accuracy_high", "loss", "n"}  # what DESIGN.md promises of every one
 QUICK = ("--set", "epochs=2", "--set", "model=logistic")
@@ -103,6 +108,19 @@ def test_wrong_usage_is_2(warm, digits, tmp_path, words, keyword):
     assert done.out == ""
     assert keyword in done.paragraph()
     assert list(tmp_path.iterdir()) == []
+
+
+DIFFERENT = {  # what a verb's function has otherwise than its command, as README.md says
+    "tune": {"lr_range"}, "sign": {"new_key"}, "import-keras": {"labels_file"}, "compare": {"bundles_data"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("verb", sorted(set(VERBS) - {"demo", "recipes", "serve", "deploy kubernetes"}))
+def test_the_verbs_functions_have_the_same_options(verb):
+    module, _, name = verb.replace("-", "_").rpartition(" ")
+    command = getattr(importlib.import_module(f"keensight.cli.{module or name}"), name)
+    options = set(inspect.signature(command).parameters) - {"json"} - DIFFERENT.get(verb, set())
+    assert options <= set(inspect.signature(getattr(keensight, verb.replace("-", "_").replace(" ", "_"))).parameters)
 
 
 def test_version(cold):

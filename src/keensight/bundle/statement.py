@@ -1,8 +1,8 @@
 """What a bundle's signature.json says: which key signed which files. Nothing here checks that it is true.
 
 The signature is what OpenSSF model-signing 1.1 writes in key mode (https://github.com/sigstore/model-transparency): a
-Sigstore bundle with a DSSE envelope around an in-toto statement that lists the SHA-256 of every file. To read it takes no
-key and no cryptography, so files that no longer fit it are noticed by whoever opens the bundle.
+Sigstore bundle with a DSSE envelope around an in-toto statement that lists the SHA-256 of every file. To read it takes
+no key and no cryptography, so files that no longer fit it are noticed by whoever opens the bundle.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Signature:
 
 
 def open_signature(content: bytes) -> Signature:
-    """Return what a signature.json holds. Raises ValueError where it is not, to the byte, as model_signing writes it."""
+    """Return what a signature.json holds. Raises ValueError where a byte of it is not as model_signing writes it."""
     try:
         found = strict_json(content)
         key = found["verificationMaterial"]["publicKey"]["hint"]

@@ -1,7 +1,7 @@
 """Verify a bundle's signature: that the files are those which the owner of a key signed, and none else.
 
-`model_signing verify key` takes the same files. This reader stands alone so that predicting needs no signing library, and
-it is stricter: every byte of signature.json counts.
+`model_signing verify key` takes the same files. This reader stands alone so that predicting needs no signing library,
+and it is stricter: every byte of signature.json counts.
 """
 
 from __future__ import annotations
@@ -50,8 +50,9 @@ def _signed(folder: Path, content: bytes, key: PublicKey) -> dict[str, str]:
     found = open_signature(content)
     if found.key != fingerprint(key):
         raise GateError(
-            f"{folder} was signed with another key: its signature names the key {found.key[:16]}, and {fingerprint(key)[:16]} "
-            "was given (the beginnings of their SHA-256). Do not use it; get the bundle that your signer signed."
+            f"{folder} was signed with another key: its signature names the key {found.key[:16]}, and "
+            f"{fingerprint(key)[:16]} was given (the beginnings of their SHA-256). Do not use it; get the bundle "
+            "that your signer signed."
         )
     preamble = f"DSSEv1 {len(PAYLOAD_TYPE)} {PAYLOAD_TYPE} {len(found.statement)} ".encode()
     try:

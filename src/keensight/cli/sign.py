@@ -37,8 +37,8 @@ def sign(
 
     if key is not None and new_key is not None:
         raise UsageError(
-            "Both --key and --new-key came, and they exclude each other: --key signs with a key that is there, --new-key "
-            "makes one first. Leave one out."
+            "Both --key and --new-key came, and they exclude each other: --key signs with a key that is there, "
+            "--new-key makes one first. Leave one out."
         )
     if (key is None and new_key is None) or (bundle is None and new_key is None):
         raise UsageError(
