@@ -11,6 +11,7 @@ from keensight.evaluation.comparison_page import (
     Inside,
     Wrong,
     differences,
+    fixed_answers,
     luck,
     render_html,
     verdict,
@@ -60,6 +61,15 @@ def test_the_page_loads_nothing_and_runs_nothing():
     assert "default-src 'none'; style-src 'unsafe-inline'; img-src data:" in html
     assert "<script" not in html and not re.search(r'(src|href)="(?!data:|#)', html)
     assert not re.search(r"url\((?!#)", html)
+
+
+def test_a_model_that_always_answers_alike_is_told_off():
+    labels = np.arange(10) % 2
+    fixed = metrics(np.tile([0.1, 0.9], (10, 1)), labels, ("cat", "dog"))
+    said = verdict(comparison(compared("A", 9), replace(compared("B", 5), metrics=fixed)))
+    assert "B always answers “dog”, whatever the picture. When every pixel" in said and "A always" not in said
+    dogs_alone = metrics(np.tile([0.1, 0.9], (10, 1)), np.ones(10, int), ("cat", "dog"))
+    assert fixed_answers([replace(compared("B", 5), metrics=dogs_alone)]) == []
 
 
 def test_names_from_outside_are_text():

@@ -77,7 +77,7 @@ def test_the_place_is_new(model, tmp_path, monkeypatch):
 
 def test_labels(model, tmp_path):
     made = keensight.import_keras(model, tmp_path / "a")
-    assert made.labels == ("0", "1") and "does not name its 2 classes" in made.notes[-1]
+    assert made.labels == ("0", "1") and "its 2 classes, so they are called 0 and 1." in made.notes[-1]
     for labels, why in (
         (["a"], "1 labels came"), (["a", "a"], "'a' came twice"), (["a", " "], "'' came as a label"),
         (["a", "\x1b"], "came as a label"),
@@ -98,7 +98,7 @@ def test_every_verb_takes_the_bundle(bundle, data, tmp_path):
     assert {answer.label for answer in answers} == {"dark"}
     measured = keensight.evaluate(bundle, data)
     assert measured.split == "all" and measured.metrics.accuracy == 1 and measured.metrics.n == 20
-    assert [row["name"] for row in keensight.info(bundle, with_layers=True)["layers"]][:2] == ["Conv2d", "ReLU"]
+    assert [row["name"] for row in keensight.info(bundle, layers=True)["layers"]][:2] == ["Conv2d", "ReLU"]
     assert keensight.export(bundle, out=tmp_path / "m.onnx").stat().st_size > 500
     explained = keensight.explain(bundle, data / "light", tmp_path / "why")
     assert explained.pictures[0].prediction.label == "light" and len(explained.pictures) == 10

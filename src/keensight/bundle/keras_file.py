@@ -37,6 +37,7 @@ _DAMAGE = (
     *(OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, EOFError),
     *(zipfile.BadZipFile, zlib.error, struct.error),
 )
+FROM_KERAS = "Give a file that Keras saved, as model.save('model.keras') does."
 AGAIN = "Open it with the Keras that wrote it, and save it again with model.save('model.keras')."
 
 
@@ -233,8 +234,9 @@ def _no_weight(layer: str, what: str, number: int) -> ModelFileError:
 
 def _read(path: Path) -> bytes:
     if path.is_dir():
-        what = "a SavedModel folder" if (path / "saved_model.pb").exists() else "a folder"
-        raise ModelFileError(f"it is {what}; a .keras or .h5 file is accepted. {AGAIN}")
+        if (path / "saved_model.pb").exists():
+            raise ModelFileError(f"it is a SavedModel folder; a .keras or .h5 file is accepted. {AGAIN}")
+        raise ModelFileError(f"it is a folder; a .keras or .h5 file is accepted. {FROM_KERAS}")
     try:
         if not path.is_file():
             raise ModelFileError(
@@ -267,7 +269,7 @@ def _members(path: Path, content: bytes, names: Sequence[str]) -> dict[str, byte
         if sum(info.file_size for info in infos) > min(MAX_FILE_BYTES, MAX_RATIO * len(content)):
             raise ModelFileError(f"it is a zip that unpacks to more than a model does (a 'zip bomb'). {AGAIN}")
         if missing := [name for name in names if name not in listed]:
-            raise ModelFileError(f"it is a zip without {missing[0]}, so Keras did not write it. {AGAIN}")
+            raise ModelFileError(f"it is a zip without {missing[0]}, so Keras did not write it. {FROM_KERAS}")
         return {name: archive.read(name) for name in names}
 
 
@@ -280,7 +282,7 @@ def _clean(name: str, path: Path) -> str:
 
 def _hdf5(content: bytes) -> h5py.File:
     if not content.startswith(b"\x89HDF\r\n\x1a\n"):
-        raise ModelFileError(f"it is neither HDF5 nor a zip; a .keras or .h5 file is accepted. {AGAIN}")
+        raise ModelFileError(f"it is neither HDF5 nor a zip; a .keras or .h5 file is accepted. {FROM_KERAS}")
     return h5py.File(io.BytesIO(content), "r")
 
 

@@ -70,7 +70,7 @@ def _plain(result: Comparison) -> dict[str, object]:
 
 
 def _print(result: Comparison) -> None:
-    from keensight.evaluation.comparison_page import luck
+    from keensight.evaluation.comparison_page import fixed_answers, luck
 
     width = max(len(each.name) for each in result.bundles) + 2
     print(f"{result.n:,} pictures of {result.data}, split: {result.split}\n")
@@ -83,6 +83,8 @@ def _print(result: Comparison) -> None:
             f"{each.letter + ' ' + each.name:{width}}  {m.accuracy:8.2%}  {interval:>14}  {m.balanced_accuracy:8.2%}  "
             f"{auc:>7}  {m.loss:6.4f}  {m.ece:6.4f}  {each.parameters:10,}"
         )
+    for sentence in fixed_answers(result.bundles):
+        print(sentence)
     print("\nright where the other is wrong, and McNemar's exact test")
     for pair in result.pairs:
         print(

@@ -29,7 +29,7 @@ def import_keras(
     file
         A whole model that Keras 2 or 3 saved, .keras or .h5: Sequential, or a plain chain of layers.
     out
-        The folder to write the bundle to, new or empty; the first free name under imported/ if left out.
+        The folder around the bundle, OUT/bundle, new or empty; the first free name under imported/ if left out.
     labels
         The classes' names, separated by commas, in the order of the model's outputs.
     labels_file

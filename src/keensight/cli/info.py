@@ -6,11 +6,13 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import asdict
 from json import dumps
+from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from keensight.cli.output import command, paragraph, print_json
+from keensight.cli.output import command, paragraph, percent, print_json, with_interval
+from keensight.errors import BundleError, shortlist
 from keensight.values import Recipe
 
 GROUPS = {
@@ -25,6 +27,9 @@ GROUPS = {
     ),
     "afterwards": ("attack", "attack_eps", "abstain_below"),
 }  # fmt: skip
+TOLD = ("name", "about", "data", "caution", "reported", "promise", "options", "kind", "run", "epochs_done",
+        "best_epoch", "best_val_accuracy", "training_seconds", "stopped", "splits")  # fmt: skip
+COLOURS = {1: "grey", 3: "colour"}
 
 
 def info(
@@ -43,7 +48,7 @@ def info(
     thing
         The folder of a run or a bundle; a recipe's name or file; a model's name; or DATA as train takes it.
     layers
-        Show layer, output shape and parameters (bundles, recipes and models).
+        Show just the layers, with output shapes and parameters (bundles, recipes and models).
     plot
         Draw the curves of a run's history into its history.svg.
     label_pattern
@@ -53,25 +58,84 @@ def info(
     """
     from keensight.verbs.info import info as verb
 
-    said = verb(thing, with_layers=layers, plot=plot, label_pattern=label_pattern)
+    said = verb(thing, layers=layers, plot=plot, label_pattern=label_pattern)
     if json:
         print_json(said)
     elif plot:
         print(f"wrote          {said['plot']}")
+    elif "layers" in said:
+        _print_layers(thing, said)
+    elif said["kind"] == "recipe":
+        _print_recipe(thing, said)
+    elif said["kind"] == "data":
+        for key, value in said.items():
+            _print(key, value)
     else:
-        table = said.pop("layers", None)
-        if said["kind"] == "recipe":
-            _print_recipe(thing, said)
-        else:
-            if "recipe" in said:
-                said["recipe"] = _differing(said["recipe"])
-            elif said["kind"] == "run":
-                said = _differing(said)
-            for key, value in said.items():
-                _print(key, value)
-        if table:
-            _print_layers(table)
+        for title, text in _told(thing, said).items():
+            print(paragraph(text, title))
     return 0
+
+
+def _told(thing: str, said: Mapping[str, Any]) -> dict[str, str]:
+    """Return what to tell of a run or a bundle, by title. Raises BundleError where bundle.json is not what one says."""
+    try:
+        lines = {Path(said["run"]).resolve().name if "run" in said else said["name"]: _kind(said)}
+        if "labels" in said:
+            lines |= _of_bundle(said)
+        if "epochs_done" in said:
+            lines["trained"] = (
+                f"{said['epochs_done']:,} epochs in {said['training_seconds']:.0f} s, {said['best_epoch']} the best, "
+                f"with validation accuracy {percent(said['best_val_accuracy'])}; {said['stopped']}"
+            )
+        if "recipe" in said or "labels" not in said:
+            lines["recipe"] = _own_settings(said.get("recipe", said))
+    except (TypeError, ValueError, LookupError, AttributeError) as error:
+        raise BundleError(
+            f"{thing} has a bundle.json that cannot be described ({error!r}). Its --json can; get the bundle again."
+        ) from error
+    return {title: text for title, text in lines.items() if text} | {
+        "every key": f"{command()} info {shlex.quote(thing)} --json"
+    }
+
+
+def _kind(said: Mapping[str, Any]) -> str:
+    if "labels" not in said:
+        return "a run that has no bundle yet"
+    labels = said["labels"]
+    model = f"{said['model']['name']}, {said['model']['parameters']:,} parameters" if "model" in said else "a model"
+    return f"a {said['kind']}: {model}, which answers with one of {len(labels)} labels: {shortlist(labels, 20)}"
+
+
+def _of_bundle(said: Mapping[str, Any]) -> dict[str, str]:
+    size, measured, parity, signed = (said.get(key) for key in ("preprocessing", "metrics", "parity", "signed"))
+    assert size is not None
+    lines = {"pictures": f"{size['height']} x {size['width']}, {COLOURS[size['channels']]}, {size['fit']}"}
+    for split, title in (("test", "test accuracy"), ("val", "validation")):
+        if m := (measured or {}).get(split):
+            lines[title] = with_interval(m["accuracy"], m["accuracy_low"], m["accuracy_high"], m["n"])
+    if "data" in said:
+        counts = ", ".join(f"{n:,} {split}" for split, n in said.get("splits", {}).items())
+        lines["data"] = f"{said['data']['name']}{counts and f': {counts} pictures'}"
+    if "origin" in said:
+        lines["imported from"] = f"{said['origin']['file']}, sha256 {said['origin']['sha256'][:16]}"
+    if "quantised" in said:
+        lines["int8"] = f"made of a model with validation accuracy {percent(said['quantised']['float32_val_accuracy'])}"
+    if parity:
+        lines["parity"] = (
+            f"answers as the trained model on {parity['n']:,} pictures, to within {parity['difference']:.1g}"
+        )
+    lines["signed"] = "no"
+    if signed:
+        lines["signed"] = f"by the key {signed['key'][:16]}, not checked here" if signed["key"] else "by no known key"
+        lines["signed"] += f"; changed since: {'; '.join(signed['changes'])}" if signed["changes"] else ""
+    return lines
+
+
+def _own_settings(recipe: Mapping[str, Any]) -> str:
+    """Write a recipe's name and what of it is not as by default."""
+    flat = {**recipe, **recipe.get("options", {})}
+    settings = {key: flat[key] for key in _differing(flat) if key not in TOLD}
+    return f"{recipe.get('name', '')}: {_settings(settings) or 'all is as by default'}"
 
 
 def _print_recipe(thing: str, said: Mapping[str, Any]) -> None:
@@ -99,9 +163,6 @@ def _print_recipe(thing: str, said: Mapping[str, Any]) -> None:
     for title, settings in groups.items():
         if settings:
             print(paragraph(_settings(settings), title))
-    if shown := said.get("shown_for"):
-        size = " x ".join(str(shown[key]) for key in ("height", "width", "channels"))
-        print(paragraph(f"for pictures of {size} and {shown['classes']} classes, as follows", "layers"))
     print(paragraph(f"{command()} info {shlex.quote(thing)} --json", "every key"))
 
 
@@ -132,8 +193,11 @@ def _print(key: str, value: Any, indent: str = "") -> None:
         print(f"{indent}{key}: {text}")
 
 
-def _print_layers(table: list[dict[str, Any]]) -> None:
-    print(f"\n{'layer':20} {'output shape':>18} {'parameters':>12}")
+def _print_layers(thing: str, said: Mapping[str, Any]) -> None:
+    shown, table = said.get("shown_for") or said["preprocessing"], said["layers"]
+    size = " x ".join(str(shown[key]) for key in ("height", "width", "channels"))
+    print(f"{thing}, for pictures of {size} and {shown.get('classes') or len(said['labels'])} classes\n")
+    print(f"{'layer':20} {'output shape':>18} {'parameters':>12}")
     for row in table:
         shape = " x ".join(map(str, row["shape"]))
         print(f"{row['name']:20} {shape:>18} {row['parameters']:>12,}")

@@ -30,7 +30,8 @@ def command() -> str:
 def paragraph(text: str, title: str) -> str:
     """Return a paragraph as wide as the terminal, with a title in its margin."""
     width = max(60, min(120, shutil.get_terminal_size().columns))
-    return textwrap.fill(" ".join(text.split()), width, initial_indent=f"{title:17} ", subsequent_indent=" " * 18)
+    printable = "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
+    return textwrap.fill(printable, width, initial_indent=f"{title:17} ", subsequent_indent=" " * 18)
 
 
 def percent(share: float) -> str:
@@ -47,8 +48,12 @@ def accuracy_line(metrics: Metrics) -> str:
 
     95.0 % (95 % interval 93.1 to 96.4, 700 pictures)
     """
-    low, high = 100 * metrics.accuracy_low, 100 * metrics.accuracy_high
-    return f"{percent(metrics.accuracy)} (95 % interval {low:.1f} to {high:.1f}, {metrics.n:,} pictures)"
+    return with_interval(metrics.accuracy, metrics.accuracy_low, metrics.accuracy_high, metrics.n)
+
+
+def with_interval(accuracy: float, low: float, high: float, n: int) -> str:
+    """Return an accuracy in [0, 1] with its interval and its n."""
+    return f"{percent(accuracy)} (95 % interval {100 * low:.1f} to {100 * high:.1f}, {n:,} pictures)"
 
 
 class Terminal(Watcher):

@@ -110,11 +110,23 @@ def verdict(comparison: Comparison) -> str:
     said = f"{best.letter} is right on {percent(best.metrics.accuracy)} of {comparison.n:,} pictures, {others}"
     if len(bundles) == 2:
         said += f"; {luck(comparison.pairs[0])}"
+    said += "." + "".join(f" {sentence}" for sentence in fixed_answers(bundles))
     eps = max(errors.eps for errors in bundles[0].errors)
     if not eps:
-        return said + "."
+        return said
     under = [f"{each.letter} on {percent(_accuracy_at(each, eps))}" for each in bundles]
-    return f"{said}. When every pixel may move by {eps:g}, {', '.join(under)}."
+    return f"{said} When every pixel may move by {eps:g}, {', '.join(under)}."
+
+
+def fixed_answers(bundles: Sequence[Compared]) -> list[str]:
+    """Return a sentence for each bundle that answers all pictures of several classes alike."""
+    found = []
+    for each in bundles:
+        rows, names = each.metrics.confusion, [row.name for row in each.metrics.per_class]
+        answers = [name for name, called in zip(names, zip(*rows, strict=True), strict=True) if any(called)]
+        if len(answers) == 1 and sum(map(any, rows)) > 1:
+            found.append(f"{each.letter} always answers “{answers[0]}”, whatever the picture.")
+    return found
 
 
 def luck(pair: Pair) -> str:

@@ -58,7 +58,7 @@ def import_keras(
 
     Args:
         file: a ``.keras`` or ``.h5`` file with a whole model.
-        out: the folder to write the bundle to, new or empty; the first free name under ``imported/`` if None.
+        out: the folder to write ``bundle`` into, new or empty; the first free name under ``imported/`` if None.
         labels: the classes' names in the order of the model's outputs; of one sigmoid cell, first "no", then "yes".
             "0", "1", ... if None.
         pixels: the range that the model was trained with, "0-1", "0-255" or "-1-1"; taken from its first layer if
@@ -140,8 +140,9 @@ def _named(imported: Imported, given: tuple[str, ...] | None) -> tuple[tuple[str
     """Return the labels, and the notes of the import."""
     notes, classes = list(imported.notes), imported.num_classes
     if given is None:
+        called = "0 and 1" if classes == 2 else f"0 to {classes - 1}"
         notes.append(
-            f"The file does not name its {classes} classes, so they are called 0 to {classes - 1}. Name them in the "
+            f"The file does not name its {classes} classes, so they are called {called}. Name them in the "
             "order of its outputs with --labels; where Keras took them from folders, that is the alphabet's."
         )
         return tuple(map(str, range(classes))), notes

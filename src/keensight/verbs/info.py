@@ -20,11 +20,11 @@ EXAMPLE_CLASSES = 10
 
 
 def info(
-    thing: str | Path, *, with_layers: bool = False, plot: bool = False, label_pattern: str | None = None
+    thing: str | Path, *, layers: bool = False, plot: bool = False, label_pattern: str | None = None
 ) -> dict[str, Any]:
     """Describe a run folder, a bundle, a recipe (name or .toml file), a model's name, or DATA.
 
-    `with_layers` adds "layers", for bundles, recipes and models: a list of {"name", "shape", "parameters"}. A recipe
+    `layers` adds "layers", for bundles, recipes and models: a list of {"name", "shape", "parameters"}. A recipe
     that leaves the size open is shown for a colour picture of 64x64 and ten classes. `plot`, for run folders, draws
     the curves of its history, finished or not, into ``history.svg`` there.
 
@@ -32,7 +32,7 @@ def info(
     """
     path = Path(thing)
     if _is_run(path):
-        return _run(path, with_layers, plot)
+        return _run(path, layers, plot)
     if plot:
         _refuse_runs(path)
         raise RunError(
@@ -40,7 +40,7 @@ def info(
             "which an epoch has ended."
         )
     if (path / "bundle.json").exists() or (path / "bundle" / "bundle.json").exists():
-        return _bundle(path, with_layers)
+        return _bundle(path, layers)
     if path.exists() and path.suffix != ".toml":
         try:
             return _data(path, label_pattern)
@@ -54,9 +54,9 @@ def info(
 
     name = str(thing)
     if name in recipe_names() or path.suffix == ".toml":
-        return _recipe(load_recipe(name), with_layers)
+        return _recipe(load_recipe(name), layers)
     if name in MODELS:
-        return _recipe(from_table({"name": name, "model": name}), with_layers)
+        return _recipe(from_table({"name": name, "model": name}), layers)
     if name in NAMES:
         return _data(name, label_pattern)
     near = suggestion(name, [*recipe_names(), *MODELS, *NAMES])
@@ -97,12 +97,22 @@ def _run(folder: Path, with_layers: bool, plot: bool) -> dict[str, Any]:
         "training_seconds": round(sum(epoch.seconds for epoch in history), 3),
         "stopped": history[-1].stopped or f"not yet: go on with keensight train DATA --out {folder} --resume",
     }
+    if (folder / "splits.jsonl").is_file():
+        said["splits"] = _split_counts(folder / "splits.jsonl")
     if plot:
         from keensight.evaluation.figures import curves
 
         write_atomically(folder / "history.svg", curves(history))
         said["plot"] = str(folder / "history.svg")
     return said
+
+
+def _split_counts(file: Path) -> dict[str, int]:
+    try:
+        lines = map(json.loads, file.read_text(encoding="utf-8").splitlines())
+        return dict(Counter(line["split"] for line in lines))
+    except (ValueError, TypeError, KeyError) as error:
+        raise RunError(f"{file} is not the list of pictures that a run writes ({error!r}). Train again.") from None
 
 
 def read_history(file: Path) -> list[Epoch]:
@@ -119,8 +129,9 @@ def read_history(file: Path) -> list[Epoch]:
 
 
 def _bundle(path: Path, with_layers: bool) -> dict[str, Any]:
-    bundle = read_bundle(path)
-    said = {"kind": "bundle", "path": str(bundle.path), **bundle.info}
+    bundle = read_bundle(path, though_changed=True)
+    signed = {"key": bundle.signed_by, "changes": list(bundle.changes)} if bundle.is_signed else None
+    said = {"kind": "bundle", "name": bundle.name, "path": str(bundle.path), **bundle.info, "signed": signed}
     if with_layers:
         from keensight.bundle.network import network_of
         from keensight.models.zoo import layer_table
