@@ -101,7 +101,7 @@ def damaged(trained, tmp_path, **changes):
         ({"preprocessing": 3}, "cannot be read"),
         (
             {"preprocessing": {"height": 0, "width": 8, "channels": 1, "fit": "squash"}},
-            "sizes from 1 to 4096.* accepted",
+            "pictures are 0x8x1 with.* accepted",
         ),
         ({"borders": {"low": "x", "high": 1}}, "cannot be read"),
         ({"recipe": {"options": ["filters", 8]}}, "cannot be read .*no table"),

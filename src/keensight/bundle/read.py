@@ -316,9 +316,10 @@ def _preprocessing(found: Any) -> Preprocessing:
     try:
         return Preprocessing(found["height"], found["width"], found["channels"], found["fit"])
     except RecipeError:  # whose advice is for training
+        size = f"{ascii(found['height'])[:20]}x{ascii(found['width'])[:20]}x{ascii(found['channels'])[:20]}"
         raise ValueError(
-            f"its pictures are {ascii(found)[:100]}, and sizes from 1 to 4096, 1 or 3 channels, and a fit of squash, "
-            "letterbox or crop are accepted"
+            f"its pictures are {size} with the fit {ascii(found['fit'])[:20]}; sizes from 1x1 to 4096x4096, 1 or 3 "
+            "channels, and squash, letterbox or crop are accepted"
         ) from None
 
 
