@@ -12,6 +12,7 @@ stay. Exit status 1 where a command failed, 3 where the quality of the two sides
 from __future__ import annotations
 
 import argparse
+import gzip
 import itertools
 import json
 import os
@@ -26,6 +27,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 from comparisons import ROWS
 from keensight.errors import suggestion
@@ -129,6 +132,7 @@ def prepare(work: Path, rows: Sequence[Row], asked: argparse.Namespace) -> Machi
         "fashion": str(asked.fashion.absolute()),
         "work": str(work),
         "picture": "",
+        "digit": "",
     }
     if any(row.theirs for row in rows) and not asked.peer.exists():
         raise SystemExit(f"{asked.peer} does not exist. Make it with scripts/make-bench-venv, or give --peer PYTHON.")
@@ -143,8 +147,21 @@ def prepare(work: Path, rows: Sequence[Row], asked: argparse.Namespace) -> Machi
         script = str(ROOT / "benchmarks" / "peers" / "keras_predict.py")
         files = ("{work}/run/bundle/model.safetensors", "{work}/model.keras")
         machine.run(Run(("{peer}", script, "make", *files), 0))
+    if "served" in needs:
+        words["digit"] = str(first_digit(asked.data / "mnist", work / "digit.png"))
+        out = ("--recipe", "dense", "--set", "epochs=1", "--out", "{work}/dense")
+        machine.run(Run(("{keensight}", "train", "{data}/mnist", *out), 0))
     os.chdir(ROOT)
     return machine
+
+
+def first_digit(mnist: Path, picture: Path) -> Path:
+    """Write MNIST's first test picture as a PNG, and return its file."""
+    with gzip.open(mnist / "t10k-images-idx3-ubyte.gz") as file:
+        header, pixels = file.read(16), file.read(28 * 28)
+    assert header[8:] == bytes((0, 0, 0, 28, 0, 0, 0, 28))
+    Image.frombytes("L", (28, 28), pixels).save(picture)
+    return picture
 
 
 def unpack(archive: Path, folder: Path, copies: int) -> Path:

@@ -34,6 +34,11 @@ def peer(script: str, *words: str) -> Command:
     return ("{peer}", f"benchmarks/peers/{script}.py", *words, "--threads", "{threads}")
 
 
+def serving(what: str, *words: str) -> Command:
+    """Return a server under load, ours or the peer's."""
+    return ("{python}", "benchmarks/serving.py", what, *words, "--steps", "12", "--threads", "{threads}")
+
+
 WHOLE, ALONE = "whole command", "training alone"
 TEST = "metrics.test.accuracy"
 MNIST, HUSKIES = "{data}/mnist", "{data}/huskies.zip"
@@ -50,6 +55,10 @@ REACHING = (
     Measure(f"same accuracy / {WHOLE}", PROCESS_S, REACHED_S),
     Measure(f"same accuracy / {ALONE}", "training_seconds", REACHED_S),
 )
+DENSE = ("{work}/dense/bundle", "{digit}", "--p95", "50")
+SERVED_HUSKY = ("{work}/run/bundle", "{picture}", "--p95", "200")
+TORCH_SERVER = ("--peer", "{peer}", "--network")
+REQUESTS = Measure("requests/s at equal p95", "requests_per_s", "requests_per_s")
 # The article's recipe measured once by hand: where a run of it ends.
 ARTICLE_TEST = 0.9108
 ARTICLE_RUN = "Keras/TensorFlow, the article's 40 epochs"
@@ -177,6 +186,37 @@ ROWS = (
         ("{keensight}", "predict", "{work}/run/bundle", "{picture}", "--json"),
         peer("keras_predict", "one", "{work}/model.keras", "{picture}"),
         (Measure("whole process", PROCESS_S, PROCESS_S),), None, runs=9, their_runs=5, group="predict-one",
+        needs=("folder", "bundle"),
+    ),
+    Row(
+        "serve-requests", "requests/s with p95 within 50 ms, 784-512-10", "FastAPI, uvicorn and torch",
+        serving("ours", *DENSE), serving("torch", *DENSE, *TORCH_SERVER, "dense"), (REQUESTS,), 8, group="serve",
+        needs=("served",),
+    ),
+    Row(
+        "serve-memory", "peak memory of the server", "the same", serving("ours", *DENSE),
+        serving("torch", *DENSE, *TORCH_SERVER, "dense"), (Measure("MB", "memory_mb", "memory_mb"),), 3, group="serve",
+        needs=("served",),
+    ),
+    Row(
+        "serve-start", "the server's start, until it answers", "the same", serving("ours", *DENSE),
+        serving("torch", *DENSE, *TORCH_SERVER, "dense"), (Measure("s", "start_s", "start_s"),), 5, group="serve",
+        needs=("served",),
+    ),
+    Row(
+        "serve-husky", "requests/s with p95 within 200 ms, `husky` network, JPEGs", "the same",
+        serving("ours", *SERVED_HUSKY), serving("torch", *SERVED_HUSKY, *TORCH_SERVER, "husky"), (REQUESTS,), None,
+        group="serve-husky", needs=("folder", "bundle"),
+    ),
+    Row(
+        "serve-batching", "the same with micro-batching", "ours without: `--batch-size 1`",
+        serving("ours", *SERVED_HUSKY), serving("ours", *SERVED_HUSKY, "--batch-size", "1"),
+        (REQUESTS, Measure("p95 at low load", "low_p95_ms", "low_p95_ms")), 2, group="serve-husky",
+        needs=("folder", "bundle"),
+    ),
+    Row(
+        "serve-decoded", "images/s of the server, decoded already, 32 in a request", "ONNX Runtime in its own process",
+        serving("tensors", *SERVED_HUSKY), serving("session", *SERVED_HUSKY), RATE, 0.8, group="serve-decoded",
         needs=("folder", "bundle"),
     ),
     Row(

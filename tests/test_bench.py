@@ -186,7 +186,7 @@ def test_every_row_names_scripts_that_exist_and_takes_known_words(harness):
     rows = harness.comparisons.ROWS
     assert len({row.name for row in rows}) == len(rows)
     words = dict.fromkeys(
-        ("python", "keensight", "peer", "data", "fashion", "work", "picture", "fresh", "seed", "threads"), "x"
+        ("python", "keensight", "peer", "data", "fashion", "work", "picture", "digit", "fresh", "seed", "threads"), "x"
     )
     for row in rows:
         for command in filter(None, (row.ours, row.theirs)):
