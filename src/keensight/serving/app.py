@@ -34,6 +34,7 @@ from keensight.serving.uploads import LARGE_PIXELS, LargePictureError, Upload, d
 from keensight.values import Prediction, Uint8Array
 
 MAX_LABEL = 200
+SMALL_FORM = 32_768  # bytes; a larger one is parsed by another thread, as it takes a while
 NO_STORE = {"Cache-Control": "no-store"}
 REPORT_CSP = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'"
 
@@ -115,7 +116,7 @@ async def predict(request: Request) -> Response:
 async def _uploads(request: Request, body: bytes) -> list[Upload]:
     service = _service(request)
     content_type = request.headers.get("content-type", "")
-    if content_type.startswith("multipart/"):  # parsing a large form takes a while
+    if content_type.startswith("multipart/") and len(body) > SMALL_FORM:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(service.decoders, uploads, content_type, body, service.limits)
     return uploads(content_type, body, service.limits)

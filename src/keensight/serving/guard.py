@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
 import secrets
 import time
@@ -33,6 +34,7 @@ HEALTH = ("/healthz", "/readyz", "/v2/health/live", "/v2/health/ready")
 API = ("/v1/", "/v2/", "/v2", "/metrics")  # what takes an API key, where there are any
 MAX_LOGGED = 200  # characters of a path
 SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_PROCESS, _count = secrets.token_hex(4), itertools.count()  # asking the kernel each time took 2 % of a request
 
 
 class Guard:
@@ -136,4 +138,4 @@ def error_response(refusal: RefusalError, request_id: str, path: str) -> JSONRes
 
 def _request_id(headers: Headers) -> str:
     given = headers.get("x-request-id", "")
-    return given if SANE_ID.fullmatch(given) else secrets.token_hex(8)
+    return given if SANE_ID.fullmatch(given) else f"{_PROCESS}{next(_count) % 2**32:08x}"
