@@ -17,7 +17,6 @@ import time
 from pathlib import Path
 
 LENGTH = re.compile(rb"\r\ncontent-length: (\d+)\r\n", re.IGNORECASE)
-LATE_S = 5.0  # what is not answered so long after the last was due has failed
 
 
 async def main() -> None:
@@ -28,6 +27,7 @@ async def main() -> None:
     parser.add_argument("--rate", type=float, required=True, help="requests a second")
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--connections", type=int, default=64)
+    parser.add_argument("--late", type=float, default=5.0, help="seconds after the last was due, when answers fail")
     asked = parser.parse_args()
     request, count = asked.request.read_bytes(), max(20, round(asked.rate * asked.seconds))
     due: asyncio.Queue[float] = asyncio.Queue()
@@ -51,7 +51,7 @@ async def main() -> None:
         if (wait := when - time.perf_counter()) > 0:
             await asyncio.sleep(wait)
         due.put_nowait(when)
-    deadline = time.perf_counter() + LATE_S
+    deadline = time.perf_counter() + asked.late
     while len(took) < count and time.perf_counter() < deadline and not all(task.done() for task in tasks):
         await asyncio.sleep(0.01)
     seconds = time.perf_counter() - begin

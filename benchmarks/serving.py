@@ -123,10 +123,12 @@ def request_of(path: str, body: bytes, kind: str, *headers: str) -> bytes:
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
-def load(port: int, request: Path, rate: float, seconds: float, connections: int = 64) -> dict[str, float]:
+def load(
+    port: int, request: Path, rate: float, seconds: float, connections: int = 64, late: float = 5.0
+) -> dict[str, float]:
     """Return what load.py says."""
     words = [str(port), str(request), "--rate", f"{rate:.3f}", "--seconds", str(seconds)]
-    words = [sys.executable, str(HERE / "load.py"), *words, "--connections", str(connections)]
+    words = [sys.executable, str(HERE / "load.py"), *words, "--connections", str(connections), "--late", str(late)]
     done = subprocess.run(words, stdout=subprocess.PIPE, check=True, text=True)
     found: dict[str, float] = json.loads(done.stdout)
     print(f"  {rate:.0f}/s: {found}", file=sys.stderr, flush=True)
@@ -153,7 +155,7 @@ def search(port: int, request: Path, most_ms: float, steps: int) -> dict[str, fl
 def saturated(port: int, request: Path, steps: int) -> float:
     """Return how many requests a second are answered where three are always under way: one in the model."""
     # due at once
-    return load(port, request, 1e4, seconds=20 * steps / 1e4, connections=3)["answers_per_s"]
+    return load(port, request, 1e4, seconds=10 * steps / 1e4, connections=3, late=300)["answers_per_s"]
 
 
 def tensors(asked: argparse.Namespace, port: int) -> bytes:
@@ -193,7 +195,7 @@ def in_process(asked: argparse.Namespace) -> float:
     session = onnxruntime.InferenceSession(asked.bundle / "model.onnx", options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     session.run(None, {name: images_NHWC})
-    begin, rounds = time.perf_counter(), 20 * asked.steps
+    begin, rounds = time.perf_counter(), 10 * asked.steps
     for _ in range(rounds):
         session.run(None, {name: images_NHWC})
     return BATCH * rounds / (time.perf_counter() - begin)
