@@ -245,13 +245,21 @@ def test_answers_for_what_is_drawn_while_it_is_drawn(visit, server):
     assert page.locator("#pad-answer .card").count() == 0
 
 
+def until_sent(page, server, number):
+    for _ in range(500):
+        if len(server.pictures) >= number:
+            return
+        page.wait_for_timeout(20)
+    raise AssertionError(f"{len(server.pictures)} pictures were sent, not {number}")
+
+
 def test_a_drawings_size_and_place_do_not_matter(visit, server):
     page = visit()
     draw(page, RING)
     page.locator("#pad-answer h3", has_text="0").wait_for()
     page.get_by_role("button", name="Undo").click()
     draw(page, [(0.1 + x / 3, 0.6 + y / 3) for x, y in RING])
-    page.locator("#pad-answer .card").wait_for()
+    until_sent(page, server, 2)
     large, small = (Image.open(io.BytesIO(server.pictures[i][1])).convert("L") for i in (0, -1))
     differing = sum(abs(a - b) > 127 for a, b in zip(large.tobytes(), small.tobytes(), strict=True))
     assert len(server.pictures) == 2
