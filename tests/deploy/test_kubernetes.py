@@ -1,6 +1,8 @@
 """Manifests: valid for several versions of Kubernetes, consistent with each other, and what Kustomize makes of them."""
 
 import copy
+import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -89,7 +91,7 @@ def test_kserve_gets_a_pod_that_is_valid(written):
     pod = found["Deployment"]["spec"]["template"]["spec"]
     for part in ("securityContext", "terminationGracePeriodSeconds", "volumes", "automountServiceAccountToken"):
         assert predictor[part] == pod[part]
-    for part in ("resources", "securityContext", "volumeMounts", "lifecycle"):
+    for part in ("command", "imagePullPolicy", "resources", "securityContext", "volumeMounts", "lifecycle"):
         assert predictor["containers"][0][part] == pod["containers"][0][part]
     assert beside["deploymentStrategy"] == found["Deployment"]["spec"]["strategy"]
 
@@ -162,12 +164,26 @@ def test_names_that_yaml_would_take_for_something_else(frozen, key, tmp_path, na
     assert base["images"] == [{"name": "model", "newName": name, "newTag": "1e10"}]
 
 
+def test_the_mounted_key_verifies_whatever_the_image_says(written, frozen, key, tmp_path):
+    found = manifests(written())
+    image = keensight.deploy_docker(frozen, out=tmp_path / "image", key=key, name="digits").folder
+    (entry,) = re.findall(r"^ENTRYPOINT (.*)", (image / "Dockerfile").read_text(), re.MULTILINE)
+    for pod in (found["Deployment"]["spec"]["template"]["spec"], found["InferenceService"]["spec"]["predictor"]):
+        (container,) = pod["containers"]
+        assert container["command"] == json.loads(entry)
+        path = Path(container["command"][container["command"].index("--key") + 1])
+        assert str(path.parent) == container["volumeMounts"][0]["mountPath"]
+        assert path.name in found["ConfigMap"]["data"]
+
+
 def test_without_a_key_nothing_is_mounted(unsigned, tmp_path):
     done = keensight.deploy_kubernetes(unsigned, out=tmp_path / "k8s", unsigned=True)
     found = manifests(done.folder)
     assert "ConfigMap" not in found
     pod = found["Deployment"]["spec"]["template"]["spec"]
-    assert "volumes" not in pod and "volumeMounts" not in pod["containers"][0]
+    for spec in (pod, found["InferenceService"]["spec"]["predictor"]):
+        assert "volumes" not in spec and "volumeMounts" not in spec["containers"][0]
+        assert "command" not in spec["containers"][0]  # the image's own, which may have a key
     check(found["Deployment"])
 
 
