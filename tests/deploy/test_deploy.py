@@ -15,6 +15,23 @@ def test_it_says_what_comes_next(deploy, frozen, key, tmp_path, where):
     assert f"next           {next_step} {tmp_path / 'out'}" in done.stdout
 
 
+def test_the_next_step_is_the_route_where_there_is_one_and_notes_say_what_it_takes(deploy, frozen, key, tmp_path):
+    out = tmp_path / "out"
+    words = ["--hostname", "a.example", "--gateway", "public", "--namespace", "vision", "--image", "team/digits"]
+    done = deploy("kubernetes", frozen, "--key", key, "--out", out, *words)
+    assert f"next           kubectl apply -k {out}/overlays/gateway" in done.stdout
+    assert "docker.io/team/digits:0e80d139e671" in done.stdout
+    assert "kubectl create namespace vision" in done.stdout
+
+
+def test_an_image_that_is_yet_to_be_built_has_no_digest(deploy, frozen, key, tmp_path):
+    image = f"example.org/digits@sha256:{'0a' * 32}"
+    done = deploy("docker", frozen, "--key", key, "--out", tmp_path / "out", "--image", image)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "known only after it is built" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_json(deploy, unsigned, tmp_path):
     done = deploy("kubernetes", unsigned, "--unsigned", "--out", tmp_path / "out", "--json")
     said = json.loads(done.stdout)

@@ -33,6 +33,7 @@ def test_the_folder_has_all_that_a_build_takes(frozen, key, tmp_path):
     assert json.loads(entry) == [
         "keensight", "serve", "/models/digits", "--key", "/key/key.pub", "--host", "0.0.0.0"
     ]  # fmt: skip
+    assert f"docker build --tag {done.image} ." in dockerfile
     assert re.findall(r"^USER (.*)", dockerfile, re.MULTILINE) == ["65532:65532"]
     assert "#?" not in dockerfile and "HEALTHCHECK" in dockerfile
 

@@ -89,8 +89,12 @@ def test_kserve_gets_a_pod_that_is_valid(written):
     check({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": predictor})
     assert predictor["containers"][0]["name"] == "kserve-container"
     pod = found["Deployment"]["spec"]["template"]["spec"]
-    for part in ("securityContext", "terminationGracePeriodSeconds", "volumes", "automountServiceAccountToken"):
+    for part in set(pod) - {"containers"}:
         assert predictor[part] == pod[part]
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        ours, theirs = (dict(spec["containers"][0][probe]) for spec in (pod, predictor))
+        del ours["httpGet"], theirs["httpGet"]
+        assert ours == theirs
     for part in ("command", "imagePullPolicy", "resources", "securityContext", "volumeMounts", "lifecycle"):
         assert predictor["containers"][0][part] == pod["containers"][0][part]
     assert beside["deploymentStrategy"] == found["Deployment"]["spec"]["strategy"]
@@ -212,6 +216,7 @@ def test_a_new_model_changes_the_pods_and_nothing_that_cannot_change(frozen, key
         ({"gateway": "public"}, "both --hostname"),
         ({"image": "my registry/digits"}, "--image is"),
         ({"image": ""}, "--image is"),
+        ({"image": "example.org/digits:latest"}, "never pulls a newer one"),
         ({"namespace": "Kube_System"}, "--namespace"),
         ({"labels": ["team"]}, "--label"),
     ],
@@ -262,11 +267,15 @@ def test_what_kustomize_makes_of_the_canary(written):
 def test_what_kustomize_makes_of_the_other_overlays(written):
     folder = written(**EVERYTHING)
     base = kustomized(folder / "base")
-    assert set(kustomized(folder / "overlays" / "gateway")) == {*base, "HTTPRoute"}
+    public = kustomized(folder / "overlays" / "gateway")
+    assert set(public) == {*base, "HTTPRoute"}
     found = kustomized(folder / "overlays" / "kserve")
+    for manifest in (*public.values(), *found.values()):
+        assert manifest["metadata"]["labels"]["team"] == "vision"
     assert set(found) == {"InferenceService", "NetworkPolicy", "PodDisruptionBudget", "ConfigMap"}
     predictor = found["InferenceService"]["spec"]["predictor"]
     assert predictor["containers"][0]["image"] == "registry.example.org:5000/team/digits:0e80d139e671"
+    assert predictor["labels"]["team"] == "vision"
     for kind, selector in (("NetworkPolicy", "podSelector"), ("PodDisruptionBudget", "selector")):
         assert found[kind]["spec"][selector]["matchLabels"].items() <= predictor["labels"].items()
     assert predictor["volumes"][0]["configMap"]["name"] == found["ConfigMap"]["metadata"]["name"]

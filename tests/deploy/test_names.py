@@ -90,6 +90,13 @@ def test_images_are_refused(text):
     assert "registry.example.org/team/digits" in str(refused.value)
 
 
+def test_whether_a_registry_is_named():
+    for text in ("localhost/a", "example.org/a", "r:5000/a"):
+        assert image_of(text, "v").has_registry
+    for text in ("a", "team/a", "a.b", "a:1.0"):
+        assert not image_of(text, "v").has_registry
+
+
 def test_labels():
     assert labels_of(["team=vision", "example.org/cost-centre=42", "empty="]) == {
         "team": "vision",

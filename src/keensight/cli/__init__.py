@@ -236,7 +236,9 @@ def _app() -> App:
     )
     groups = {name: Group(name, sort_key=i) for i, name in enumerate(("Data", "Train", "Trust", "Serve"))}
     for family, (group, text) in FAMILIES.items():
-        app.command(App(name=family, help=text, help_format="plaintext", group=groups[group]))
+        firsts = [examples[0] for verb, (_, _, examples) in VERBS.items() if verb.startswith(f"{family} ")]
+        epilogue = f"{_examples(firsts)}\n\nMore of each: keensight {family} COMMAND --help"
+        app.command(App(name=family, help=text, help_epilogue=epilogue, help_format="plaintext", group=groups[group]))
     for verb, (group, text, examples) in VERBS.items():
         family, _, name = verb.rpartition(" ")
         module = family or name.replace("-", "_")

@@ -85,11 +85,12 @@ def kubernetes(
     unsigned
         Deploy without verifying, now and later.
     name
-        What the Deployment, the Service and the rest are called; made from the bundle's name if left out.
+        What the Deployment, the Service and the rest are called, and the model in the image; made from the bundle's
+        name if left out.
     image
         The image, as [REGISTRY/]NAME[:TAG][@sha256:DIGEST]; NAME:VERSION of the model if left out.
     namespace
-        The namespace; kubectl's if left out.
+        The namespace, which has to exist; kubectl's if left out.
     replicas
         The fewest pods.
     max_replicas
@@ -112,6 +113,7 @@ def kubernetes(
         Print one JSON object on stdout.
     """
     from keensight.deploy.kubernetes import Cluster
+    from keensight.deploy.names import image_of
     from keensight.deploy.resources import Resources
     from keensight.verbs.deploy import deploy_kubernetes
 
@@ -126,7 +128,14 @@ def kubernetes(
         resources=Resources(cpu, cpu_limit, memory, memory_limit),
     )
     done = deploy_kubernetes(bundle, out=out, key=key, unsigned=unsigned, name=name, cluster=cluster)
-    _tell(done, json, f"kubectl apply -k {shlex.quote(str(out / 'base'))}")
+    folder = out / ("base" if gateway is None else "overlays/gateway")
+    _tell(done, json, f"kubectl apply -k {shlex.quote(str(folder))}")
+    if not json:
+        if not image_of(done.image, "").has_registry:
+            library = "" if "/" in done.image else "library/"
+            print(f"note           the cluster will look for docker.io/{library}{done.image}; --image names a registry")
+        if namespace is not None:
+            print(f"note           the namespace has to exist: kubectl create namespace {namespace}")
     return 0
 
 

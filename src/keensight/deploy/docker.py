@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import hashlib
 
+from keensight.deploy.names import Image
 from keensight.deploy.release import Release
 from keensight.deploy.templates import fill, template
 from keensight.deploy.wheel import own_wheel
 from keensight.version import __version__
 
 
-def docker_files(release: Release) -> dict[str, bytes]:
+def docker_files(release: Release, image: Image) -> dict[str, bytes]:
     """Return the content of every file of the folder by its path."""
     wheel, packed = own_wheel()
     pinned = template("requirements.txt") + (
         f"keensight=={__version__} \\\n    --hash=sha256:{hashlib.sha256(packed).hexdigest()}\n"
     )
-    values = {"name": release.name, "version": release.version, "keensight": __version__}
+    values = {"name": release.name, "version": release.version, "image": str(image), "keensight": __version__}
     words = ["unsigned"] if release.public_key is None else ["signed"]
     found = {
         "Dockerfile": fill(template("Dockerfile"), values, words).encode(),

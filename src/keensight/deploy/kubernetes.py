@@ -48,7 +48,12 @@ class Cluster:
         if self.namespace is not None:
             check_namespace(self.namespace)
         labels_of(self.labels)
-        image_of(self.image if self.image is not None else "model", "tag")
+        image = image_of(self.image if self.image is not None else "model", "tag")
+        if image.tag == "latest" and not image.digest:
+            raise UsageError(
+                f"--image is {self.image!a}, and a node that has a `latest` never pulls a newer one, so pods would "
+                "differ. Leave the tag out, which then is the bundle's version, or give another one, or the digest."
+            )
 
 
 def kubernetes_files(release: Release, cluster: Cluster) -> dict[str, bytes]:

@@ -30,6 +30,12 @@ class Image:
     tag: str
     digest: str = ""
 
+    @property
+    def has_registry(self) -> bool:
+        """Whether a registry is named; without one, it is docker.io."""
+        registry, slash, _ = self.repository.partition("/")
+        return bool(slash) and (registry == "localhost" or "." in registry or ":" in registry)
+
     def __str__(self) -> str:
         return f"{self.repository}@{self.digest}" if self.digest else f"{self.repository}:{self.tag}"
 

@@ -40,7 +40,8 @@ def deploy_docker(
     """Write a folder that an image is built from, with a Dockerfile, into `out`, which must be new or empty.
 
     With `key`, a public key's file, the bundle is verified first, and again whenever the image starts. `unsigned`
-    leaves that out. `name` is the model's, by default made from the bundle's; `image` is only told in the result.
+    leaves that out. `name` is the model's, by default made from the bundle's; `image` is what the image will be called,
+    which the Dockerfile and the result tell how to build.
 
     Raises:
         BundleError: there is no bundle, or it cannot be loaded.
@@ -49,9 +50,14 @@ def deploy_docker(
         UsageError: `out` is not empty, or a name is not valid, or there is neither `key` nor `unsigned`.
         KeensightError: `out` cannot be written.
     """
+    if image is not None and image_of(image, "tag").digest:
+        raise UsageError(
+            f"--image is {image[:120]!a}, and an image's digest is known only after it is built. Give [REGISTRY/]NAME "
+            "or [REGISTRY/]NAME:TAG here, and the digest to `keensight deploy kubernetes` after the image is pushed."
+        )
     release = _release(bundle, out, key, unsigned, name)
-    named = str(image_of(release.name if image is None else image, release.version))
-    return _written(Path(out), docker_files(release), named, release)
+    called = image_of(release.name if image is None else image, release.version)
+    return _written(Path(out), docker_files(release, called), str(called), release)
 
 
 def deploy_kubernetes(
