@@ -25,6 +25,7 @@ from keensight.models.transfer import Transfer
 from keensight.models.zoo import Classifier
 from keensight.training.loop import OnStep, State, fit, start, to_images, why_stop
 from keensight.training.losses import Loss, balanced_weights
+from keensight.training.optimizers import LBFGS
 from keensight.training.threads import side_by_side
 from keensight.values import Epoch, FloatArray, Recipe, Split, Splits
 
@@ -94,12 +95,12 @@ def regularisation_path(
     weight_KF = torch.zeros(num_classes, features_NF.shape[1], device=features_NF.device, requires_grad=True)
     bias_K = torch.zeros(num_classes, device=features_NF.device, requires_grad=True)
     for strength in sorted(l2, reverse=True):
-        optimizer = torch.optim.LBFGS(
+        optimizer = LBFGS(
             [weight_KF, bias_K], max_iter=100, tolerance_grad=1e-4, tolerance_change=1e-7,
             line_search_fn="strong_wolfe",
         )  # fmt: skip
 
-        def closure(optimizer: torch.optim.LBFGS = optimizer, strength: float = strength) -> torch.Tensor:
+        def closure(optimizer: LBFGS = optimizer, strength: float = strength) -> torch.Tensor:
             optimizer.zero_grad()
             logits_NK = F.linear(standard_NF, weight_KF, bias_K)
             value = F.cross_entropy(logits_NK, labels_N, class_weights_K) + strength / 2 * weight_KF.square().sum()

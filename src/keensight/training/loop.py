@@ -28,6 +28,7 @@ from keensight.errors import TrainingError
 from keensight.machine import images_at_a_time
 from keensight.models.zoo import Classifier, set_normalisation
 from keensight.training.losses import LOSSES, Loss
+from keensight.training.optimizers import SGD, Adam, AdamW
 from keensight.training.recipe import with_epochs
 from keensight.training.schedule import SCHEDULES
 from keensight.training.threads import Shards, num_shards, side_by_side
@@ -239,8 +240,8 @@ def _optimizer(model: Classifier, recipe: Recipe) -> torch.optim.Optimizer:
         ]
     if recipe.optimizer == "sgd":
         nesterov = recipe.momentum > 0
-        return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=nesterov, fused=True)
-    kind: type[torch.optim.Adam] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer]
+        return SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=nesterov, fused=True)
+    kind: type[Adam] = {"adam": Adam, "adamw": AdamW}[recipe.optimizer]
     return kind(groups, lr=recipe.learning_rate, fused=True)
 
 
