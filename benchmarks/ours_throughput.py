@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 
 import keensight
-from keensight.machine import cores, share_the_cores, versions
+from keensight.machine import cores, keep_memory, share_the_cores, versions
 from keensight.values import Split
 
 AUGMENTATION = {"flip": False, "rotate": 0.0, "shear": 0.0, "zoom": 0.0}
@@ -34,6 +34,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     share_the_cores()  # as the command line does, before torch is loaded
+    keep_memory()
     import torch
 
     torch.set_num_threads(asked.threads)

@@ -7,7 +7,7 @@ from torch import nn
 from keensight.models.zoo import build
 from keensight.training import threads
 from keensight.training.loop import fit, start
-from keensight.training.threads import Shards, num_shards, side_by_side
+from keensight.training.threads import Shards, enough_threads, num_shards, side_by_side
 from keensight.values import Preprocessing, Recipe, Split, Splits
 
 SIZE = Preprocessing(12, 12, 1)
@@ -103,3 +103,17 @@ def test_an_error_in_a_thread_is_raised():
     with pytest.raises(MemoryError), Shards(model, 2, 0) as shards:
         shards.backward(refuse, np.arange(32))
     assert torch.get_num_threads() == 2 and threads.LEAST == 8
+
+
+def test_tiny_products_are_not_shared_and_large_ones_are():
+    seen = {}
+    for name, network, batch in (
+        ("logistic", nn.Linear(784, 10), 128),
+        ("dense", nn.Sequential(nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 10)), 128),
+        ("convolution", nn.Conv2d(1, 4, 3), 8),
+    ):
+        with pytest.raises(ZeroDivisionError), enough_threads(network, batch):
+            seen[name] = torch.get_num_threads()
+            raise ZeroDivisionError
+        assert torch.get_num_threads() == 2
+    assert seen == {"logistic": 1, "dense": 2, "convolution": 2}

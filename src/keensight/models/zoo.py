@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -112,16 +113,18 @@ def set_normalisation(model: Classifier, train: Split) -> None:
     if hasattr(model.network, "normalisation"):
         return
     rows = train.rows[:: max(1, len(train) // 10_000)]
-    pixels = len(rows) * train.images.shape[1] * train.images.shape[2]
-    total = torch.zeros(train.images.shape[3], dtype=torch.float64)
-    squares = torch.zeros_like(total)
-    for first in range(0, len(rows), 64):  # a few at a time: in float64 they take eight times their size
-        part = torch.from_numpy(train.images[rows[first : first + 64]]).double() / 255
-        total += part.sum(dim=(0, 1, 2))
-        squares += part.square().sum(dim=(0, 1, 2))
-    mean = total / pixels
-    model.mean.copy_(mean.view(-1, 1, 1))
-    model.std.copy_((squares / pixels - mean.square()).clamp(min=1e-6).sqrt().view(-1, 1, 1))
+    channels = train.images.shape[3]
+    counts = np.zeros((channels, 256), np.int64)  # of each level: exact, and ten times faster than sums in float64
+    for first in range(0, len(rows), 64):  # a few at a time, so that memory stays flat
+        part = train.images[rows[first : first + 64]]
+        for channel in range(channels):
+            counts[channel] += np.bincount(part[..., channel].reshape(-1), minlength=256)
+    levels = np.arange(256) / 255
+    shares = counts / counts.sum(axis=1, keepdims=True)
+    mean = shares @ levels
+    variance = shares @ levels**2 - mean**2
+    model.mean.copy_(torch.from_numpy(mean).view(-1, 1, 1))
+    model.std.copy_(torch.from_numpy(variance).clamp(min=1e-6).sqrt().view(-1, 1, 1))
 
 
 def layer_table(model: Classifier, preprocessing: Preprocessing) -> list[dict[str, Any]]:

@@ -31,7 +31,7 @@ from keensight.training.losses import LOSSES, Loss
 from keensight.training.optimizers import SGD, Adam, AdamW
 from keensight.training.recipe import with_epochs
 from keensight.training.schedule import SCHEDULES
-from keensight.training.threads import Shards, num_shards, side_by_side
+from keensight.training.threads import Shards, enough_threads, num_shards, side_by_side
 from keensight.values import Epoch, IntArray, Recipe, Split, Splits, Uint8Array
 
 GPU_BATCH = 512  # of evaluation
@@ -175,6 +175,7 @@ def _train(
         return value, (logits_NK.detach().argmax(dim=1) == labels_N).sum()
 
     with (
+        enough_threads(model, recipe.batch_size),
         torch.random.fork_rng(devices=[where] if where.type == "cuda" else []),
         Shards(model, count, _seed(recipe, number, 2)) as shards,
     ):

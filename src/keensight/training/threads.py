@@ -25,6 +25,7 @@ Answer = TypeVar("Answer")
 # (number of the shard, the network to ask, rows of the shard) to the mean loss over the rows, and how many are right
 Learn = Callable[[int, nn.Module, IntArray], tuple[torch.Tensor, torch.Tensor]]
 LEAST = 8  # images in a shard
+SMALL = 10_000_000  # multiplications of a batch that one thread does sooner than several that wait for each other
 LEAST_TO_NORMALISE = 32  # where batch normalisation measures its mean and spread on each shard alone
 
 
@@ -47,6 +48,23 @@ def num_shards(model: nn.Module, batch_size: int) -> int:
         isinstance(module, nn.modules.batchnorm._NormBase) and module.training for module in model.modules()
     )
     return max(1, min(torch.get_num_threads(), batch_size // (LEAST_TO_NORMALISE if normalises else LEAST)))
+
+
+@contextmanager
+def enough_threads(model: nn.Module, batch_size: int) -> Iterator[None]:
+    """Let torch use one thread inside the `with` block if a batch's products are too small to share.
+
+    That goes for networks without convolutions, whose batches stay whole (see `num_shards`). Logistic regression took
+    up to twenty times as long with two threads on a busy machine, as each of its tiny layers waits for both.
+    """
+    before = torch.get_num_threads()
+    is_flat = not any(isinstance(module, nn.Conv2d) for module in model.modules())
+    if is_flat and batch_size * sum(p.numel() for p in model.parameters()) < SMALL:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class Shards:
