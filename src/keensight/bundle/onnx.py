@@ -23,7 +23,7 @@ from keensight.models.chain import ChannelNorm, HardSigmoid, PaddedPool2d, PReLU
 from keensight.models.dropout import Dropout
 from keensight.models.folding import fold, scale_and_shift
 from keensight.models.linear import TwoLogits
-from keensight.models.resnet import AddMirrored, MeanOfMirrored
+from keensight.models.mirror import AddMirrored, MeanOfMirrored
 from keensight.models.zoo import Classifier
 from keensight.values import Preprocessing
 from keensight.version import __version__

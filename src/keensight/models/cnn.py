@@ -6,16 +6,24 @@ from torch import nn
 
 from keensight.errors import RecipeError
 from keensight.models.dropout import Dropout
+from keensight.models.mirror import mirrored
 
 
 def cnn(
-    height: int, width: int, channels: int, num_classes: int, filters: int = 24, dropout: float = 0.1
+    height: int,
+    width: int,
+    channels: int,
+    num_classes: int,
+    filters: int = 24,
+    dropout: float = 0.1,
+    mirror: bool = False,
 ) -> nn.Sequential:
     """Build a convolutional network for pictures of any size from 4x4: NCHW to logits NK.
 
     Blocks of a 3x3 convolution, pooling and ReLU halve the picture while its shorter side is 4 pixels or more;
     channels start at `filters` and double up to 128. One linear layer reads what is left, 2 or 3 pixels high. Pooling
-    before ReLU gives the same answer for a quarter of the work.
+    before ReLU gives the same answer for a quarter of the work. With `mirror`, a trained network answers with the mean
+    for the picture and its mirror image, where left and right do not matter.
 
     Raises RecipeError for a smaller picture.
     """
@@ -37,4 +45,5 @@ def cnn(
     layers.append(nn.Flatten())
     if dropout:
         layers.append(Dropout(dropout))
-    return nn.Sequential(*layers, nn.Linear(before * height * width, num_classes))
+    layers.append(nn.Linear(before * height * width, num_classes))
+    return nn.Sequential(*(mirrored(layers) if mirror else layers))

@@ -1,4 +1,4 @@
-"""A small residual network, and an answer that is the same for a picture and its mirror image.
+"""A small residual network.
 
 Shape letters: N images, C channels, H height, W width, K classes.
 """
@@ -10,6 +10,7 @@ from torch import nn
 
 from keensight.errors import RecipeError
 from keensight.models.dropout import Dropout
+from keensight.models.mirror import mirrored
 
 
 class Residual(nn.Module):
@@ -23,22 +24,6 @@ class Residual(nn.Module):
         """Return NCHW in the shape that came."""
         outputs: torch.Tensor = inputs + self.body(inputs)
         return outputs
-
-
-class AddMirrored(nn.Module):
-    """Once trained, give the layers that follow each picture a second time, mirrored left to right."""
-
-    def forward(self, images_NCHW: torch.Tensor) -> torch.Tensor:
-        """Return the images, and after training all of them mirrored below: twice as many."""
-        return images_NCHW if self.training else torch.cat([images_NCHW, images_NCHW.flip(3)])
-
-
-class MeanOfMirrored(nn.Module):
-    """Once trained, join what was answered for pictures and mirrored pictures to its mean."""
-
-    def forward(self, logits_NK: torch.Tensor) -> torch.Tensor:
-        """Return logits for half as many pictures, and in training those that came."""
-        return logits_NK if self.training else logits_NK.view(2, -1, logits_NK.shape[1]).mean(dim=0)
 
 
 def resnet(
@@ -71,7 +56,7 @@ def resnet(
         layers += [*_block(before, after, nn.MaxPool2d(2)), Residual(*_block(after, after))]
         height, width, before = height // 2, width // 2, after
     layers += [nn.AdaptiveMaxPool2d(1), nn.Flatten(), Dropout(dropout), nn.Linear(before, num_classes)]
-    return nn.Sequential(*([AddMirrored(), *layers, MeanOfMirrored()] if mirror else layers))
+    return nn.Sequential(*(mirrored(layers) if mirror else layers))
 
 
 def _block(before: int, after: int, *pool: nn.Module) -> list[nn.Module]:
