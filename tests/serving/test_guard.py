@@ -80,6 +80,7 @@ def test_a_request_that_takes_too_long_is_a_504(make_service, make_client, digit
     service = make_service(limits={"request_s": 0.05})
     (model,) = service.registry
     over = threading.Event()
+    monkeypatch.setattr(model.batcher, "is_quick", False)  # as a model is that may take long
     monkeypatch.setattr(model.batcher, "_run", lambda images: over.wait(30) and [])
     answer = make_client(service=service).post("/v1/predict", content=digit)
     over.set()

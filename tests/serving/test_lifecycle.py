@@ -160,7 +160,7 @@ def test_slow_headers_and_slow_bodies_are_cut_off(make_service, digit):
     import uvicorn
 
     from keensight.serving.app import create_app
-    from keensight.serving.lifecycle import _protocol
+    from keensight.serving.connection import protocol
 
     service = make_service(limits={"header_s": 0.2, "body_s": 0.2, "connections": 3, "max_bytes": 1000})
 
@@ -175,7 +175,7 @@ def test_slow_headers_and_slow_bodies_are_cut_off(make_service, digit):
     async def main():
         nonlocal address
         config = uvicorn.Config(
-            create_app(service), http=_protocol(service.limits), ws="none", lifespan="off", log_config=None
+            create_app(service), http=protocol(service), ws="none", lifespan="off", log_config=None
         )
         server = uvicorn.Server(config)
         bound = bind("127.0.0.1", 0)

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import TypeAlias
@@ -78,6 +79,15 @@ def client_of(peer: str, forwarded_for: str, trusted: Sequence[Network]) -> str:
     >>> client_of("10.0.0.1", "6.6.6.6, 1.2.3.4, 10.0.0.2", networks(["10.0.0.0/8"]))
     '1.2.3.4'
     """
+    return _without_proxy(peer, tuple(trusted)) if not forwarded_for else _hops(peer, forwarded_for, trusted)
+
+
+@lru_cache(4096)
+def _without_proxy(peer: str, trusted: tuple[Network, ...]) -> str:
+    return _hops(peer, "", trusted)
+
+
+def _hops(peer: str, forwarded_for: str, trusted: Sequence[Network]) -> str:
     client = peer
     for hop in reversed([*forwarded_for.split(","), peer]):
         try:

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import secrets
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 import numpy as np
 from starlette.applications import Starlette
@@ -22,6 +20,7 @@ from starlette.routing import Route
 
 from keensight.data.labels import odd_name
 from keensight.serving import protocol
+from keensight.serving.answers import described, whole_answer
 from keensight.serving.guard import Guard, error_response
 from keensight.serving.heat import heat, overlay
 from keensight.serving.limits import RefusalError, held, read_body
@@ -30,7 +29,7 @@ from keensight.serving.openapi import docs_page, openapi
 from keensight.serving.registry import Model
 from keensight.serving.service import Service
 from keensight.serving.static import page_files
-from keensight.serving.uploads import LARGE_PIXELS, LargePictureError, Upload, decode, uploads
+from keensight.serving.uploads import LARGE_PIXELS, LargePictureError, Upload, decode, decode_now, uploads
 from keensight.values import Prediction, Uint8Array
 
 MAX_LABEL = 200
@@ -97,20 +96,11 @@ async def predict(request: Request) -> Response:
             answers, timing_s = await _answers(service, model, pictures)
     if len(pictures) == 1 and isinstance(answers[0], RefusalError):
         raise answers[0]
-    predictions = [_described(picture, answer) for picture, answer in zip(pictures, answers, strict=True)]
+    predictions = [described(picture, answer) for picture, answer in zip(pictures, answers, strict=True)]
     if service.keeper is not None:
         await service.keeper.keep(model, pictures, predictions)
-    timing_ms = {name: round(seconds * 1e3, 3) for name, seconds in timing_s.items()}
-    return JSONResponse(
-        {
-            "model": model.name,
-            "version": model.version,
-            "predictions": predictions,
-            "timing_ms": {**timing_ms, "total": round((time.perf_counter() - started) * 1e3, 3)},
-            "request_id": request.state.request_id,
-        },
-        headers=NO_STORE,
-    )
+    answer = whole_answer(model, predictions, timing_s, started, request.state.request_id)
+    return JSONResponse(answer, headers=NO_STORE)
 
 
 async def _uploads(request: Request, body: bytes) -> list[Upload]:
@@ -146,26 +136,14 @@ async def decoded(service: Service, model: Model, picture: Upload) -> Uint8Array
     """Return a picture as the model wants it, uint8 HWC, or why it cannot be used."""
     loop, asked = asyncio.get_running_loop(), (picture, model.bundle.preprocessing, service.limits)
     try:
+        if model.is_small and (image_HWC := decode_now(*asked)) is not None:
+            return image_HWC
         try:
             return await loop.run_in_executor(service.decoders, decode, *asked, LARGE_PIXELS)
         except LargePictureError:
             return await loop.run_in_executor(service.large_decoder, decode, *asked)
     except RefusalError as error:
         return error
-
-
-def _described(picture: Upload, answer: Prediction | RefusalError) -> dict[str, Any]:
-    if isinstance(answer, RefusalError):
-        return {"file": picture.file, "error": {"code": answer.code, "message": str(answer)}}
-    return {
-        "id": secrets.token_hex(16),
-        "file": picture.file,
-        "label": answer.label,
-        "probability": answer.probability,
-        "probabilities": answer.probabilities,
-        "abstained": answer.abstained,
-        "notes": list(answer.notes),
-    }
 
 
 async def explain(request: Request) -> Response:

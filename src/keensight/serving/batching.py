@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -27,11 +28,24 @@ class Answered:
     model_s: float
 
 
+class Answer(Protocol):
+    """Who waits for an answer: an `asyncio.Future`, or what acts like one."""
+
+    def done(self) -> bool:
+        """Whether nobody waits any more."""
+
+    def set_result(self, answered: Answered, /) -> None:
+        """Take the answer."""
+
+    def set_exception(self, error: Exception, /) -> None:
+        """Take what the model raised."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Waiting:
     images_NHWC: Uint8Array
     since: float
-    answer: asyncio.Future[Answered]
+    answer: Answer
 
 
 class Batcher:
@@ -39,6 +53,9 @@ class Batcher:
 
     While a batch runs, the next one gathers by itself. Before that, a batch waits up to `wait_s` for images that are
     known to come, because they are being decoded; a lone request never waits. Must be used from one event loop.
+
+    A model that `is_quick` runs in the event loop itself, as soon as that has read what has come from all clients: the
+    way to a thread and back takes longer than such a model.
     """
 
     def __init__(
@@ -47,12 +64,16 @@ class Batcher:
         size: int,
         wait_s: float,
         observe: Callable[[int], None] = lambda size: None,
+        *,
+        is_quick: bool = False,
     ) -> None:
         """`run` maps uint8 NHWC, `size` images at most, to N predictions; `observe` is told each batch's size."""
         self._run = run
         self._size = size
         self._wait_s = wait_s
         self._observe = observe
+        self.is_quick = is_quick
+        self._is_scheduled = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
         self._waiting: deque[_Waiting] = deque()
         self._coming = 0
@@ -72,10 +93,30 @@ class Batcher:
     async def submit(self, images_NHWC: Uint8Array) -> Answered:
         """Return the answers for images uint8 NHWC, or raise what the model raised."""
         answer: asyncio.Future[Answered] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(images_NHWC, time.perf_counter(), answer))
-        if self._worker is None:
-            self._worker = asyncio.create_task(self._work())
+        self.put(images_NHWC, answer)
         return await answer
+
+    def put(self, images_NHWC: Uint8Array, answer: Answer) -> None:
+        """Let `answer` be told the answers for images uint8 NHWC."""
+        self._waiting.append(_Waiting(images_NHWC, time.perf_counter(), answer))
+        if self.is_quick:
+            if not self._is_scheduled:
+                self._is_scheduled = True
+                asyncio.get_running_loop().call_soon(self.run_now)
+        elif self._worker is None:
+            self._worker = asyncio.create_task(self._work())
+
+    def run_now(self) -> None:
+        """Answer all that wait, before this returns. For a model that `is_quick`."""
+        self._is_scheduled = False
+        while batch := self._next():
+            started = time.perf_counter()
+            try:
+                predictions = self._run_all(_images(batch))
+            except Exception as error:
+                _fail(batch, error)
+            else:
+                _tell(batch, predictions, started)
 
     async def _work(self) -> None:
         while self._waiting:
@@ -100,20 +141,11 @@ class Batcher:
         started = time.perf_counter()
         loop = asyncio.get_running_loop()
         try:
-            images_NHWC = np.concatenate([item.images_NHWC for item in batch])
-            predictions = await loop.run_in_executor(self._thread, self._run_all, images_NHWC)
+            predictions = await loop.run_in_executor(self._thread, self._run_all, _images(batch))
         except Exception as error:
-            for item in batch:
-                if not item.answer.done():
-                    item.answer.set_exception(error)
-            return
-        model_s = time.perf_counter() - started
-        first = 0
-        for item in batch:
-            mine = predictions[first : first + len(item.images_NHWC)]
-            first += len(item.images_NHWC)
-            if not item.answer.done():  # its request may have run out of time
-                item.answer.set_result(Answered(mine, started - item.since, model_s))
+            _fail(batch, error)
+        else:
+            _tell(batch, predictions, started)
 
     def _num_waiting(self) -> int:
         return sum(len(item.images_NHWC) for item in self._waiting)
@@ -135,3 +167,23 @@ class Batcher:
             predictions += self._run(part)
             self._observe(len(part))
         return predictions
+
+
+def _images(batch: list[_Waiting]) -> Uint8Array:
+    return np.concatenate([item.images_NHWC for item in batch])
+
+
+def _tell(batch: list[_Waiting], predictions: list[Prediction], started: float) -> None:
+    model_s = time.perf_counter() - started
+    first = 0
+    for item in batch:
+        mine = predictions[first : first + len(item.images_NHWC)]
+        first += len(item.images_NHWC)
+        if not item.answer.done():  # its request may have run out of time
+            item.answer.set_result(Answered(mine, started - item.since, model_s))
+
+
+def _fail(batch: list[_Waiting], error: Exception) -> None:
+    for item in batch:
+        if not item.answer.done():
+            item.answer.set_exception(error)

@@ -9,6 +9,7 @@ import secrets
 import time
 import traceback
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -52,7 +53,7 @@ class Guard:
             return
         service, headers = self._service, Headers(scope=scope)
         started, status, sent_bytes = time.perf_counter(), 0, 0
-        request_id = _request_id(headers)
+        request_id = request_id_of(headers.get("x-request-id", ""))
         peer = scope["client"][0] if scope.get("client") else ""
         client = client_of(peer, ",".join(headers.getlist("x-forwarded-for")), service.trusted_proxies)
         scope["state"] = {"request_id": request_id}
@@ -74,7 +75,7 @@ class Guard:
         service.in_flight += 1
         refusal = None
         try:
-            self._check(scope, headers, client)
+            check(service, scope["method"], scope["path"], headers, client)
             async with asyncio.timeout(service.limits.request_s):
                 await self._app(scope, receive, answer)
         except RefusalError as error:
@@ -91,42 +92,52 @@ class Guard:
                 await error_response(refusal, request_id, scope["path"])(scope, receive, answer)
         finally:
             service.in_flight -= 1
-            self._record(scope, status, time.perf_counter() - started, sent_bytes, client, request_id)
+            about = Asked(scope["method"], scope["path"], client, request_id)
+            route = self._routes.get(scope.get("endpoint"), "other")
+            record(service, about, route, status, time.perf_counter() - started, sent_bytes)
 
-    def _check(self, scope: Scope, headers: Headers, client: str) -> None:
-        path: str = scope["path"]
-        if path in HEALTH:
-            return
-        if self._service.is_draining and path != "/metrics":
-            raise RefusalError(503, "draining", DRAINING, {"Retry-After": "1"})
-        if path.startswith(API):
-            if self._service.api_keys:
-                check_api_key(headers, self._service.api_keys)
-            if path != "/metrics":
-                self._service.buckets.take(client)
-        if scope["method"] == "POST" and headers.get("sec-fetch-site") == "cross-site":
-            raise RefusalError(
-                403, "cross_site", "A page of another site sent this request in a browser. That is refused."
-            )
 
-    def _record(self, scope: Scope, status: int, seconds: float, sent_bytes: int, client: str, request_id: str) -> None:
-        path = scope["path"]
-        route = self._routes.get(scope.get("endpoint"), "other")
-        method = scope["method"] if scope["method"] in ("GET", "HEAD", "POST") else "other"
-        self._service.metrics.requests.labels(method, route, str(status)).inc()
-        self._service.metrics.latency.labels(route).observe(seconds)
-        if status == 200 and path in (*HEALTH, "/metrics"):
-            return
-        self._service.log(
-            "request",
-            id=request_id,
-            method=scope["method"],
-            path=path[:MAX_LOGGED],
-            status=status,
-            ms=round(seconds * 1e3, 3),
-            bytes=sent_bytes,
-            client=client,
-        )
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the log tells of a request, whatever came of it."""
+
+    method: str
+    path: str
+    client: str
+    request_id: str
+
+
+def check(service: Service, method: str, path: str, headers: Mapping[str, str], client: str) -> None:
+    """Raise RefusalError for a request that no route shall see."""
+    if path in HEALTH:
+        return
+    if service.is_draining and path != "/metrics":
+        raise RefusalError(503, "draining", DRAINING, {"Retry-After": "1"})
+    if path.startswith(API):
+        if service.api_keys:
+            check_api_key(headers, service.api_keys)
+        if path != "/metrics":
+            service.buckets.take(client)
+    if method == "POST" and headers.get("sec-fetch-site") == "cross-site":
+        raise RefusalError(403, "cross_site", "A page of another site sent this request in a browser. That is refused.")
+
+
+def record(service: Service, asked: Asked, route: str, status: int, seconds: float, sent_bytes: int) -> None:
+    """Count a request that is over, and write its line in the log."""
+    method = asked.method if asked.method in ("GET", "HEAD", "POST") else "other"
+    service.metrics.requested(method, route, status, seconds)
+    if status == 200 and asked.path in (*HEALTH, "/metrics"):
+        return
+    service.log(
+        "request",
+        id=asked.request_id,
+        method=asked.method,
+        path=asked.path[:MAX_LOGGED],
+        status=status,
+        ms=round(seconds * 1e3, 3),
+        bytes=sent_bytes,
+        client=asked.client,
+    )
 
 
 def error_response(refusal: RefusalError, request_id: str, path: str) -> JSONResponse:
@@ -136,6 +147,6 @@ def error_response(refusal: RefusalError, request_id: str, path: str) -> JSONRes
     return JSONResponse(body, refusal.status, {"Cache-Control": "no-store", **refusal.headers})
 
 
-def _request_id(headers: Headers) -> str:
-    given = headers.get("x-request-id", "")
+def request_id_of(given: str) -> str:
+    """Return a request's number: what it says itself where that is sane, or a new one."""
     return given if SANE_ID.fullmatch(given) else f"{_PROCESS}{next(_count) % 2**32:08x}"

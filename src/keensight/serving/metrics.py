@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -54,6 +55,14 @@ class Metrics:
             registry=self._registry,
         )
         ProcessCollector(registry=self._registry)
+        # asking a metric for its child takes longer than counting does, so children are kept; `cache` is unbounded, as
+        # the labels come from short lists
+        self._request = cache(lambda *labels: self.requests.labels(*labels).inc)
+        self._seconds = cache(lambda route: self.latency.labels(route).observe)
+        self._stage = cache(lambda *labels: self.stages.labels(*labels).observe)
+        self._counts = cache(
+            lambda *labels: (self.predictions.labels(*labels).inc, self.abstentions.labels(*labels).inc)
+        )
 
     def watch_queue(self, length: Callable[[], float]) -> None:
         """Ask `length` for the queue's length at every scrape."""
@@ -66,12 +75,18 @@ class Metrics:
             flags = (str(model.is_signed).lower(), str(model.is_verified).lower())
             self._info.labels(model.name, model.version, *flags).set(1)
 
+    def requested(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count a request, and the seconds that it took."""
+        self._request(method, route, str(status))()
+        self._seconds(route)(seconds)
+
     def answered(self, model: Model, predictions: Sequence[Prediction], timing_s: Mapping[str, float]) -> None:
         """Count a request's predictions and abstentions, and the seconds of its stages."""
-        self.predictions.labels(model.name, model.version).inc(len(predictions))
-        self.abstentions.labels(model.name, model.version).inc(sum(p.abstained for p in predictions))
+        count_predictions, count_abstentions = self._counts(model.name, model.version)
+        count_predictions(len(predictions))
+        count_abstentions(sum(p.abstained for p in predictions))
         for stage, seconds in timing_s.items():
-            self.stages.labels(model.name, stage).observe(seconds)
+            self._stage(model.name, stage)(seconds)
 
     def text(self) -> bytes:
         """Return all of it in Prometheus' text format."""

@@ -23,6 +23,7 @@ from keensight.serving.registry import Registry
 if TYPE_CHECKING:
     from keensight.serving.keep import Keeper
 
+_LINE = json.JSONEncoder(default=str)  # json.dumps makes a new one each time
 DRAINING = "The server is about to stop. Ask another one, or try again in a moment."
 
 
@@ -30,7 +31,7 @@ def log(event: str, *, level: str = "info", **fields: Any) -> None:
     """Write one line of JSON to stderr."""
     line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "level": level, "event": event, **fields}
     with contextlib.suppress(OSError):  # no reader, or a full disk: answers matter more than the log
-        sys.stderr.write(f"{json.dumps(line, default=str)}\n")  # in one piece: threads log, too
+        sys.stderr.write(f"{_LINE.encode(line)}\n")  # in one piece: threads log, too
         sys.stderr.flush()
 
 

@@ -1,0 +1,158 @@
+"""A client's connection: uvicorn's HTTP, with the limits that it lacks, and with the short way."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from keensight.serving.quick import Quick, Waiting
+from keensight.serving.service import Service
+
+MAX_HEADER_BYTES = 64 * 1024
+BUSY = b'{"error": {"code": "busy", "message": "Too many connections are open. Try again in a moment."}}'
+REFUSED = (
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\nconnection: close\r\n"
+    b"content-length: " + str(len(BUSY)).encode() + b"\r\n\r\n" + BUSY
+)
+
+
+def protocol(service: Service) -> type[HttpToolsProtocol]:
+    """Return uvicorn's HTTP protocol with a limit on connections, on a request's bytes, and on the time for headers.
+
+    A request that `Quick` takes is answered from here, if all of it came in one piece; any other is started as uvicorn
+    does it, with what has come of it until then.
+    """
+    limits, quick = service.limits, Quick(service)
+    most_bytes = 2 * limits.max_bytes + MAX_HEADER_BYTES  # chunks have headers of their own, too
+
+    class Protocol(HttpToolsProtocol):
+        deadline: asyncio.TimerHandle | None = None
+        received = 0
+        held: list[bytes] | None = None  # the body of a request that may go the short way
+        waiting: Waiting | None = None  # one that does
+        is_whole = False
+        started = 0.0
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            if len(self.connections) > limits.connections:
+                transport.write(REFUSED)
+                transport.close()
+                return
+            bound = transport.get_extra_info("socket")
+            if hasattr(socket, "TCP_USER_TIMEOUT") and bound.family in (socket.AF_INET, socket.AF_INET6):
+                # who does not read the answer is cut off
+                bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(limits.request_s * 1e3))
+            self._wait_for_headers()
+
+        def data_received(self, data: bytes) -> None:
+            if self.transport.is_closing():
+                return
+            if self._is_between_requests() and self.deadline is None:
+                self.received = 0
+            self.received += len(data)
+            super().data_received(data)
+            if self.held is not None and self.waiting is None and not self.transport.is_closing():
+                self._go_the_long_way()  # the rest of it may take its time
+            if self._is_between_requests():
+                self._wait_for_headers()
+                too_many = self.received > MAX_HEADER_BYTES + (0 if self.cycle is None else most_bytes)
+            else:
+                self._headers_came()
+                too_many = self.received > most_bytes
+            if too_many:
+                self.transport.close()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._headers_came()
+            super().connection_lost(exc)
+
+        def on_message_begin(self) -> None:
+            self._hurry()  # answers keep the order of their requests
+            super().on_message_begin()
+
+        def on_headers_complete(self) -> None:
+            parser = self.parser
+            if (
+                self._is_between_requests()
+                and not self.flow.write_paused
+                and parser.should_keep_alive()
+                and parser.get_http_version() == "1.1"
+                and quick.takes(parser.get_method(), self.url, self.headers)
+            ):
+                self.held, self.is_whole, self.started = [], False, time.perf_counter()
+            else:
+                super().on_headers_complete()
+
+        def on_body(self, body: bytes) -> None:
+            if self.held is None:
+                super().on_body(body)
+            else:
+                self.held.append(body)
+
+        def on_message_complete(self) -> None:
+            if self.held is None:
+                super().on_message_complete()
+                return
+            self.is_whole = True
+            peer = self.client[0] if self.client else ""
+            body = self.held[0] if len(self.held) == 1 else b"".join(self.held)
+            self.waiting = quick.ask(self.headers, body, peer, self.started, self._reply)
+            if self.waiting is None:
+                self._go_the_long_way()
+
+        def on_response_complete(self) -> None:
+            self.received = 0
+            super().on_response_complete()
+
+        def send_400_response(self, msg: str) -> None:
+            self._hurry()
+            super().send_400_response(msg)
+
+        def shutdown(self) -> None:
+            self._hurry()
+            super().shutdown()
+
+        def _reply(self, answer: bytes | None) -> None:
+            self.waiting = None
+            if self.transport.is_closing():
+                self.held = None
+            elif answer is None:
+                self._go_the_long_way()
+            else:
+                self.held = None
+                date = b"".join(b"%b: %b\r\n" % header for header in self.server_state.default_headers)
+                self.transport.write(b"HTTP/1.1 200 OK\r\n" + date + answer)
+                if service.is_draining:
+                    self.transport.close()
+                self.on_response_complete()
+
+        def _go_the_long_way(self) -> None:
+            """Start what was held back as uvicorn would have, as nothing of it is lost: parser, headers and body."""
+            held, self.held = self.held or [], None
+            super().on_headers_complete()
+            for body in held:
+                super().on_body(body)
+            if self.is_whole:
+                super().on_message_complete()
+
+        def _hurry(self) -> None:
+            if self.waiting is not None:
+                self.waiting.hurry()
+
+        def _is_between_requests(self) -> bool:
+            return self.held is None and (self.cycle is None or self.cycle.response_complete)
+
+        def _wait_for_headers(self) -> None:
+            if self.deadline is None:
+                self.deadline = self.loop.call_later(limits.header_s, self.transport.close)
+
+        def _headers_came(self) -> None:
+            if self.deadline is not None:
+                self.deadline.cancel()
+                self.deadline = None
+
+    return Protocol
