@@ -156,3 +156,70 @@ def test_requests_at_once_get_their_own_answers(make_service, frozen, size):
 
     answers = [answer.json()["predictions"][0]["label"] for answer in asyncio.run(main())]
     assert answers == [file.name[0] for file in pictures] * 5
+
+
+def lanes(*submissions, size=8, num_lanes=2, until=1):
+    """Submit all at once to several lanes, none of which ends before `until` batches have begun; return the batches."""
+    begun, go_on, lock = [], threading.Event(), threading.Lock()
+
+    def model(images, where="lane"):
+        with lock:
+            begun.append((where, len(images)))
+            if len(begun) >= until:
+                go_on.set()
+        assert go_on.wait(30)
+        return named(images)
+
+    async def main():
+        batcher = Batcher(model, size, 0.0, lanes=num_lanes, run_alone=lambda images: model(images, "alone"))
+        return await asyncio.gather(*(batcher.submit(images) for images in submissions))
+
+    answers = asyncio.run(main())
+    assert [p.label for answer in answers for p in answer.predictions] == [
+        str(images.max()) for images in submissions for _ in images
+    ]
+    return begun
+
+
+def test_what_waits_is_shared_among_lanes_that_run_at_once():
+    begun = lanes(*(image(i) for i in range(6)), until=2)
+    assert begun == [("lane", 3), ("lane", 3)]
+
+
+def test_lanes_take_no_more_than_a_batch_each():
+    begun = lanes(*(image(i) for i in range(10)), size=4, until=2)
+    assert [num for _, num in begun[:2]] == [4, 4]
+    assert sum(num for _, num in begun) == 10
+
+
+def test_who_is_alone_has_all_cores():
+    assert lanes(image(1)) == [("alone", 1)]
+    assert lanes(image(1, n=3)) == [("alone", 3)]
+
+
+def test_a_quick_model_runs_in_the_event_loop_and_takes_all_that_came():
+    threads, sizes = [], []
+
+    def model(images):
+        threads.append(threading.current_thread())
+        return named(images)
+
+    async def main():
+        batcher = Batcher(model, 4, 3600.0, sizes.append, is_quick=True)
+        return await asyncio.gather(*(batcher.submit(image(i)) for i in range(6)))
+
+    answers = asyncio.run(main())
+    assert [p.label for answer in answers for p in answer.predictions] == list("012345")
+    assert set(threads) == {threading.main_thread()}
+    assert sizes == [4, 2]
+
+
+def test_a_quick_model_that_fails_tells_all_of_its_batch():
+    def model(images):
+        raise RuntimeError("unlucky")
+
+    async def main():
+        batcher = Batcher(model, 4, 0.0, is_quick=True)
+        return await asyncio.gather(*(batcher.submit(image(i)) for i in range(2)), return_exceptions=True)
+
+    assert [type(answer) for answer in asyncio.run(main())] == [RuntimeError, RuntimeError]

@@ -131,21 +131,18 @@ class Predictor:
             remaining = iter(files)
             while batch := list(islice(remaining, SINGLE_STEP)):
                 decoded = list(pool.map(self._decode, batch))
-                good = [image for image in decoded if not isinstance(image, PictureError)]
-                answers = iter(self._answer(np.stack(good)) if good else ())
+                good = [file for file, image in zip(batch, decoded, strict=True) if not isinstance(image, PictureError)]
+                images = [image for image in decoded if not isinstance(image, PictureError)]
+                answers = iter(self._answer(list(map(str, good)), np.stack(images)) if good else ())
                 for file, image in zip(batch, decoded, strict=True):
                     if isinstance(image, PictureError):
                         yield file, None, image
                     else:
-                        seen_HWC, probabilities_K, inverted, blank = next(answers)
-                        yield file, seen_HWC, self._prediction(str(file), probabilities_K, inverted, blank)
+                        yield file, *next(answers)
 
     def on_images(self, images_NHWC: Uint8Array) -> list[Prediction]:
         """Return a prediction for each decoded picture, uint8 NHWC, in order; their `file` is empty."""
-        answers = self._answer(images_NHWC)
-        return [
-            self._prediction("", probabilities_K, inverted, blank) for _, probabilities_K, inverted, blank in answers
-        ]
+        return [prediction for _, prediction in self._answer([""] * len(images_NHWC), images_NHWC)]
 
     def _decode(self, file: Path) -> Uint8Array | PictureError:
         try:
@@ -159,23 +156,27 @@ class Predictor:
         except OSError as error:
             return PictureError(os.strerror(error.errno or 0).lower())
 
-    def _answer(self, images_NHWC: Uint8Array) -> Iterator[tuple[Uint8Array, FloatArray, bool, bool]]:
+    def _answer(self, files: list[str], images_NHWC: Uint8Array) -> Iterator[tuple[Uint8Array, Prediction]]:
+        """Yield each picture as the model sees it, uint8 HWC, and what it is."""
         seen_NHWC, inverted_N = match_polarity(images_NHWC, self.bundle.borders)
         probabilities_NK = self.probabilities_as_seen(seen_NHWC)
         spreads_N = (images_NHWC.max(axis=(1, 2)) - images_NHWC.min(axis=(1, 2))).max(axis=1)
-        yield from zip(seen_NHWC, probabilities_NK, inverted_N, spreads_N < BLANK_LEVELS, strict=True)
-
-    def _prediction(self, file: str, probabilities_K: FloatArray, inverted: bool, blank: bool) -> Prediction:
-        top = int(probabilities_K.argmax())
-        probability = float(probabilities_K[top])
-        return Prediction(
-            file=file,
-            label=self.bundle.labels[top],
-            probability=probability,
-            probabilities={name: float(p) for name, p in zip(self.bundle.labels, probabilities_K, strict=True)},
-            abstained=bool(blank or probability < self.bundle.abstain_below),
-            notes=(INVERTED,) * bool(inverted) + (BLANK,) * bool(blank),
-        )
+        # lists, as asking arrays for one number after another took as long as a small model
+        columns = (probabilities_NK.argmax(axis=1), probabilities_NK, inverted_N, spreads_N < BLANK_LEVELS)
+        labels, abstain_below = self.bundle.labels, self.bundle.abstain_below
+        rows = zip(files, seen_NHWC, *(column.tolist() for column in columns), strict=True)
+        for file, seen_HWC, top, probabilities, inverted, blank in rows:
+            yield (
+                seen_HWC,
+                Prediction(
+                    file=file,
+                    label=labels[top],
+                    probability=probabilities[top],
+                    probabilities=dict(zip(labels, probabilities, strict=True)),
+                    abstained=blank or probabilities[top] < abstain_below,
+                    notes=(INVERTED,) * inverted + (BLANK,) * blank,
+                ),
+            )
 
 
 def load(path: str | Path, key: str | Path | None = None, *, though_changed: bool = False) -> Predictor:

@@ -17,7 +17,7 @@ from keensight.errors import BundleError, suggestion
 from keensight.machine import cores, images_at_a_time
 from keensight.serving.batching import Batcher
 from keensight.serving.limits import RefusalError
-from keensight.values import Prediction, Preprocessing, Uint8Array
+from keensight.values import Preprocessing, Uint8Array
 
 TEXTS = ("MODEL_CARD.md", "report.html")
 SMALL = 64 * 64 * 3  # bytes of an image
@@ -166,32 +166,33 @@ def load_model(
     Raises BundleError, GateError and SigningKeyError, as `keensight.bundle.read.load` does.
     """
     bundle = read_bundle(source.path, key)
-    predictor = Predictor(bundle, file_of(bundle, "model.onnx"), _session_options(bundle))
-    files = bundle.files
-    # what is not asked for again would stay in memory: weights, and the model's bytes
-    predictor.bundle = replace(bundle, files={})
-    predictor.onnx = b""
-    name = source.name or bundle.name
-
-    def run(images_NHWC: Uint8Array) -> list[Prediction]:
-        return predictor.on_images(images_NHWC)
-
-    size = bundle.preprocessing
-    most = min(batching.size, images_at_a_time(size.height, size.width, size.channels))
+    size, files = bundle.preprocessing, bundle.files
+    # all cores share the last cache, so each has its part of what fits: more was no faster, and took twice the memory
+    fitting = images_at_a_time(size.height, size.width, size.channels) // (1 if _is_small(size) else cores())
+    most = min(batching.size, max(8, fitting))
     images = np.zeros((most, size.height, size.width, size.channels), np.uint8)
-    for n in {1, most}:
-        try:
-            run(images[:n])
-        except Exception as error:  # ONNX Runtime raises a dozen classes of its own
-            raise BundleError(f"{source.path} cannot answer ({str(error)[:300]}). Train or export it again.") from error
+    narrow = _warm(bundle, images, num_threads=1)
+    # a small model is no faster on more cores: 28x28 pictures took 0.14 ms on one busy core, 0.33 ms on two
+    wide = narrow if _is_small(size) or cores() == 1 else _warm(bundle, images, num_threads=cores())
+    name = source.name or bundle.name
+    is_quick = _is_quick(narrow, images)
+    batcher = Batcher(
+        narrow.on_images,
+        most,
+        batching.wait_us / 1e6,
+        lambda n: observe(name, n),
+        is_quick=is_quick,
+        lanes=1 if is_quick else cores(),
+        run_alone=None if wide is narrow else wide.on_images,
+    )
     return Model(
         name=name,
         version=version_of(files),
         created=str(bundle.info.get("created", "")),
         is_signed=bundle.is_signed,
         is_verified=bundle.verified_by is not None,
-        predictor=predictor,
-        batcher=Batcher(run, most, batching.wait_us / 1e6, lambda n: observe(name, n), is_quick=_is_quick(run, images)),
+        predictor=wide,
+        batcher=batcher,
         texts={text: files[text] for text in TEXTS if text in files},
         is_small=_is_small(size),
     )
@@ -201,7 +202,27 @@ def _is_small(size: Preprocessing) -> bool:
     return size.height * size.width * size.channels <= SMALL
 
 
-def _is_quick(run: Callable[[Uint8Array], object], images: Uint8Array) -> bool:
+def _warm(bundle: Bundle, images: Uint8Array, num_threads: int) -> Predictor:
+    """Load a bundle's model, and let it answer once for a picture and once for all `images`.
+
+    Without spinning, ONNX Runtime's default: threads that wait for each other doubled the processor's time.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = num_threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    predictor = Predictor(bundle, file_of(bundle, "model.onnx"), options)
+    # what is not asked for again would stay in memory: weights, and the model's bytes
+    predictor.bundle = replace(bundle, files={})
+    predictor.onnx = b""
+    for n in {1, len(images)}:
+        try:
+            predictor.on_images(images[:n])
+        except Exception as error:  # ONNX Runtime raises a dozen classes of its own
+            raise BundleError(f"{bundle.path} cannot answer ({str(error)[:300]}). Train or export it again.") from error
+    return predictor
+
+
+def _is_quick(predictor: Predictor, images: Uint8Array) -> bool:
     """Say whether the largest batch takes so little that giving it to a thread would take longer.
 
     Of this thread's own time, so that what else the machine does counts for nothing.
@@ -209,23 +230,10 @@ def _is_quick(run: Callable[[Uint8Array], object], images: Uint8Array) -> bool:
 
     def seconds() -> float:
         begin = time.thread_time()
-        run(images)
+        predictor.on_images(images)
         return time.thread_time() - begin
 
     return images[0].size <= SMALL and min(seconds() for _ in range(3)) < QUICK_S
-
-
-def _session_options(bundle: Bundle) -> onnxruntime.SessionOptions:
-    """Let one core run a small model, and all of them a large one, without spinning while they wait for each other.
-
-    Measured on two busy cores: 28x28 pictures took 0.14 ms on one, 0.33 ms on two; a batch of 32, 4.1 and 5.8 ms; and
-    spinning, ONNX Runtime's default, doubled the processor's time (November 2026).
-    """
-    size = bundle.preprocessing
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1 if _is_small(size) else cores()
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return options
 
 
 def version_of(files: Mapping[str, bytes]) -> str:
