@@ -6,7 +6,7 @@ python serving.py torch BUNDLE PICTURE --network dense --peer .venv-bench/bin/py
 python serving.py tensors BUNDLE PICTURE                         images/s, decoded already, 32 in a request
 python serving.py session BUNDLE PICTURE                         the same for ONNX Runtime in this process
 
-The load comes from a process of its own (load.py), from the same cores. The rate rises by half until p95 is too large,
+The load comes from a process of its own (load.py), from the same cores. The rate doubles until p95 is too large,
 and then halves the gap; `low_p95_ms` is at a tenth of what the server takes.
 """
 
@@ -139,7 +139,7 @@ def search(port: int, request: Path, most_ms: float, steps: int) -> dict[str, fl
     """Return the largest rate that is answered in full with p95 within `most_ms`, and the latencies at it."""
     good, bad, best = 0.0, 0.0, dict.fromkeys(("p50_ms", "p95_ms", "p99_ms"), float("inf"))
     for _ in range(steps):
-        rate = (good + bad) / 2 if bad else 1.5 * good or 40.0
+        rate = (good + bad) / 2 if bad else 2 * good or 40.0
         found = load(port, request, rate, seconds=4)
         if found["p95_ms"] <= most_ms and not found["failed"]:
             good, best = rate, {name: found[name] for name in best}
