@@ -174,9 +174,7 @@ def test_slow_headers_and_slow_bodies_are_cut_off(make_service, digit):
 
     async def main():
         nonlocal address
-        config = uvicorn.Config(
-            create_app(service), http=protocol(service), ws="none", lifespan="off", log_config=None
-        )
+        config = uvicorn.Config(create_app(service), http=protocol(service), ws="none", lifespan="off", log_config=None)
         server = uvicorn.Server(config)
         bound = bind("127.0.0.1", 0)
         address = bound.getsockname()
