@@ -100,5 +100,13 @@ def test_a_small_picture_is_decoded_as_any_other(kind, channels):
 def test_damaged_small_pictures_are_refused_as_others_are():
     with pytest.raises(PictureError, match="not a picture"):
         decode_if_small(b"nothing", Preprocessing(8, 8, 1), 4096)
+    file = io.BytesIO()
+    Image.effect_noise((40, 40), 80).save(file, "JPEG")
+    jpeg = file.getvalue()
     with pytest.raises(PictureError, match="damaged or cut short"):
-        decode_if_small(made(pixels=b"not deflated"), Preprocessing(8, 8, 1), 4096)
+        decode_if_small(jpeg[: len(jpeg) // 2], Preprocessing(8, 8, 1), 4096)
+
+
+def test_compressed_remarks_are_not_read_in_passing():
+    remarks = chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(1_000_000)))
+    assert decode_if_small(made(extra=remarks), Preprocessing(8, 8, 1), 4096) is None

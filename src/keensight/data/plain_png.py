@@ -10,7 +10,8 @@ import zlib
 
 from PIL import Image
 
-START = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
+PNG = b"\x89PNG\r\n\x1a\n"
+START = PNG + b"\x00\x00\x00\rIHDR"
 END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 MODES = {(8, 0): "L", (8, 2): "RGB"}  # by bit depth and colour type
 _HEADER = struct.Struct(">IIBBBBBI I4s")  # width, height, depth, colour, three methods; checksum; next length and kind
