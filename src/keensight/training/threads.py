@@ -25,7 +25,7 @@ Answer = TypeVar("Answer")
 # (number of the shard, the network to ask, rows of the shard) to the mean loss over the rows, and how many are right
 Learn = Callable[[int, nn.Module, IntArray], tuple[torch.Tensor, torch.Tensor]]
 LEAST = 8  # images in a shard
-SMALL = 10_000_000  # multiplications of a batch that one thread does sooner than several that wait for each other
+SMALL = 30_000_000  # multiplications of a batch that one thread does sooner than several that wait for each other
 LEAST_TO_NORMALISE = 32  # where batch normalisation measures its mean and spread on each shard alone
 
 
