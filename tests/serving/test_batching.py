@@ -223,3 +223,28 @@ def test_a_quick_model_that_fails_tells_all_of_its_batch():
         return await asyncio.gather(*(batcher.submit(image(i)) for i in range(2)), return_exceptions=True)
 
     assert [type(answer) for answer in asyncio.run(main())] == [RuntimeError, RuntimeError]
+
+
+def test_a_large_request_to_a_quick_model_lets_others_have_their_turn():
+    async def main():
+        batcher = Batcher(named, 2, 0.0, is_quick=True)
+        large = asyncio.create_task(batcher.submit(image(7, n=19)))
+        await asyncio.sleep(0)
+        small = await batcher.submit(image(1))
+        return small, large.done(), await large
+
+    small, came_first, large = asyncio.run(main())
+    assert [p.label for p in small.predictions] == ["1"]
+    assert not came_first
+    assert [p.label for p in large.predictions] == ["7"] * 19
+
+
+def test_who_comes_just_as_the_last_batch_ends_is_answered():
+    async def main():
+        batcher = Batcher(named, 4, 0.0)
+        first, second = (asyncio.get_running_loop().create_future() for _ in range(2))
+        first.add_done_callback(lambda _: batcher.put(image(2), second))  # after the worker's last step, before its end
+        batcher.put(image(1), first)
+        return await asyncio.wait_for(second, 10)
+
+    assert [p.label for p in asyncio.run(main()).predictions] == ["2"]

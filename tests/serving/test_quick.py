@@ -36,10 +36,10 @@ async def answer_of(reader):
     return int(first.split()[1]), dict(line.split(": ", 1) for line in lines), json.loads(body)
 
 
-async def served(service, talk):
+async def served(service, talk, **options):
     """Let `talk` use a connection to a server in this loop."""
     quiet = {"ws": "none", "lifespan": "off", "log_config": None, "server_header": False, "proxy_headers": False}
-    config = uvicorn.Config(create_app(service), http=protocol(service), **quiet)
+    config = uvicorn.Config(create_app(service), http=protocol(service), **quiet, **options)
     server = uvicorn.Server(config)
     bound = bind("127.0.0.1", 0)
     serving = asyncio.create_task(server._serve([bound]))
@@ -223,6 +223,32 @@ def test_answers_keep_the_order_of_requests_that_come_in_one_piece(make_service,
     assert len(took) >= 2
 
 
+def test_a_thousand_requests_in_one_piece_do_not_all_go_the_short_way(make_service, took, digit):
+    answers = ask(make_service(), b"".join(request(digit, f"X-Request-Id: {i}") for i in range(20)), answers=20)
+    assert [body["request_id"] for _, _, body in answers] == [str(i) for i in range(20)]
+    assert 1 <= len(took) <= 16  # 8 for each read, of which there is one, or two where TCP cut the piece
+
+
+def test_a_request_right_behind_another_has_more_time_than_silence_has(make_service, took, digit):
+    async def talk(reader, writer):
+        writer.write(request(digit) + request(digit)[:-1])
+        await asyncio.sleep(0.8)
+        writer.write(digit[-1:])
+        return [(await answer_of(reader))[0] for _ in range(2)]
+
+    assert asyncio.run(served(make_service(), talk, timeout_keep_alive=0.2)) == [200, 200]
+    assert len(took) == 1
+
+
+def test_a_decoder_that_fails_is_left_to_the_long_way(make_service, took, digit, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("secret detail")
+
+    monkeypatch.setattr("keensight.serving.quick.decode_now", broken)
+    assert ask(make_service(), request(digit))[0][0] == 200
+    assert took == []
+
+
 def test_a_request_in_pieces_is_not_held_back(make_service, took, digit):
     sent = request(digit)
     for cut in (10, len(sent) - len(digit) - 2, len(sent) - len(digit), len(sent) - 1):
@@ -307,6 +333,8 @@ def test_a_simple_upload_is_what_the_parser_finds(kind, body):
         (FORM, form(b"one", name="../a")),
         (FORM, form(b"one", name="")),
         (FORM, form(b"one", name="é")),
+        (FORM, form(b"one").replace(b'"file"', b'"%b"' % (b"f" * 9000))),
+        (FORM, form(b"one").replace(b"image/png", b"image/" + b"p" * 9000)),
         (FORM, form(b"one").replace(b"; filename", b"; filename*=utf-8''x; filename")),
         (FORM, form(b"one").replace(b"Content-Type", b"Content-Disposition: form-data\r\nContent-Type")),
         (FORM, form(b"one").replace(b"\r\n", b"\n")),

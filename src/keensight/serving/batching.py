@@ -101,6 +101,18 @@ class Batcher:
 
     async def submit(self, images_NHWC: Uint8Array) -> Answered:
         """Return the answers for images uint8 NHWC, or raise what the model raised."""
+        if not self.is_quick or len(images_NHWC) <= self._size:
+            return await self._submit(images_NHWC)
+        # a batch at a time, so that others have their turn in the event loop
+        starts = range(0, len(images_NHWC), self._size)
+        parts = [await self._submit(images_NHWC[first : first + self._size]) for first in starts]
+        return Answered(
+            [prediction for part in parts for prediction in part.predictions],
+            sum(part.queue_s for part in parts),
+            sum(part.model_s for part in parts),
+        )
+
+    async def _submit(self, images_NHWC: Uint8Array) -> Answered:
         answer: asyncio.Future[Answered] = asyncio.get_running_loop().create_future()
         self.put(images_NHWC, answer)
         return await answer
@@ -112,7 +124,7 @@ class Batcher:
             if not self._is_scheduled:
                 self._is_scheduled = True
                 asyncio.get_running_loop().call_soon(self.run_now)
-        elif len(self._workers) < self._lanes:
+        elif sum(not worker.done() for worker in self._workers) < self._lanes:  # who is done is discarded a bit later
             worker = asyncio.create_task(self._work())
             self._workers.add(worker)
             worker.add_done_callback(self._workers.discard)

@@ -12,6 +12,7 @@ from keensight.serving.quick import Quick, Waiting
 from keensight.serving.service import Service
 
 MAX_HEADER_BYTES = 64 * 1024
+MOST_AT_ONCE = 8  # requests of one read on the short way: it may hold a thousand, and other clients would wait for all
 BUSY = b'{"error": {"code": "busy", "message": "Too many connections are open. Try again in a moment."}}'
 REFUSED = (
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\nconnection: close\r\n"
@@ -31,6 +32,7 @@ def protocol(service: Service) -> type[HttpToolsProtocol]:
     class Protocol(HttpToolsProtocol):
         deadline: asyncio.TimerHandle | None = None
         received = 0
+        at_once = 0  # requests that went the short way since the last read
         held: list[bytes] | None = None  # the body of a request that may go the short way
         waiting: Waiting | None = None  # one that does
         is_whole = False
@@ -54,6 +56,7 @@ def protocol(service: Service) -> type[HttpToolsProtocol]:
             if self._is_between_requests() and self.deadline is None:
                 self.received = 0
             self.received += len(data)
+            self.at_once = 0
             super().data_received(data)
             if self.held is not None and self.waiting is None and not self.transport.is_closing():
                 self._go_the_long_way()  # the rest of it may take its time
@@ -72,17 +75,20 @@ def protocol(service: Service) -> type[HttpToolsProtocol]:
 
         def on_message_begin(self) -> None:
             self._hurry()  # answers keep the order of their requests
+            self._unset_keepalive_if_required()  # that answer began to wait for this request, which is here
             super().on_message_begin()
 
         def on_headers_complete(self) -> None:
             parser = self.parser
             if (
                 self._is_between_requests()
+                and self.at_once < MOST_AT_ONCE
                 and not self.flow.write_paused
                 and parser.should_keep_alive()
                 and parser.get_http_version() == "1.1"
                 and quick.takes(parser.get_method(), self.url, self.headers)
             ):
+                self.at_once += 1
                 self.held, self.is_whole, self.started = [], False, time.perf_counter()
             else:
                 super().on_headers_complete()

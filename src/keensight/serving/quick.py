@@ -76,7 +76,10 @@ class Quick:
         if not (has_memory and model.batcher.is_quick and model.is_small):
             return None
         begun = time.perf_counter()
-        image_HWC = decode_now(picture, model.bundle.preprocessing, service.limits)
+        try:
+            image_HWC = decode_now(picture, model.bundle.preprocessing, service.limits)
+        except Exception:  # uvicorn would call it bad HTTP; the long way fails again, and logs why
+            return None
         if image_HWC is None:
             return None
         asked = Asked("POST", PATH, client, request_id_of(text.get("x-request-id", "")))

@@ -27,8 +27,8 @@ LARGE_PIXELS = 4_000_000  # pictures above this are decoded one at a time, for t
 _PLAIN_TYPE = re.compile(rb"|application/octet-stream|application/x-www-form-urlencoded|image/[a-z+.-]+")
 _FORM_TYPE = re.compile(rb"multipart/form-data; ?boundary=([A-Za-z0-9_-]{1,70})")
 _ONE_FILE = re.compile(
-    rb'content-disposition: form-data; name="[A-Za-z0-9_.-]*"; filename="([A-Za-z0-9 _.()+-]{1,200})"\r\n'
-    rb"(?:content-type: [A-Za-z0-9/+.-]+\r\n)?\r\n",
+    rb'content-disposition: form-data; name="[A-Za-z0-9_.-]{0,200}"; filename="([A-Za-z0-9 _.()+-]{1,200})"\r\n'
+    rb"(?:content-type: [A-Za-z0-9/+.-]{1,200}\r\n)?\r\n",
     re.IGNORECASE,
 )
 _ODD = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
