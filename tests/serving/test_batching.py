@@ -248,3 +248,27 @@ def test_who_comes_just_as_the_last_batch_ends_is_answered():
         return await asyncio.wait_for(second, 10)
 
     assert [p.label for p in asyncio.run(main()).predictions] == ["2"]
+
+
+def test_one_whose_answer_cannot_be_delivered_keeps_nobody_waiting(caplog):
+    class Broken:
+        def done(self):
+            return False
+
+        def set_result(self, answered):
+            raise OSError("its log is full")
+
+        def set_exception(self, error):
+            raise error
+
+    async def main():
+        batcher = Batcher(named, 8, 0.0)
+        first = asyncio.ensure_future(batcher.submit(image(1)))
+        await asyncio.sleep(0)
+        batcher.put(image(2), Broken())
+        last = asyncio.ensure_future(batcher.submit(image(3)))
+        return await asyncio.wait_for(asyncio.gather(first, last), 10)
+
+    first, last = asyncio.run(main())
+    assert [first.predictions[0].label, last.predictions[0].label] == ["1", "3"]
+    assert "could not be delivered" in caplog.text and "its log is full" in caplog.text

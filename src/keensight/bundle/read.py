@@ -6,8 +6,9 @@ Shape letters: N images, H height, W width, C channels, K classes.
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -32,7 +33,7 @@ from keensight.values import FloatArray, Prediction, Preprocessing, Split, Uint8
 FORMAT = 1
 NEEDED = {"data": ("sha256", "val_fraction", "test_fraction", "seed"), "recipe": ("options",)}
 OF_AN_IMPORT = {"origin": ("kind", "file", "sha256"), "network": (0,)}  # made elsewhere: no recipe, and unknown data
-SINGLE_STEP = 32  # pictures decoded ahead of the model
+SINGLE_STEP = 32  # pictures that are given to the model at a time, at most
 INVERTED = "was inverted, because it is light where all training pictures are dark, or the other way round"
 BLANK = "is blank: all of it has nearly one colour"
 BLANK_LEVELS = 8  # of 256: a spread that no picture of something stays under
@@ -126,19 +127,35 @@ class Predictor:
             yield file, answer
 
     def on_pictures(self, files: Iterable[Path]) -> Iterator[tuple[Path, Uint8Array | None, Answer]]:
-        """Yield what `on_files` does, and between the two the picture as the model sees it, uint8 HWC."""
+        """Yield what `on_files` does, and between the two the picture as the model sees it, uint8 HWC.
+
+        Each core decodes some pictures and asks the model about them by itself, so that both go on side by side.
+        """
+        size = self.bundle.preprocessing
+        at_a_time = max(8, min(SINGLE_STEP, images_at_a_time(size.height, size.width, size.channels) // cores()))
+        remaining = iter(files)
+        under_way: deque[Future[list[tuple[Path, Uint8Array | None, Answer]]]] = deque()
         with ThreadPoolExecutor(cores()) as pool:
-            remaining = iter(files)
-            while batch := list(islice(remaining, SINGLE_STEP)):
-                decoded = list(pool.map(self._decode, batch))
-                good = [file for file, image in zip(batch, decoded, strict=True) if not isinstance(image, PictureError)]
-                images = [image for image in decoded if not isinstance(image, PictureError)]
-                answers = iter(self._answer(list(map(str, good)), np.stack(images)) if good else ())
-                for file, image in zip(batch, decoded, strict=True):
-                    if isinstance(image, PictureError):
-                        yield file, None, image
-                    else:
-                        yield file, *next(answers)
+            try:
+                while True:
+                    while len(under_way) < 2 * cores() and (some := list(islice(remaining, at_a_time))):
+                        under_way.append(pool.submit(self._some, some))
+                    if not under_way:
+                        return
+                    yield from under_way.popleft().result()
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def _some(self, files: list[Path]) -> list[tuple[Path, Uint8Array | None, Answer]]:
+        """Return what `on_pictures` yields, for a few files."""
+        decoded = [self._decode(file) for file in files]
+        good = [str(file) for file, image in zip(files, decoded, strict=True) if not isinstance(image, PictureError)]
+        images = [image for image in decoded if not isinstance(image, PictureError)]
+        answers = iter(self._answer(good, np.stack(images)) if good else ())
+        return [
+            (file, None, image) if isinstance(image, PictureError) else (file, *next(answers))
+            for file, image in zip(files, decoded, strict=True)
+        ]
 
     def on_images(self, images_NHWC: Uint8Array) -> list[Prediction]:
         """Return a prediction for each decoded picture, uint8 NHWC, in order; their `file` is empty."""

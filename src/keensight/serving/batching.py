@@ -6,6 +6,7 @@ Shape letters: N images, H height, W width, C channels.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -17,6 +18,8 @@ from typing import Protocol
 import numpy as np
 
 from keensight.values import Prediction, Uint8Array
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,11 +210,18 @@ def _tell(batch: list[_Waiting], predictions: list[Prediction], started: float) 
     for item in batch:
         mine = predictions[first : first + len(item.images_NHWC)]
         first += len(item.images_NHWC)
-        if not item.answer.done():  # its request may have run out of time
+        if item.answer.done():  # its request may have run out of time
+            continue
+        try:
             item.answer.set_result(Answered(mine, started - item.since, model_s))
+        except Exception as error:  # the others of the batch are still to be told
+            _fail([item], error)
 
 
 def _fail(batch: list[_Waiting], error: Exception) -> None:
     for item in batch:
         if not item.answer.done():
-            item.answer.set_exception(error)
+            try:
+                item.answer.set_exception(error)
+            except Exception:
+                _log.exception("An answer could not be delivered.")

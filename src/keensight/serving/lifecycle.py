@@ -9,6 +9,7 @@ import logging
 import signal
 import socket
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -238,7 +239,9 @@ def _log_of_libraries(service: Service) -> None:
 
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            service.log("library", level=record.levelname.lower(), name=record.name, message=record.getMessage())
+            trace = {"traceback": "".join(traceback.format_exception(*record.exc_info))} if record.exc_info else {}
+            level = record.levelname.lower()
+            service.log("library", level=level, name=record.name, message=record.getMessage(), **trace)
 
     logging.getLogger().handlers = [Handler(logging.WARNING)]
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)

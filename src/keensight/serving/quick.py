@@ -108,6 +108,7 @@ class Waiting:
         self._started, self._decode_s = times
         self._reply = reply
         self._num_bytes = num_bytes
+        self._has_left = False
 
     def put(self, image_HWC: Uint8Array) -> Waiting:
         """Take a place, and wait."""
@@ -134,16 +135,22 @@ class Waiting:
         except ValueError as error:  # a number that is none
             self.set_exception(error)
             return
-        self._hold(-1)
-        service.metrics.answered(self._model, predictions, timing_s)
+        self._leave()
         head = b"content-length: %d\r\nx-request-id: %b\r\n" % (len(body), self._asked.request_id.encode())
         self._reply(HEADERS + head + (b"connection: close\r\n\r\n" if service.is_draining else b"\r\n") + body)
+        service.metrics.answered(self._model, predictions, timing_s)
         record(service, self._asked, PATH, 200, time.perf_counter() - self._started, len(body))
 
     def set_exception(self, error: Exception) -> None:
-        """Go the long way, where what failed fails again, and is told and logged."""
-        self._hold(-1)
+        """Go the long way, where what failed fails again, and is told and logged. Raises `error` after a reply."""
+        if self._has_left:
+            raise error
+        self._leave()
         self._reply(None)
+
+    def _leave(self) -> None:
+        self._has_left = True
+        self._hold(-1)
 
     def _hold(self, sign: int) -> None:
         self._service.places.taken += sign

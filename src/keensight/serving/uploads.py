@@ -22,6 +22,7 @@ ACCEPTED = "JPEG, PNG, GIF and WebP are accepted"
 MAX_FIELDS = 16  # of a form, beside its pictures
 MAX_HEADER_BYTES = 8 * 1024  # of a form's part
 NOW_BYTES = 16_384  # a picture of up to so many bytes and pixels takes less time to decode than to give to a thread
+NOW_JPEG_BYTES = 4_096  # a JPEG may have many scans, each over all pixels
 NOW_PIXELS = 4_096
 LARGE_PIXELS = 4_000_000  # pictures above this are decoded one at a time, for the memory and time that they take
 _PLAIN_TYPE = re.compile(rb"|application/octet-stream|application/x-www-form-urlencoded|image/[a-z+.-]+")
@@ -111,7 +112,8 @@ def decode(upload: Upload, preprocessing: Preprocessing, limits: Limits, most_pi
 
 def decode_now(upload: Upload, preprocessing: Preprocessing, limits: Limits) -> Uint8Array | None:
     """Return what `decode` does for a tiny PNG or JPEG, in microseconds; None for what takes longer or is refused."""
-    is_tiny = len(upload.content) <= NOW_BYTES and suffix_of(upload.content) in (".png", ".jpg")
+    most_bytes = {".png": NOW_BYTES, ".jpg": NOW_JPEG_BYTES}.get(suffix_of(upload.content) or "", 0)
+    is_tiny = len(upload.content) <= most_bytes
     try:
         return decode_if_small(upload.content, preprocessing, min(NOW_PIXELS, limits.max_pixels)) if is_tiny else None
     except PictureError:

@@ -41,7 +41,7 @@ class SGD(_Alone, torch.optim.SGD):
     """Stochastic gradient descent."""
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
+    def step(self) -> None:  # type: ignore[override]
         """Make one step."""
         torch.optim.SGD.step.__wrapped__(self)  # type: ignore[attr-defined]
 
@@ -50,7 +50,7 @@ class Adam(_Alone, torch.optim.Adam):
     """Adam (Kingma and Ba, 2014, arXiv:1412.6980)."""
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
+    def step(self) -> None:  # type: ignore[override]
         """Make one step."""
         torch.optim.Adam.step.__wrapped__(self)  # type: ignore[attr-defined]
 
