@@ -41,7 +41,8 @@ def test_a_model_has_nothing_but_its_own_keys(warm):
     assert done.out.startswith("cnn, for pictures of 64 x 64 x 3 and 10 classes\n\nlayer  ")
     assert "Conv2d" in done.out and done.out.splitlines()[-1].split() == ["total", "316,514"]
     said = warm("info", "cnn").out
-    assert said.startswith("model             cnn, filters = 24, dropout = 0.1, mirror = false\n\nAll else is as by default.\n")
+    first = "model             cnn, filters = 24, dropout = 0.1, mirror = false"
+    assert said.startswith(f"{first}\n\nAll else is as by default.\n")
 
 
 def test_plot_says_what_was_written_and_no_more(warm, digits):
