@@ -105,8 +105,7 @@ def protocol(service: Service) -> type[HttpToolsProtocol]:
                 return
             self.is_whole = True
             peer = self.client[0] if self.client else ""
-            body = self.held[0] if len(self.held) == 1 else b"".join(self.held)
-            self.waiting = quick.ask(self.headers, body, peer, self.started, self._reply)
+            self.waiting = quick.ask(self.headers, b"".join(self.held), peer, self.started, self._reply)
             if self.waiting is None:
                 self._go_the_long_way()
 

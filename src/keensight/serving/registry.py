@@ -17,7 +17,7 @@ from keensight.errors import BundleError, suggestion
 from keensight.machine import cores, images_at_a_time
 from keensight.serving.batching import Batcher
 from keensight.serving.limits import RefusalError
-from keensight.values import Preprocessing, Uint8Array
+from keensight.values import Uint8Array
 
 TEXTS = ("MODEL_CARD.md", "report.html")
 SMALL = 64 * 64 * 3  # bytes of an image
@@ -167,15 +167,16 @@ def load_model(
     """
     bundle = read_bundle(source.path, key)
     size, files = bundle.preprocessing, bundle.files
+    is_small = size.height * size.width * size.channels <= SMALL
     # all cores share the last cache, so each has its part of what fits: more was no faster, and took twice the memory
-    fitting = images_at_a_time(size.height, size.width, size.channels) // (1 if _is_small(size) else cores())
+    fitting = images_at_a_time(size.height, size.width, size.channels) // (1 if is_small else cores())
     most = min(batching.size, max(8, fitting))
     images = np.zeros((most, size.height, size.width, size.channels), np.uint8)
     narrow = _warm(bundle, images, num_threads=1)
     # a small model is no faster on more cores: 28x28 pictures took 0.14 ms on one busy core, 0.33 ms on two
-    wide = narrow if _is_small(size) or cores() == 1 else _warm(bundle, images, num_threads=cores())
+    wide = narrow if is_small or cores() == 1 else _warm(bundle, images, num_threads=cores())
     name = source.name or bundle.name
-    is_quick = _is_quick(narrow, images)
+    is_quick = is_small and _is_quick(narrow, images)
     batcher = Batcher(
         narrow.on_images,
         most,
@@ -194,12 +195,8 @@ def load_model(
         predictor=wide,
         batcher=batcher,
         texts={text: files[text] for text in TEXTS if text in files},
-        is_small=_is_small(size),
+        is_small=is_small,
     )
-
-
-def _is_small(size: Preprocessing) -> bool:
-    return size.height * size.width * size.channels <= SMALL
 
 
 def _warm(bundle: Bundle, images: Uint8Array, num_threads: int) -> Predictor:
@@ -233,7 +230,7 @@ def _is_quick(predictor: Predictor, images: Uint8Array) -> bool:
         predictor.on_images(images)
         return time.thread_time() - begin
 
-    return images[0].size <= SMALL and min(seconds() for _ in range(3)) < QUICK_S
+    return min(seconds() for _ in range(3)) < QUICK_S
 
 
 def version_of(files: Mapping[str, bytes]) -> str:
