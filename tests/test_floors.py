@@ -13,6 +13,7 @@ FLOORS = [
     "files",
     "machine",
     "data",
+    "kernels",
     "models",
     "training",
     "evaluation",

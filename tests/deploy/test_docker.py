@@ -76,6 +76,7 @@ def test_the_wheel_is_whole_installs_and_is_the_same_each_time(tmp_path):
     with zipfile.ZipFile(io.BytesIO(packed)) as archive:
         names = archive.namelist()
         (record,) = [name for name in names if name.endswith("RECORD")]
+        assert "keensight/kernels/__init__.py" in names and not [name for name in names if name.endswith(".so")]
         assert sorted(row[0] for row in csv.reader(io.StringIO(archive.read(record).decode()))) == sorted(names)
     (tmp_path / name).write_bytes(packed)
     install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--target", tmp_path / "site"]

@@ -24,6 +24,7 @@ from keensight.models.dropout import Dropout
 from keensight.models.folding import fold, scale_and_shift
 from keensight.models.linear import TwoLogits
 from keensight.models.mirror import AddMirrored, MeanOfMirrored
+from keensight.models.pooling import MaxPool2d
 from keensight.models.zoo import Classifier
 from keensight.values import Preprocessing
 from keensight.version import __version__
@@ -310,6 +311,7 @@ LAYERS: dict[type[nn.Module], Callable[[Graph, Any, str, str], str]] = {
     nn.BatchNorm2d: _batch_norm,
     nn.BatchNorm1d: _batch_norm,
     ChannelNorm: _channel_norm,
+    MaxPool2d: _max_pool,
     nn.MaxPool2d: _max_pool,
     nn.AvgPool2d: _average_pool,
     PaddedPool2d: _padded_pool,

@@ -14,6 +14,7 @@ from keensight.errors import KeensightError
 from keensight.version import __version__
 
 WHEEL = "Wheel-Version: 1.0\nGenerator: keensight\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+COMPILED = (".so", ".pyd")  # kernels for training, on this machine; an image serves
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the same files make the same bytes
 
 
@@ -33,7 +34,7 @@ def own_wheel() -> tuple[str, bytes]:
     content = {
         f"keensight/{file.relative_to(home).as_posix()}": file.read_bytes()
         for file in home.rglob("*")
-        if file.is_file() and "__pycache__" not in file.parts
+        if file.is_file() and "__pycache__" not in file.parts and file.suffix not in COMPILED
     }
     info = f"keensight-{__version__}.dist-info"
     for name in ("METADATA", "entry_points.txt", "licenses/LICENSE"):

@@ -11,6 +11,7 @@ from torch import nn
 from keensight.errors import RecipeError
 from keensight.models.dropout import Dropout
 from keensight.models.linear import TwoLogits, check_two_classes
+from keensight.models.pooling import MaxPool2d
 
 
 def husky(height: int, width: int, channels: int, num_classes: int, dropout: float = 0.4) -> nn.Sequential:
@@ -23,7 +24,7 @@ def husky(height: int, width: int, channels: int, num_classes: int, dropout: flo
     check_two_classes("husky", num_classes)
     layers: list[nn.Module] = []
     for before, after in ((channels, 32), (32, 64), (64, 128)):
-        layers += [nn.Conv2d(before, after, 3), nn.MaxPool2d(2), nn.ReLU(), Dropout(dropout)]
+        layers += [nn.Conv2d(before, after, 3), MaxPool2d(2), nn.ReLU(), Dropout(dropout)]
         height, width = (height - 2) // 2, (width - 2) // 2
     _check_something_is_left("husky", 22, height, width)
     layers += [nn.Flatten(), nn.Linear(128 * height * width, 128), nn.ReLU(), nn.Linear(128, 1), TwoLogits()]
@@ -43,7 +44,7 @@ def fashion(height: int, width: int, channels: int, num_classes: int) -> nn.Sequ
         nn.Conv2d(channels, 16, 3),
         nn.ReLU(),
         nn.Conv2d(16, 64, 3),
-        nn.MaxPool2d(3, stride=2),
+        MaxPool2d(3, stride=2),
         nn.ReLU(),
         nn.Flatten(),
         nn.Linear(64 * height * width, 64),
@@ -65,10 +66,10 @@ def planes(height: int, width: int, channels: int, num_classes: int, dropout: fl
     _check_something_is_left("planes", 4, height // 4, width // 4)
     return nn.Sequential(
         nn.Conv2d(channels, 32, 5, padding=2),
-        nn.MaxPool2d(2),
+        MaxPool2d(2),
         nn.ReLU(),
         nn.Conv2d(32, 64, 5, padding=2),
-        nn.MaxPool2d(2),
+        MaxPool2d(2),
         nn.ReLU(),
         nn.Flatten(),
         Dropout(dropout),

@@ -7,6 +7,7 @@ from torch import nn
 from keensight.errors import RecipeError
 from keensight.models.dropout import Dropout
 from keensight.models.mirror import mirrored
+from keensight.models.pooling import MaxPool2d
 
 
 def cnn(
@@ -37,7 +38,7 @@ def cnn(
     while min(height, width) >= 4:
         layers += [
             nn.Conv2d(before, after, 3, padding=1, bias=False),
-            nn.MaxPool2d(2),
+            MaxPool2d(2),
             nn.BatchNorm2d(after),
             nn.ReLU(),
         ]

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import nn
+from torch.autograd.function import once_differentiable
+
+from keensight.kernels import SIZES, address, library
 
 LEVELS = 1 << 16  # a chance is rounded to one of so many
 
@@ -26,16 +31,40 @@ class Dropout(nn.Module):
         if not self.training or self.p == 0:
             return inputs
         if self.generator is None:
-            kept = torch.empty_like(inputs).bernoulli_(1 - self.p)
-        else:
-            kept = self._draw(torch.empty_like(inputs), self.generator)
-        return inputs * kept.div_(1 - self.p)
+            return inputs * torch.empty_like(inputs).bernoulli_(1 - self.p).div_(1 - self.p)
+        draws = self.generator.integers(0, 2**64, -(-inputs.numel() // 4), np.uint64).view(np.int16)
+        bits, least = torch.from_numpy(draws[: inputs.numel()]), round(self.p * LEVELS) - LEVELS // 2
+        if inputs.device.type == "cpu" and inputs.dtype in SIZES and _is_dense(inputs) and library() is not None:
+            scale = torch.ones((), dtype=inputs.dtype).div_(1 - self.p).item()  # rounded as the inputs are
+            scaled: torch.Tensor = _Dropped.apply(inputs, bits, least, scale)  # type: ignore[no-untyped-call]
+            return scaled
+        kept = torch.empty_like(inputs)  # in the order of its memory
+        return inputs * kept.copy_((bits >= least).as_strided(kept.shape, kept.stride())).div_(1 - self.p)
 
-    def _draw(self, kept: torch.Tensor, generator: np.random.Generator) -> torch.Tensor:
-        """Fill a dense tensor with 0 and 1, in the order of its memory."""
-        draws = generator.integers(0, 2**64, -(-kept.numel() // 4), np.uint64).view(np.int16)
-        above = torch.from_numpy(draws[: kept.numel()]) >= round(self.p * LEVELS) - LEVELS // 2
-        return kept.copy_(above.as_strided(kept.shape, kept.stride()))
+
+class _Dropped(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, inputs: torch.Tensor, bits: torch.Tensor, least: int, scale: float) -> torch.Tensor:
+        ctx.bits, ctx.strides, ctx.how = bits, inputs.stride(), (least, scale)
+        return _dropped(inputs, bits, least, scale)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
+        if gradient.stride() != ctx.strides:  # the bits are in the order of the inputs' memory
+            gradient = torch.empty_strided(gradient.shape, ctx.strides, dtype=gradient.dtype).copy_(gradient)
+        return _dropped(gradient, ctx.bits, *ctx.how), None, None, None
+
+
+def _dropped(inputs: torch.Tensor, bits: torch.Tensor, least: int, scale: float) -> torch.Tensor:
+    outputs = torch.empty_like(inputs)
+    size = SIZES[inputs.dtype]
+    library().keensight_dropout(address(inputs), address(bits), address(outputs), inputs.numel(), least, scale, size)
+    return outputs
+
+
+def _is_dense(inputs: torch.Tensor) -> bool:
+    return inputs.is_contiguous() or (inputs.dim() == 4 and inputs.is_contiguous(memory_format=torch.channels_last))
 
 
 def seed_dropout(network: nn.Module, seed: int) -> None:

@@ -11,6 +11,7 @@ from torch import nn
 from keensight.errors import RecipeError
 from keensight.models.dropout import Dropout
 from keensight.models.mirror import mirrored
+from keensight.models.pooling import MaxPool2d
 
 
 class Residual(nn.Module):
@@ -53,7 +54,7 @@ def resnet(
     before = filters
     while min(height, width) >= 4:
         after = min(2 * before, max(filters, 256))
-        layers += [*_block(before, after, nn.MaxPool2d(2)), Residual(*_block(after, after))]
+        layers += [*_block(before, after, MaxPool2d(2)), Residual(*_block(after, after))]
         height, width, before = height // 2, width // 2, after
     layers += [nn.AdaptiveMaxPool2d(1), nn.Flatten(), Dropout(dropout), nn.Linear(before, num_classes)]
     return nn.Sequential(*(mirrored(layers) if mirror else layers))

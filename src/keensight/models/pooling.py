@@ -1,0 +1,67 @@
+"""Max pooling that keeps a byte, not eight, for each answer, and writes its gradient in one go (kernels/).
+
+Shape letters: N images, C channels, H height, W width.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.autograd.function import once_differentiable
+
+from keensight.kernels import SIZES, address, library
+
+
+class MaxPool2d(nn.MaxPool2d):
+    """torch's layer, with the same answers, and the same gradients where no two windows overlap.
+
+    Where they do, a bfloat16 gradient is rounded once, not after every addition.
+    """
+
+    def forward(self, inputs_NCHW: torch.Tensor) -> torch.Tensor:
+        """Return the largest value of each window."""
+        kernel, stride = self.kernel_size, self.stride
+        if self._is_plain() and isinstance(kernel, int) and isinstance(stride, int) and _fits(inputs_NCHW, kernel):
+            pooled_NCHW: torch.Tensor = _MaxPool.apply(inputs_NCHW, kernel, stride)  # type: ignore[no-untyped-call]
+        else:
+            pooled_NCHW = super().forward(inputs_NCHW)
+        return pooled_NCHW
+
+    def _is_plain(self) -> bool:
+        return (self.padding, self.dilation, self.ceil_mode, self.return_indices) == (0, 1, False, False)
+
+
+def _fits(inputs_NCHW: torch.Tensor, kernel: int) -> bool:
+    return (
+        inputs_NCHW.device.type == "cpu"
+        and inputs_NCHW.dtype in SIZES
+        and inputs_NCHW.dim() == 4
+        and min(inputs_NCHW.shape[2:]) >= kernel
+        and inputs_NCHW.is_contiguous(memory_format=torch.channels_last)
+        and library() is not None
+    )
+
+
+class _MaxPool(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, inputs_NCHW: torch.Tensor, kernel: int, stride: int) -> torch.Tensor:
+        n, c, h, w = inputs_NCHW.shape
+        shape = (n, c, (h - kernel) // stride + 1, (w - kernel) // stride + 1)
+        pooled_NCHW = torch.empty(shape, dtype=inputs_NCHW.dtype, memory_format=torch.channels_last)
+        places = torch.empty(pooled_NCHW.numel(), dtype=torch.uint8)  # of the largest in each window
+        ctx.sizes = (n, h, w, c, kernel, stride, SIZES[inputs_NCHW.dtype])
+        library().keensight_max_pool(address(inputs_NCHW), address(pooled_NCHW), address(places), *ctx.sizes)
+        ctx.save_for_backward(places)
+        return pooled_NCHW
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient_NCHW: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        (places,) = ctx.saved_tensors
+        n, h, w, c, *_ = ctx.sizes
+        gradient_NCHW = gradient_NCHW.contiguous(memory_format=torch.channels_last)
+        inputs_NCHW = torch.empty((n, c, h, w), dtype=gradient_NCHW.dtype, memory_format=torch.channels_last)
+        library().keensight_max_pool_backward(address(gradient_NCHW), address(places), address(inputs_NCHW), *ctx.sizes)
+        return inputs_NCHW, None, None
