@@ -11,7 +11,7 @@ import time
 import numpy as np
 
 import keensight
-from keensight.machine import cores, share_the_cores, versions
+from keensight.machine import cores, keep_memory, share_the_cores, versions
 
 
 def main() -> None:
@@ -21,7 +21,8 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--threads", type=int, default=cores())
     asked = parser.parse_args()
-    share_the_cores()
+    share_the_cores()  # as the command line does
+    keep_memory()
     import torch
 
     from keensight.training.loop import to_images
