@@ -25,6 +25,8 @@ def main() -> None:
     keep_memory()
     import torch
 
+    from keensight.data.cache import decode
+    from keensight.data.sources import open_dataset
     from keensight.training.loop import to_images
 
     torch.set_num_threads(asked.threads)
@@ -42,7 +44,7 @@ def main() -> None:
         rates = []
         for _ in range(2):  # the second time everything is found in the cache, as by the next run
             begin = time.perf_counter()
-            pixels = keensight.decode(keensight.open_dataset(asked.data), preprocessing)
+            pixels = decode(open_dataset(asked.data), preprocessing)
             count = batches(pixels)
             rates.append(count / (time.perf_counter() - begin))
         begin = time.perf_counter()
