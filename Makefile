@@ -53,7 +53,7 @@ format: .venv/developing  ## let ruff put the code into shape
 clean:  ## remove what the targets above made
 	rm -rf .venv .venv-bench .venv-keras build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache
 
-.venv/installed: pyproject.toml constraints.txt scripts/make-venv $(wildcard src/keensight/kernels/kernels.*)
+.venv/installed: pyproject.toml constraints.txt scripts/make-venv $(wildcard src/keensight/kernels/*.[ch])
 	scripts/apt-install gcc libc6-dev
 	scripts/make-venv $(PYTHON)
 	@echo "Installing into .venv: about 1.5 GB on disk, a minute or two."

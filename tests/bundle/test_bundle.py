@@ -6,12 +6,15 @@ import re
 
 import numpy as np
 import pytest
+from onnxruntime import InferenceSession
 from PIL import Image
 from safetensors.numpy import load_file
 
 import keensight
+from keensight.bundle import read as read_module
 from keensight.bundle.card import model_card
 from keensight.bundle.read import load, read_bundle
+from keensight.data.sources import reader as keensight_reader
 from keensight.errors import BundleError, PictureError
 from keensight.evaluation.report import from_dict
 from keensight.values import Preprocessing
@@ -57,6 +60,32 @@ def test_predicting_files_and_arrays_agree(trained, tmp_path):
         )
         assert prediction.abstained == (prediction.probability < 0.6)
     assert sum(one_by_one[0][1].probabilities.values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_many_pictures_are_asked_about_on_one_core_each_with_the_same_answers(trained, tmp_path, monkeypatch):
+    digits = keensight.open_dataset("digits")
+    with keensight_reader(digits) as read:
+        for i, sample in enumerate(digits.samples[:70]):
+            Image.fromarray(read(sample)[..., 0]).save(tmp_path / f"{i:02}.png")
+    files = sorted(tmp_path.glob("*.png"))
+    made = []
+
+    def remembered(onnx, options, **how):
+        made.append(options.intra_op_num_threads)
+        return InferenceSession(onnx, options, **how)
+
+    monkeypatch.setattr(read_module, "cores", lambda: 2)
+    monkeypatch.setattr(read_module.onnxruntime, "InferenceSession", remembered)
+    predictor = load(trained.folder)
+    few = [answer for file in files for _, answer in predictor.on_files([file])]
+    assert made == [2]  # one call has all cores
+    many = [answer for _, answer in predictor.on_files(files)]
+    assert made == [2, 1]
+    assert [answer.label for answer in many] == [answer.label for answer in few]
+    for one, other in zip(many, few, strict=True):
+        assert one.probability == pytest.approx(other.probability, abs=1e-5)
+    list(predictor.on_files(files))
+    assert made == [2, 1]
 
 
 def test_a_bad_picture_among_good_ones_is_an_answer_too(trained, tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keensight.data import cache
+from keensight.data import cache, decoding
 from keensight.data.cache import choose_preprocessing, decode, fingerprint
 from keensight.data.pixels import decode_picture
 from keensight.data.sources import open_dataset
@@ -39,7 +39,7 @@ def test_the_cache_holds_what_decoding_one_by_one_gives(folder):
 def test_a_second_time_nothing_is_decoded(folder, monkeypatch):
     size = Preprocessing(8, 8, 3)
     first = decode(open_dataset(folder), size)
-    monkeypatch.setattr(cache, "decode_picture", None)
+    monkeypatch.setattr(decoding, "decode_picture", None)
     assert (decode(open_dataset(folder), size).images == first.images).all()
 
 

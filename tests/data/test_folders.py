@@ -1,6 +1,7 @@
 import hashlib
 import os
 import socket
+import stat
 
 import numpy as np
 import pytest
@@ -173,6 +174,17 @@ def test_reading_a_file_that_changed_into_something_else(pets):
 
 def test_a_file_that_grew_too_large(pets, monkeypatch):
     monkeypatch.setattr(folders, "MAX_PICTURE_BYTES", 10)
+    with pytest.raises(PictureError, match="larger than"):
+        read_file(pets, "cat/1.jpg")
+
+
+def test_a_file_that_grows_while_it_is_read(pets, monkeypatch):
+    whole = (pets / "cat/1.jpg").read_bytes()
+    before = list((pets / "cat/1.jpg").stat())
+    before[stat.ST_SIZE] = 3
+    monkeypatch.setattr(os, "fstat", lambda _: os.stat_result(before))
+    assert read_file(pets, "cat/1.jpg") == whole
+    monkeypatch.setattr(folders, "MAX_PICTURE_BYTES", len(whole) - 1)
     with pytest.raises(PictureError, match="larger than"):
         read_file(pets, "cat/1.jpg")
 

@@ -1,10 +1,20 @@
 import functools
 import re
 import time
+from pathlib import PurePosixPath
 
 import pytest
 
-from keensight.data.labels import Fields, arrange, describe, label_pattern, natural_order, split_named
+from keensight.data.labels import (
+    PICTURE_SUFFIXES,
+    Fields,
+    arrange,
+    describe,
+    is_picture,
+    label_pattern,
+    natural_order,
+    split_named,
+)
 from keensight.errors import DataError, UsageError
 
 
@@ -125,3 +135,8 @@ def test_labels_are_compared_in_composed_unicode():
 
 def test_describe_counts_suffixes():
     assert describe(["a.zip", "b.ZIP", "c", "d/"]) == "2 .zip, 1 without a suffix"
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "b/a.JPG", "b.jpg/a", ".jpg", "b/.jpg", "..jpg", "b/..Png", "a.", "jpg", ""])
+def test_a_picture_is_told_by_what_pathlib_calls_its_suffix(name):
+    assert is_picture(name) == (PurePosixPath(name).suffix.lower() in PICTURE_SUFFIXES)

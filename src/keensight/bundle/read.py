@@ -10,7 +10,8 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from functools import cached_property
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -87,12 +88,21 @@ class Predictor:
         if options is None:
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = cores()
+        self._session = self._loaded(options)
+
+    @cached_property
+    def _on_one_core(self) -> onnxruntime.InferenceSession:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        return self._loaded(options)
+
+    def _loaded(self, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
         options.log_severity_level = 3
         try:
-            self._session = onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
+            return onnxruntime.InferenceSession(self.onnx, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime raises a dozen classes of its own
             raise BundleError(
-                f"{bundle.path}/model.onnx cannot be loaded ({str(error)[:300]}). Train or export it again."
+                f"{self.bundle.path}/model.onnx cannot be loaded ({str(error)[:300]}). Train or export it again."
             ) from error
 
     def probabilities(self, images_NHWC: Uint8Array) -> tuple[FloatArray, FloatArray]:
@@ -102,8 +112,7 @@ class Predictor:
 
     def probabilities_as_seen(self, images_NHWC: Uint8Array) -> FloatArray:
         """Return calibrated probabilities float32 NK for uint8 NHWC, none of which is inverted first."""
-        (answers,) = self._session.run(["probabilities"], {"images": np.ascontiguousarray(images_NHWC)})
-        return np.asarray(answers)
+        return _ask(self._session, images_NHWC)
 
     def on_split(self, split: Split) -> FloatArray:
         """Return calibrated probabilities float32 NK for a whole split."""
@@ -134,24 +143,30 @@ class Predictor:
         size = self.bundle.preprocessing
         at_a_time = max(8, min(SINGLE_STEP, images_at_a_time(size.height, size.width, size.channels) // cores()))
         remaining = iter(files)
+        first = list(islice(remaining, at_a_time + 1))
+        # two calls that both wanted all cores took 1.35 times the work, most of it waiting in a loop for each other
+        session = self._on_one_core if len(first) > at_a_time else self._session
+        remaining = chain(first, remaining)
         under_way: deque[Future[list[tuple[Path, Uint8Array | None, Answer]]]] = deque()
         with ThreadPoolExecutor(cores()) as pool:
             try:
                 while True:
                     while len(under_way) < 2 * cores() and (some := list(islice(remaining, at_a_time))):
-                        under_way.append(pool.submit(self._some, some))
+                        under_way.append(pool.submit(self._some, some, session))
                     if not under_way:
                         return
                     yield from under_way.popleft().result()
             finally:
                 pool.shutdown(cancel_futures=True)
 
-    def _some(self, files: list[Path]) -> list[tuple[Path, Uint8Array | None, Answer]]:
+    def _some(
+        self, files: list[Path], session: onnxruntime.InferenceSession
+    ) -> list[tuple[Path, Uint8Array | None, Answer]]:
         """Return what `on_pictures` yields, for a few files."""
         decoded = [self._decode(file) for file in files]
         good = [str(file) for file, image in zip(files, decoded, strict=True) if not isinstance(image, PictureError)]
         images = [image for image in decoded if not isinstance(image, PictureError)]
-        answers = iter(self._answer(good, np.stack(images)) if good else ())
+        answers = iter(self._answer(good, np.stack(images), session) if good else ())
         return [
             (file, None, image) if isinstance(image, PictureError) else (file, *next(answers))
             for file, image in zip(files, decoded, strict=True)
@@ -159,7 +174,7 @@ class Predictor:
 
     def on_images(self, images_NHWC: Uint8Array) -> list[Prediction]:
         """Return a prediction for each decoded picture, uint8 NHWC, in order; their `file` is empty."""
-        return [prediction for _, prediction in self._answer([""] * len(images_NHWC), images_NHWC)]
+        return [prediction for _, prediction in self._answer([""] * len(images_NHWC), images_NHWC, self._session)]
 
     def _decode(self, file: Path) -> Uint8Array | PictureError:
         try:
@@ -173,10 +188,12 @@ class Predictor:
         except OSError as error:
             return PictureError(os.strerror(error.errno or 0).lower())
 
-    def _answer(self, files: list[str], images_NHWC: Uint8Array) -> Iterator[tuple[Uint8Array, Prediction]]:
+    def _answer(
+        self, files: list[str], images_NHWC: Uint8Array, session: onnxruntime.InferenceSession
+    ) -> Iterator[tuple[Uint8Array, Prediction]]:
         """Yield each picture as the model sees it, uint8 HWC, and what it is."""
         seen_NHWC, inverted_N = match_polarity(images_NHWC, self.bundle.borders)
-        probabilities_NK = self.probabilities_as_seen(seen_NHWC)
+        probabilities_NK = _ask(session, seen_NHWC)
         spreads_N = (images_NHWC.max(axis=(1, 2)) - images_NHWC.min(axis=(1, 2))).max(axis=1)
         # lists, as asking arrays for one number after another took as long as a small model
         columns = (probabilities_NK.argmax(axis=1), probabilities_NK, inverted_N, spreads_N < BLANK_LEVELS)
@@ -194,6 +211,11 @@ class Predictor:
                     notes=(INVERTED,) * inverted + (BLANK,) * blank,
                 ),
             )
+
+
+def _ask(session: onnxruntime.InferenceSession, images_NHWC: Uint8Array) -> FloatArray:
+    (answers,) = session.run(["probabilities"], {"images": np.ascontiguousarray(images_NHWC)})
+    return np.asarray(answers)
 
 
 def load(path: str | Path, key: str | Path | None = None, *, though_changed: bool = False) -> Predictor:

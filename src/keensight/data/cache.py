@@ -7,25 +7,24 @@ import json
 import shutil
 import tempfile
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
+from queue import SimpleQueue
 from typing import BinaryIO, TypeAlias
 
 import numpy as np
 
-from keensight.data.pixels import DECODER_VERSION, Header, decode_picture, read_header
+from keensight.data.decoding import Decode, Target, decoders
+from keensight.data.pixels import DECODER_VERSION, Header, read_header
 from keensight.data.sources import reader
 from keensight.errors import DataError, PictureError, shortlist
 from keensight.files import cache_folder, explained, write_atomically
-from keensight.machine import cores
-from keensight.values import Dataset, Pixels, Preprocessing, Recipe, Sample, Skipped, Uint8Array
+from keensight.values import Dataset, Pixels, Preprocessing, Recipe, Sample, Skipped
 
 OnProgress: TypeAlias = Callable[[int, int], None]  # (pictures done, pictures in all)
-Read: TypeAlias = Callable[[Sample], bytes | Uint8Array]
 FILLING = ".filling-"  # a cache that is being written
 ABANDONED_S = 24 * 3600
 CHUNK = 64  # pictures per task: small enough to keep every core busy, large enough to forget the queue
@@ -129,50 +128,34 @@ def _write_images(
     file: BinaryIO, dataset: Dataset, preprocessing: Preprocessing, on_progress: OnProgress | None
 ) -> dict[int, str]:
     # plain writes, not a writable memory map: a full disk is then an error, not a SIGBUS
-    total = len(dataset.samples)
+    samples, total = dataset.samples, len(dataset.samples)
     shape = (total, preprocessing.height, preprocessing.width, preprocessing.channels)
     np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    file.flush()
+    target = Target(Path(file.name), file.tell(), preprocessing)
     failures: dict[int, str] = {}
-    done = 0
-    with reader(dataset) as read:
-        for images, reasons in _decode_chunks(dataset.samples, read, preprocessing):
-            file.write(images.tobytes())
-            failures.update({done + row: reason for row, reason in reasons.items()})
-            done += len(images)
-            if on_progress:
-                on_progress(done, total)
+    with reader(dataset) as read, decoders(total, dataset.kind, dataset.root, read, target) as free:
+        idle: SimpleQueue[Decode] = SimpleQueue()
+        for decoder in free:
+            idle.put(decoder)
+
+        def decode_chunk(first: int) -> dict[int, str]:
+            decoder = idle.get()
+            try:
+                return decoder(first, samples[first : first + CHUNK])
+            finally:
+                idle.put(decoder)
+
+        with ThreadPoolExecutor(len(free)) as pool:
+            try:
+                firsts = range(0, total, CHUNK)
+                for first, reasons in zip(firsts, pool.map(decode_chunk, firsts), strict=True):
+                    failures |= reasons
+                    if on_progress:
+                        on_progress(min(first + CHUNK, total), total)
+            finally:
+                pool.shutdown(cancel_futures=True)
     return failures
-
-
-def _decode_chunks(
-    samples: Sequence[Sample], read: Read, preprocessing: Preprocessing
-) -> Iterator[tuple[Uint8Array, dict[int, str]]]:
-    """Yield decoded chunks in order, with only a few under way, so that memory stays flat."""
-    workers = cores()
-    under_way: deque[Future[tuple[Uint8Array, dict[int, str]]]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            for start in range(0, len(samples), CHUNK):
-                under_way.append(pool.submit(_decode_chunk, samples[start : start + CHUNK], read, preprocessing))
-                if len(under_way) > 4 * workers:
-                    yield under_way.popleft().result()
-            while under_way:
-                yield under_way.popleft().result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _decode_chunk(
-    samples: Sequence[Sample], read: Read, preprocessing: Preprocessing
-) -> tuple[Uint8Array, dict[int, str]]:
-    images = np.zeros((len(samples), preprocessing.height, preprocessing.width, preprocessing.channels), np.uint8)
-    reasons = {}
-    for row, sample in enumerate(samples):
-        try:
-            images[row] = decode_picture(read(sample), preprocessing)
-        except PictureError as error:
-            reasons[row] = str(error)
-    return images, reasons
 
 
 def _check_no_class_is_empty(dataset: Dataset, samples: Sequence[Sample], skipped: Sequence[Skipped]) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin  # noqa: F401
 
 from keensight.data.plain_png import PNG, open_plain_png
+from keensight.data.resizing import resized
 from keensight.errors import PictureError
 from keensight.values import FloatArray, Preprocessing, Split, Uint8Array
 
@@ -174,8 +175,11 @@ def _load(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
 
 
 def _fitted(image: Image.Image, preprocessing: Preprocessing) -> Uint8Array:
-    image = _flatten(image, _mode(preprocessing))
-    image = _resize(image, (preprocessing.width, preprocessing.height), preprocessing.fit)
+    image, size = _flatten(image, _mode(preprocessing)), (preprocessing.width, preprocessing.height)
+    squashed = resized(image, *size) if preprocessing.fit == "squash" and image.size != size else None
+    if squashed is not None:
+        return squashed
+    image = _resize(image, size, preprocessing.fit)
     return np.frombuffer(image.tobytes(), np.uint8).reshape(
         preprocessing.height, preprocessing.width, preprocessing.channels
     )

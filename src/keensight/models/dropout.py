@@ -9,7 +9,8 @@ import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
 
-from keensight.kernels import SIZES, address, library
+from keensight.kernels import library
+from keensight.kernels.tensors import SIZES, address
 
 LEVELS = 1 << 16  # a chance is rounded to one of so many
 

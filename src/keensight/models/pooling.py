@@ -11,7 +11,8 @@ import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
 
-from keensight.kernels import SIZES, address, library
+from keensight.kernels import library
+from keensight.kernels.tensors import SIZES, address
 
 
 class MaxPool2d(nn.MaxPool2d):

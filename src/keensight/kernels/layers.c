@@ -1,8 +1,8 @@
 /* What a convolutional network does besides convolutions and products: pooling and dropout, forward and backward.
 
-   Compiled when keensight is installed, where there is a C compiler; kernels/__init__.py calls it. Without it torch does
-   the same, with the same results, several times slower: its pooling keeps 8 bytes of index for each answer, and clears
-   the whole gradient before it fills it. One call is one thread's work. */
+   models/pooling.py and models/dropout.py call it. torch does the same, with the same results, several times slower: its
+   pooling keeps 8 bytes of index for each answer, and clears the whole gradient before it fills it. One call is one
+   thread's work. */
 
 #include <stdint.h>
 #include <string.h>
@@ -11,7 +11,7 @@
 
 #define LANES 4
 #define ONE(name) name##_any
-#include "kernels.h"
+#include "layers.h"
 #undef LANES
 #undef ONE
 #define BEST(name) name##_any
@@ -22,7 +22,7 @@
 #pragma GCC target("arch=x86-64-v3")
 #define LANES 8
 #define ONE(name) name##_v3
-#include "kernels.h"
+#include "layers.h"
 #undef LANES
 #undef ONE
 #pragma GCC pop_options
@@ -31,7 +31,7 @@
 #pragma GCC target("arch=x86-64-v4,prefer-vector-width=512")
 #define LANES 16
 #define ONE(name) name##_v4
-#include "kernels.h"
+#include "layers.h"
 #undef LANES
 #undef ONE
 #pragma GCC pop_options

@@ -1,5 +1,5 @@
 /* The kernels for one instruction set: LANES float32 fit into a register of it, and ONE(name) is a name of its own.
-   kernels.c includes this file once for each.
+   layers.c includes this file once for each.
 
    Elements are float32, or bfloat16, which is the upper half of a float32; `size` is 4 or 2 bytes. Pictures have their
    channels last (NHWC). */

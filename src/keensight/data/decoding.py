@@ -1,0 +1,137 @@
+"""Who decodes: the threads of this process, and where there are many pictures, processes beside it.
+
+Threads alone take turns: Pillow gives Python's lock back while it decodes, and wants it again some ten times a picture.
+Each process reads, decodes and writes for itself; all that goes through its pipes is which pictures, and what was wrong
+with some. It is no child of `multiprocessing`, which would run the user's own script again to find its functions.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TextIO, TypeAlias
+
+import numpy as np
+
+from keensight.data.pixels import decode_picture
+from keensight.data.sources import READERS, Read
+from keensight.errors import PictureError
+from keensight.machine import cores, keep_memory
+from keensight.values import DatasetKind, Preprocessing, Sample
+
+MANY = 2000  # pictures for each process beside this one: it starts in 0.2 s, which decoding 300 takes
+# isolated, so that nothing in the folder where it starts is imported; then with this process's own path
+START = (
+    "import sys; sys.path[:] = sys.argv[1:]; from keensight.data.decoding import take_orders; "
+    "take_orders(sys.stdin, sys.stdout)"
+)
+Reasons: TypeAlias = dict[int, str]  # row of a picture that could not be read: why
+Decode: TypeAlias = Callable[[int, Sequence[Sample]], Reasons]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where the pixels go: from byte `start` of `file` on, one picture after another."""
+
+    file: Path
+    start: int
+    preprocessing: Preprocessing
+
+    def write(self, first: int, samples: Sequence[Sample], read: Read) -> Reasons:
+        """Decode pictures and write them as the rows from `first` on; those that cannot be read become black."""
+        size = self.preprocessing
+        images = np.zeros((len(samples), size.height, size.width, size.channels), np.uint8)
+        reasons = {}
+        for i, sample in enumerate(samples):
+            try:
+                images[i] = decode_picture(read(sample), size)
+            except PictureError as error:
+                reasons[first + i] = str(error)
+        with open(self.file, "r+b") as file:
+            file.seek(self.start + first * images[0].nbytes)
+            file.write(images.data)
+        return reasons
+
+
+@contextmanager
+def decoders(count: int, kind: DatasetKind, root: Path, read: Read, target: Target) -> Iterator[list[Decode]]:
+    """Yield a function for each core, for `count` pictures of a dataset; each is for one thread at a time.
+
+    The processes behind some of them end with the block. They notice, too, when this process is killed.
+    """
+
+    def here(first: int, samples: Sequence[Sample]) -> Reasons:
+        return target.write(first, samples, read)
+
+    # arrays are hardly decoded; and a program that was made into one file is no Python that could be started
+    apart = 0 if kind == "arrays" or getattr(sys, "frozen", False) else min(cores() - 1, count // MANY)
+    with ExitStack() as ends:
+        helpers = [ends.enter_context(closing(Helper(kind, root, target, here))) for _ in range(apart)]
+        yield [*helpers, *[here] * (cores() - apart)]
+
+
+class Helper:
+    """A process that decodes; should it fail, its pictures are decoded here."""
+
+    def __init__(self, kind: DatasetKind, root: Path, target: Target, instead: Decode) -> None:
+        self._instead = instead
+        self._process: subprocess.Popen[str] | None = None
+        with suppress(OSError):
+            self._process = subprocess.Popen(  # noqa: S603  (this Python, with this program)
+                [sys.executable, "-I", "-c", START, *map(str, sys.path)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                encoding="ascii",
+                start_new_session=True,  # Ctrl-C is for this process, which closes that one
+            )
+            self._send(kind, str(root), str(target.file), target.start, asdict(target.preprocessing))
+
+    def __call__(self, first: int, samples: Sequence[Sample]) -> Reasons:
+        """Have pictures decoded. Raises OSError where they cannot be written."""
+        if self._process is None or self._process.stdout is None:
+            return self._instead(first, samples)
+        try:
+            self._send(first, [sample.where for sample in samples])
+            code, reasons = json.loads(self._process.stdout.readline())
+        except (OSError, ValueError):  # it is gone, killed for memory perhaps
+            self.close()
+            return self._instead(first, samples)
+        if code:
+            raise OSError(code, os.strerror(code))
+        return {int(row): reason for row, reason in reasons.items()}
+
+    def close(self) -> None:
+        """End the process, whatever it is doing."""
+        process, self._process = self._process, None
+        if process is not None:
+            with suppress(OSError), process:  # which closes the pipes, and perhaps misses what was sent last
+                process.kill()
+
+    def _send(self, *words: object) -> None:
+        assert self._process is not None and self._process.stdin is not None
+        self._process.stdin.write(json.dumps(words) + "\n")
+        self._process.stdin.flush()
+
+
+def take_orders(orders: Iterator[str], answers: TextIO) -> None:
+    """Be the process behind a Helper, until its orders end."""
+    keep_memory()
+    kind, root, file, start, size = json.loads(next(orders))
+    target = Target(Path(file), start, Preprocessing(**size))
+    with READERS[kind](Path(root)) as read:
+        for order in orders:
+            first, names = json.loads(order)
+            try:
+                answer = (0, target.write(first, [Sample(name, 0, "") for name in names], read))
+            except OSError as error:
+                answer = (error.errno or errno.EIO, {})
+            answers.write(json.dumps(answer) + "\n")
+            answers.flush()

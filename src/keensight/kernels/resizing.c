@@ -1,0 +1,116 @@
+/* What Pillow's resize with Resampling.BILINEAR does to colour pictures, to the bit, in a quarter of the time.
+
+   data/resizing.py calls it. Pillow does it one level at a time. Weights are integers of 22 bits; pictures are resized sideways, rounded to 8 bits, and then
+   resized downwards. As weights are positive and their sum is 1, no level leaves [0, 255], and nothing is clipped. */
+
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BITS 22
+#define HALF (1 << (BITS - 1))
+#define LANES 16
+
+#define ROWS 4
+
+typedef int32_t pixels __attribute__((vector_size(16 * ROWS)));
+
+/* Of the weights of one output: the first input, how many there are, and they. */
+typedef struct {
+    int first, count;
+    int32_t *weights;
+} taps;
+
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__linux__)
+#define FOR_THIS_PROCESSOR __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define FOR_THIS_PROCESSOR
+#endif
+
+/* Fill `found` for resizing from `before` to `after`; `room` has space for all weights. */
+static void weigh(int before, int after, taps *found, int32_t *room, int most) {
+    double scale = (double)before / after, spread = scale < 1 ? 1 : scale, narrow = 1 / spread;
+    for (int to = 0; to < after; to++) {
+        double centre = (to + 0.5) * scale, sum = 0, parts[16];
+        int first = (int)(centre - spread + 0.5), end = (int)(centre + spread + 0.5);
+        first = first < 0 ? 0 : first;
+        end = end > before ? before : end;
+        for (int i = first; i < end; i++) {
+            double part = 1 - fabs((i - centre + 0.5) * narrow);
+            sum += parts[i - first] = part > 0 ? part : 0;
+        }
+        found[to] = (taps){first, end - first, room + (size_t)to * most};
+        for (int i = 0; i < end - first; i++)
+            found[to].weights[i] = (int32_t)(0.5 + parts[i] / sum * (1 << BITS));
+    }
+}
+
+/* Resize ROWS rows at a time, `from_stride` and `to_stride` bytes apart. `from` has 4 bytes a pixel; `to` has 3, and
+   a byte more. `wide` is room for the rows in 32 bits: the first pixel of each, then the second of each, and so on. */
+FOR_THIS_PROCESSOR
+static void sideways(const uint8_t *from, size_t from_stride, int before, uint8_t *to, size_t to_stride, int after,
+                     const taps *across, int32_t *wide) {
+    for (int row = 0; row < ROWS; row++)
+        for (int x = 0; x < before; x++)
+            for (int c = 0; c < 4; c++)
+                wide[4 * (ROWS * x + row) + c] = from[row * from_stride + 4 * x + c];
+    for (int x = 0; x < after; x++) {
+        const int32_t *at = wide + 4 * ROWS * (size_t)across[x].first;
+        pixels sum = {0};
+        sum += HALF;
+        for (int i = 0; i < across[x].count; i++) {
+            pixels some;
+            memcpy(&some, at + 4 * ROWS * i, sizeof some);
+            sum += some * across[x].weights[i];
+        }
+        uint8_t rounded[4 * ROWS];
+        for (int c = 0; c < 4 * ROWS; c++)
+            rounded[c] = sum[c] >> BITS;
+        for (int row = 0; row < ROWS; row++) /* the next pixel overwrites the fourth byte */
+            memcpy(to + row * to_stride + 3 * x, rounded + 4 * row, 4);
+    }
+}
+
+/* `from` is the first of the rows to be weighed, `stride` bytes apart, and whole blocks of LANES long. */
+FOR_THIS_PROCESSOR
+static void downwards(const uint8_t *from, size_t stride, uint8_t *to, int length, const taps *down) {
+    for (int x = 0; x < length; x += LANES) {
+        int32_t sum[LANES];
+        uint8_t rounded[LANES];
+        for (int c = 0; c < LANES; c++)
+            sum[c] = HALF;
+        for (int i = 0; i < down->count; i++)
+            for (int c = 0; c < LANES; c++)
+                sum[c] += from[i * stride + x + c] * down->weights[i];
+        for (int c = 0; c < LANES; c++)
+            rounded[c] = sum[c] >> BITS;
+        memcpy(to + x, rounded, length - x < LANES ? length - x : LANES);
+    }
+}
+
+/* Resize `from`, RGBX, to `to`, RGB. Sides may shrink to more than a quarter, and grow. Returns 0 if there is no memory. */
+int keensight_resize(const uint8_t *from, int height, int width, uint8_t *to, int new_height, int new_width) {
+    enum { MOST = 12 }; /* 2 * 4 + 1, and some */
+    int both = new_height + new_width;
+    size_t stride = ((size_t)new_width * 3 + LANES) / LANES * LANES;
+    taps *down = malloc(both * (sizeof(taps) + MOST * sizeof(int32_t)) + 16 * ROWS * (size_t)width + stride * height);
+    if (!down)
+        return 0;
+    taps *across = down + new_height;
+    int32_t *room = (int32_t *)(down + both);
+    int32_t *wide = room + (size_t)both * MOST;
+    uint8_t *between = (uint8_t *)(wide + 4 * ROWS * (size_t)width);
+    weigh(height, new_height, down, room, MOST);
+    weigh(width, new_width, across, room + (size_t)new_height * MOST, MOST);
+    size_t from_stride = (size_t)4 * width;
+    int y = 0;
+    for (; y + ROWS <= height; y += ROWS)
+        sideways(from + from_stride * y, from_stride, width, between + stride * y, stride, new_width, across, wide);
+    for (; y < height; y++) /* alone: as ROWS rows in one place */
+        sideways(from + from_stride * y, 0, width, between + stride * y, 0, new_width, across, wide);
+    for (y = 0; y < new_height; y++)
+        downwards(between + stride * down[y].first, stride, to + (size_t)3 * new_width * y, 3 * new_width, &down[y]);
+    free(down);
+    return 1;
+}
