@@ -1,9 +1,10 @@
+import gc
 import math
 import os
 
 import pytest
 
-from keensight.machine import cores, cpu_limit
+from keensight.machine import collect_rarely, cores, cpu_limit, return_memory
 
 
 def write(path, text):
@@ -47,3 +48,14 @@ def test_cores_follow_the_limit(monkeypatch, limit):
     affinity = len(os.sched_getaffinity(0))
     monkeypatch.setattr("keensight.machine.cpu_limit", lambda: limit)
     assert cores() == (affinity if limit is None else min(affinity, math.ceil(limit)))
+
+
+def test_a_server_collects_as_often_as_python_does_by_default():
+    before = gc.get_threshold()
+    try:
+        collect_rarely()
+        assert gc.get_threshold()[0] > 10 * before[0]
+        return_memory()
+        assert gc.get_threshold() == before
+    finally:
+        gc.set_threshold(*before)

@@ -152,6 +152,9 @@ FIRST_STEPS = ("keensight demo", "keensight train path/to/folder", "keensight pr
 
 def main(tokens: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit: 0 done, 1 failed, 2 wrong usage, 3 a gate refused, 130 interrupted."""
+    from keensight.machine import collect_rarely
+
+    collect_rarely()
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # what libraries say to programmers is no message to users
     if isinstance(sys.stdout, io.TextIOWrapper):
