@@ -7,7 +7,6 @@ import ctypes
 import gc
 import math
 import os
-import platform
 from pathlib import Path, PurePosixPath
 
 from keensight.version import __version__
@@ -17,6 +16,8 @@ _COLLECTS_AFTER = gc.get_threshold()
 
 def hardware() -> str:
     """Return the processor's name and the cores that this process may use, such as "AMD EPYC, 2 cores"."""
+    import platform  # 2 ms that `--help` does not need
+
     name = platform.processor() or platform.machine()
     cpu = Path("/proc/cpuinfo")
     if cpu.exists():
@@ -124,6 +125,7 @@ def _set_malloc(mmap_threshold: int, trim_threshold: int) -> None:
 
 def versions() -> dict[str, str]:
     """Return the versions of Python, keensight and the libraries that take part in the numbers."""
+    import platform
     from importlib.metadata import PackageNotFoundError, version  # 20 ms that `--help` does not need
 
     found = {"keensight": __version__, "python": platform.python_version()}
