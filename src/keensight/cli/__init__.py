@@ -152,9 +152,6 @@ FIRST_STEPS = ("keensight demo", "keensight train path/to/folder", "keensight pr
 
 def main(tokens: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit: 0 done, 1 failed, 2 wrong usage, 3 a gate refused, 130 interrupted."""
-    from keensight.machine import collect_rarely
-
-    collect_rarely()
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # what libraries say to programmers is no message to users
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -174,10 +171,12 @@ def main(tokens: Sequence[str] | None = None) -> NoReturn:
 
 
 def _run(tokens: Sequence[str] | None) -> int:
+    from keensight.machine import collect_rarely, keep_memory, share_the_cores
+
+    collect_rarely()  # imports gain from it too
     from cyclopts import CycloptsError
 
     from keensight.errors import KeensightError
-    from keensight.machine import keep_memory, share_the_cores
 
     share_the_cores()
     keep_memory()
