@@ -12,6 +12,7 @@ stay. Exit status 1 where a command failed, 3 where the quality of the two sides
 from __future__ import annotations
 
 import argparse
+import compileall
 import gzip
 import itertools
 import json
@@ -30,6 +31,7 @@ from typing import Any
 
 from PIL import Image
 
+import keensight
 from comparisons import ROWS
 from keensight.errors import suggestion
 from keensight.files import to_json, write_atomically
@@ -123,6 +125,8 @@ def chosen(row: Row, runs: int | None, trial: bool) -> Row:
 
 def prepare(work: Path, rows: Sequence[Row], asked: argparse.Namespace) -> Machine:
     """Make what the rows need, no clock running, and return the machine to run them on."""
+    # as pip does with the peers: under PYTHONDONTWRITEBYTECODE, an editable install compiles its source in each process
+    compileall.compile_dir(Path(keensight.__file__).parent, quiet=1)
     scripts = Path(sys.executable).parent
     words = {
         "python": sys.executable,

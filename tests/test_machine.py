@@ -1,5 +1,7 @@
 import math
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -47,3 +49,13 @@ def test_cores_follow_the_limit(monkeypatch, limit):
     affinity = len(os.sched_getaffinity(0))
     monkeypatch.setattr("keensight.machine.cpu_limit", lambda: limit)
     assert cores() == (affinity if limit is None else min(affinity, math.ceil(limit)))
+
+
+def test_a_server_collects_as_often_as_python_does_by_default():
+    """In a process of its own, as a command line that ran in this one has changed how often it collects."""
+    program = (
+        "import gc; before = gc.get_threshold(); from keensight.machine import collect_rarely, return_memory\n"
+        "collect_rarely(); assert gc.get_threshold()[0] > 10 * before[0]\n"
+        "return_memory(); assert gc.get_threshold() == before"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

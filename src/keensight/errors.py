@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 
 
@@ -62,6 +61,8 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     >>> suggestion("learning_rat", ["learning_rate", "epochs"])
     "Did you mean 'learning_rate'? "
     """
+    import difflib  # here, for `--help` has no suggestions to make
+
     nearest = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f"Did you mean '{nearest[0]}'? " if nearest else ""
 

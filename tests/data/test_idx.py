@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import os
 import struct
 from pathlib import Path
 
@@ -38,6 +39,18 @@ def test_the_hash_of_a_file_is_that_of_its_raw_content(tmp_path, images, write_i
         assert sha256 == hashlib.sha256(HEADER + images.tobytes()).hexdigest()
         assert np.array_equal(array, images)
         assert isinstance(array, np.memmap) != packed
+
+
+def test_what_was_unpacked_is_kept_until_the_file_changes(tmp_path, images, write_idx):
+    path = find_idx(write_idx(tmp_path, packed=True))["train-images"]
+    os.utime(path, (1e9, 1e9))
+    first, _ = read_idx(path, 3)
+    assert read_idx(path, 3)[0] is first and not first.flags.writeable
+    path.write_bytes(gzip.compress(HEADER + (255 - images).tobytes()))  # just now: it may change again in this tick
+    for changed in (None, (1e9 + 1, 1e9 + 1)):
+        if changed:
+            os.utime(path, changed)
+        assert np.array_equal(read_idx(path, 3)[0], 255 - images)
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,8 @@ CycloneDX 1.6 as JSON (https://cyclonedx.org/docs/1.6/json/). A bundle's signatu
 from __future__ import annotations
 
 import hashlib
-import uuid
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
-from urllib.parse import quote
 
 from keensight.bundle.strict_json import strict_json
 from keensight.files import to_json
@@ -24,6 +21,8 @@ def bill_of_materials(name: str, files: Mapping[str, bytes]) -> str:
 
     Versions, data and backbone are those that its bundle.json tells.
     """
+    import uuid  # with `quote` and `version` below 15 ms that reading a bundle does not need
+
     info = strict_json(files["bundle.json"])
     hashed = [_file(file, files[file]) for file in sorted(files)]
     identity = "".join(each["hashes"][0]["content"] for each in hashed)
@@ -103,6 +102,8 @@ def _backbone(recipe: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the package that brought pretrained weights, as a list of one or none."""
     if recipe.get("model") != "transfer":
         return []
+    from importlib.metadata import PackageNotFoundError, version
+
     from keensight.models.zoo import options_of  # torch: whoever writes a bundle of a backbone has it anyway
 
     backbone = str({**options_of("transfer"), **recipe["options"]}["backbone"])
@@ -121,5 +122,7 @@ def _file(name: str, content: bytes) -> dict[str, Any]:
 
 
 def _library(name: str, number: str) -> dict[str, Any]:
+    from urllib.parse import quote
+
     purl = f"pkg:{'generic' if name == 'python' else 'pypi'}/{name}@{quote(number, safe='')}"
     return {"type": "library", "bom-ref": purl, "name": name, "version": number, "purl": purl}

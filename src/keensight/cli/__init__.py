@@ -171,10 +171,12 @@ def main(tokens: Sequence[str] | None = None) -> NoReturn:
 
 
 def _run(tokens: Sequence[str] | None) -> int:
+    from keensight.machine import collect_rarely, keep_memory, share_the_cores
+
+    collect_rarely()  # imports gain from it too
     from cyclopts import CycloptsError
 
     from keensight.errors import KeensightError
-    from keensight.machine import keep_memory, share_the_cores
 
     share_the_cores()
     keep_memory()

@@ -72,7 +72,7 @@ def hash_files(read: Callable[[str], bytes], names: Sequence[str]) -> tuple[dict
 class Memo:
     """Hashes of earlier runs for the dataset at `root`, each kept for as long as its file's stamp stays the same.
 
-    A stamp is size, modification time in ns and inode. The memo lives in the user's cache; one that is damaged,
+    The memo lives in the user's cache; one that is damaged,
     unreadable or cannot be written is passed over in silence, because it only saves time.
     """
 
@@ -93,15 +93,15 @@ class Memo:
     def recall(self, key: str, status: os.stat_result) -> Any:
         """Return what was noted under `key` for a file with this stamp, or None."""
         record = self._records.get(key)
-        if record is None or len(record) != 4 or record[:3] != _stamp(status):
+        if record is None or len(record) != 4 or record[:3] != stamp(status):
             return None
         self._used[key] = record
         return record[3]
 
     def note(self, key: str, status: os.stat_result, value: Any) -> None:
         """Remember `value` (anything JSON can hold) for a file that was read after `status` was taken."""
-        if time.time_ns() - status.st_mtime_ns > _SETTLED_NS:
-            self._used[key] = [*_stamp(status), value]
+        if is_settled(status):
+            self._used[key] = [*stamp(status), value]
             self._changed = True
 
     def save(self) -> None:
@@ -131,5 +131,11 @@ def known_hashes(values: object, names: Iterable[str]) -> dict[str, str]:
     return {name: values[name] for name in names if is_hash(values.get(name))}
 
 
-def _stamp(status: os.stat_result) -> list[int]:
+def is_settled(status: os.stat_result) -> bool:
+    """Say whether a file was last written so long ago that any further change would change its stamp."""
+    return time.time_ns() - status.st_mtime_ns > _SETTLED_NS
+
+
+def stamp(status: os.stat_result) -> list[int]:
+    """Return the size, modification time in ns and inode of a file: what shows that it is as it was."""
     return [status.st_size, status.st_mtime_ns, status.st_ino]

@@ -13,19 +13,20 @@ import struct
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
 from keensight.data.arrays import Block, check_counts, hash_block, list_blocks, reason_of, refuse_pattern
-from keensight.data.hashing import Memo
+from keensight.data.hashing import Memo, is_settled, stamp
 from keensight.data.labels import Listing
 from keensight.errors import DataError, shortlist
 from keensight.values import SplitName, Uint8Array
 
 MAX_ARRAY_BYTES = 8 * 2**30
+KEPT_BYTES = 2**28  # what is larger, unpacked, is unpacked again by each who reads it
 _GZIP_MOST = 1032  # deflate cannot do better, so a header that promises more is lying
 
 FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
@@ -113,9 +114,22 @@ def idx_shape(path: Path, num_dims: int) -> tuple[int, ...]:
 def read_idx(path: Path, num_dims: int) -> tuple[Uint8Array, str]:
     """Read an IDX file of unsigned bytes, gzipped or not; return its array and the SHA-256 of its raw content.
 
-    A file that is not gzipped is memory-mapped. Raises DataError for a header or size that makes no sense.
+    A file that is not gzipped is memory-mapped; what was unpacked is kept, up to 256 MB, for as long as the file stays
+    as it is. Raises DataError for a header or size that makes no sense.
     """
-    with _explained(path), _open(path) as file:
+    with _explained(path):
+        status = path.stat()
+        keep = _is_gzipped(path) and is_settled(status) and math.prod(idx_shape(path, num_dims)) <= KEPT_BYTES
+        return _read_again(path, num_dims, tuple(stamp(status))) if keep else _read(path, num_dims)
+
+
+@lru_cache(maxsize=4)  # a run reads its pictures four times: to hash, to choose a size, to decode, to check the bundle
+def _read_again(path: Path, num_dims: int, _: tuple[int, ...]) -> tuple[Uint8Array, str]:
+    return _read(path, num_dims)
+
+
+def _read(path: Path, num_dims: int) -> tuple[Uint8Array, str]:
+    with _open(path) as file:
         header, shape = _header(path, file, num_dims)
         array: Uint8Array
         if _is_gzipped(path):

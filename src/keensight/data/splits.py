@@ -77,13 +77,15 @@ def assign(
 def splits_jsonl(pixels: Pixels, splits: Splits) -> str:
     """Return one JSON line for each picture: its split, where it lies, its label's name and its sha256."""
     samples = {sample.where: sample for sample in pixels.dataset.samples}
+    labels = [json.dumps(name) for name in splits.class_names]
     lines = [
-        json.dumps({"split": name, "file": where, "label": splits.class_names[s.label], "sha256": s.sha256})
+        # json.dumps of a whole line takes four times as long, 0.2 s for 70,000
+        f'{{"split": "{name}", "file": {json.dumps(where)}, "label": {labels[s.label]}, "sha256": "{s.sha256}"}}\n'
         for name in SPLIT_NAMES
         if (part := getattr(splits, name)) is not None
         for where, s in ((where, samples[where]) for where in part.where)
     ]
-    return "\n".join(lines) + "\n"
+    return "".join(lines)
 
 
 def _draw(samples: Sequence[Sample], fractions: dict[SplitName, float], seed: int) -> dict[SplitName, IntArray]:
@@ -91,15 +93,19 @@ def _draw(samples: Sequence[Sample], fractions: dict[SplitName, float], seed: in
     rng = np.random.default_rng(seed)
     by_label: dict[int, list[list[int]]] = defaultdict(list)
     # in the order of their content: the same pictures under other names must be drawn alike (see `fingerprint`)
-    order = sorted(range(len(samples)), key=lambda i: (samples[i].sha256, samples[i].label))
+    order = [i for _, _, i in sorted((sample.sha256, sample.label, i) for i, sample in enumerate(samples))]
     for unit in ([order[i] for i in unit] for unit in _units([samples[i] for i in order])):
-        by_label[Counter(samples[i].label for i in unit).most_common(1)[0][0]].append(unit)
+        by_label[_commonest([samples[i].label for i in unit])].append(unit)
     drawn: dict[SplitName, list[int]] = {name: [] for name in fractions}
     for label in sorted(by_label):
         units = [by_label[label][i] for i in rng.permutation(len(by_label[label]))]
         for name, members in _deal(units, fractions).items():
             drawn[name] += members
     return {name: np.array(sorted(members), np.int64) for name, members in drawn.items()}
+
+
+def _commonest(labels: Sequence[int]) -> int:
+    return labels[0] if len(labels) == 1 else Counter(labels).most_common(1)[0][0]  # 60,000 Counters take 0.2 s
 
 
 def _deal(units: list[list[int]], fractions: dict[SplitName, float]) -> dict[SplitName, list[int]]:
@@ -137,7 +143,7 @@ def _units(samples: Sequence[Sample]) -> list[list[int]]:
             parent[root(sample.sha256)] = root("group:" + sample.group)
     units: dict[str, list[int]] = defaultdict(list)
     for i, sample in enumerate(samples):
-        units[root(sample.sha256)].append(i)
+        units[root(sample.sha256) if parent else sample.sha256].append(i)
     return list(units.values())
 
 

@@ -48,16 +48,20 @@ def fit_temperature(logits_NK: FloatArray, labels_N: IntArray) -> float:
     if (gap_N == 0).all():
         return 1.0
 
-    def loss(log_temperature: float) -> float:
-        inverse = math.exp(-log_temperature)
+    def loss(inverse: float) -> float:
         return float((np.log(np.exp(gaps_NK * inverse).sum(axis=1)) - gap_N * inverse).mean())
 
-    from scipy.optimize import minimize_scalar
+    def slope(inverse: float) -> float:
+        powers_NK = np.exp(gaps_NK * inverse)
+        return float(((powers_NK * gaps_NK).sum(axis=1) / powers_NK.sum(axis=1) - gap_N).mean())
 
-    # The loss is convex in 1/T, so it has a single valley in log T and a bounded search cannot get lost.
-    bounds = (math.log(LOWEST_TEMPERATURE), math.log(HIGHEST_TEMPERATURE))
-    found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-8})
-    return math.exp(found.x) if found.fun < loss(0.0) else 1.0
+    # The loss is convex in 1/T, so its slope has one sign on each side of its only valley, and halving the interval
+    # finds it: to 1e-9 of T. SciPy's search is no faster, and its import takes 0.3 s.
+    low, high = 1 / HIGHEST_TEMPERATURE, 1 / LOWEST_TEMPERATURE
+    for _ in range(32):
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if slope(middle) < 0 else (low, middle)
+    return 1 / middle if loss(middle) < loss(1.0) else 1.0
 
 
 def reliability_bins(

@@ -13,6 +13,7 @@ from keensight.training.loop import evaluate, fit, to_images
 from keensight.values import Floor, Preprocessing, Recipe, Split, Splits
 
 STEPS = 2000  # enough to come within a point of scikit-learn's converged answer; a test compares
+MANY = 20_000  # training pictures: from here on, batches of 256 cost no accuracy (0.1 points) and save half the time
 MOST = 100_000  # training pictures: more of them change a weight for each pixel by next to nothing
 
 
@@ -32,8 +33,10 @@ def logistic_floor(splits: Splits, seed: int = 0) -> Floor:
     It gets the same training pictures as the model (at most 100,000 of them, evenly spread), and no augmentation.
     """
     splits = _small(splits)
-    epochs = min(100, max(5, round(STEPS * 128 / len(splits.train))))
+    epochs = min(100, max(4, round(STEPS * 128 / len(splits.train))))
     recipe = Recipe(model="logistic", epochs=epochs, learning_rate=0.01, seed=seed, precision="float32")
+    if len(splits.train) >= MANY:
+        recipe = replace(recipe, batch_size=256, learning_rate=0.014)
     model = build("logistic", {}, splits.preprocessing, len(splits.class_names), seed)
     best: dict[str, torch.Tensor] = {}
     val_accuracy = 0.0
