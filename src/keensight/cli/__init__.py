@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
 import inspect
 import io
 import os
 import re
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -156,6 +158,7 @@ def main(tokens: Sequence[str] | None = None) -> NoReturn:
         warnings.simplefilter("ignore")  # what libraries say to programmers is no message to users
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # for file names that are no text; JSON has this escape
+    atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)  # Ctrl-C while Python ends: what is done is done
     try:
         status = _run(tokens)
         sys.stdout.flush()

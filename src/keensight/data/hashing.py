@@ -72,8 +72,8 @@ def hash_files(read: Callable[[str], bytes], names: Sequence[str]) -> tuple[dict
 class Memo:
     """Hashes of earlier runs for the dataset at `root`, each kept for as long as its file's stamp stays the same.
 
-    The memo lives in the user's cache; one that is damaged,
-    unreadable or cannot be written is passed over in silence, because it only saves time.
+    The memo lives in the user's cache; one that is damaged, unreadable or cannot be written is passed over in silence,
+    because it only saves time.
     """
 
     def __init__(self, root: Path) -> None:
