@@ -8,13 +8,13 @@ import sys
 import textwrap
 from pathlib import Path
 from types import TracebackType
-from typing import Any
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from typing import TYPE_CHECKING, Any
 
 from keensight.values import Epoch, Metrics
 from keensight.verbs.watch import Watcher
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 
 def print_json(value: Any) -> None:
@@ -60,36 +60,28 @@ class Terminal(Watcher):
     """Shows bars and the score so far on a terminal; elsewhere only notes, on stderr."""
 
     def __init__(self) -> None:
-        console = Console(stderr=True)
-        self._bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[score]}"),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-        self._task = self._bars.add_task("starting", total=None, score="")
+        self._bars = _bars() if sys.stderr.isatty() else None
+        self._task = self._bars.add_task("starting", total=None, score="") if self._bars else None
         self._name = ""
         self._score = ""
         self._training = "training"
         self._best = ""
 
     def __enter__(self) -> Terminal:
-        self._bars.start()
+        if self._bars:
+            self._bars.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self._bars.stop()
+        if self._bars:
+            self._bars.stop()
 
     def note(self, text: str) -> None:
         """Print a note to stderr."""
-        if self._bars.disable:
-            print(f"note: {text}", file=sys.stderr)
-        else:
+        if self._bars:
             self._bars.console.print(f"note: {text}", markup=False, highlight=False)
+        else:
+            print(f"note: {text}", file=sys.stderr)
 
     def stage(self, name: str) -> None:
         """Name what is going on."""
@@ -123,10 +115,28 @@ class Terminal(Watcher):
         """Show an epoch's score beside the bar."""
         self._score = f"epoch {epoch.number}: validation accuracy {epoch.val_accuracy:.3f}"
         self._score += f"; {self._best}" if self._best else ""
-        self._bars.update(self._task, score=self._score)
+        if self._bars and self._task is not None:
+            self._bars.update(self._task, score=self._score)
 
     def _show(self, name: str, done: int, total: int | None) -> None:
+        if not self._bars or self._task is None:
+            return
         if name != self._name:
             self._bars.reset(self._task, total=total, description=name)
             self._name = name
         self._bars.update(self._task, completed=done, total=total, score=self._score)
+
+
+def _bars() -> Progress:
+    from rich.console import Console  # 30 ms, for which who predicts one picture in a script has no use
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[score]}"),
+        console=Console(stderr=True),
+        transient=True,
+    )
