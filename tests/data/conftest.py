@@ -116,3 +116,15 @@ def everything():
             return [read(sample) for sample in dataset.samples]
 
     return read_all
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two classes of 150 pictures: more than two chunks."""
+    rng = np.random.default_rng(1)
+    for label in ("cat", "dog"):
+        (tmp_path / "pets" / label).mkdir(parents=True)
+        for i in range(150):
+            pixels = rng.integers(0, 256, (10, 14, 3), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "pets" / label / f"{i:03}.png")
+    return tmp_path / "pets"

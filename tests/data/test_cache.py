@@ -13,19 +13,6 @@ from keensight.data.sources import open_dataset
 from keensight.errors import DataError, KeensightError
 from keensight.values import Preprocessing, Recipe
 
-RNG = np.random.default_rng(1)
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """Two classes of 150 pictures: more than two chunks."""
-    for label in ("cat", "dog"):
-        (tmp_path / "pets" / label).mkdir(parents=True)
-        for i in range(150):
-            pixels = RNG.integers(0, 256, (10, 14, 3), np.uint8)
-            Image.fromarray(pixels).save(tmp_path / "pets" / label / f"{i:03}.png")
-    return tmp_path / "pets"
-
 
 def test_the_cache_holds_what_decoding_one_by_one_gives(folder):
     size = Preprocessing(8, 8, 3)

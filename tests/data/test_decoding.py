@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from keensight.data import decoding
 from keensight.data.cache import decode
@@ -19,19 +18,14 @@ from keensight.errors import KeensightError
 from keensight.values import Preprocessing
 
 SIZE = Preprocessing(8, 8, 3)
-RNG = np.random.default_rng(1)
 
 
 @pytest.fixture
-def pets(tmp_path):
+def pets(folder):
     """Two classes of 150 pictures, two of which are damaged."""
-    for label in ("cat", "dog"):
-        (tmp_path / "pets" / label).mkdir(parents=True)
-        for i in range(150):
-            Image.fromarray(RNG.integers(0, 256, (10, 14, 3), np.uint8)).save(tmp_path / "pets" / label / f"{i:03}.png")
-    (tmp_path / "pets/cat/005.png").write_text("not a picture")
-    (tmp_path / "pets/dog/149.png").write_bytes((tmp_path / "pets/dog/149.png").read_bytes()[:60])
-    return tmp_path / "pets"
+    (folder / "cat/005.png").write_text("not a picture")
+    (folder / "dog/149.png").write_bytes((folder / "dog/149.png").read_bytes()[:60])
+    return folder
 
 
 @pytest.fixture

@@ -72,6 +72,7 @@ def test_what_the_kernels_are_not_made_for_is_left_to_torch():
         (MaxPool2d(2), rows_first),
         (MaxPool2d(2), _pictures(2, 4, 8, 8, torch.float64).detach()),
         (MaxPool2d(2, padding=1), _pictures(2, 4, 8, 8).detach()),
+        (MaxPool2d(17), _pictures(2, 4, 34, 34).detach()),
         (MaxPool2d((2, 1)), _pictures(2, 4, 8, 8).detach()),
         (MaxPool2d(3, 2, ceil_mode=True), _pictures(2, 4, 8, 8).detach()),
     ):

@@ -61,7 +61,6 @@ class Terminal(Watcher):
 
     def __init__(self) -> None:
         self._bars = _bars() if sys.stderr.isatty() else None
-        self._task = self._bars.add_task("starting", total=None, score="") if self._bars else None
         self._name = ""
         self._score = ""
         self._training = "training"
@@ -115,23 +114,24 @@ class Terminal(Watcher):
         """Show an epoch's score beside the bar."""
         self._score = f"epoch {epoch.number}: validation accuracy {epoch.val_accuracy:.3f}"
         self._score += f"; {self._best}" if self._best else ""
-        if self._bars and self._task is not None:
-            self._bars.update(self._task, score=self._score)
+        if self._bars:
+            self._bars.update(self._bars.task_ids[0], score=self._score)
 
     def _show(self, name: str, done: int, total: int | None) -> None:
-        if not self._bars or self._task is None:
+        if not self._bars:
             return
+        (task,) = self._bars.task_ids
         if name != self._name:
-            self._bars.reset(self._task, total=total, description=name)
+            self._bars.reset(task, total=total, description=name)
             self._name = name
-        self._bars.update(self._task, completed=done, total=total, score=self._score)
+        self._bars.update(task, completed=done, total=total, score=self._score)
 
 
 def _bars() -> Progress:
     from rich.console import Console  # 30 ms, for which who predicts one picture in a script has no use
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    return Progress(
+    bars = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
@@ -140,3 +140,5 @@ def _bars() -> Progress:
         console=Console(stderr=True),
         transient=True,
     )
+    bars.add_task("starting", total=None, score="")
+    return bars

@@ -14,7 +14,7 @@ from keensight.errors import KeensightError
 from keensight.version import __version__
 
 WHEEL = "Wheel-Version: 1.0\nGenerator: keensight\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-COMPILED = (".so", ".pyd")  # kernels for training, on this machine; an image serves
+COMPILED = (".so", ".pyd")  # for this processor and this Python; an image does without
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the same files make the same bytes
 
 
