@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 import torch
 
+from keensight import kernels
+from keensight.data import augment as augmenting
 from keensight.data.augment import augment, is_on
 from keensight.values import Recipe
 
@@ -101,3 +103,16 @@ def test_cutout_hides_one_square():
     after = changed(replace(PLAIN, cutout=4), images)
     hidden = (after != images).sum(dim=(1, 2, 3))
     assert hidden.max() == 16 and hidden.min() >= 4
+
+
+@pytest.mark.skipif(kernels.library() is None, reason="keensight was installed without a C compiler")
+@pytest.mark.parametrize("fill", ["nearest", "constant"])
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 128, 96), (3, 9, 130), (4, 7, 5), (2, 1, 1)])
+def test_compiled_it_is_what_torch_does(shape, fill, monkeypatch):
+    """Far turned and shifted too: every source that is outside, on an edge or in a corner comes up."""
+    images = torch.rand(6, *shape, generator=torch.Generator().manual_seed(0))
+    recipe = replace(PLAIN, flip=True, rotate=180.0, shear=0.7, zoom=0.9, shift=0.8, fill=fill)
+    ours = changed(recipe, images)
+    assert ours.is_contiguous(memory_format=torch.channels_last)
+    monkeypatch.setattr(augmenting, "library", lambda: None)
+    torch.testing.assert_close(ours, changed(recipe, images), rtol=0, atol=1e-4)

@@ -1,6 +1,7 @@
 """Batched augmentation on tensors: one affine grid for the whole batch, however many changes it makes.
 
-Shape letters: N images, C channels, H height, W width. Every change has its strength in the recipe; 0 turns it off.
+Shape letters: N images, C channels, H height, W width; 23 are the rows and columns of an affine map. Every change has
+its strength in the recipe; 0 turns it off.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import math
 import torch
 import torch.nn.functional as F
 
+from keensight.kernels import library
 from keensight.values import Recipe
 
 
@@ -75,8 +77,19 @@ def _affine(images_NCHW: torch.Tensor, recipe: Recipe, generator: torch.Generato
         ],
         dim=1,
     ).to(images_NCHW.device)
-    grid = F.affine_grid(theta, list(images_NCHW.shape), align_corners=False)
-    padding = "border" if recipe.fill == "nearest" else "zeros"
+    return _warp(images_NCHW, theta, repeat_edge=recipe.fill == "nearest")
+
+
+def _warp(images_NCHW: torch.Tensor, theta_N23: torch.Tensor, repeat_edge: bool) -> torch.Tensor:
+    if images_NCHW.device.type == "cpu" and images_NCHW.dtype == torch.float32 and (compiled := library()):
+        images_NCHW = images_NCHW.contiguous(memory_format=torch.channels_last)
+        theta_N23, warped_NCHW = theta_N23.contiguous(), torch.empty_like(images_NCHW)
+        n, channels, height, width = images_NCHW.shape
+        addresses = [tensor.data_ptr() for tensor in (images_NCHW, warped_NCHW, theta_N23)]
+        compiled.keensight_affine(*addresses, n, height, width, channels, repeat_edge)
+        return warped_NCHW
+    grid = F.affine_grid(theta_N23, list(images_NCHW.shape), align_corners=False)
+    padding = "border" if repeat_edge else "zeros"
     return F.grid_sample(images_NCHW, grid, mode="bilinear", padding_mode=padding, align_corners=False)
 
 

@@ -1,6 +1,8 @@
-"""Code of our own in C, compiled when keensight is installed if there was a C compiler: pooling, dropout, resizing.
+"""Code of our own in C, compiled when keensight is installed if there was a C compiler: pooling, dropout, resizing,
+warping.
 
-Whoever calls it can do without, with the same results: with torch, or with Pillow. The functions trust what they are
+Whoever calls it can do without, with the same results: with torch, or with Pillow. (Warped pictures differ by the
+rounding of float32.) The functions trust what they are
 told of sizes and memory, so each is called in one place, which checks.
 """
 
@@ -13,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 MEMORY, WHOLE, LONG = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64
-FUNCTIONS: dict[str, list[Any]] = {  # in layers.c and resizing.c: what each is given
+FUNCTIONS: dict[str, list[Any]] = {  # in the C files beside: what each is given
     "keensight_max_pool": [MEMORY] * 3 + [LONG] * 4 + [WHOLE] * 3,
     "keensight_max_pool_backward": [MEMORY] * 3 + [LONG] * 4 + [WHOLE] * 3,
     "keensight_dropout": [MEMORY] * 3 + [LONG, ctypes.c_int32, ctypes.c_float, WHOLE],
+    "keensight_affine": [MEMORY] * 3 + [LONG] + [WHOLE] * 4,
     "keensight_resize": [ctypes.c_char_p, WHOLE, WHOLE, MEMORY, WHOLE, WHOLE],
 }
 
