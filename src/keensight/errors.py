@@ -19,6 +19,10 @@ class PictureError(DataError):
     """One picture cannot be read. Readers of many pictures name it, count it and go on."""
 
 
+class TooManyPixelsError(PictureError):
+    """It is larger than any picture that is decoded here."""
+
+
 class RecipeError(KeensightError):
     """The recipe asks for something that does not exist or cannot work on this data."""
 

@@ -59,6 +59,7 @@ class PageServer:
         self.busy = 0  # how many predictions are refused with 503 first
         self.answer = lambda prediction: prediction  # what a test makes of each prediction
         self.pictures: list[tuple[str, bytes]] = []  # name and content of all that were sent
+        self.largest_drop = "0.5"
         self.verdicts: list[dict[str, object]] = []
         self.paths: list[str] = []
 
@@ -142,7 +143,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self.reply(204, b"")
         pictures = self.files(body)
         if url.path == "/v1/explain":
-            return self.reply(200, self.house.explain(pictures[0][1], query["label"]), "image/png")
+            overlaid = self.house.explain(pictures[0][1], query["label"])
+            return self.reply(200, overlaid, "image/png", {"X-Largest-Drop": self.house.largest_drop})
         if self.house.busy:
             self.house.busy -= 1
             return self.refuse(503, "busy", "All places are taken.", {"Retry-After": "1"})

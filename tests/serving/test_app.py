@@ -99,8 +99,20 @@ def test_a_bomb_is_refused_by_its_header(client, make_png):
     bomb[16:24] = (60_000).to_bytes(4, "big") * 2  # its height and width
     bomb[29:33] = zlib.crc32(bytes(bomb[12:29])).to_bytes(4, "big")
     answer = client.post("/v1/predict", content=bytes(bomb))
-    assert answer.status_code in (400, 413)
-    assert "pixels" in answer.json()["error"]["message"]
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_many_pixels")
+    assert "up to 25,000,000 are accepted" in answer.json()["error"]["message"]
+
+
+def test_a_cut_picture_is_told_without_words_of_pillow(client, make_png):
+    cut = make_png(size=(200, 200), kind="JPEG")[:-200]
+    message = client.post("/v1/predict", content=cut).json()["error"]["message"]
+    assert message == "It is damaged or cut short. JPEG, PNG, GIF and WebP are accepted."
+
+
+def test_a_misspelt_parameter_is_not_ignored(client, digit):
+    answer = client.post("/v1/predict?modle=frozen", content=digit)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "unknown_parameter")
+    assert "Did you mean 'model'?" in answer.json()["error"]["message"]
 
 
 def test_models_tells_what_the_page_needs(client):
@@ -117,6 +129,7 @@ def test_models_tells_what_the_page_needs(client):
     assert model == {
         "name": "frozen", "labels": list("0123456789"), "height": 8, "width": 8, "channels": 1, "fit": "squash",
         "abstain_below": 0.6, "signed": True, "verified": False, "default": True, "drawing": True, "parameters": 650,
+        "warnings": [],
     }  # fmt: skip
 
 
@@ -153,6 +166,7 @@ def test_explain_as_numbers_and_as_a_picture(client, digit):
     picture = client.post("/v1/explain", content=digit)
     assert picture.headers["Content-Type"] == "image/png"
     assert picture.content.startswith(b"\x89PNG")
+    assert float(picture.headers["X-Largest-Drop"]) == pytest.approx(np.abs(answer["heat"]).max(), abs=1e-4)
     other = client.post("/v1/explain?format=json&label=8", content=digit).json()
     assert other["label"] == "8"
     assert other["probability"] < answer["probability"]

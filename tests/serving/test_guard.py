@@ -115,6 +115,20 @@ def test_a_page_of_another_site_cannot_post(client, digit, site, status):
     assert client.post("/v1/predict", content=digit, headers={"Sec-Fetch-Site": site}).status_code == status
 
 
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "http://testserver"}, 200),
+        ({"Origin": "https://cats.example", "X-Forwarded-Host": "cats.example"}, 200),
+        ({"Origin": "https://cats.example", "Sec-Fetch-Site": "same-origin"}, 200),
+    ],
+)
+def test_nor_where_the_browser_tells_only_its_origin(client, digit, headers, status):
+    assert client.post("/v1/predict", content=digit, headers=headers).status_code == status
+
+
 def test_a_client_cannot_name_itself_before_the_proxy_does(make_service, logged):
     import asyncio
 

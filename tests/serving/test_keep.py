@@ -122,7 +122,7 @@ def test_what_was_judged_becomes_a_manifest_to_train_on(kept, frozen, tmp_path):
     judge(3, right=False, label="5")
     judge(3, right=False, label="7")
     for out in (folder / "manifest.csv", tmp_path / "elsewhere.csv"):
-        assert export_kept(folder, out) == 3
+        assert export_kept(folder, out) == (3, 1)
         with open(out) as file:
             lines = list(csv.DictReader(file))
         labels = {(out.parent / line["file"]).read_bytes(): line["label"] for line in lines}
@@ -140,7 +140,7 @@ def test_export_refuses_what_it_cannot_do(tmp_path, make_service):
     with pytest.raises(DataError, match="was not written by"):
         export_kept(tmp_path, tmp_path / "out.csv")
     Keeper(tmp_path / "kept", print).close()
-    with pytest.raises(DataError, match="no judged picture yet"):
+    with pytest.raises(DataError, match="no picture yet that someone judged with a label"):
         export_kept(tmp_path / "kept", tmp_path / "out.csv")
     (tmp_path / "other").mkdir()
     with pytest.raises(UsageError, match="names files below itself"):
@@ -157,7 +157,7 @@ def test_databases_that_cannot_be_had(tmp_path):
 def test_what_was_kept_can_be_trained_on(kept, make_png):
     client, folder = kept
     rng = np.random.default_rng(0)
-    for level, label in ((60, "dark"), (180, "light")) * 12:
+    for level, label in ((60, "3"), (180, "8")) * 12:
         answer = ask(client, make_png(rng.integers(level - 40, level + 40, (8, 8), np.uint8)))
         client.post("/v1/verdict", json={"id": answer["id"], "right": False, "label": label})
     quick = ("--recipe", "logistic", "--set", "epochs=1", "--out", str(folder / "run"))
@@ -165,4 +165,30 @@ def test_what_was_kept_can_be_trained_on(kept, make_png):
         with pytest.raises(SystemExit) as ended:
             main(words)
         assert ended.value.code == 0
-    assert load(folder / "run").bundle.labels == ("dark", "light")
+    assert load(folder / "run").bundle.labels == ("3", "8")
+
+
+def test_a_label_that_the_model_does_not_have_is_no_verdict(kept, digit):
+    client, folder = kept
+    asked = {"id": ask(client, digit)["id"], "right": False}
+    answer = client.post("/v1/verdict", json=asked | {"label": "sevn"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "unknown_label")
+    assert rows(folder)[0]["is_right"] is None
+    assert client.post("/v1/verdict", json=asked | {"label": None}).status_code == 204
+
+
+def test_labels_of_several_models_do_not_come_together(make_service, make_client, make_bundle, digit, tmp_path):
+    service = make_service(*(make_bundle(tmp_path / name, name) for name in ("ours", "theirs")))
+    folder = tmp_path / "kept"
+    service.keeper = Keeper(folder, service.log)
+    client = make_client(service=service)
+    for name in ("ours", "theirs"):
+        answer = client.post(f"/v1/predict?model={name}", content=digit).json()["predictions"][0]
+        client.post("/v1/verdict", json={"id": answer["id"], "right": name == "ours", "label": None})
+    service.keeper.close()
+    out = folder / "manifest.csv"
+    with pytest.raises(UsageError, match="2 models, ours, theirs.* Choose one with --model"):
+        export_kept(folder, out)
+    with pytest.raises(UsageError, match="no judged answer of 'our'. Did you mean 'ours'"):
+        export_kept(folder, out, model="our")
+    assert export_kept(folder, out, model="ours") == (1, 0)

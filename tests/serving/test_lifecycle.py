@@ -62,7 +62,7 @@ def test_an_unsigned_bundle_is_served_with_a_warning_and_refused_with_a_key(star
     unsigned = make_bundle(tmp_path / "unsigned", "x")
     server = start(unsigned)
     assert server.get("/v1/models").json()["models"][0]["signed"] is False
-    assert "keensight: warning: unsigned is served without a signature" in server.err.read_text()
+    assert "keensight: warning: served without a signature: unsigned." in server.err.read_text()
     assert server.log("unverified")[0]["level"] == "warning"
     server = start(unsigned, "--key", public_key)
     assert server.wait() == 3
@@ -153,7 +153,7 @@ def test_a_watched_folder(start, make_bundle, frozen, public_key, digit, tmp_pat
     assert len(server.log("refused")) == 1  # it is not tried again until it changes
 
 
-def test_slow_headers_and_slow_bodies_are_cut_off(make_service, digit):
+def test_slow_headers_and_slow_bodies_are_cut_off(make_service, logged, digit):
     """In this process, with limits that the command line does not offer."""
     import asyncio
 
@@ -184,7 +184,17 @@ def test_slow_headers_and_slow_bodies_are_cut_off(make_service, digit):
         assert await answer(b"") == b""
         assert await answer(b"GET /healthz HTTP/1.1\r\nHost:") == b""
         assert b'"too_slow"' in await answer(post(digit) + digit[:10])
-        assert await answer(b"GET /" + b"x" * 70_000) == b""
+        large = await answer(b"GET /" + b"x" * 70_000)
+        assert large.startswith(b"HTTP/1.1 431 ")
+        assert b'"headers_too_large"' in large
+        assert b'"bad_http"' in await answer(b"GET\r\n\r\n")
+        assert [line["status"] for line in logged(service) if line["event"] == "request"][-2:] == [431, 400]
+        reader, writer = await asyncio.open_connection(*address)  # after a good request it is no other
+        writer.write(b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n")
+        await reader.readuntil(b'"max_pictures":32}')
+        writer.write(b"GET /" + b"x" * 70_000)
+        assert b'"headers_too_large"' in await asyncio.wait_for(reader.read(), 30)
+        writer.close()
         assert b'"too_large"' in await answer(post(bytes(5000), b"Connection: close"))
         held = [await asyncio.open_connection(*address) for _ in range(3)]
         assert b"Too many connections" in await answer(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -230,7 +240,19 @@ def test_trash_is_not_a_crash(start, frozen, digit):
         read_all(connection)
         connection.close()
     assert server.post("/v1/predict", content=digit).status_code == 200
-    assert all(json.loads(line) for line in server.err.read_text().splitlines())
+    said = server.err.read_text().splitlines()
+    assert all(json.loads(line) for line in said if not line.startswith("keensight: warning: "))
+
+
+@pytest.mark.parametrize("side", [8, 300], ids=["the short way", "the long way"])
+def test_who_sends_no_more_is_answered(start, frozen, make_png, side):
+    server = start(frozen)
+    picture = make_png(size=(side, side))
+    connection = connect(server)
+    connection.sendall(post(picture) + picture)
+    connection.shutdown(socket.SHUT_WR)
+    assert read_all(connection).startswith(b"HTTP/1.1 200 ")
+    connection.close()
 
 
 def test_sighup_reads_api_keys_again_and_a_bad_file_changes_nothing(start, frozen, tmp_path):

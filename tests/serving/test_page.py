@@ -320,6 +320,14 @@ def test_lays_a_heat_map_over_the_picture_and_takes_it_away_again(visit, server)
     assert toggle.get_attribute("aria-pressed") == "false"
 
 
+def test_says_so_where_no_part_stands_out(visit, server):
+    server.largest_drop = "0.0106"
+    page = visit()
+    choose(page, PICTURES[2])
+    page.get_by_role("button", name="Show what it looked at").click()
+    said(page, "No part stands out: covering one changes “2” by 1.1")
+
+
 def test_takes_verdicts_where_pictures_are_kept(visit, server):
     server.listed["keep"] = True
     page = visit()
@@ -329,10 +337,12 @@ def test_takes_verdicts_where_pictures_are_kept(visit, server):
     page.get_by_text("Thank you, noted.").wait_for()
     boxes.nth(1).get_by_role("button", name="No").click()
     assert "1" not in boxes.nth(1).locator("option").all_inner_texts()
-    boxes.nth(1).get_by_label("What is it?").select_option("7")
+    boxes.nth(1).get_by_label("What is it?").select_option(label="7")
     boxes.nth(1).get_by_role("button", name="Send").click()
     page.get_by_text("Thank you, noted.").nth(1).wait_for()
     boxes.nth(2).get_by_role("button", name="No").click()
+    assert boxes.nth(2).get_by_role("button", name="Send").is_disabled()
+    boxes.nth(2).get_by_label("What is it?").select_option(label="something else")
     boxes.nth(2).get_by_role("button", name="Send").click()
     page.get_by_text("Thank you, noted.").nth(2).wait_for()
     assert server.verdicts == [
@@ -399,6 +409,24 @@ def test_asks_the_model_that_is_chosen(visit, server):
     with page.expect_request("**/v1/predict*") as asked:
         choose(page, PICTURES[0])
     assert asked.value.url.endswith("?model=letters")
+    settled(page, 1)
+    assert f"letters@{server.model['version']}" in page.locator("#cards .file").inner_text()
+
+
+def test_asks_the_version_that_is_chosen_where_a_name_has_several(visit, server):
+    server.listed["models"] = [server.model, server.model | {"version": "0" * 12, "default": False}]
+    name = server.model["name"]
+    page = visit()
+    page.get_by_label("Model", exact=True).select_option(f"{name}@{'0' * 12}")
+    with page.expect_request("**/v1/predict*") as asked:
+        choose(page, PICTURES[0])
+    assert asked.value.url.endswith(f"?model={name}%40{'0' * 12}")
+
+
+def test_says_first_what_nobody_must_miss(visit, server):
+    server.model["warnings"] = ["The model is below the majority class floor of 73.6 %: do not use it as it is."]
+    page = visit()
+    assert page.locator("#banner").inner_text().startswith("The model is below the majority class floor")
 
 
 # ---- hostile, broken, refused
@@ -553,13 +581,14 @@ def test_without_a_key_it_says_what_is_missing(visit, server):
     page.locator("#banner", has_text="This server answers only with a key.").wait_for()
 
 
-@pytest.mark.parametrize(("signed", "why"), [(False, "It carries no signature"), (True, "has not checked")])
-def test_warns_of_a_model_that_nobody_vouched_for(visit, server, signed, why):
+@pytest.mark.parametrize(
+    ("signed", "what"),
+    [(False, "Nobody has vouched for this model."), (True, "Who vouches for this model was not checked.")],
+)
+def test_warns_of_a_model_that_nobody_vouched_for(visit, server, signed, what):
     server.model |= {"signed": signed, "verified": False}
     page = visit()
-    banner = page.locator("#banner").inner_text()
-    assert banner.startswith("Nobody has vouched for this model.")
-    assert why in banner
+    assert page.locator("#banner").inner_text().startswith(what)
 
 
 def test_says_so_where_the_model_was_never_measured(visit, server):
@@ -675,5 +704,5 @@ def test_with_the_real_server_a_key_a_picture_a_heat_map_and_a_verdict(visit, st
     page.get_by_role("img", name="Heat map of the answer 2").wait_for()
     page.get_by_role("group", name="Was").get_by_role("button", name="Yes").click()
     page.get_by_text("Thank you, noted.").wait_for()
-    assert export_kept(kept, kept / "manifest.csv") == 1
+    assert export_kept(kept, kept / "manifest.csv") == (1, 0)
     assert (kept / "manifest.csv").read_text().endswith(".png,2\n")

@@ -52,6 +52,32 @@ def test_the_newest_version_answers(make_bundle, tmp_path):
         assert registry.named(f"digits@{model.version}") is model
 
 
+def test_the_first_that_was_given_is_the_default_whatever_is_newer(make_bundle, tmp_path):
+    registry = Registry(quiet)
+    for number, created in enumerate(("2026-03-01", "2026-09-01")):
+        bundle = make_bundle(tmp_path / str(number) / "digits", created)
+        info = json.loads((bundle / "bundle.json").read_text())
+        (bundle / "bundle.json").write_text(json.dumps(info | {"created": created}))
+        registry.put(Source(bundle), load_model(Source(bundle), None, Batching()))
+    assert registry.find().created == "2026-03-01"
+    assert registry.find("digits").created == "2026-09-01"
+    assert [model["default"] for model in registry.described()] == [True, False]
+
+
+def test_the_log_tells_what_goes_on_beside_or_in_place(make_bundle, tmp_path):
+    logged = []
+    registry = Registry(lambda event, **fields: logged.append({"event": event, **fields}))
+    sources = [Source(make_bundle(tmp_path / f"v{i}", f"{i}"), "digits") for i in range(2)]
+    models = [load_model(source, None, Batching()) for source in sources]
+    for source, model in zip(sources, models, strict=True):
+        registry.put(source, model)
+    assert [line["beside"] for line in logged] == [[], [models[0].version]]
+    registry.refused(Source(tmp_path / "v3", "digits"), BundleError("damaged"))
+    assert logged[-1]["serving"] in {model.version for model in models}
+    registry.refused(Source(tmp_path / "v3", "letters"), BundleError("damaged"))
+    assert logged[-1]["serving"] is None
+
+
 def test_a_name_with_an_at_sign(make_bundle, tmp_path):
     registry = Registry(quiet)
     source = Source(make_bundle(tmp_path / "a@b", "x"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from keensight.evaluation.report import warnings
 from keensight.values import Metrics, Report
 
 
@@ -41,6 +42,7 @@ def model_card(report: Report) -> str:
         "",
         "## Known weaknesses",
         "",
+        *(f"- **{_plain(warning)}**" for warning in warnings(report)),
         *_weaknesses(headline, split),
         "",
         "## Data",

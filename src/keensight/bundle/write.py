@@ -13,6 +13,7 @@ from keensight.bundle.card import model_card
 from keensight.bundle.read import FORMAT, Bundle
 from keensight.bundle.sbom import SBOM, bill_of_materials
 from keensight.data.pixels import DECODER_VERSION, Borders
+from keensight.evaluation.report import warnings
 from keensight.files import encoded, explained, make_folder, to_json, write_atomically
 from keensight.values import Preprocessing, Recipe, Report
 from keensight.version import __version__
@@ -49,6 +50,7 @@ def write_bundle(bundle: Bundle, report: Report, onnx: bytes, weights: bytes, ht
         "created": report.created,
         "model": {"name": report.model["name"], "parameters": report.model["parameters"]},
         "metrics": {"val": asdict(report.val), "test": asdict(report.test) if report.test else None},
+        "warnings": warnings(report),
         "versions": dict(report.versions),
     }
     texts = {"bundle.json": to_json(info), "MODEL_CARD.md": model_card(report), "report.html": html}

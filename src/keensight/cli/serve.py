@@ -35,6 +35,7 @@ def serve(
     keep: Path | None = None,
     keep_db: str | None = None,
     export_kept: Path | None = None,
+    model: str | None = None,
     out: Path | None = None,
 ) -> int:
     """Answer for pictures over HTTP, and show a web page.
@@ -83,6 +84,8 @@ def serve(
         Keep answers in this database instead of SQLite: SQLAlchemy's URL.
     export_kept
         Write the judged pictures that were kept in this folder as a manifest to train on, and end.
+    model
+        Whose answers go into that manifest, where the folder has those of several models.
     out
         The manifest's file; manifest.csv in that folder by default.
     """
@@ -90,15 +93,16 @@ def serve(
         from keensight.serving.access import new_api_key as make
 
         secret, line = make()
-        print(f"API key        {secret}: give it to whoever asks; it is not kept")
+        print(f"API key        {secret}: for one who is to use the server; it is not kept")
         print(f"its line       {line}")
         return 0
     if export_kept is not None:
         from keensight.serving.keep import export_kept as export
 
         out = out or export_kept / "manifest.csv"
-        count = export(export_kept, out, keep_db)
-        print(f"manifest       {out}: {count:,} judged picture{'s' * (count > 1)}")
+        count, without = export(export_kept, out, keep_db, model)
+        left_out = f"; {without:,} judged wrong without a label left out" if without else ""
+        print(f"manifest       {out}: {count:,} judged picture{'s' * (count > 1)}{left_out}")
         return 0
 
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # until the server can load again
@@ -136,9 +140,20 @@ def _ready(url: str, models: Registry) -> None:
     unsigned = sorted({model.name for model in models if not model.is_signed})
     if unsigned:
         print(
-            f"keensight: warning: {', '.join(unsigned)} is served without a signature: anyone could have changed it. "
-            "Sign it with `keensight sign`, and give the public key to --key.",
+            f"keensight: warning: served without a signature: {', '.join(unsigned)}. Anyone could have changed "
+            f"{'it' if len(unsigned) == 1 else 'them'}. Sign with `keensight sign`, and give the public key to --key.",
             file=sys.stderr,
         )
-    names = ", ".join(f"{model.name}@{model.version}" for model in models) or "no model yet"
+    unchecked = sorted({model.name for model in models if model.is_signed and not model.is_verified})
+    if unchecked:
+        print(
+            f"keensight: warning: signed, but by whom was not checked: {', '.join(unchecked)}. Give the public key "
+            "to --key.",
+            file=sys.stderr,
+        )
+    default = models.find() if len(models) > 1 else None
+    names = (
+        ", ".join(f"{model.name}@{model.version}{' (default)' * (model is default)}" for model in models)
+        or "no model yet"
+    )
     print(f"serving        {names} on {url}", flush=True)

@@ -92,7 +92,8 @@ def train(
     if report.attacks:
         attacked = ", ".join(f"{percent(each.accuracy)} at epsilon {each.threat.eps:g}" for each in report.attacks)
         print(f"under attack   {attacked} ({report.attacks[0].attack})")
-    print(f"took           {seconds:.0f} s, {len(report.history)} epochs; {report.history[-1].stopped}")
+    epochs = len(report.history)
+    print(f"took           {seconds:.0f} s, {epochs} epoch{'s' * (epochs != 1)}; {report.history[-1].stopped}")
     for warning in warnings(report):
         print(f"warning        {warning}")
     print(f"report         {run.folder / 'report.html'}")

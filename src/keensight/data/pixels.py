@@ -14,7 +14,7 @@ from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError, WebPIm
 
 from keensight.data.plain_png import PNG, open_plain_png
 from keensight.data.resizing import resized
-from keensight.errors import PictureError
+from keensight.errors import PictureError, TooManyPixelsError
 from keensight.values import FloatArray, Preprocessing, Split, Uint8Array
 
 MAX_PIXELS = 80_000_000  # below Pillow's own warning, above any phone's default mode
@@ -150,13 +150,13 @@ def _open(picture: bytes) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(picture), formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):  # the latter where warnings are errors
-        raise PictureError(f"it has more than {MAX_PIXELS // 10**6} megapixels; {ACCEPTED}") from None
+        raise TooManyPixelsError(f"it has more than {MAX_PIXELS // 10**6} megapixels; {ACCEPTED}") from None
     except UnidentifiedImageError:
         raise PictureError(f"it is not a picture that can be read; {ACCEPTED}") from None
     except Exception as error:  # Pillow's parsers raise whatever a hostile file makes them raise
         raise PictureError(f"its header is damaged ({_one_line(error)})") from error
     if image.width * image.height > MAX_PIXELS:
-        raise PictureError(f"it has {image.width * image.height / 1e6:,.0f} megapixels; {ACCEPTED}")
+        raise TooManyPixelsError(f"it has {image.width * image.height / 1e6:,.0f} megapixels; {ACCEPTED}")
     return image
 
 

@@ -19,6 +19,7 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from keensight.data.labels import odd_name
+from keensight.errors import suggestion
 from keensight.serving import protocol
 from keensight.serving.answers import described, whole_answer
 from keensight.serving.guard import Guard, error_response
@@ -86,6 +87,7 @@ async def predict(request: Request) -> Response:
     """Say what is on one picture or several."""
     started = time.perf_counter()
     service = _service(request)
+    _check_parameters(request, "model")
     model = service.registry.named(request.query_params.get("model"))
     service.places.check()
     with held(service.memory) as sizes:
@@ -101,6 +103,15 @@ async def predict(request: Request) -> Response:
         await service.keeper.keep(model, pictures, predictions)
     answer = whole_answer(model, predictions, timing_s, started, request.state.request_id)
     return JSONResponse(answer, headers=NO_STORE)
+
+
+def _check_parameters(request: Request, *known: str) -> None:
+    """Raise RefusalError (400) for one that is misspelt, rather than answer something else."""
+    for name in request.query_params:
+        if name not in known:
+            asked = ascii(name)[1:-1][:100]
+            message = f"There is no parameter {asked} here. {suggestion(asked, known)}It takes {', '.join(known)}."
+            raise RefusalError(400, "unknown_parameter", message)
 
 
 async def _uploads(request: Request, body: bytes) -> list[Upload]:
@@ -149,6 +160,7 @@ async def decoded(service: Service, model: Model, picture: Upload) -> Uint8Array
 async def explain(request: Request) -> Response:
     """Show where a picture must not be covered."""
     service = _service(request)
+    _check_parameters(request, "model", "label", "format")
     model = service.registry.named(request.query_params.get("model"))
     form = request.query_params.get("format", "png")
     if form not in ("png", "json"):
@@ -174,10 +186,11 @@ async def explain(request: Request) -> Response:
             label = request.query_params.get("label") or None
             found = await loop.run_in_executor(service.explainer, heat, model, image_HWC, label, is_over)
     if form == "png":
-        return Response(overlay(found.drop_HW), media_type="image/png", headers=NO_STORE)
+        largest = f"{np.abs(found.drop_HW).max():.4f}"
+        return Response(overlay(found.drop_HW), media_type="image/png", headers={**NO_STORE, "X-Largest-Drop": largest})
     height, width = found.drop_HW.shape
     answer = {"label": found.label, "probability": found.probability, "height": height, "width": width}
-    return JSONResponse({**answer, "heat": found.drop_HW.round(6).tolist()}, headers=NO_STORE)
+    return JSONResponse({**answer, "heat": (found.drop_HW.round(6) + 0.0).tolist()}, headers=NO_STORE)  # no -0.0
 
 
 async def verdict(request: Request) -> Response:
@@ -197,7 +210,9 @@ async def verdict(request: Request) -> Response:
         sound = False
     if not sound or (label is not None and (odd_name(label) or not 0 < len(label) <= MAX_LABEL)):
         raise RefusalError(
-            400, "bad_request", 'A verdict is {"id": text, "right": true or false, "label": a name or null}.'
+            400,
+            "bad_request",
+            'A verdict is JSON: {"id": of the answer, "right": true or false, "label": what it is instead, or null}.',
         )
     await service.keeper.judge(answer_id, is_right, label)
     return Response(status_code=204, headers=NO_STORE)

@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from http import HTTPStatus
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from keensight.serving.quick import Quick, Waiting
+from keensight.serving.guard import Asked, error_response, record, request_id_of
+from keensight.serving.limits import RefusalError
+from keensight.serving.quick import HEADERS, Quick, Waiting
 from keensight.serving.service import Service
 
 MAX_HEADER_BYTES = 64 * 1024
+LINGER_S = 1.0  # with what is unread, closing at once would take the answer back
 MOST_AT_ONCE = 8  # requests of one read on the short way: it may hold a thousand, and other clients would wait for all
 BUSY = b'{"error": {"code": "busy", "message": "Too many connections are open. Try again in a moment."}}'
 REFUSED = (
@@ -37,6 +41,8 @@ def protocol(service: Service) -> type[HttpToolsProtocol]:
         waiting: Waiting | None = None  # one that does
         is_whole = False
         started = 0.0
+        is_turned_away = False
+        is_last = False
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
@@ -51,7 +57,7 @@ def protocol(service: Service) -> type[HttpToolsProtocol]:
             self._wait_for_headers()
 
         def data_received(self, data: bytes) -> None:
-            if self.transport.is_closing():
+            if self.transport.is_closing() or self.is_turned_away:
                 return
             if self._is_between_requests() and self.deadline is None:
                 self.received = 0
@@ -62,12 +68,23 @@ def protocol(service: Service) -> type[HttpToolsProtocol]:
                 self._go_the_long_way()  # the rest of it may take its time
             if self._is_between_requests():
                 self._wait_for_headers()
-                too_many = self.received > MAX_HEADER_BYTES + (0 if self.cycle is None else most_bytes)
+                # of a request that was refused early, the body may still be coming
+                rest = most_bytes if self.cycle is not None and self.cycle.more_body else 0
+                if self.received > MAX_HEADER_BYTES + rest:
+                    self._turn_away(431, "headers_too_large", f"Headers have up to {MAX_HEADER_BYTES:,} bytes here.")
             else:
                 self._headers_came()
-                too_many = self.received > most_bytes
-            if too_many:
-                self.transport.close()
+                if self.received > most_bytes:
+                    self.transport.close()
+
+        def eof_received(self) -> bool:  # type: ignore[override]
+            """Answer who sends no more and still listens, if all of the request is here."""
+            self.is_last = self.waiting is not None
+            cycle = self.cycle
+            is_answering = cycle is not None and not cycle.response_complete and not cycle.more_body
+            if cycle is not None and is_answering and not self.pipeline:
+                cycle.keep_alive = False
+            return self.is_last or is_answering
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._headers_came()
@@ -101,6 +118,8 @@ def protocol(service: Service) -> type[HttpToolsProtocol]:
 
         def on_message_complete(self) -> None:
             if self.held is None:
+                if self.cycle is not None and self.cycle.response_complete:  # that was the rest of its body
+                    self.cycle.more_body, self.received = False, 0
                 super().on_message_complete()
                 return
             self.is_whole = True
@@ -115,11 +134,25 @@ def protocol(service: Service) -> type[HttpToolsProtocol]:
 
         def send_400_response(self, msg: str) -> None:
             self._hurry()
-            super().send_400_response(msg)
+            self._turn_away(400, "bad_http", "This is not an HTTP request that can be understood.")
 
         def shutdown(self) -> None:
             self._hurry()
             super().shutdown()
+
+        def _turn_away(self, status: int, code: str, message: str) -> None:
+            """Answer what never became a request, log it, and hang up."""
+            asked = Asked("other", "", self.client[0] if self.client else "", request_id_of(""))
+            body = bytes(error_response(RefusalError(status, code, message), asked.request_id, asked.path).body)
+            head = (
+                f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-length: {len(body)}\r\n"
+                f"connection: close\r\nx-request-id: {asked.request_id}\r\n"
+            )
+            self.is_turned_away = True
+            self.transport.write(head.encode() + HEADERS + b"\r\n" + body)
+            self.transport.write_eof()
+            self.loop.call_later(LINGER_S, self.transport.close)
+            record(service, asked, "other", status, 0.0, len(body))
 
         def _reply(self, answer: bytes | None) -> None:
             self.waiting = None
@@ -131,7 +164,7 @@ def protocol(service: Service) -> type[HttpToolsProtocol]:
                 self.held = None
                 date = b"".join(b"%b: %b\r\n" % header for header in self.server_state.default_headers)
                 self.transport.write(b"HTTP/1.1 200 OK\r\n" + date + answer)
-                if service.is_draining:
+                if service.is_draining or self.is_last:
                     self.transport.close()
                 self.on_response_complete()
 

@@ -118,8 +118,17 @@ def check(service: Service, method: str, path: str, headers: Mapping[str, str], 
             check_api_key(headers, service.api_keys)
         if path != "/metrics":
             service.buckets.take(client)
-    if method == "POST" and headers.get("sec-fetch-site") == "cross-site":
+    if method == "POST" and _is_of_another_site(headers):
         raise RefusalError(403, "cross_site", "A page of another site sent this request in a browser. That is refused.")
+
+
+def _is_of_another_site(headers: Mapping[str, str]) -> bool:
+    """Say whether a browser sends this for a page of another site; over plain HTTP it tells only that page's origin."""
+    if "sec-fetch-site" in headers:
+        return headers["sec-fetch-site"] == "cross-site"
+    if "origin" not in headers:
+        return False
+    return headers["origin"].partition("://")[2] not in (headers.get("host"), headers.get("x-forwarded-host"))
 
 
 def record(service: Service, asked: Asked, route: str, status: int, seconds: float, sent_bytes: int) -> None:

@@ -34,7 +34,7 @@ from sqlalchemy import update as sql_update
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from keensight.errors import DataError, KeensightError, UsageError
+from keensight.errors import DataError, KeensightError, UsageError, shortlist, suggestion
 from keensight.files import make_folder, write_atomically
 from keensight.serving.limits import RefusalError
 from keensight.serving.registry import Log, Model
@@ -85,7 +85,10 @@ class Keeper:
             self._log("not_kept", level="error", reason=" ".join(str(error).split())[:500])
 
     async def judge(self, answer_id: str, is_right: bool, label: str | None) -> None:
-        """Keep what someone says of an answer. Raises RefusalError (404) for an unknown id."""
+        """Keep what someone says of an answer: that it is right, or which other label is, or that none is (None).
+
+        The last word counts. Raises RefusalError: 404 for an unknown id, 400 for a label that the model lacks.
+        """
         unknown = RefusalError(404, "unknown_id", "There is no answer of that id.")
         if not ID.fullmatch(answer_id):  # not every text can be asked of every database
             raise unknown
@@ -126,12 +129,24 @@ class Keeper:
 
     def _judge(self, answer_id: str, is_right: bool, label: str | None) -> bool:
         with self._engine.begin() as connection:
-            done = connection.execute(
+            probabilities = connection.execute(
+                select(ANSWERS.c.probabilities).where(ANSWERS.c.id == answer_id)
+            ).scalar_one_or_none()
+            if probabilities is None:
+                return False
+            if label is not None and label not in probabilities:
+                asked = ascii(label)[1:-1][:100]
+                raise RefusalError(
+                    400,
+                    "unknown_label",
+                    f"The model has no label {asked}. {suggestion(asked, probabilities)}Send null for something else.",
+                )
+            connection.execute(
                 sql_update(ANSWERS)
                 .where(ANSWERS.c.id == answer_id)
                 .values(judged_at=datetime.now(UTC), is_right=is_right, true_label=label)
             )
-            return done.rowcount > 0
+            return True
 
 
 def open_database(folder: Path, url: str | None) -> Engine:
@@ -159,13 +174,15 @@ def _without_waiting(connection: Any, _: object) -> None:
     connection.execute("PRAGMA synchronous=NORMAL")
 
 
-def export_kept(folder: Path, out: Path, url: str | None = None) -> int:
-    """Write the judged pictures as a CSV manifest with the columns file and label, and return how many there are.
+def export_kept(folder: Path, out: Path, url: str | None = None, model: str | None = None) -> tuple[int, int]:
+    """Write the judged pictures as a CSV manifest with the columns file and label; return how many, and left out.
 
     The label is the verdict's, or the predicted one where the verdict is that it is right. A picture that was judged
-    several times has its last label; one that was judged wrong without a label is left out.
+    several times has its last label; one that was judged wrong without a label is left out. `model` is whose answers
+    are meant, where there are those of several.
 
-    Raises DataError where the folder has nothing judged, or `out` is not in a folder above the pictures.
+    Raises DataError where the folder has nothing judged; UsageError where `out` is not in a folder above the pictures,
+    or `model` must be chosen.
     """
     if not (url or (folder / DATABASE).is_file()):
         raise DataError(f"{folder} was not written by `keensight serve --keep`: it has no {DATABASE}.")
@@ -180,19 +197,32 @@ def export_kept(folder: Path, out: Path, url: str | None = None) -> int:
     try:
         with engine.connect() as connection:
             rows = connection.execute(
-                select(ANSWERS.c.file, ANSWERS.c.is_right, ANSWERS.c.label, ANSWERS.c.true_label)
+                select(ANSWERS.c.model, ANSWERS.c.file, ANSWERS.c.is_right, ANSWERS.c.label, ANSWERS.c.true_label)
                 .where(ANSWERS.c.is_right.is_not(None))
                 .order_by(ANSWERS.c.judged_at)
             ).all()
     finally:
         engine.dispose()
-    labels = {row.file: row.label if row.is_right else row.true_label for row in rows}
+    models = sorted({row.model for row in rows})
+    if model is not None and models and model not in models:
+        raise UsageError(
+            f"{folder} has no judged answer of '{model}'. {suggestion(model, models)}It has {shortlist(models)}."
+        )
+    if model is None and len(models) > 1:
+        raise UsageError(
+            f"{folder} has judged answers of {len(models)} models, {shortlist(models)}, whose labels do not belong "
+            "together. Choose one with --model."
+        )
+    labels = {row.file: row.label if row.is_right else row.true_label for row in rows if model in (None, row.model)}
     judged = sorted((file, label) for file, label in labels.items() if label)
     if not judged:
-        raise DataError(f"{folder} has no judged picture yet. Judge some on the web page, or with /v1/verdict.")
+        raise DataError(
+            f"{folder} has no picture yet that someone judged with a label. Judge some on the web page, or with "
+            "/v1/verdict."
+        )
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("file", "label"))
     writer.writerows(((below / file).as_posix(), label) for file, label in judged)
     write_atomically(out, text.getvalue())
-    return len(judged)
+    return len(judged), len(labels) - len(judged)

@@ -235,7 +235,7 @@ class _Server(uvicorn.Server):
 
 
 def _log_of_libraries(service: Service) -> None:
-    """Send what libraries warn of to our log, as JSON, but for the lines about every damaged form."""
+    """Send what libraries warn of to our log, as JSON, but for the lines about every damaged form or request."""
 
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
@@ -245,3 +245,4 @@ def _log_of_libraries(service: Service) -> None:
 
     logging.getLogger().handlers = [Handler(logging.WARNING)]
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
+    logging.getLogger("uvicorn.error").addFilter(lambda record: record.msg != "Invalid HTTP request received.")

@@ -76,6 +76,7 @@ SCHEMAS: Json = {
             "drawing": {**TRUTH, "description": "It reads digits, so that a drawing is a picture for it."},
             "parameters": _nullable(WHOLE),
             "accuracy": _nullable(_ref("Accuracy")),
+            "warnings": {**_list(TEXT), "description": "What a reader must not miss, such as a floor not cleared."},
         }
     ),
     "Models": _object(
@@ -110,7 +111,8 @@ SCHEMAS: Json = {
             "width": WHOLE,
             "heat": {
                 **_list(_list(NUMBER)),
-                "description": "For each pixel of the model's input, what the probability loses when it is covered.",
+                "description": "For each pixel of the model's input, by how much the label's probability, in [0, 1], "
+                "drops where it is covered; less than 0 where that makes the label likelier.",
             },
         }
     ),
@@ -346,6 +348,21 @@ td { padding: .1rem 1rem .1rem 0; vertical-align: top }
 """
 
 
+def _said(parameter: Json) -> str:
+    values = parameter["schema"].get("enum")
+    return f"{' or '.join(values)}. {parameter['description']}" if values else parameter.get("description", "")
+
+
+def _contents(document: Json, part: Json) -> list[str]:
+    """Return the content types of a body or an answer, with the fields of those that are JSON."""
+    found = []
+    for kind, content in part.get("content", {}).items():
+        name = content["schema"].get("$ref", "").rpartition("/")[2]
+        fields = document["components"]["schemas"][name]["properties"] if name else {}
+        found.append(f"{kind} {{{', '.join(fields)}}}" if fields else kind)
+    return found
+
+
 def docs_page(document: Json) -> tuple[str, str]:
     """Return a page that shows an OpenAPI document, and the Content-Security-Policy that it needs."""
     info = document["info"]
@@ -364,12 +381,14 @@ def docs_page(document: Json) -> tuple[str, str]:
                 f"<h2><b>{method.upper()}</b> <code>{escape(path)}</code></h2><p>{escape(operation['summary'])}"
             )
             rows = [
-                (f"<code>{escape(p['name'])}</code> ({p['in']})", p.get("description", ""))
-                for p in operation.get("parameters", ())
+                (f"<code>{escape(p['name'])}</code> ({p['in']})", _said(p)) for p in operation.get("parameters", ())
             ]
             if body := operation.get("requestBody"):
-                rows.append(("body", ", ".join(body["content"])))
-            rows += [(code, answer["description"]) for code, answer in operation["responses"].items()]
+                rows.append(("body", "; ".join(_contents(document, body))))
+            rows += [
+                (code, "; ".join([answer["description"], *(_contents(document, answer) if code < "300" else ())]))
+                for code, answer in operation["responses"].items()
+            ]
             cells = "".join(f"<tr><td>{name}<td>{escape(text)}" for name, text in rows)
             parts.append(f"<table>{cells}</table>")
     digest = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()

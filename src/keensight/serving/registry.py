@@ -84,6 +84,7 @@ class Model:
             "drawing": size.channels == 1 and tuple(sorted(self.bundle.labels)) == DIGITS,
             "parameters": _parameters(self.bundle.info),
             "accuracy": _accuracy(self.bundle.info),
+            "warnings": _warnings(self.bundle.info),
         }
 
 
@@ -102,14 +103,18 @@ class Registry:
         return len(self._models)
 
     def find(self, name: str | None = None, version: str | None = None) -> Model:
-        """Return a model: of that version, else its newest; without a name, the first that was given.
+        """Return a model: of that version, else its newest; without a name, the default one.
 
+        That is the first bundle that was given, or where there is only a watched folder, the newest of its first name.
         Raises RefusalError, 404 for one that is not served and 503 where there is none yet.
         """
         if not self._models:
             raise RefusalError(503, "no_model", "No model is loaded yet. Try again in a moment.", {"Retry-After": "1"})
         if name is None:
-            name = next(iter(self)).name
+            source, first = next(iter(self._models.items()))
+            if source.name is None:
+                return first
+            name = first.name
         versions = [model for model in self if model.name == name and version in (None, model.version)]
         if versions:
             return max(versions, key=lambda model: model.created)
@@ -136,8 +141,12 @@ class Registry:
         before = self._models.get(source)
         if before is not None and before.version == model.version:
             return
+        beside = sorted(
+            other.version for of, other in self._models.items() if other.name == model.name and of != source
+        )
         self._models[source] = model
-        self._log("loaded", model=model.name, version=model.version, replaces=before.version if before else None)
+        replaces = before.version if before else None
+        self._log("loaded", model=model.name, version=model.version, replaces=replaces, beside=beside)
         self.on_change()
 
     def drop_all_but(self, sources: list[Source]) -> None:
@@ -151,8 +160,8 @@ class Registry:
 
     def refused(self, source: Source, error: Exception) -> None:
         """Tell that a bundle cannot be served; what came from there before goes on."""
-        before = self._models.get(source)
-        goes_on = before.version if before else None
+        name = self._models[source].name if source in self._models else source.name
+        goes_on = self.find(name).version if any(model.name == name for model in self) else None
         self._log(
             "refused", level="error", bundle=str(source.path), reason=" ".join(str(error).split()), serving=goes_on
         )
@@ -283,6 +292,12 @@ def _parameters(info: Mapping[str, Any]) -> int | None:
     model = info.get("model")
     count = model.get("parameters") if isinstance(model, dict) else None
     return count if isinstance(count, int) else None
+
+
+def _warnings(info: Mapping[str, Any]) -> list[str]:
+    """Return what a reader must not miss, sentences."""
+    found = info.get("warnings")
+    return [text for text in found if isinstance(text, str)] if isinstance(found, list) else []
 
 
 def _accuracy(info: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -11,8 +11,8 @@ from PIL import Image
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from keensight.data.pixels import decode_if_small, decode_picture, read_header
-from keensight.errors import PictureError
+from keensight.data.pixels import MAX_PIXELS, decode_if_small, decode_picture, read_header
+from keensight.errors import PictureError, TooManyPixelsError
 from keensight.serving.limits import Limits, RefusalError
 from keensight.values import Preprocessing, Uint8Array
 
@@ -96,18 +96,23 @@ def decode(upload: Upload, preprocessing: Preprocessing, limits: Limits, most_pi
         header = read_header(upload.content)
         pixels = header.height * header.width
         if pixels > limits.max_pixels:
-            raise RefusalError(
-                413,
-                "too_many_pixels",
-                f"It has {header.width:,}x{header.height:,} pixels; up to {limits.max_pixels:,} are accepted. Make it "
-                "smaller.",
-            )
+            raise _too_many_pixels(f"{header.width:,}x{header.height:,}", limits)
         if most_pixels is not None and pixels > most_pixels:
             raise LargePictureError
         return decode_picture(upload.content, preprocessing)
+    except TooManyPixelsError as error:
+        raise _too_many_pixels("far too many", limits) from error
     except PictureError as error:
-        detail = str(error).split(";", maxsplit=1)[0]
+        detail = re.split(r"; | \(", str(error), maxsplit=1)[0]  # without Pillow's own words for it
         raise RefusalError(400, "bad_picture", f"{detail[:1].upper()}{detail[1:]}. {ACCEPTED}.") from error
+
+
+def _too_many_pixels(how_many: str, limits: Limits) -> RefusalError:
+    return RefusalError(
+        413,
+        "too_many_pixels",
+        f"It has {how_many} pixels; up to {min(limits.max_pixels, MAX_PIXELS):,} are accepted. Make it smaller.",
+    )
 
 
 def decode_now(upload: Upload, preprocessing: Preprocessing, limits: Limits) -> Uint8Array | None:

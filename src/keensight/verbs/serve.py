@@ -81,7 +81,7 @@ def serve(
             except KeensightError as error:
                 log("refused", level="error", file=str(api_keys), reason=str(error))
 
-        given = [Source(Path(bundle)) for bundle in dict.fromkeys(bundles)]
+        given = _distinct(bundles)
         reloader = Reloader(registry, given, None if watch is None else Path(watch), load, refresh)
         reloader.start()
         warm_up()
@@ -101,6 +101,15 @@ def serve(
                 service.keeper.close()
     finally:
         bound.close()
+
+
+def _distinct(bundles: Sequence[str | Path]) -> list[Source]:
+    """Return what to load, in order; a bundle that is given twice, by its run folder perhaps, only once."""
+    found: dict[Path, Source] = {}
+    for bundle in map(Path, bundles):
+        inner = bundle / "bundle"
+        found.setdefault((inner if inner.exists() else bundle).resolve(), Source(bundle))
+    return list(found.values())
 
 
 def _check(limits: Limits, batching: Batching, grace_s: float) -> None:

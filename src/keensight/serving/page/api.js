@@ -66,7 +66,7 @@ export async function call(path, { query = {}, body, json, onbusy = () => {} } =
 // One dialog, however many requests wait for the key.
 function askKey(wrong) {
   asking ??= (async () => {
-    $("key-title").textContent = wrong ? "That key was not accepted" : "This server asks for a key";
+    $("key-title").textContent = wrong ? "That key was not accepted. Another?" : "This server asks for a key";
     $("key").value = "";
     let given = "";
     const take = (event) => {

@@ -25,7 +25,7 @@ let queue = Promise.resolve();
 async function predict(asked, pictures, onbusy) {
   const body = new FormData();
   for (const { blob, name } of pictures) body.append("file", blob, name.slice(-NAME_LENGTH));
-  const response = await call("v1/predict", { query: { model: asked.name }, body, onbusy });
+  const response = await call("v1/predict", { query: { model: idOf(asked) }, body, onbusy });
   return response.json();
 }
 
@@ -33,13 +33,17 @@ const links = (asked) => ({
   explain: async (blob, label) => {
     const body = new FormData();
     body.append("file", blob, blob.name ?? "picture.jpg");
-    return (await call("v1/explain", { query: { model: asked.name, label, format: "png" }, body })).blob();
+    const response = await call("v1/explain", { query: { model: idOf(asked), label, format: "png" }, body });
+    return { overlay: await response.blob(), largest: Number(response.headers.get("X-Largest-Drop") ?? 1) };
   },
   verdict: (id, right, label) => call("v1/verdict", { json: { id, right, label } }),
 });
 
-const shape = ({ labels, fit }) => ({ labels, fit });
-const pathOf = (asked, what) => `v1/models/${encodeURIComponent(asked.name)}/${what}`;
+// What a card must know of the model; which it is, too, where there are several.
+const shape = ({ labels, fit, name, version }) => ({ labels, fit, by: server.models.length > 1 ? `${name}@${version}` : "" });
+// A name is enough, and outlives a new version, unless it has several.
+const idOf = ({ name, version }) => (server.models.filter((each) => each.name === name).length > 1 ? `${name}@${version}` : name);
+const pathOf = (asked, what) => `v1/models/${encodeURIComponent(idOf(asked))}/${what}`;
 
 async function start() {
   try {
@@ -52,7 +56,7 @@ async function start() {
     return;
   }
   const models = server.models;
-  $("models").replaceChildren(...models.map((each) => h("option", { value: each.name }, each.name)));
+  $("models").replaceChildren(...models.map((each) => h("option", { value: idOf(each) }, idOf(each))));
   $("models").hidden = models.length < 2;
   $("privacy").textContent = server.keep
     ? "This server keeps the pictures that are sent to it, with what you say about its answers."
@@ -64,13 +68,13 @@ async function start() {
 
 function choose(chosen) {
   model = chosen;
-  $("models").value = model.name;
+  $("models").value = idOf(model);
   document.title = `${model.name} · keensight`;
   $("product").textContent = `keensight · version ${model.version}`;
   $("name").textContent = model.name;
   $("accuracy").textContent = measured(model.accuracy);
   $("facts").textContent = facts(model);
-  vouch(model);
+  warn(model);
   $("links").hidden = $("ask").hidden = false;
   $("draw").hidden = !model.drawing;
   showPad(model.drawing);
@@ -95,12 +99,13 @@ function facts({ labels, height, width, channels, parameters, abstain_below }) {
   ].filter(Boolean).join(" · ");
 }
 
-function vouch({ signed, verified }) {
-  const why = signed
-    ? "It is signed, but this server has not checked the signature against a key."
-    : "It carries no signature: whoever could write its files may have changed it.";
-  $("banner").replaceChildren(h("p", {}, h("b", {}, "Nobody has vouched for this model. "), why));
-  $("banner").hidden = verified;
+function warn({ signed, verified, warnings = [] }) {
+  const vouching = signed
+    ? [h("b", {}, "Who vouches for this model was not checked. "), "It is signed, but this server got no key to check that with."]
+    : [h("b", {}, "Nobody has vouched for this model. "), "It carries no signature: whoever could write its files may have changed it."];
+  const all = [...warnings.map((text) => [text]), ...(verified ? [] : [vouching])];
+  $("banner").replaceChildren(...all.map((parts) => h("p", {}, ...parts)));
+  $("banner").hidden = all.length === 0;
 }
 
 async function openCard() {
@@ -275,11 +280,12 @@ async function askPad() {
 function showPad(open) {
   $("pad").hidden = !open;
   $("draw").setAttribute("aria-expanded", String(open));
+  $("draw").textContent = open ? "Hide the pad" : "Draw";
 }
 
 // ---- wiring -----------------------------------------------------------------------------------------------------
 
-$("models").addEventListener("change", () => choose(server.models.find(({ name }) => name === $("models").value)));
+$("models").addEventListener("change", () => choose(server.models.find((each) => idOf(each) === $("models").value)));
 $("choose").addEventListener("click", () => $("files").click());
 $("files").addEventListener("change", () => {
   add($("files").files);

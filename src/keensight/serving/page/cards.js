@@ -3,10 +3,12 @@
 import { $, announce, button, count, h, percent } from "./dom.js";
 
 const BEST = 10; // bars shown of a model with many classes
+const FAINT = 0.05; // of a probability: what covering changes by less is hardly coloured
 const TINY_PX = 100; // narrower pictures are shown larger, pixel by pixel
 let made = 0;
 
-// `server` has explain(blob, label), which resolves to a picture's blob, and verdict(id, right, label).
+// `server` has explain(blob, label), which resolves to a picture's blob and the largest drop that it shows, and
+// verdict(id, right, label).
 export class Card {
   constructor(server, { tag = "li", name = "", picture = null } = {}) {
     this.server = server;
@@ -65,7 +67,7 @@ export class Card {
   }
 
   // `blob` is the picture as it was sent.
-  answer(prediction, { labels, fit, blob, ms, keep, copied = false }) {
+  answer(prediction, { labels, fit, blob, ms, keep, by = "", copied = false }) {
     this.node.className = prediction.abstained ? "card unsure" : "card";
     this.figure.dataset.fit = fit ?? "squash";
     const guess = percent(prediction.probability);
@@ -77,7 +79,7 @@ export class Card {
     }
     const notes = (prediction.notes ?? []).map((note) => `This picture ${note}.`);
     if (copied) notes.push("This server does not take the file as it is, so a JPEG copy was sent.");
-    const files = this.file(ms === undefined ? "" : `${Math.max(1, Math.round(ms))} ms`);
+    const files = this.file(by, ms === undefined ? "" : `${Math.max(1, Math.round(ms))} ms`);
     this.body.append(...bars(prediction), ...notes.map((note) => h("p", { className: "small note" }, note)));
     this.body.append(this.heatButton(blob, prediction.label));
     if (keep) this.body.append(this.verdict(prediction, labels));
@@ -86,6 +88,7 @@ export class Card {
 
   heatButton(blob, label) {
     const legend = h("p", { className: "small legend" });
+    let shown = "";
     const toggle = button("Show what it looked at", async () => {
       if (toggle.getAttribute("aria-pressed") === "true") return set(false);
       if (toggle.getAttribute("aria-disabled")) return;
@@ -93,7 +96,11 @@ export class Card {
       legend.textContent = "Covering the picture piece by piece …";
       try {
         this.heat ??= h("img", { className: "heat", alt: `Heat map of the answer ${label}` });
-        this.heat.src = this.url(await this.server.explain(blob, label));
+        const { overlay, largest } = await this.server.explain(blob, label);
+        this.heat.src = this.url(overlay);
+        shown = largest < FAINT
+          ? `No part stands out: covering one changes “${label}” by ${(100 * largest).toFixed(1)}\u202f% at most.`
+          : `Blue speaks for “${label}”: covering it makes that less likely. Orange speaks against it.`;
         await this.heat.decode();
         set(true);
         announce(legend.textContent);
@@ -109,7 +116,7 @@ export class Card {
       this.figure.classList.toggle("heated", on);
       if (on) this.figure.append(this.heat);
       else this.heat.remove();
-      legend.textContent = on ? `Blue speaks for “${label}”: covering it makes that less likely. Orange speaks against it.` : "";
+      legend.textContent = on ? shown : "";
     };
     toggle.setAttribute("aria-pressed", "false");
     return h("div", { className: "look" }, toggle, legend);
@@ -130,9 +137,12 @@ export class Card {
     };
     const problem = h("p", { className: "small" });
     const no = () => {
-      const what = h("select", { id: `${this.title.id}-is` }, h("option", { value: "" }, "something else"));
-      what.append(...labels.filter((each) => each !== said).map((each) => h("option", { value: each }, each)));
-      const send_ = button("Send", () => send(false, what.value || null));
+      const others = labels.filter((each) => each !== said);
+      const what = h("select", { id: `${this.title.id}-is` }, h("option", { value: "" }, "choose …"));
+      what.append(...others.map((each, i) => h("option", { value: i }, each)), h("option", { value: "else" }, "something else"));
+      const send_ = button("Send", () => send(false, others[what.value] ?? null));
+      send_.disabled = true;
+      what.addEventListener("change", () => (send_.disabled = what.value === ""));
       box.replaceChildren(h("label", { for: what.id }, "What is it?"), what, send_, problem);
       what.focus();
     };

@@ -88,6 +88,10 @@ export class Pad {
   redraw() {
     const side = this.canvas.width;
     paint(this.context, this.strokes, ([x, y]) => [x * side, y * side], side * 0.07);
+    if (this.isEmpty) {
+      Object.assign(this.context, { fillStyle: "#999", font: `${side * 0.06}px system-ui, sans-serif`, textAlign: "center" });
+      this.context.fillText("Draw here", side / 2, side / 2);
+    }
     $("pad-undo").disabled = $("pad-clear").disabled = this.isEmpty;
   }
 }
