@@ -1,5 +1,5 @@
 """Code of our own in C, compiled when keensight is installed if there was a C compiler: pooling, dropout, resizing,
-warping.
+warping, and how a network begins.
 
 Whoever calls it can do without, with the same results: with torch, or with Pillow. (Warped pictures differ by the
 rounding of float32.) The functions trust what they are
@@ -20,6 +20,9 @@ FUNCTIONS: dict[str, list[Any]] = {  # in the C files beside: what each is given
     "keensight_max_pool_backward": [MEMORY] * 3 + [LONG] * 4 + [WHOLE] * 3,
     "keensight_dropout": [MEMORY] * 3 + [LONG, ctypes.c_int32, ctypes.c_float, WHOLE],
     "keensight_affine": [MEMORY] * 3 + [LONG] + [WHOLE] * 4,
+    "keensight_has_stem": [],
+    "keensight_stem": [MEMORY] * 5 + [LONG] + [WHOLE] * 6,
+    "keensight_stem_backward": [MEMORY] * 5 + [LONG] + [WHOLE] * 6,
     "keensight_resize": [ctypes.c_char_p, WHOLE, WHOLE, MEMORY, WHOLE, WHOLE],
 }
 

@@ -26,13 +26,15 @@ class MaxPool2d(nn.MaxPool2d):
     def forward(self, inputs_NCHW: torch.Tensor) -> torch.Tensor:
         """Return the largest value of each window."""
         kernel, stride = self.kernel_size, self.stride
-        if self._is_plain() and isinstance(kernel, int) and isinstance(stride, int) and _fits(inputs_NCHW, kernel):
+        if self.is_plain and isinstance(kernel, int) and isinstance(stride, int) and _fits(inputs_NCHW, kernel):
             pooled_NCHW: torch.Tensor = _MaxPool.apply(inputs_NCHW, kernel, stride)  # type: ignore[no-untyped-call]
         else:
             pooled_NCHW = super().forward(inputs_NCHW)
         return pooled_NCHW
 
-    def _is_plain(self) -> bool:
+    @property
+    def is_plain(self) -> bool:
+        """Whether all but its size and its steps is as usual."""
         return (self.padding, self.dilation, self.ceil_mode, self.return_indices) == (0, 1, False, False)
 
 
