@@ -9,7 +9,7 @@ from pathlib import Path
 
 import keensight
 from keensight.data.labels import is_picture
-from keensight.machine import cores, versions
+from keensight.machine import cores, keep_memory, versions
 from keensight.values import Prediction
 
 
@@ -23,6 +23,7 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.threads != cores():
         raise SystemExit(f"ours takes the {cores()} cores that it is given: run it under taskset for {asked.threads}")
+    keep_memory()  # as the command line does
     files = sorted(file for file in asked.folder.rglob("*") if is_picture(file.name))
     files = files[: asked.steps * 32] if asked.steps else files
     list(keensight.predict_each(asked.bundle, files[:64]))

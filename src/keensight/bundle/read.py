@@ -194,9 +194,10 @@ class Predictor:
         """Yield each picture as the model sees it, uint8 HWC, and what it is."""
         seen_NHWC, inverted_N = match_polarity(images_NHWC, self.bundle.borders)
         probabilities_NK = _ask(session, seen_NHWC)
-        spreads_N = (images_NHWC.max(axis=(1, 2)) - images_NHWC.min(axis=(1, 2))).max(axis=1)
+        # one axis after the other: over both at once, NumPy takes 40 times as long
+        spreads_NC = images_NHWC.max(axis=1).max(axis=1) - images_NHWC.min(axis=1).min(axis=1)
         # lists, as asking arrays for one number after another took as long as a small model
-        columns = (probabilities_NK.argmax(axis=1), probabilities_NK, inverted_N, spreads_N < BLANK_LEVELS)
+        columns = (probabilities_NK.argmax(axis=1), probabilities_NK, inverted_N, spreads_NC.max(axis=1) < BLANK_LEVELS)
         labels, abstain_below = self.bundle.labels, self.bundle.abstain_below
         rows = zip(files, seen_NHWC, *(column.tolist() for column in columns), strict=True)
         for file, seen_HWC, top, probabilities, inverted, blank in rows:
