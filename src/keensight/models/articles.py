@@ -1,7 +1,7 @@
 """The networks of the articles, layer by layer.
 
 ReLU comes after pooling here and before it there: a maximum commutes with ReLU, so the answers are the same, and the
-table of parameters is too. Those written in Keras start as Keras starts them.
+table of shapes and parameters is too. Those written in Keras start as Keras starts them.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def fashion(height: int, width: int, channels: int, num_classes: int) -> nn.Sequ
         nn.ReLU(),
         nn.Conv2d(16, 64, 3),
         MaxPool2d(3, stride=2),
+        nn.ReLU(),
         nn.Flatten(),
-        nn.ReLU(),  # behind Flatten, where its gradient has the layout of what it was given: 2 to 5 % of a step
         nn.Linear(64 * height * width, 64),
         nn.ReLU(),
         nn.Linear(64, 32),
