@@ -155,7 +155,9 @@ def fitted(folder: Path) -> tuple[Act, Act]:
     """Our loop on the default network, against the plain loop of a tutorial: NCHW, whole batches, sums every step."""
     import torch
     import torch.nn.functional as F
+    from torch import nn
 
+    from keensight.models.dropout import Dropout
     from keensight.models.zoo import build
     from keensight.training.loop import fit, start
     from keensight.values import Split, Splits
@@ -169,11 +171,17 @@ def fitted(folder: Path) -> tuple[Act, Act]:
     splits = Splits(tuple("0123456789"), preprocessing, train, val, None)
     recipe = keensight.load_recipe("default", ["epochs=1", "precision=float32"])
 
+    def as_torch_has_it(layer: nn.Module) -> nn.Module:
+        if isinstance(layer, Dropout):
+            return nn.Dropout(layer.p)
+        return nn.MaxPool2d(layer.kernel_size) if isinstance(layer, nn.MaxPool2d) else layer
+
     def ours() -> None:
         list(fit(start(build("cnn", {}, preprocessing, 10, 0), splits, recipe), splits, recipe))
 
     def plain() -> None:
         model = build("cnn", {}, preprocessing, 10, 0)
+        model.network = nn.Sequential(*map(as_torch_has_it, model.network))
         optimizer = torch.optim.AdamW(model.parameters(), lr=0.005)
         for part in np.array_split(rng.permutation(1024), math.ceil(1024 / recipe.batch_size)):
             pictures = torch.stack([torch.from_numpy(images[row]).permute(2, 0, 1).float() / 255 for row in part])
