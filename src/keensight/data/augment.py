@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from keensight.kernels import library
+from keensight.kernels.tensors import address
 from keensight.values import Recipe
 
 
@@ -85,8 +86,8 @@ def _warp(images_NCHW: torch.Tensor, theta_N23: torch.Tensor, repeat_edge: bool)
         images_NCHW = images_NCHW.contiguous(memory_format=torch.channels_last)
         theta_N23, warped_NCHW = theta_N23.contiguous(), torch.empty_like(images_NCHW)
         n, channels, height, width = images_NCHW.shape
-        addresses = [tensor.data_ptr() for tensor in (images_NCHW, warped_NCHW, theta_N23)]
-        compiled.keensight_affine(*addresses, n, height, width, channels, repeat_edge)
+        given = [address(tensor) for tensor in (images_NCHW, warped_NCHW, theta_N23)]
+        compiled.keensight_affine(*given, n, height, width, channels, repeat_edge)
         return warped_NCHW
     grid = F.affine_grid(theta_N23, list(images_NCHW.shape), align_corners=False)
     padding = "border" if repeat_edge else "zeros"

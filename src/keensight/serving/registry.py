@@ -276,16 +276,20 @@ def sources_in(folder: Path) -> list[Source]:
 
 def stamp_of(source: Source) -> Stamp:
     """Return what changes when a bundle's files do: their names, sizes, times and inodes."""
-    path = source.path if (source.path / "bundle.json").exists() else source.path / "bundle"
     try:
-        stats = [(file.name, file.stat()) for file in sorted(path.iterdir())]
+        stats = [(file.name, file.stat()) for file in sorted(home_of(source.path).iterdir())]
     except OSError:
         return ()
     return tuple((name, found.st_size, found.st_mtime_ns, found.st_ino) for name, found in stats)
 
 
+def home_of(path: Path) -> Path:
+    """Return the bundle's own folder, given that or the run folder around it."""
+    return path if (path / "bundle.json").exists() else path / "bundle"
+
+
 def _has_bundle(path: Path) -> bool:
-    return (path / "bundle.json").exists() or (path / "bundle" / "bundle.json").exists()
+    return (home_of(path) / "bundle.json").exists()
 
 
 def _parameters(info: Mapping[str, Any]) -> int | None:
