@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 
@@ -94,8 +94,8 @@ def _draw(samples: Sequence[Sample], fractions: dict[SplitName, float], seed: in
     by_label: dict[int, list[list[int]]] = defaultdict(list)
     # in the order of their content: the same pictures under other names must be drawn alike (see `fingerprint`)
     order = [i for _, _, i in sorted((sample.sha256, sample.label, i) for i, sample in enumerate(samples))]
-    for unit in ([order[i] for i in unit] for unit in _units([samples[i] for i in order])):
-        by_label[_commonest([samples[i].label for i in unit])].append(unit)
+    for unit in _units(samples, order):
+        by_label[_commonest_label(samples, unit)].append(unit)
     drawn: dict[SplitName, list[int]] = {name: [] for name in fractions}
     for label in sorted(by_label):
         units = [by_label[label][i] for i in rng.permutation(len(by_label[label]))]
@@ -104,8 +104,10 @@ def _draw(samples: Sequence[Sample], fractions: dict[SplitName, float], seed: in
     return {name: np.array(sorted(members), np.int64) for name, members in drawn.items()}
 
 
-def _commonest(labels: Sequence[int]) -> int:
-    return labels[0] if len(labels) == 1 else Counter(labels).most_common(1)[0][0]  # 60,000 Counters take 0.2 s
+def _commonest_label(samples: Sequence[Sample], unit: Sequence[int]) -> int:
+    if len(unit) == 1:  # 60,000 Counters take 0.2 s
+        return samples[unit[0]].label
+    return Counter(samples[i].label for i in unit).most_common(1)[0][0]
 
 
 def _deal(units: list[list[int]], fractions: dict[SplitName, float]) -> dict[SplitName, list[int]]:
@@ -128,8 +130,8 @@ def _deal(units: list[list[int]], fractions: dict[SplitName, float]) -> dict[Spl
     return {name: [i for unit in dealt[name] for i in unit] for name in fractions}
 
 
-def _units(samples: Sequence[Sample]) -> list[list[int]]:
-    """Join samples that share content or a group, transitively (union-find over their keys)."""
+def _units(samples: Sequence[Sample], order: Collection[int]) -> list[list[int]]:
+    """Join samples that share content or a group, transitively (union-find over their keys); in the order given."""
     parent: dict[str, str] = {}
 
     def root(key: str) -> str:
@@ -138,12 +140,16 @@ def _units(samples: Sequence[Sample]) -> list[list[int]]:
             key = parent[key]
         return key
 
-    for sample in samples:
-        if sample.group is not None:
-            parent[root(sample.sha256)] = root("group:" + sample.group)
-    units: dict[str, list[int]] = defaultdict(list)
-    for i, sample in enumerate(samples):
-        units[root(sample.sha256) if parent else sample.sha256].append(i)
+    for i in order:
+        if (group := samples[i].group) is not None:
+            parent[root(samples[i].sha256)] = root("group:" + group)
+    units: dict[str, list[int]] = {}
+    for i in order:
+        key = root(samples[i].sha256) if parent else samples[i].sha256
+        if key in units:
+            units[key].append(i)
+        else:
+            units[key] = [i]
     return list(units.values())
 
 

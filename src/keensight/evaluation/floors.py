@@ -8,8 +8,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from keensight.models.zoo import build
-from keensight.training.loop import evaluate, fit, to_images
+from keensight.evaluation.softmax_regression import learn
+from keensight.training.loop import to_images
 from keensight.values import Floor, Preprocessing, Recipe, Split, Splits
 
 STEPS = 2000  # enough to come within a point of scikit-learn's converged answer; a test compares
@@ -34,19 +34,12 @@ def logistic_floor(splits: Splits, seed: int = 0) -> Floor:
     """
     splits = _small(splits)
     epochs = min(100, max(4, round(STEPS * 128 / len(splits.train))))
-    recipe = Recipe(model="logistic", epochs=epochs, learning_rate=0.01, seed=seed, precision="float32")
+    recipe = Recipe(epochs=epochs, learning_rate=0.01, seed=seed)
     if len(splits.train) >= MANY:
         recipe = replace(recipe, batch_size=256, learning_rate=0.014)
-    model = build("logistic", {}, splits.preprocessing, len(splits.class_names), seed)
-    best: dict[str, torch.Tensor] = {}
-    val_accuracy = 0.0
-    for epoch in fit(model, splits, recipe):
-        if epoch.best:
-            best = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-            val_accuracy = epoch.val_accuracy
-    model.load_state_dict(best)
-    test_accuracy = None if splits.test is None else evaluate(model, splits.test, recipe)[1]
-    return Floor("logistic regression", val_accuracy, test_accuracy)
+    found = [(each.accuracy(splits.val), each) for each in learn(splits.train, len(splits.class_names), recipe)]
+    val_accuracy, best = max(found, key=lambda pair: pair[0])
+    return Floor("logistic regression", val_accuracy, None if splits.test is None else best.accuracy(splits.test))
 
 
 def _small(splits: Splits) -> Splits:

@@ -21,7 +21,7 @@ from keensight.models.dense import by_hand, dense
 from keensight.models.linear import linear, logistic
 from keensight.models.resnet import resnet
 from keensight.models.transfer import transfer
-from keensight.values import Preprocessing, Split
+from keensight.values import FloatArray, Preprocessing, Split
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "logistic": logistic,
@@ -112,6 +112,13 @@ def set_normalisation(model: Classifier, train: Split) -> None:
     """
     if hasattr(model.network, "normalisation"):
         return
+    mean_C, std_C = channel_statistics(train)
+    model.mean.copy_(torch.from_numpy(mean_C).view(-1, 1, 1))
+    model.std.copy_(torch.from_numpy(std_C).view(-1, 1, 1))
+
+
+def channel_statistics(train: Split) -> tuple[FloatArray, FloatArray]:
+    """Return mean and standard deviation of each channel, levels in [0, 1], of at most some 10,000 pictures."""
     rows = train.rows[:: max(1, len(train) // 10_000)]
     channels = train.images.shape[3]
     counts = np.zeros((channels, 256), np.int64)  # of each level: exact, and ten times faster than sums in float64
@@ -123,8 +130,7 @@ def set_normalisation(model: Classifier, train: Split) -> None:
     shares = counts / counts.sum(axis=1, keepdims=True)
     mean = shares @ levels
     variance = shares @ levels**2 - mean**2
-    model.mean.copy_(torch.from_numpy(mean).view(-1, 1, 1))
-    model.std.copy_(torch.from_numpy(variance).clamp(min=1e-6).sqrt().view(-1, 1, 1))
+    return mean, np.sqrt(np.maximum(variance, 1e-6))
 
 
 def layer_table(model: Classifier, preprocessing: Preprocessing) -> list[dict[str, Any]]:
