@@ -16,10 +16,9 @@ import numpy as np
 from PIL import Image
 
 from keensight.data.pixels import match_polarity
-from keensight.errors import suggestion
 from keensight.evaluation.pictures import signed_colours
 from keensight.explanation.occlusion import occlusion
-from keensight.serving.limits import RefusalError
+from keensight.serving.limits import RefusalError, check_label
 from keensight.serving.registry import Model
 from keensight.values import FloatArray, Uint8Array
 
@@ -52,11 +51,8 @@ def heat(model: Model, image_HWC: Uint8Array, label: str | None, is_over: Callab
     `is_over` says when to give up. Raises RefusalError: 400 for an unknown label, 504 when time is up.
     """
     labels = model.bundle.labels
-    if label is not None and label not in labels:
-        asked = ascii(label)[1:-1][:100]
-        raise RefusalError(
-            400, "unknown_label", f"The model has no label {asked}. {suggestion(asked, labels)}See /v1/models."
-        )
+    if label is not None:
+        check_label(label, labels, "See /v1/models.")
 
     def probabilities(images_NHWC: Uint8Array) -> FloatArray:
         if is_over():

@@ -36,7 +36,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from keensight.errors import DataError, KeensightError, UsageError, shortlist, suggestion
 from keensight.files import make_folder, write_atomically
-from keensight.serving.limits import RefusalError
+from keensight.serving.limits import RefusalError, check_label
 from keensight.serving.registry import Log, Model
 from keensight.serving.uploads import Upload, suffix_of
 
@@ -134,13 +134,8 @@ class Keeper:
             ).scalar_one_or_none()
             if probabilities is None:
                 return False
-            if label is not None and label not in probabilities:
-                asked = ascii(label)[1:-1][:100]
-                raise RefusalError(
-                    400,
-                    "unknown_label",
-                    f"The model has no label {asked}. {suggestion(asked, probabilities)}Send null for something else.",
-                )
+            if label is not None:
+                check_label(label, probabilities, "Send null for something else.")
             connection.execute(
                 sql_update(ANSWERS)
                 .where(ANSWERS.c.id == answer_id)

@@ -6,12 +6,14 @@ import asyncio
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address, ip_address
 
 from starlette.requests import ClientDisconnect, Request
+
+from keensight.errors import suggestion
 
 MB = 10**6
 
@@ -45,6 +47,14 @@ class RefusalError(Exception):
 def too_busy(what: str, retry_after_s: int = 1) -> RefusalError:
     """Return a refusal with status 503 that says when to come back."""
     return RefusalError(503, "busy", f"{what} Try again in a moment.", {"Retry-After": str(retry_after_s)})
+
+
+def check_label(label: str, labels: Collection[str], otherwise: str) -> None:
+    """Raise RefusalError (400) for a label that a model does not have; `otherwise` says what else could be sent."""
+    if label not in labels:
+        asked = ascii(label)[1:-1][:100]
+        advice = f"{suggestion(asked, labels)}{otherwise}"
+        raise RefusalError(400, "unknown_label", f"The model has no label {asked}. {advice}")
 
 
 @dataclass(slots=True)
