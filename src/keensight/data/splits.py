@@ -146,10 +146,7 @@ def _units(samples: Sequence[Sample], order: Collection[int]) -> list[list[int]]
     units: dict[str, list[int]] = {}
     for i in order:
         key = root(samples[i].sha256) if parent else samples[i].sha256
-        if key in units:
-            units[key].append(i)
-        else:
-            units[key] = [i]
+        units.setdefault(key, []).append(i)
     return list(units.values())
 
 

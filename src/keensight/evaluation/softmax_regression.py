@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from keensight.models.scratch import cross_entropy
 from keensight.models.zoo import channel_statistics
 from keensight.training.loop import shuffled_batches
 from keensight.training.schedule import one_cycle
@@ -48,7 +49,7 @@ def learn(train: Split, num_classes: int, recipe: Recipe) -> Iterator[Answerer]:
     scale_D1 = np.tile(1 / (255 * std_C), per_channel).astype(np.float32)[:, None]
     shift_D1 = np.tile(255 * mean_C, per_channel).astype(np.float32)[:, None]
     weights_DK, biases_K = np.zeros((len(scale_D1), num_classes), np.float32), np.zeros(num_classes, np.float32)
-    moves = _AdamW(weights_DK, recipe.weight_decay), _AdamW(biases_K, 0.0)
+    move_weights, move_biases = _AdamW(weights_DK, recipe.weight_decay), _AdamW(biases_K, decay=0.0)
 
     def answerer() -> Answerer:
         scaled_DK = weights_DK * scale_D1
@@ -58,24 +59,16 @@ def learn(train: Split, num_classes: int, recipe: Recipe) -> Iterator[Answerer]:
         batches = shuffled_batches(len(train), recipe, epoch + 1)
         for i, batch in enumerate(batches):
             now, levels_ND = answerer(), _levels(train.images, train.rows[batch])
-            blame_NK = _softmax(levels_ND @ now.weights_DK + now.biases_K)
-            blame_NK[np.arange(len(batch)), train.labels[batch]] -= 1
-            blame_NK /= len(batch)
+            _, blame_NK = cross_entropy(levels_ND @ now.weights_DK + now.biases_K, train.labels[batch])
             blame_K = blame_NK.sum(axis=0)
             rate = recipe.learning_rate * one_cycle((epoch + i / len(batches)) / recipe.epochs)
-            moves[0].step(rate, scale_D1 * (levels_ND.T @ blame_NK - shift_D1 * blame_K))
-            moves[1].step(rate, blame_K)
+            move_weights.step(rate, scale_D1 * (levels_ND.T @ blame_NK - shift_D1 * blame_K))
+            move_biases.step(rate, blame_K)
         yield answerer()
 
 
 def _levels(images_NHWC: Uint8Array, rows: NDArray[np.int64]) -> Float32Array:
     return images_NHWC[rows].reshape(len(rows), -1).astype(np.float32)
-
-
-def _softmax(logits_NK: Float32Array) -> Float32Array:
-    powers_NK: Float32Array = np.exp(logits_NK - logits_NK.max(axis=1, keepdims=True))
-    powers_NK /= powers_NK.sum(axis=1, keepdims=True)
-    return powers_NK
 
 
 class _AdamW:
