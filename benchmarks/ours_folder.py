@@ -27,7 +27,7 @@ def main() -> None:
 
     from keensight.data.cache import decode
     from keensight.data.sources import open_dataset
-    from keensight.training.loop import to_images
+    from keensight.models.tensors import to_images
 
     torch.set_num_threads(asked.threads)
     preprocessing = keensight.Preprocessing(asked.size, asked.size, 3)

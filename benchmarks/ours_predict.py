@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import keensight
-from keensight.data.labels import is_picture
+from keensight.data.listing import is_picture
 from keensight.machine import cores, keep_memory, versions
 from keensight.values import Prediction
 

@@ -73,7 +73,7 @@ def main() -> None:
 
 def take(split: Split, rows: np.ndarray) -> Split:
     """Return those rows of a split, which may repeat."""
-    return Split(split.images, split.rows[rows], split.labels[rows], tuple(split.where[i] for i in rows))
+    return Split(split.images, split.rows[rows], split.labels[rows], tuple(split.paths[i] for i in rows))
 
 
 if __name__ == "__main__":

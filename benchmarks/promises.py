@@ -23,7 +23,8 @@ from typing import Any
 
 from keensight.evaluation.metrics import accuracy_interval
 from keensight.evaluation.promises import broken, check_promise, numbers
-from keensight.evaluation.report import duration, from_dict
+from keensight.evaluation.report import from_dict
+from keensight.evaluation.words import duration
 from keensight.files import to_json, write_atomically
 from keensight.machine import hardware
 from keensight.training.recipe import load_recipe, measured, recipe_names

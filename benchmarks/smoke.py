@@ -124,7 +124,7 @@ def gathered(folder: Path) -> tuple[Act, Act]:
     """A batch gathered as bytes and scaled once, against picture by picture."""
     import torch
 
-    from keensight.training.loop import to_images
+    from keensight.models.tensors import to_images
 
     images = np.random.default_rng(0).integers(0, 256, (2048, 32, 32, 3), np.uint8)
     rows, cpu = np.random.default_rng(1).permutation(2048), torch.device("cpu")
@@ -139,7 +139,7 @@ def augmented(folder: Path) -> tuple[Act, Act]:
     """One affine grid for a batch, against one for each picture."""
     import torch
 
-    from keensight.data.augment import augment
+    from keensight.training.augment import augment
 
     recipe = keensight.load_recipe("husky")
     images = torch.rand(128, 3, 32, 32)
@@ -201,7 +201,7 @@ def side_by_side(folder: Path) -> tuple[Act, Act]:
     from torch import nn
 
     from keensight.models.zoo import build
-    from keensight.training.threads import Shards
+    from keensight.training.pieces import Shards
     from keensight.values import IntArray
 
     torch.set_num_threads(cores())

@@ -23,11 +23,11 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from keensight.bundle.keys import new_key
-    from keensight.bundle.read import load
     from keensight.data.cache import choose_preprocessing, decode
     from keensight.data.sources import open_dataset
     from keensight.data.splits import split
     from keensight.errors import KeensightError
+    from keensight.inference.predictor import load
     from keensight.models.zoo import build
     from keensight.robustness.attacks import fgsm
     from keensight.training.loop import fit, start
@@ -73,7 +73,7 @@ _HOME = {
     "fit": "keensight.training.loop",
     "import_keras": "keensight.verbs.import_keras",
     "info": "keensight.verbs.info",
-    "load": "keensight.bundle.read",
+    "load": "keensight.inference.predictor",
     "load_recipe": "keensight.training.recipe",
     "lr_range": "keensight.verbs.lr_range",
     "new_key": "keensight.bundle.keys",

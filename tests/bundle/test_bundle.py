@@ -13,10 +13,11 @@ from safetensors.numpy import load_file
 import keensight
 from keensight.bundle import read as read_module
 from keensight.bundle.card import model_card
-from keensight.bundle.read import load, read_bundle
+from keensight.bundle.read import read_bundle
 from keensight.data.sources import reader as keensight_reader
 from keensight.errors import BundleError, PictureError
 from keensight.evaluation.report import from_dict
+from keensight.inference.predictor import load
 from keensight.values import Preprocessing
 
 

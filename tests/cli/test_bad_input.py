@@ -165,7 +165,7 @@ def test_bad_files_among_good_ones(warm, tmp_path):
     assert note.startswith(f"note: Left out {len(BAD_FILES)} of what ")
     assert note.endswith("all are listed in the report.")
     report = json.loads((tmp_path / "run" / "report.json").read_text())
-    listed = {skipped["where"]: skipped["reason"] for skipped in report["data"]["skipped"]}
+    listed = {skipped["path"]: skipped["reason"] for skipped in report["data"]["skipped"]}
     for _, name, reason in BAD_FILES.values():
         assert reason in listed[f"cat/{name}"]
     html = (tmp_path / "run" / "report.html").read_text()

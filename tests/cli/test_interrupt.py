@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from keensight.training.run import LEFTOVER
+from keensight.workspace import LEFTOVER
 
 EPOCHS = 10
 AUGMENT = [

@@ -39,12 +39,12 @@ def check_pets(pets):
     def check(dataset, name, kind):
         assert (dataset.name, dataset.kind, dataset.class_names) == (name, kind, ("cat", "dog"))
         hashes = {where: hashlib.sha256(content).hexdigest() for where, content in pets.items()}
-        assert {s.where: s.sha256 for s in dataset.samples} == hashes
+        assert {s.path: s.sha256 for s in dataset.samples} == hashes
         for sample in dataset.samples:
-            _, split, label, _ = sample.where.split("/")
+            _, split, label, _ = sample.path.split("/")
             assert (sample.split, dataset.class_names[sample.label]) == (split, label)
         with reader(dataset) as read:
-            assert {s.where: read(s) for s in dataset.samples} == pets
+            assert {s.path: read(s) for s in dataset.samples} == pets
 
     return check
 

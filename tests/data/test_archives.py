@@ -35,7 +35,7 @@ def test_reading_from_many_threads(tmp_path, make_zip, make_tar):
 
         def read_all(_, dataset=dataset, barrier=barrier):
             barrier.wait()
-            return all(read(s) == members[s.where] for s in dataset.samples)
+            return all(read(s) == members[s.path] for s in dataset.samples)
 
         with reader(dataset) as read, ThreadPoolExecutor(8) as pool:
             assert all(pool.map(read_all, range(8)))
@@ -116,9 +116,9 @@ def test_names_listed_twice(tmp_path, png):
             archive.addfile(info, io.BytesIO(png(value)))
     for name in ("x.zip", "x.tar"):
         dataset = open_dataset(tmp_path / name)
-        assert [s.where for s in dataset.samples] == ["a/1.png", "b/1.png"]
+        assert [s.path for s in dataset.samples] == ["a/1.png", "b/1.png"]
         assert dataset.samples[0].sha256 == hashlib.sha256(png(2)).hexdigest()
-        assert [s.where for s in dataset.skipped] == ["a/1.png"]
+        assert [s.path for s in dataset.skipped] == ["a/1.png"]
 
 
 def test_too_many_members(tmp_path, pets, make_zip, make_tar, monkeypatch):

@@ -18,7 +18,7 @@ def test_the_cache_holds_what_decoding_one_by_one_gives(folder):
     size = Preprocessing(8, 8, 3)
     pixels = decode(open_dataset(folder), size)
     for i in (0, 63, 64, 150, 299):
-        alone = decode_picture((folder / pixels.dataset.samples[i].where).read_bytes(), size)
+        alone = decode_picture((folder / pixels.dataset.samples[i].path).read_bytes(), size)
         assert (pixels.images[pixels.rows[i]] == alone).all()
     assert isinstance(pixels.images, np.memmap)
 
@@ -43,8 +43,8 @@ def test_unreadable_pictures_are_named_and_left_out(folder):
     for _ in range(2):  # decoded, and then from the cache
         pixels = decode(open_dataset(folder), Preprocessing(8, 8, 3))
         assert len(pixels.dataset.samples) == len(pixels.rows) == 298
-        assert [s.where for s in pixels.dataset.skipped] == ["cat/005.png", "dog/007.png"]
-        where = [s.where for s in pixels.dataset.samples]
+        assert [s.path for s in pixels.dataset.skipped] == ["cat/005.png", "dog/007.png"]
+        where = [s.path for s in pixels.dataset.samples]
         i = where.index("dog/008.png")
         alone = decode_picture((folder / "dog/008.png").read_bytes(), Preprocessing(8, 8, 3))
         assert (pixels.images[pixels.rows[i]] == alone).all()

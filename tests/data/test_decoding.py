@@ -67,7 +67,7 @@ def test_processes_give_what_one_gives(pets, tmp_path, own_cache, request, form)
     heard = []
     pixels = decode(open_dataset(data), SIZE, lambda done, total: heard.append((done, total)))
     assert (pixels.images == images).all() and pixels.dataset.skipped == skipped
-    assert [s.where for s in skipped] == ["cat/005.png", "dog/149.png"]
+    assert [s.path for s in skipped] == ["cat/005.png", "dog/149.png"]
     assert heard == sorted(heard) and heard[-1] == (300, 300)
     assert asked and all(helper._process is None for helper, _ in asked)  # they took part, and have ended
 

@@ -28,14 +28,14 @@ def pets(tmp_path):
 
 
 def skipped(dataset):
-    return {s.where: s.reason for s in dataset.skipped}
+    return {s.path: s.reason for s in dataset.skipped}
 
 
 def test_a_flat_folder(pets):
     dataset = open_dataset(pets)
     assert (dataset.name, dataset.root, dataset.kind) == ("pets", pets, "folder")
     assert dataset.class_names == ("cat", "dog")
-    assert [(s.where, s.label, s.split) for s in dataset.samples] == [
+    assert [(s.path, s.label, s.split) for s in dataset.samples] == [
         ("cat/1.jpg", 0, None),
         ("cat/2.PNG", 0, None),
         ("dog/1.bmp", 1, None),
@@ -43,15 +43,15 @@ def test_a_flat_folder(pets):
     ]
     with reader(dataset) as read:
         for sample in dataset.samples:
-            assert read(sample) == (pets / sample.where).read_bytes()
-            assert sample.sha256 == hashlib.sha256((pets / sample.where).read_bytes()).hexdigest()
+            assert read(sample) == (pets / sample.path).read_bytes()
+            assert sample.sha256 == hashlib.sha256((pets / sample.path).read_bytes()).hexdigest()
 
 
 def test_split_folders_map_labels_by_name(tmp_path):
     for name in ["train/b/1.png", "train/a/1.png", "TESTING/a/1.png", "TESTING/b/1.png"]:
         picture(tmp_path / name)
     dataset = open_dataset(tmp_path)
-    found = {s.where: (s.split, dataset.class_names[s.label]) for s in dataset.samples}
+    found = {s.path: (s.split, dataset.class_names[s.label]) for s in dataset.samples}
     assert found == {
         "train/a/1.png": ("train", "a"),
         "train/b/1.png": ("train", "b"),
@@ -103,7 +103,7 @@ def test_links_inside_are_followed_and_links_out_are_not(pets, tmp_path):
     (pets / "dog/loop").symlink_to(pets)
     (pets / "dog/self").symlink_to("self")
     dataset = open_dataset(pets)
-    found = {s.where for s in dataset.samples}
+    found = {s.path for s in dataset.samples}
     assert {"cat/in.jpg", "dog/linked/1.jpg"} <= found
     assert not any("secret" in where or "owl" in where or "loop" in where for where in found)
     reasons = skipped(dataset)
@@ -116,7 +116,7 @@ def test_links_inside_are_followed_and_links_out_are_not(pets, tmp_path):
 def test_links_in_a_circle_end(pets):
     (pets / "cat/to-dog").symlink_to(pets / "dog")
     (pets / "dog/to-cat").symlink_to(pets / "cat")
-    assert {s.where for s in open_dataset(pets).samples} >= {"cat/to-dog/1.bmp", "dog/to-cat/1.jpg"}
+    assert {s.path for s in open_dataset(pets).samples} >= {"cat/to-dog/1.bmp", "dog/to-cat/1.jpg"}
 
 
 def test_the_root_itself_may_be_a_link(pets, tmp_path):
@@ -203,7 +203,7 @@ def test_labels_from_file_names_in_a_folder(tmp_path):
     for name in ["p/cat__1.png", "q/dog__2.png", "q/odd.png"]:
         picture(tmp_path / name)
     dataset = open_dataset(tmp_path, label_pattern="{label}__{group}")
-    assert [(s.where, s.label, s.group) for s in dataset.samples] == [
+    assert [(s.path, s.label, s.group) for s in dataset.samples] == [
         ("p/cat__1.png", 0, "1"),
         ("q/dog__2.png", 1, "2"),
     ]

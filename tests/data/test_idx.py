@@ -22,7 +22,7 @@ def test_idx_folders(tmp_path, images, labels, write_idx, everything, names, dot
     dataset = open_dataset(write_idx(tmp_path / "my-digits", names, dot, packed))
     assert (dataset.name, dataset.kind) == ("my-digits", "arrays")
     assert dataset.class_names == ("0", "1", "2", "10")
-    assert [s.where for s in dataset.samples] == [f"{s}[{i}]" for s in ("train", "test") for i in range(6)]
+    assert [s.path for s in dataset.samples] == [f"{s}[{i}]" for s in ("train", "test") for i in range(6)]
     assert [s.split for s in dataset.samples] == ["train"] * 6 + ["test"] * 6
     assert [int(dataset.class_names[s.label]) for s in dataset.samples] == labels.tolist() * 2
     for picture, expected in zip(everything(dataset), [*images, *images], strict=True):

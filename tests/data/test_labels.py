@@ -5,22 +5,16 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from keensight.data.labels import (
-    PICTURE_SUFFIXES,
-    Fields,
-    arrange,
-    describe,
-    is_picture,
-    label_pattern,
-    natural_order,
-    split_named,
-)
+from keensight.data.layout import arrange, split_named
+from keensight.data.listing import PICTURE_SUFFIXES, describe, is_picture
+from keensight.data.patterns import Fields, label_pattern
 from keensight.errors import DataError, UsageError
+from keensight.names import natural_order
 
 
 def laid_out(pictures, others=(), pattern=None):
     entries, skipped = arrange(pictures, list(others), "x", pattern)
-    return {entry.where: (entry.label, entry.split) for entry in entries}, {s.where: s.reason for s in skipped}
+    return {entry.path: (entry.label, entry.split) for entry in entries}, {s.path: s.reason for s in skipped}
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def jsonl_file(root, *lines):
 
 
 def rows(dataset):
-    return [(s.where, dataset.class_names[s.label], s.split, s.group) for s in dataset.samples]
+    return [(s.path, dataset.class_names[s.label], s.split, s.group) for s in dataset.samples]
 
 
 FULL = [
@@ -138,7 +138,7 @@ def test_text_that_is_not_utf8(root):
 def test_a_row_given_twice_is_kept_once(root):
     dataset = open_dataset(csv_file(root, HEAD + GOOD + "./pics/0.png,a\n"))
     assert len(dataset.samples) == 2
-    assert [(s.where, s.reason) for s in dataset.skipped] == [("pics/0.png", "listed again in line 4")]
+    assert [(s.path, s.reason) for s in dataset.skipped] == [("pics/0.png", "listed again in line 4")]
 
 
 def test_links_out_of_the_folder_are_skipped(root, tmp_path_factory):
@@ -148,14 +148,14 @@ def test_links_out_of_the_folder_are_skipped(root, tmp_path_factory):
     (root / "linked").symlink_to(outside)
     (root / "pics/in.png").symlink_to("2.png")
     dataset = open_dataset(csv_file(root, HEAD + GOOD + "pics/out.png,a\nlinked/1.png,b\npics/in.png,a\n"))
-    assert [s.where for s in dataset.samples] == ["pics/0.png", "pics/1.png", "pics/in.png"]
-    assert {s.where: s.reason for s in dataset.skipped} == {"pics/out.png": LEADS_OUT, "linked/1.png": LEADS_OUT}
+    assert [s.path for s in dataset.samples] == ["pics/0.png", "pics/1.png", "pics/in.png"]
+    assert {s.path: s.reason for s in dataset.skipped} == {"pics/out.png": LEADS_OUT, "linked/1.png": LEADS_OUT}
 
 
 def test_empty_files_are_skipped(root):
     (root / "pics/empty.png").touch()
     dataset = open_dataset(csv_file(root, HEAD + GOOD + "pics/empty.png,a\n"))
-    assert [(s.where, s.reason) for s in dataset.skipped] == [("pics/empty.png", "an empty file (0 bytes)")]
+    assert [(s.path, s.reason) for s in dataset.skipped] == [("pics/empty.png", "an empty file (0 bytes)")]
 
 
 def test_a_label_pattern_has_no_place_here(root):

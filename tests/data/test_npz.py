@@ -31,7 +31,7 @@ def test_npz_keys(tmp_path, images, labels, everything, keys, splits):
     )
     dataset = open_dataset(tmp_path / "a.npz")
     assert [s.split for s in dataset.samples] == [split for split in splits for _ in range(6)]
-    assert dataset.samples[1].where == f"{splits[0] or 'images'}[1]"
+    assert dataset.samples[1].path == f"{splits[0] or 'images'}[1]"
     assert dataset.class_names == ("0", "1", "2", "10")
     assert np.array_equal(np.stack(everything(dataset)), np.concatenate([images[..., None]] * len(splits)))
 

@@ -34,8 +34,8 @@ def test_a_drawn_split_is_stratified():
 
 def test_the_seed_decides():
     made = pixels(pictures(50, 0) + pictures(50, 1))
-    assert split(made, seed=1).val.where == split(made, seed=1).val.where
-    assert split(made, seed=1).val.where != split(made, seed=2).val.where
+    assert split(made, seed=1).val.paths == split(made, seed=1).val.paths
+    assert split(made, seed=1).val.paths != split(made, seed=2).val.paths
 
 
 def test_identical_pictures_stay_together():
@@ -156,5 +156,5 @@ def test_splits_are_written_down():
     splits = split(made)
     lines = [json.loads(line) for line in splits_jsonl(made, splits).splitlines()]
     assert Counter(line["split"] for line in lines) == {"train": 28, "val": 6, "test": 6}
-    assert {line["file"] for line in lines if line["split"] == "val"} == set(splits.val.where)
+    assert {line["file"] for line in lines if line["split"] == "val"} == set(splits.val.paths)
     assert lines[0].keys() == {"split", "file", "label", "sha256"}

@@ -36,7 +36,7 @@ def test_links_devices_and_sparse_members_in_a_tar_are_skipped(tmp_path, pets, m
         "a link (links in archives are not followed)",
         "not a regular file (a device, a pipe or a sparse file)",
     )
-    assert {s.where[15:]: s.reason for s in dataset.skipped} == {
+    assert {s.path[15:]: s.reason for s in dataset.skipped} == {
         "soft.png": link,
         "hard.png": link,
         "pipe.png": device,

@@ -21,7 +21,7 @@ def test_links_and_empty_members_in_a_zip_are_skipped(tmp_path, pets, make_zip):
     path = make_zip(tmp_path / "pets.zip", pets | {"pets/train/cat/empty.png": b""})
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(link, "/etc/passwd")
-    assert {s.where[15:]: s.reason for s in open_dataset(path).skipped} == {
+    assert {s.path[15:]: s.reason for s in open_dataset(path).skipped} == {
         "link.png": "a link (links in archives are not followed)",
         "empty.png": "an empty file (0 bytes)",
     }
@@ -46,7 +46,7 @@ def test_a_zip_bomb_is_refused_by_its_index(tmp_path, make_zip, monkeypatch):
 
 def test_a_large_member_is_skipped(tmp_path, png, make_zip):
     path = make_zip(tmp_path / "x.zip", {"a/1.png": png(0), "b/1.png": png(1), "b/big.png": bytes(100 * 2**20 + 1)})
-    assert [(s.where, s.reason) for s in open_dataset(path).skipped] == [
+    assert [(s.path, s.reason) for s in open_dataset(path).skipped] == [
         ("b/big.png", "larger than 100 MiB (104,857,601 bytes)")
     ]
 
@@ -65,7 +65,7 @@ def test_a_member_that_unpacks_to_more_than_it_declares_is_skipped(tmp_path, png
     finally:
         zips.UNPACKERS[zipfile.ZIP_DEFLATED] = deflate
     assert 1001 in asked
-    assert [s.where for s in dataset.skipped] == ["b/bomb.png"]
+    assert [s.path for s in dataset.skipped] == ["b/bomb.png"]
     assert "not the size or checksum" in dataset.skipped[0].reason
 
 
@@ -79,7 +79,7 @@ def test_a_damaged_member_is_skipped_and_others_stay(tmp_path, png, make_zip):
         content[start : start + 100] = bytes(100)
         path.write_bytes(content)
         dataset = open_dataset(path)
-        assert [s.where for s in dataset.samples] == ["a/1.png", "b/1.png"]
+        assert [s.path for s in dataset.samples] == ["a/1.png", "b/1.png"]
         assert "damaged in the archive" in dataset.skipped[0].reason
 
 
@@ -109,7 +109,7 @@ def test_huskies(shared):
     }
     with zipfile.ZipFile(path) as archive, reader(dataset) as read:
         for sample in dataset.samples[::50]:
-            assert read(sample) == archive.read(sample.where)
+            assert read(sample) == archive.read(sample.path)
 
 
 def test_planesnet(shared):

@@ -137,7 +137,7 @@ def test_most_confident_mistakes_are_the_wrong_ones_surest_first():
         ((-max(p), i) for i, p in enumerate(probabilities.tolist()) if p.index(max(p)) != labels[i]),
     )
     found = most_confident_mistakes(probabilities, split, "abcd", most=10)
-    assert [each.where for each in found] == [f"picture {i}" for _, i in expected[:10]]
+    assert [each.path for each in found] == [f"picture {i}" for _, i in expected[:10]]
     for mistake, (minus, i) in zip(found, expected, strict=False):
         assert mistake.row == rows[i] and mistake.probability == -minus
         assert mistake.label == "abcd"[labels[i]] and mistake.predicted == "abcd"[probabilities[i].argmax()]
@@ -160,7 +160,7 @@ def test_nearest_mistakes_are_the_wrong_ones_with_the_smallest_gap_first():
         if p.index(max(p)) != label
     )
     found = nearest_mistakes(probabilities, split, "abcd", most=8)
-    assert [each.where for each in found] == [f"picture {i}" for _, i in gaps[:8]]
+    assert [each.path for each in found] == [f"picture {i}" for _, i in gaps[:8]]
     for mistake, (gap, i) in zip(found, gaps, strict=False):
         assert mistake.row == split.rows[i]
         assert mistake.label_probability == probabilities[i, split.labels[i]]
@@ -173,7 +173,7 @@ def test_telling_mistakes_are_each_told_once(n):
     wrong = most_confident_mistakes(probabilities, split, "abcd", most=n)
     surest, nearest = telling_mistakes(probabilities, split, "abcd", most=12)
     assert surest == wrong[: min(12, (len(wrong) + 1) // 2)]
-    assert not {each.where for each in surest} & {each.where for each in nearest}
+    assert not {each.path for each in surest} & {each.path for each in nearest}
     assert len(nearest) == min(6, len(wrong) - len(surest))
     all_by_gap = nearest_mistakes(probabilities, split, "abcd", most=n)
     assert list(nearest) == [each for each in all_by_gap if each not in surest][:6]

@@ -9,8 +9,11 @@ import pytest
 
 from keensight.errors import DataError, RunError
 from keensight.evaluation.metrics import metrics, telling_mistakes
-from keensight.evaluation.pictures import FirstLayer, Pictures
-from keensight.evaluation.report import duration, from_dict, percent, render_html, to_dict, verdict, warnings
+from keensight.evaluation.report import from_dict, to_dict
+from keensight.evaluation.words import duration, percent, verdict, warnings
+from keensight.explanation.weights import FirstLayer
+from keensight.pages.pictures import Pictures
+from keensight.pages.report import render_html
 from keensight.values import AttackResult, Epoch, Floor, Report, Split, Threat
 
 HOSTILE = ('<script>alert("x")</script>', '" onmouseover="alert(1)', "'; --><svg onload=alert(1)>", "{{ 7 * 7 }}")
@@ -32,7 +35,7 @@ def a_report(names=("husky", "nothusky"), n=200, skill=0.8, seed=0, **changes):
         run="first", created="2026-07-30T14:05:00+00:00", seconds=125.0,
         data={"name": "huskies.zip", "sha256": "ab" * 32, "class_names": list(names), "counts": counts,
               "notes": ["12 pictures are in two splits."],
-              "skipped": [{"where": "husky/broken.jpg", "reason": "the JPEG ends early"}]},
+              "skipped": [{"path": "husky/broken.jpg", "reason": "the JPEG ends early"}]},
         recipe={"name": "default", "seed": 0, "flip": True, "options": {"width": 32}},
         preprocessing={"height": 4, "width": 4, "channels": 3, "fit": "squash"},
         model={"name": "cnn", "parameters": 3304769,
@@ -138,12 +141,12 @@ def test_hostile_text_is_shown_and_never_obeyed(many):
     names = HOSTILE + tuple(f"c{i}" for i in range(36 if many else 0))
     nasty = HOSTILE[0]
     report = a_report(names, run=nasty, hardware=nasty, versions={nasty: nasty}, recipe={nasty: nasty, "about": nasty})
-    data = {**report.data, "name": nasty, "notes": [nasty], "skipped": [{"where": nasty, "reason": nasty}]}
+    data = {**report.data, "name": nasty, "notes": [nasty], "skipped": [{"path": nasty, "reason": nasty}]}
     model = {"name": nasty, "parameters": 1, "layers": [{"name": nasty, "shape": nasty, "parameters": 1}]}
     attacks = (AttackResult(nasty, Threat("linf", 0.1), 0.5, 9),)
     floors = (Floor(nasty, 0.99, 0.99),)
     preprocessing = {**report.preprocessing, "fit": nasty}
-    mistakes = tuple(dataclasses.replace(each, where='" onerror="alert(1)<') for each in report.mistakes)
+    mistakes = tuple(dataclasses.replace(each, path='" onerror="alert(1)<') for each in report.mistakes)
     more = {"samples": {nasty: some(1)}, "first_layer": FirstLayer("linear", np.ones((len(names), 1, 2, 2)), names)}
     changes = {"data": data, "model": model, "attacks": attacks, "floors": floors, "preprocessing": preprocessing}
     page = Page(page_of(dataclasses.replace(report, **changes, mistakes=mistakes, created=nasty), **more))
@@ -158,7 +161,7 @@ def test_everything_that_was_measured_is_on_the_page():
     for words in ("huskies.zip", "12 pictures are in two splits.", "husky/broken.jpg", "the JPEG ends early", "2 cores",
                   "3,304,769", "32 × 126 × 126", "1.43", "2 min 5 s", "30 July 2026, 14:05 UTC", "torch 2.13.0", "fgsm",
                   "the budget is spent", "The weights of epoch 4 were kept", "8.1 points", "3.0 times as many",
-                  "logistic regression", report.mistakes[0].where):  # fmt: skip
+                  "logistic regression", report.mistakes[0].path):  # fmt: skip
         assert words in text, words
     first = report.mistakes[0]
     assert f"called {first.predicted} ({100 * first.probability:.0f}\u202f%),labelled {first.label}" in text

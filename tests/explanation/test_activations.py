@@ -5,7 +5,8 @@ from torch import nn
 
 from keensight.explanation.activations import activations
 from keensight.models.backbone import efficientnet_lite
-from keensight.models.zoo import Classifier, build
+from keensight.models.classifier import Classifier
+from keensight.models.zoo import build
 from keensight.values import Preprocessing
 
 RNG = np.random.default_rng(0)

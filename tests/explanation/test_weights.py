@@ -4,8 +4,9 @@ import torch
 from torch import nn
 
 from keensight.explanation.weights import first_layer
+from keensight.models.classifier import Classifier
 from keensight.models.linear import linear_weights as weights_of_two
-from keensight.models.zoo import Classifier, build
+from keensight.models.zoo import build
 from keensight.values import Preprocessing
 
 SIZE = Preprocessing(6, 5, 3)

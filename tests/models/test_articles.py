@@ -4,7 +4,8 @@ import pytest
 from torch import nn
 
 from keensight.errors import RecipeError
-from keensight.models.zoo import build, layers
+from keensight.models.layers import layers
+from keensight.models.zoo import build
 from keensight.values import Preprocessing
 
 HUSKY = [

@@ -3,8 +3,9 @@ import torch
 from torch import nn
 
 from keensight.errors import RecipeError
+from keensight.models.classifier import Classifier
 from keensight.models.linear import TwoLogits, is_linear, linear_weights, pixel_weights
-from keensight.models.zoo import Classifier, build
+from keensight.models.zoo import build
 from keensight.values import Preprocessing
 
 SIZE = Preprocessing(5, 4, 3)

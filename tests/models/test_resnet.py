@@ -3,8 +3,9 @@ import torch
 from torch import nn
 
 from keensight.errors import RecipeError
+from keensight.models.layers import layers
 from keensight.models.resnet import Residual
-from keensight.models.zoo import build, layers
+from keensight.models.zoo import build
 from keensight.values import Preprocessing
 
 

@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from keensight.errors import RecipeError
-from keensight.models.zoo import MODELS, build, layers, options_of, set_normalisation
+from keensight.models.classifier import set_normalisation
+from keensight.models.layers import layers
+from keensight.models.zoo import MODELS, build, options_of
 from keensight.values import Preprocessing, Split
 
 SIZES = [Preprocessing(8, 8, 1), Preprocessing(28, 28, 1), Preprocessing(20, 36, 3), Preprocessing(64, 64, 3)]

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import sqlalchemy
 
-from keensight.bundle.read import load
 from keensight.cli import main
 from keensight.data.sources import open_dataset
 from keensight.errors import DataError, KeensightError, UsageError
+from keensight.inference.predictor import load
 from keensight.serving.keep import Keeper, export_kept
 
 

@@ -7,9 +7,11 @@ import torch
 import torch.nn.functional as F
 
 from keensight.errors import TrainingError
-from keensight.models.zoo import build, set_normalisation
+from keensight.models.classifier import set_normalisation
+from keensight.models.tensors import to_images
+from keensight.models.zoo import build
 from keensight.training import loop
-from keensight.training.loop import evaluate, fit, predict_logits, start, to_images
+from keensight.training.loop import evaluate, fit, predict_logits, start
 from keensight.training.recipe import with_epochs
 from keensight.values import Preprocessing, Recipe, Split, Splits
 

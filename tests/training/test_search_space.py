@@ -5,8 +5,9 @@ import torch
 from torch import nn
 
 from keensight.errors import RecipeError, UsageError
+from keensight.models.classifier import Classifier
 from keensight.models.transfer import Transfer
-from keensight.models.zoo import MODELS, Classifier
+from keensight.models.zoo import MODELS
 from keensight.training.recipe import from_table, load_recipe, recipe_names
 from keensight.training.search_space import check_can_be_tuned, search_space, values_of, with_values
 from keensight.values import Recipe

@@ -14,9 +14,9 @@ import keensight
 from keensight.bundle.network import load_network
 from keensight.errors import BundleError, DataError, RunError, UsageError
 from keensight.models.linear import linear_weights
+from keensight.pipeline import finish
+from keensight.pipeline.watch import Watcher
 from keensight.values import Floor
-from keensight.verbs import finish
-from keensight.verbs.watch import Watcher
 
 RUNS = {
     "regular": ['classes=["0","1"]', "model=linear", "loss=hinge", "init=glorot"],
@@ -64,12 +64,12 @@ def by_hand(home, name, data="digits"):
     held_out = {line["file"] for line in lines if line["split"] == "test"}
     margins = {}
     for row, sample in zip(pixels.rows, pixels.dataset.samples, strict=True):
-        if sample.where in held_out:
+        if sample.path in held_out:
             image = torch.from_numpy(pixels.images[row].copy()).permute(2, 0, 1)[None].float() / 255
             with torch.inference_mode():
                 z = dict(zip(bundle.labels, model(image)[0].tolist(), strict=True))
             label = z.pop(dataset.class_names[sample.label])
-            margins[sample.where] = label - max(z.values())
+            margins[sample.path] = label - max(z.values())
     return margins
 
 
@@ -110,9 +110,9 @@ def test_two_linear_models_that_learnt_their_labels_in_another_order(home, compa
 
 def test_the_weights_of_both_speak_for_the_same_class(home, compare):
     """Trained with the labels swapped, f(x) must be turned round: a bright middle speaks for 1 in both pictures."""
-    from keensight.verbs.entrants import inside, open_entrants
-    from keensight.verbs.labelled import open_for
-    from keensight.verbs.same_pictures import same_pictures
+    from keensight.pipeline.compared import inside, open_entrants
+    from keensight.pipeline.labelled import open_for
+    from keensight.pipeline.same_pictures import same_pictures
 
     entrants = open_entrants([home / "regular", home / "robust"])
     bundles = [each.bundle for each in entrants]

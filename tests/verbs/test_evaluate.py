@@ -8,7 +8,7 @@ from PIL import Image
 
 import keensight
 from keensight.errors import DataError, UsageError
-from keensight.verbs.watch import Watcher
+from keensight.pipeline.watch import Watcher
 
 
 class Notes(Watcher):

@@ -14,12 +14,12 @@ from keensight.data.sources import open_dataset
 from keensight.errors import RecipeError, RunError, TrainingError, UsageError
 from keensight.evaluation.gain import Gain
 from keensight.files import write_atomically
+from keensight.pipeline import search_folder
+from keensight.pipeline.prepare import prepare
+from keensight.pipeline.watch import Watcher
 from keensight.training.recipe import load_recipe
-from keensight.verbs import search_folder
 from keensight.verbs import tune as module
-from keensight.verbs.choosing import prepare
 from keensight.verbs.tune import seconds_of
-from keensight.verbs.watch import Watcher
 
 CHANGES = ["model=logistic", "epochs=4", "learning_rate=0.0005"]
 
@@ -101,7 +101,7 @@ def test_training_with_what_was_found_gives_the_accuracy_that_was_promised(searc
     splits = prepare(open_dataset("digits"), load_recipe("default", CHANGES), Watcher()).splits
     lines = [json.loads(line) for line in (run.folder / "splits.jsonl").read_text().splitlines()]
     for name, part in (("train", splits.train), ("val", splits.val)):
-        assert part.where == tuple(line["file"] for line in lines if line["split"] == name)
+        assert part.paths == tuple(line["file"] for line in lines if line["split"] == name)
     assert any(line["split"] == "test" for line in lines) and splits.test is None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from keensight.evaluation.report import warnings
+from keensight.evaluation.words import warnings
 from keensight.values import Metrics, Report
 
 

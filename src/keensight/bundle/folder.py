@@ -10,8 +10,9 @@ import os
 import stat
 from pathlib import Path
 
-from keensight.data.labels import is_hidden, odd_name
+from keensight.data.listing import is_hidden
 from keensight.errors import BundleError
+from keensight.names import odd_name
 
 MiB = 2**20
 SIGNATURE = "signature.json"

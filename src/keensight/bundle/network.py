@@ -9,7 +9,8 @@ import torch
 from keensight.bundle.read import Bundle, file_of, read_bundle
 from keensight.errors import BundleError
 from keensight.models.chain import chain
-from keensight.models.zoo import Classifier, build
+from keensight.models.classifier import Classifier
+from keensight.models.zoo import build
 from keensight.training.checkpoint import load_weight_bytes
 from keensight.training.recipe import from_table
 from keensight.values import Recipe

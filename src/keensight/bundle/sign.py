@@ -10,24 +10,22 @@ from typing import Any
 
 from keensight.bundle.folder import SIGNATURE, read_folder
 from keensight.bundle.keys import fingerprint, load_private
-from keensight.bundle.read import Bundle, load
+from keensight.bundle.read import Bundle
 from keensight.bundle.sbom import SBOM, refreshed
 from keensight.bundle.verify import verify_files
 from keensight.errors import KeensightError
 from keensight.files import write_atomically
 
 
-def sign_bundle(path: str | Path, key: str | Path, ask: Callable[[], str] | None = None) -> Bundle:
-    """Write signature.json into a bundle that loads, over an older one, and return the bundle as it was signed.
+def sign_bundle(bundle: Bundle, key: str | Path, ask: Callable[[], str] | None = None) -> Bundle:
+    """Write signature.json into a bundle that was loaded, over an older one, and return the bundle as it was signed.
 
     The private key's password, if it has one, comes from KEENSIGHT_KEY_PASSWORD or from `ask`. Where the bill of
     materials lists texts that were edited since training, such as the model card, their hashes are renewed first.
 
-    Raises SigningKeyError for a key that cannot be used, BundleError for a bundle that would not load, KeensightError
-    where the bundle changes meanwhile.
+    Raises SigningKeyError for a key that cannot be used, KeensightError where the bundle changes meanwhile.
     """
     private, password = load_private(key, ask)
-    bundle = load(path, though_changed=True).bundle
     files = {name: content for name, content in bundle.files.items() if name != SIGNATURE}
     if SBOM in files and (renewed := refreshed(files)) != files[SBOM]:
         write_atomically(bundle.path / SBOM, renewed)

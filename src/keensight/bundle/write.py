@@ -13,7 +13,7 @@ from keensight.bundle.card import model_card
 from keensight.bundle.read import FORMAT, Bundle
 from keensight.bundle.sbom import SBOM, bill_of_materials
 from keensight.data.pixels import DECODER_VERSION, Borders
-from keensight.evaluation.report import warnings
+from keensight.evaluation.words import warnings
 from keensight.files import encoded, explained, make_folder, to_json, write_atomically
 from keensight.values import Preprocessing, Recipe, Report
 from keensight.version import __version__

@@ -70,7 +70,7 @@ def _plain(result: Comparison) -> dict[str, object]:
 
 
 def _print(result: Comparison) -> None:
-    from keensight.evaluation.comparison_page import fixed_answers, luck
+    from keensight.pages.comparison import fixed_answers, luck
 
     width = max(len(each.name) for each in result.bundles) + 2
     print(f"{result.n:,} pictures of {result.data}, split: {result.split}\n")

@@ -35,7 +35,7 @@ def explain(
     json
         Print one JSON object on stdout.
     """
-    from keensight.bundle.read import refusal
+    from keensight.inference.predictor import refusal
     from keensight.verbs.explain import explain as verb
 
     with Terminal() as terminal:

@@ -78,7 +78,7 @@ def _int8(
     key: Path | None,
     json: bool,
 ) -> int:
-    from keensight.verbs.quantize import quantize
+    from keensight.pipeline.quantize import quantize
 
     with Terminal() as terminal:
         made = quantize(

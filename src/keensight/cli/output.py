@@ -10,8 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from keensight.pipeline.watch import Watcher
 from keensight.values import Epoch, Metrics
-from keensight.verbs.watch import Watcher
 
 if TYPE_CHECKING:
     from rich.progress import Progress

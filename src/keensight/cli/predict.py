@@ -32,7 +32,7 @@ def predict(
     json
         Print JSON Lines on stdout, one object for each picture.
     """
-    from keensight.bundle.read import refusal
+    from keensight.inference.predictor import refusal
     from keensight.values import Prediction
     from keensight.verbs.predict import predict_each
 

@@ -51,7 +51,7 @@ def train(
     json
         Print one JSON object on stdout.
     """
-    from keensight.evaluation.report import warnings
+    from keensight.evaluation.words import warnings
     from keensight.verbs.train import train as verb
 
     begin = time.perf_counter()

@@ -90,7 +90,7 @@ def tune(
 
 
 def _as_json(found: Tuning, seconds: float) -> dict[str, object]:
-    from keensight.evaluation.tuning_page import cautions
+    from keensight.pages.tuning import cautions
 
     def measured(trial: Trial) -> dict[str, object]:
         return {**asdict(trial), **_interval(found, trial)}
@@ -113,15 +113,15 @@ def _as_json(found: Tuning, seconds: float) -> dict[str, object]:
 
 
 def _interval(found: Tuning, trial: Trial) -> dict[str, float | None]:
-    from keensight.evaluation.tuning_page import interval_of
+    from keensight.pages.tuning import interval_of
 
     low, high = (None, None) if trial.val_accuracy is None else interval_of(trial, found.num_val)
     return {"val_accuracy_low": low, "val_accuracy_high": high}
 
 
 def _print(found: Tuning, data: str, seconds: float) -> None:
-    from keensight.evaluation.report import NARROW
-    from keensight.evaluation.tuning_page import cautions, gain_line, hint
+    from keensight.evaluation.words import NARROW
+    from keensight.pages.tuning import cautions, gain_line, hint
 
     own, winner = found.trials[0], found.winner
     print(f"best           {_accuracy_line(found, winner)}, trial {winner.number}")
@@ -153,7 +153,7 @@ def _print(found: Tuning, data: str, seconds: float) -> None:
 
 def _table(found: Tuning) -> list[str]:
     """Return the best trials, and the recipe's own, as lines of columns."""
-    from keensight.evaluation.tuning_page import plain, ranked
+    from keensight.pages.tuning import plain, ranked
 
     best = [trial for trial in ranked(found.trials) if trial.state == "finished"][:SHOWN]
     shown = best + [trial for trial in found.trials[:1] if trial not in best]

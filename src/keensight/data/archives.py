@@ -16,7 +16,8 @@ from typing import Protocol, TypeAlias, TypeVar
 
 from keensight.data.folders import MAX_FILES, Contents
 from keensight.data.hashing import Memo, hash_files, known_hashes
-from keensight.data.labels import Listing, arrange, is_hidden, is_picture
+from keensight.data.layout import arrange
+from keensight.data.listing import Listing, is_hidden, is_picture
 from keensight.errors import DataError, PictureError
 from keensight.values import DatasetKind, Skipped
 
@@ -49,7 +50,7 @@ def list_archive(
     contents, members = held
     pictures = [*contents.pictures, *contents.unusable]
     entries, skipped = arrange(pictures, contents.others, str(path), pattern)
-    names = [entry.where for entry in entries if entry.where in members]
+    names = [entry.path for entry in entries if entry.path in members]
     memo, status = Memo(path), path.stat()
     hashes = known_hashes(remembered := memo.recall("", status), names)
     failed: dict[str, str] = {}
@@ -73,16 +74,16 @@ def picture_members(
     """Yield each picture's clean path and its member, the last of each name; note in `contents` what else there is."""
     last: dict[str, Info] = {}
     for info in infos:
-        where = safe_name(name_of(info), path)
-        if where in last and is_picture(where):
-            contents.skipped.append(Skipped(where, "the archive holds this name again later, and the last one counts"))
-        last[where] = info
-    for where, info in last.items():
-        folder, hidden = is_folder(info), any(map(is_hidden, where.split("/")))
-        if is_picture(where) and not folder and not hidden:
-            yield where, info
-        elif where and not hidden:
-            contents.others.append(f"{where}/" if folder else where)
+        name = safe_name(name_of(info), path)
+        if name in last and is_picture(name):
+            contents.skipped.append(Skipped(name, "the archive holds this name again later, and the last one counts"))
+        last[name] = info
+    for name, info in last.items():
+        folder, hidden = is_folder(info), any(map(is_hidden, name.split("/")))
+        if is_picture(name) and not folder and not hidden:
+            yield name, info
+        elif name and not hidden:
+            contents.others.append(f"{name}/" if folder else name)
 
 
 @contextmanager
@@ -98,14 +99,14 @@ def member_reader(plain: Path, members: Mapping[str, Member]) -> Iterator[Callab
             file.seek(offset)
             return file.read(size)
 
-    def read(where: str) -> bytes:
-        member = members.get(where)
+    def read(name: str) -> bytes:
+        member = members.get(name)
         if member is None:
-            raise PictureError(f"{where}: no longer in the archive")
+            raise PictureError(f"{name}: no longer in the archive")
         try:
             return member.content(read_at)
         except (*_DAMAGE, ValueError) as error:
-            raise PictureError(f"{where}: damaged in the archive ({str(error) or type(error).__name__})") from error
+            raise PictureError(f"{name}: damaged in the archive ({str(error) or type(error).__name__})") from error
 
     with file:
         yield read
@@ -127,9 +128,9 @@ def safe_name(name: str, path: Path) -> str:
     return "/".join(part for part in parts if part not in ("", "."))
 
 
-def name_problem(where: str) -> str | None:
+def name_problem(name: str) -> str | None:
     """Say why a picture cannot have this path; None where it can."""
-    return f"a name of more than {MAX_NAME} characters" if max(map(len, where.split("/"))) > MAX_NAME else None
+    return f"a name of more than {MAX_NAME} characters" if max(map(len, name.split("/"))) > MAX_NAME else None
 
 
 def unpacked_limit(size: int) -> int:

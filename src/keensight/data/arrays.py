@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from keensight.data.hashing import Memo, are_hashes, hash_rows, is_hash
-from keensight.data.labels import Entry, Listing
+from keensight.data.listing import Entry, Listing
 from keensight.errors import DataError, PictureError, UsageError
 from keensight.values import Sample, SplitName, Uint8Array
 
@@ -32,9 +32,9 @@ def list_blocks(name: str, root: Path, blocks: Sequence[Block], class_names: tup
     entries, hashes = [], {}
     for block in blocks:
         for row, (label, sha256) in enumerate(zip(block.labels, block.hashes, strict=True)):
-            where = f"{block.name}[{row}]"
-            entries.append(Entry(where, label, block.split))
-            hashes[where] = sha256
+            path = f"{block.name}[{row}]"
+            entries.append(Entry(path, label, block.split))
+            hashes[path] = sha256
     return Listing(name, root, "arrays", entries, hashes, {}, (), class_names)
 
 
@@ -85,12 +85,12 @@ def array_reader(
     arrays = load(root)
 
     def read(sample: Sample) -> Uint8Array:
-        name, _, row = sample.where.rstrip("]").partition("[")
+        name, _, row = sample.path.rstrip("]").partition("[")
         try:
             picture: Uint8Array = arrays[name][int(row)]
             return picture
         except (KeyError, IndexError, ValueError) as error:
-            raise PictureError(f"{sample.where}: no longer in {root}") from error
+            raise PictureError(f"{sample.path}: no longer in {root}") from error
 
     yield read
 

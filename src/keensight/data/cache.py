@@ -64,7 +64,7 @@ def decode(dataset: Dataset, preprocessing: Preprocessing, on_progress: OnProgre
     images = np.load(folder / "images.npy", mmap_mode="r")
     kept = [row for row in range(len(dataset.samples)) if str(row) not in failures]
     if failures:
-        skipped = tuple(Skipped(dataset.samples[int(row)].where, reason) for row, reason in failures.items())
+        skipped = tuple(Skipped(dataset.samples[int(row)].path, reason) for row, reason in failures.items())
         samples = tuple(dataset.samples[row] for row in kept)
         _check_no_class_is_empty(dataset, samples, skipped)
         dataset = replace(dataset, samples=samples, skipped=dataset.skipped + skipped)
@@ -89,7 +89,7 @@ def _peek(dataset: Dataset) -> list[Header]:
             try:
                 headers.append(read_header(read(sample)))
             except PictureError as error:
-                reason = f"{sample.where}: {error}"
+                reason = f"{sample.path}: {error}"
     if not headers:
         raise DataError(f"None of the pictures looked at in {dataset.name} can be read. The last one was {reason}.")
     return headers
@@ -162,7 +162,7 @@ def _check_no_class_is_empty(dataset: Dataset, samples: Sequence[Sample], skippe
     gone = {sample.label for sample in dataset.samples} - {sample.label for sample in samples}
     empty = [dataset.class_names[label] for label in sorted(gone)]
     if empty:
-        reasons = shortlist([f"{s.where} ({s.reason})" for s in skipped], 3)
+        reasons = shortlist([f"{s.path} ({s.reason})" for s in skipped], 3)
         raise DataError(
             f"{dataset.name} has no readable picture of class {shortlist(empty)}: {len(skipped):,} could not be read, "
             f"among them {reasons}. Replace them, or leave the class out."

@@ -99,7 +99,7 @@ class Helper:
         if self._process is None or self._process.stdout is None:
             return self._instead(first, samples)
         try:
-            self._send(first, [sample.where for sample in samples])
+            self._send(first, [sample.path for sample in samples])
             code, reasons = json.loads(self._process.stdout.readline())
         except (OSError, ValueError):  # it is gone, killed for memory perhaps
             self.close()

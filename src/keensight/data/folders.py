@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from keensight.data.hashing import Memo, hash_files, is_hash
-from keensight.data.labels import Listing, arrange, is_hidden, is_picture, odd_name
+from keensight.data.layout import arrange
+from keensight.data.listing import Listing, is_hidden, is_picture
 from keensight.errors import DataError, PictureError
+from keensight.names import odd_name
 from keensight.values import Sample, Skipped
 
 MAX_PICTURE_BYTES = 100 * 2**20
@@ -28,16 +30,16 @@ class Contents:
     others: list[str] = field(default_factory=list)  # empty folders end in "/"
     skipped: list[Skipped] = field(default_factory=list)
 
-    def add(self, where: str, problem: str | None) -> None:
+    def add(self, path: str, problem: str | None) -> None:
         """File a name under pictures or the rest; a picture with a problem is kept with its reason."""
-        if odd := odd_name(where):
+        if odd := odd_name(path):
             self.skipped.append(Skipped(odd, "a name with control characters, or with bytes that are not UTF-8"))
-        elif not is_picture(where):
-            self.others.append(where)
+        elif not is_picture(path):
+            self.others.append(path)
         elif problem:
-            self.unusable[where] = problem
+            self.unusable[path] = problem
         else:
-            self.pictures.append(where)
+            self.pictures.append(path)
 
 
 def list_folder(root: Path, pattern: str | None) -> Listing:
@@ -50,7 +52,7 @@ def list_folder(root: Path, pattern: str | None) -> Listing:
     contents, statuses = walk(root)
     entries, skipped = arrange([*contents.pictures, *contents.unusable], contents.others, str(root), pattern)
     hashes, failed = hash_folder(
-        root, {entry.where: statuses[entry.where] for entry in entries if entry.where in statuses}
+        root, {entry.path: statuses[entry.path] for entry in entries if entry.path in statuses}
     )
     unusable = contents.unusable | failed
     return Listing(root.name, root, "folder", entries, hashes, unusable, [*contents.skipped, *skipped])
@@ -62,12 +64,10 @@ def hash_folder(root: Path, statuses: dict[str, os.stat_result]) -> tuple[dict[s
     `statuses` must have been taken before this call, so that a file that changes meanwhile is read again next time.
     """
     memo = Memo(root)
-    hashes = {where: value for where, status in statuses.items() if is_hash(value := memo.recall(where, status))}
-    fresh, failed = hash_files(
-        lambda where: read_file(root, where), [where for where in statuses if where not in hashes]
-    )
-    for where, sha256 in fresh.items():
-        memo.note(where, statuses[where], sha256)
+    hashes = {path: value for path, status in statuses.items() if is_hash(value := memo.recall(path, status))}
+    fresh, failed = hash_files(lambda path: read_file(root, path), [path for path in statuses if path not in hashes])
+    for path, sha256 in fresh.items():
+        memo.note(path, statuses[path], sha256)
     memo.save()
     return hashes | fresh, failed
 
@@ -90,26 +90,26 @@ def walk(root: Path) -> tuple[Contents, dict[str, os.stat_result]]:
         if not entries and folder:
             contents.others.append(f"{folder}/")
         for entry in entries:
-            where = f"{folder}/{entry.name}" if folder else entry.name
+            path = f"{folder}/{entry.name}" if folder else entry.name
             if is_hidden(entry.name):
                 continue
             target = os.path.realpath(entry.path) if entry.is_symlink() else ""
             if target and not _is_inside(target, real_root):
-                _leave_out(contents, where, LEADS_OUT)
+                _leave_out(contents, path, LEADS_OUT)
             elif target and not os.path.exists(target):  # noqa: PTH110  (dangling, or a loop of links)
-                _leave_out(contents, where, "a link that leads nowhere")
+                _leave_out(contents, path, "a link that leads nowhere")
             elif entry.is_dir():
                 above = chain
                 if target:
                     above = (*chain, os.path.realpath(os.path.dirname(entry.path)))  # noqa: PTH120
                     if any(_is_inside(link, target) for link in above):
-                        _leave_out(contents, where, "a link that leads back to a folder above it")
+                        _leave_out(contents, path, "a link that leads back to a folder above it")
                         continue
-                waiting.append((where, above))
-            elif is_picture(where):
-                _add_picture(contents, statuses, where, entry)
+                waiting.append((path, above))
+            elif is_picture(path):
+                _add_picture(contents, statuses, path, entry)
             else:
-                contents.add(where, None)
+                contents.add(path, None)
     return contents, statuses
 
 
@@ -124,16 +124,16 @@ def _entries(root: Path, folder: str) -> list[os.DirEntry[str]]:
         ) from error
 
 
-def _add_picture(contents: Contents, statuses: dict[str, os.stat_result], where: str, entry: os.DirEntry[str]) -> None:
+def _add_picture(contents: Contents, statuses: dict[str, os.stat_result], path: str, entry: os.DirEntry[str]) -> None:
     try:
         status = entry.stat()
     except OSError as error:
-        contents.add(where, _why(error))
+        contents.add(path, _why(error))
         return
     problem = problem_of(status)
-    contents.add(where, problem)
+    contents.add(path, problem)
     if problem is None:
-        statuses[where] = status
+        statuses[path] = status
 
 
 def problem_of(status: os.stat_result) -> str | None:
@@ -152,28 +152,28 @@ def size_problem(size: int) -> str | None:
     return None
 
 
-def read_file(root: Path, where: str) -> bytes:
+def read_file(root: Path, path: str) -> bytes:
     """Return the content of one picture file; raises PictureError where it cannot be read or is too large."""
     try:
-        with open(f"{root}/{where}", "rb", opener=_open_without_waiting) as file:  # joining Paths costs 5 µs of 27
+        with open(f"{root}/{path}", "rb", opener=_open_without_waiting) as file:  # joining Paths costs 5 µs of 27
             status = os.fstat(file.fileno())
             if problem := problem_of(status):
-                raise PictureError(f"{where}: {problem}")
+                raise PictureError(f"{path}: {problem}")
             # asked for the most that is accepted, Python takes 100 MiB from the kernel and gives them back, every time
             content = file.read(status.st_size + 1)
             if len(content) > status.st_size:  # it has grown since
                 content += file.read(MAX_PICTURE_BYTES + 1 - len(content))
     except (OSError, ValueError) as error:
-        raise PictureError(f"{where}: {_why(error)}") from error
+        raise PictureError(f"{path}: {_why(error)}") from error
     if problem := size_problem(len(content)):
-        raise PictureError(f"{where}: {problem}")
+        raise PictureError(f"{path}: {problem}")
     return content
 
 
 @contextmanager
 def folder_reader(root: Path) -> Iterator[Callable[[Sample], bytes]]:
     """Yield a function that returns a sample's file content; it can be called from many threads at once."""
-    yield lambda sample: read_file(root, sample.where)
+    yield lambda sample: read_file(root, sample.path)
 
 
 def _open_without_waiting(path: str, flags: int) -> int:
@@ -184,11 +184,11 @@ def _is_inside(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
 
 
-def _leave_out(contents: Contents, where: str, reason: str) -> None:
-    if is_picture(where):
-        contents.add(where, reason)
+def _leave_out(contents: Contents, path: str, reason: str) -> None:
+    if is_picture(path):
+        contents.add(path, reason)
     else:
-        contents.skipped.append(Skipped(odd_name(where) or where, reason))
+        contents.skipped.append(Skipped(odd_name(path) or path, reason))
 
 
 def _why(error: Exception) -> str:

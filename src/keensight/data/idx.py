@@ -21,7 +21,7 @@ import numpy as np
 
 from keensight.data.arrays import Block, check_counts, hash_block, list_blocks, reason_of, refuse_pattern
 from keensight.data.hashing import Memo, is_settled, stamp
-from keensight.data.labels import Listing
+from keensight.data.listing import Listing
 from keensight.errors import DataError, shortlist
 from keensight.values import SplitName, Uint8Array
 

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from keensight.data.folders import LEADS_OUT, MAX_FILES, hash_folder, problem_of
-from keensight.data.labels import SPLIT_ALIASES, Entry, Listing, clean_label, odd_name, split_named
+from keensight.data.layout import SPLIT_ALIASES, split_named
+from keensight.data.listing import Entry, Listing
 from keensight.errors import DataError, UsageError, shortlist, suggestion
+from keensight.names import clean_label, odd_name
 from keensight.values import Skipped
 
 MAX_ROW_BYTES = 2**20
@@ -48,21 +50,21 @@ def list_manifest(path: Path, pattern: str | None) -> Listing:
     is_inside = _inside_test(root)
     for number, row in _rows(path):
         entry = _entry(path, number, row)
-        if entry.where in entries:
-            _check_same(path, entries[entry.where], (number, entry))
-            skipped.append(Skipped(entry.where, f"listed again in line {number}"))
+        if entry.path in entries:
+            _check_same(path, entries[entry.path], (number, entry))
+            skipped.append(Skipped(entry.path, f"listed again in line {number}"))
             continue
-        entries[entry.where] = (number, entry)
-        status = _status(root / entry.where)
+        entries[entry.path] = (number, entry)
+        status = _status(root / entry.path)
         if status is None or stat.S_ISDIR(status.st_mode):
-            missing.append(f"{entry.where} (line {number})")
+            missing.append(f"{entry.path} (line {number})")
             continue
-        if not is_inside(entry.where):
-            unusable[entry.where] = LEADS_OUT
+        if not is_inside(entry.path):
+            unusable[entry.path] = LEADS_OUT
         elif problem := problem_of(status):
-            unusable[entry.where] = problem
+            unusable[entry.path] = problem
         else:
-            statuses[entry.where] = status
+            statuses[entry.path] = status
     if missing:
         raise DataError(
             f"{path} names {len(missing):,} file{'s' * (len(missing) > 1)} not found in {root}: {shortlist(missing)}. "
@@ -205,13 +207,13 @@ def _inside_test(root: Path) -> Callable[[str], bool]:
     real_root = root.resolve()
     folders: dict[str, bool] = {}
 
-    def is_inside(where: str) -> bool:
-        folder, file = os.path.split(where)
+    def is_inside(name: str) -> bool:
+        folder, file = os.path.split(name)
         if folder not in folders:
             folders[folder] = (root / folder).resolve().is_relative_to(real_root)
         inside = folders[folder]
         if inside and (root / folder / file).is_symlink():
-            inside = (root / where).resolve().is_relative_to(real_root)
+            inside = (root / name).resolve().is_relative_to(real_root)
         return inside
 
     return is_inside
@@ -225,7 +227,7 @@ def _check_same(path: Path, first: tuple[int, Entry], second: tuple[int, Entry])
     ):
         if one != other:
             raise DataError(
-                f"{path} lists {first[1].where} twice, in lines {first[0]} and {second[0]}, with different {what}: "
+                f"{path} lists {first[1].path} twice, in lines {first[0]} and {second[0]}, with different {what}: "
                 f"'{one}' and '{other}'. One label, split and group for each file is accepted; remove the wrong row."
             )
 

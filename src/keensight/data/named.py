@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from keensight import files
 from keensight.data.arrays import list_digits
 from keensight.data.idx import find_idx, list_idx
-from keensight.data.labels import Listing
+from keensight.data.listing import Listing
 from keensight.errors import DataError, KeensightError
 
 TIMEOUT_S = 20.0  # for each read from a mirror

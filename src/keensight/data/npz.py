@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 
 from keensight.data.arrays import Block, check_counts, hash_block, list_blocks, reason_of, refuse_pattern
 from keensight.data.hashing import Memo
-from keensight.data.labels import SPLIT_ALIASES, Listing, clean_label, odd_name
+from keensight.data.layout import SPLIT_ALIASES
+from keensight.data.listing import Listing
 from keensight.errors import DataError, shortlist
+from keensight.names import clean_label, odd_name
 from keensight.values import SplitName, Uint8Array
 
 MAX_NPZ_BYTES = 64 * 2**30

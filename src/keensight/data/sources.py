@@ -14,13 +14,14 @@ from typing import NamedTuple, TypeAlias
 from keensight.data.arrays import array_reader, load_digits
 from keensight.data.folders import folder_reader, list_folder
 from keensight.data.idx import is_idx_folder, list_idx, load_idx
-from keensight.data.labels import Entry, Listing, natural_order
+from keensight.data.listing import Entry, Listing
 from keensight.data.manifests import is_manifest, list_manifest
 from keensight.data.named import NAMES, list_named
 from keensight.data.npz import is_npz, list_npz, load_npz
 from keensight.data.tars import is_tar, list_tar, tar_reader
 from keensight.data.zips import is_zip, list_zip, zip_reader
 from keensight.errors import DataError, UsageError, shortlist, suggestion
+from keensight.names import natural_order
 from keensight.values import SPLIT_NAMES, Dataset, DatasetKind, Sample, Skipped, Uint8Array
 
 Read: TypeAlias = Callable[[Sample], bytes | Uint8Array]
@@ -132,11 +133,11 @@ def reader(dataset: Dataset) -> Iterator[Read]:
 
 
 def _finished(listing: Listing, data: str, wanted: tuple[str, ...] | None) -> Dataset:
-    entries = [entry for entry in listing.entries if entry.where in listing.hashes]
+    entries = [entry for entry in listing.entries if entry.path in listing.hashes]
     unusable = [
-        Skipped(entry.where, listing.unusable.get(entry.where, "could not be read"))
+        Skipped(entry.path, listing.unusable.get(entry.path, "could not be read"))
         for entry in listing.entries
-        if entry.where not in listing.hashes
+        if entry.path not in listing.hashes
     ]
     class_names = listing.class_names or tuple(natural_order({entry.label for entry in listing.entries}))
     _check_usable(data, listing.entries, entries, unusable)
@@ -151,7 +152,7 @@ def _finished(listing: Listing, data: str, wanted: tuple[str, ...] | None) -> Da
     class_names = wanted or class_names
     index = {name: i for i, name in enumerate(class_names)}
     samples = tuple(
-        Sample(entry.where, index[entry.label], listing.hashes[entry.where], entry.split, entry.group)
+        Sample(entry.path, index[entry.label], listing.hashes[entry.path], entry.split, entry.group)
         for entry in entries
     )
     return Dataset(listing.name, listing.root, listing.kind, class_names, samples, (*listing.skipped, *unusable))
@@ -163,11 +164,11 @@ def _check_usable(data: str, listed: Sequence[Entry], usable: Sequence[Entry], u
         raise DataError(f"{data} holds no pictures at all. {ACCEPTED}; add pictures of two classes or more.")
     for (label, split), count in before.items():
         if not after[label, split]:
-            of_class = {entry.where for entry in listed if (entry.label, entry.split) == (label, split)}
-            first = next(skipped for skipped in unusable if skipped.where in of_class)
+            of_class = {entry.path for entry in listed if (entry.label, entry.split) == (label, split)}
+            first = next(skipped for skipped in unusable if skipped.path in of_class)
             raise DataError(
                 f"None of the {count:,} pictures of class '{label}'{f' in the {split} split' if split else ''} of "
-                f"{data} can be used ({first.where}: {first.reason}). Each class needs at least one; "
+                f"{data} can be used ({first.path}: {first.reason}). Each class needs at least one; "
                 "replace or remove them."
             )
 

@@ -29,7 +29,7 @@ from keensight.data.archives import (
     unpacked_limit,
 )
 from keensight.data.folders import MAX_FILES, Contents, size_problem
-from keensight.data.labels import Listing
+from keensight.data.listing import Listing
 from keensight.values import Sample
 
 MAX_HEADER_BYTES = 2**20
@@ -82,16 +82,16 @@ def tar_members(plain: Path, path: Path) -> tuple[Contents, dict[str, TarMember]
                 raise tarfile.ReadError(f"it ends in the middle of {info.name}")
     check_amount(path, len(infos), sum(max(info.size, 0) for info in infos))
     contents, members = Contents(), {}
-    for where, info in picture_members(path, infos, lambda info: info.name, tarfile.TarInfo.isdir, contents):
-        problem = name_problem(where)
+    for name, info in picture_members(path, infos, lambda info: info.name, tarfile.TarInfo.isdir, contents):
+        problem = name_problem(name)
         if info.issym() or info.islnk():
             problem = "a link (links in archives are not followed)"
         elif not info.isreg() or info.issparse():
             problem = "not a regular file (a device, a pipe or a sparse file)"
         problem = problem or size_problem(info.size)
-        contents.add(where, problem)
+        contents.add(name, problem)
         if not problem:
-            members[where] = TarMember(info.offset_data, info.size)
+            members[name] = TarMember(info.offset_data, info.size)
     return contents, members
 
 
@@ -101,7 +101,7 @@ def tar_reader(path: Path) -> Iterator[Callable[[Sample], bytes]]:
     plain = plain_tar(path)
     _, members = tar_members(plain, path)
     with member_reader(plain, members) as read:
-        yield lambda sample: read(sample.where)
+        yield lambda sample: read(sample.path)
 
 
 def plain_tar(path: Path) -> Path:

@@ -22,7 +22,7 @@ from keensight.data.archives import (
     picture_members,
 )
 from keensight.data.folders import MAX_PICTURE_BYTES, Contents, size_problem
-from keensight.data.labels import Listing
+from keensight.data.listing import Listing
 from keensight.errors import DataError
 from keensight.values import Sample
 
@@ -70,22 +70,22 @@ def zip_members(path: Path) -> tuple[Contents, dict[str, ZipMember]]:
         infos = archive.infolist()
     check_amount(path, len(infos), sum(info.file_size for info in infos))
     contents, members = Contents(), {}
-    for where, info in picture_members(path, infos, lambda info: info.filename, _is_folder, contents):
+    for name, info in picture_members(path, infos, lambda info: info.filename, _is_folder, contents):
         if info.flag_bits & 0x1:
             raise DataError(
-                f"{path} is encrypted ({where} needs a password). Archives without a password are accepted; unpack it "
+                f"{path} is encrypted ({name} needs a password). Archives without a password are accepted; unpack it "
                 "and give the folder instead."
             )
-        problem = name_problem(where) or size_problem(info.file_size)
+        problem = name_problem(name) or size_problem(info.file_size)
         if stat.S_ISLNK(info.external_attr >> 16):
             problem = "a link (links in archives are not followed)"
         elif info.compress_type not in UNPACKERS:
             problem = problem or f"compressed by a method that is not read here (number {info.compress_type})"
         elif info.compress_size > MAX_PICTURE_BYTES + 2**20:
             problem = problem or f"larger than {MAX_PICTURE_BYTES // 2**20} MiB in its compressed form"
-        contents.add(where, problem)
+        contents.add(name, problem)
         if not problem:
-            members[where] = ZipMember(
+            members[name] = ZipMember(
                 info.header_offset, info.compress_size, info.file_size, info.compress_type, info.CRC
             )
     return contents, members
@@ -96,7 +96,7 @@ def zip_reader(path: Path) -> Iterator[Callable[[Sample], bytes]]:
     """Yield a function that returns the content of a sample's member; it can be called from many threads at once."""
     _, members = zip_members(path)
     with member_reader(path, members) as read:
-        yield lambda sample: read(sample.where)
+        yield lambda sample: read(sample.path)
 
 
 def _is_folder(info: zipfile.ZipInfo) -> bool:

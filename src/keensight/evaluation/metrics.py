@@ -167,7 +167,7 @@ def _described(
     called_N = probabilities_NK.argmax(axis=1)
     return tuple(
         Mistake(
-            where=split.where[i],
+            path=split.paths[i],
             label=class_names[split.labels[i]],
             predicted=class_names[called_N[i]],
             probability=float(probabilities_NK[i, called_N[i]]),

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from keensight.models.zoo import Classifier
+from keensight.models.classifier import Classifier
 from keensight.values import FloatArray, Uint8Array
 
 RECTIFIERS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Mish, nn.Hardswish)

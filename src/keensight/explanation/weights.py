@@ -5,13 +5,28 @@ Shape letters: F filters, cells or classes, K classes, C channels, H height, W w
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Literal
+
 import torch
 from torch import nn
 
-from keensight.evaluation.pictures import FirstLayer, gains
+from keensight.models.classifier import Classifier
 from keensight.models.linear import is_linear, pixel_weights
-from keensight.models.zoo import Classifier
 from keensight.values import FloatArray, Preprocessing
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FirstLayer:
+    """What a network multiplies a picture with first: `weights` float FCHW, a picture for each filter, class or cell.
+
+    `names` are the classes: of a linear network, which has a picture for each, or for two classes one in all, the
+    second class against the first.
+    """
+
+    kind: Literal["convolution", "linear", "dense"]
+    weights: FloatArray
+    names: tuple[str, ...]
 
 
 def first_layer(model: Classifier, preprocessing: Preprocessing, class_names: tuple[str, ...]) -> FirstLayer | None:
@@ -37,3 +52,15 @@ def first_layer(model: Classifier, preprocessing: Preprocessing, class_names: tu
 
 def _array(tensor: torch.Tensor) -> FloatArray:
     return tensor.detach().float().cpu().contiguous().numpy()
+
+
+def gains(weights_KCHW: FloatArray) -> FloatArray:
+    """Return what a linear model's weights for K logits say of its answers, which only their differences decide.
+
+    For two classes float 1CHW: how the second logit gains on the first. Else float KCHW: how each gains on their mean.
+
+    >>> import numpy as np
+    >>> gains(np.array([[1.0], [4.0]])).tolist(), gains(np.array([[1.0], [4.0], [1.0]])).tolist()
+    ([[3.0]], [[-1.0], [2.0], [-1.0]])
+    """
+    return weights_KCHW[1:] - weights_KCHW[:1] if len(weights_KCHW) == 2 else weights_KCHW - weights_KCHW.mean(axis=0)

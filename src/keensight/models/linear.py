@@ -103,3 +103,8 @@ def check_two_classes(model: str, num_classes: int) -> None:
             'classes. Choose two of them with classes = ["a", "b"] in the recipe, or use the cnn, dense or logistic '
             "model."
         )
+
+
+def signed(labels_N: torch.Tensor) -> torch.Tensor:
+    """Return labels 0 and 1 as -1 and +1."""
+    return 2 * labels_N - 1

@@ -7,21 +7,20 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from keensight.errors import RecipeError, shortlist, suggestion
 from keensight.models.articles import fashion, husky, planes
+from keensight.models.classifier import Classifier
 from keensight.models.cnn import cnn
 from keensight.models.dense import by_hand, dense
 from keensight.models.linear import linear, logistic
 from keensight.models.resnet import resnet
 from keensight.models.transfer import transfer
-from keensight.values import FloatArray, Preprocessing, Split
+from keensight.values import Preprocessing
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "logistic": logistic,
@@ -35,39 +34,6 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "planes": planes,
     "transfer": transfer,
 }
-
-
-class Classifier(nn.Module):
-    """A network with its normalisation inside: images float NCHW in [0, 1] to logits NK.
-
-    The normalisation is measured on the training pictures, unless the network has an attribute `normalisation`, (mean,
-    std) of the channels that it was pretrained with. Grey pictures have then as many channels as these, all equal.
-    """
-
-    mean: torch.Tensor
-    std: torch.Tensor
-
-    def __init__(self, network: nn.Module, channels: int) -> None:
-        super().__init__()
-        mean, std = getattr(network, "normalisation", ([0.0] * channels, [1.0] * channels))
-        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1))
-        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1))
-        self.network = network
-
-    def forward(self, images_NCHW: torch.Tensor) -> torch.Tensor:
-        """Return logits NK."""
-        logits_NK: torch.Tensor = self.network((images_NCHW - self.mean) / self.std)
-        return logits_NK
-
-
-@dataclass(frozen=True, slots=True)
-class Layer:
-    """One row of a model's table: its kind, the shape it gives for one picture, and its parameters."""
-
-    name: str
-    shape: tuple[int, ...]
-    parameters: int
-    multiplications: int  # for one picture
 
 
 def options_of(model: str) -> dict[str, Any]:
@@ -103,62 +69,3 @@ def build(
             settings = ", ".join(f"{name}={value}" for name, value in options.items())
             raise RecipeError(f"The model '{model}' cannot be built with {settings}: {error}.") from error
     return Classifier(network, preprocessing.channels)
-
-
-def set_normalisation(model: Classifier, train: Split) -> None:
-    """Measure mean and standard deviation of each channel on (at most 10,000 of) the training pictures.
-
-    A network that brings its own normalisation keeps it.
-    """
-    if hasattr(model.network, "normalisation"):
-        return
-    mean_C, std_C = channel_statistics(train)
-    model.mean.copy_(torch.from_numpy(mean_C).view(-1, 1, 1))
-    model.std.copy_(torch.from_numpy(std_C).view(-1, 1, 1))
-
-
-def channel_statistics(train: Split) -> tuple[FloatArray, FloatArray]:
-    """Return mean and standard deviation of each channel, levels in [0, 1], of at most some 10,000 pictures."""
-    rows = train.rows[:: max(1, len(train) // 10_000)]
-    channels = train.images.shape[3]
-    counts = np.zeros((channels, 256), np.int64)  # of each level: exact, and ten times faster than sums in float64
-    for first in range(0, len(rows), 64):  # a few at a time, so that memory stays flat
-        part = train.images[rows[first : first + 64]]
-        for channel in range(channels):
-            counts[channel] += np.bincount(part[..., channel].reshape(-1), minlength=256)
-    levels = np.arange(256) / 255
-    shares = counts / counts.sum(axis=1, keepdims=True)
-    mean = shares @ levels
-    variance = shares @ levels**2 - mean**2
-    return mean, np.sqrt(np.maximum(variance, 1e-6))
-
-
-def layer_table(model: Classifier, preprocessing: Preprocessing) -> list[dict[str, Any]]:
-    """Return `layers` as reports and `keensight info` show them: a list of {"name", "shape", "parameters"}."""
-    return [
-        {"name": layer.name, "shape": list(layer.shape), "parameters": layer.parameters}
-        for layer in layers(model, preprocessing)
-    ]
-
-
-def layers(model: Classifier, preprocessing: Preprocessing) -> list[Layer]:
-    """Return the model's table: a row for each layer, in the order in which a picture passes them."""
-    rows: list[Layer] = []
-
-    def note(module: nn.Module, _: Any, output: torch.Tensor) -> None:
-        shape = tuple(output.shape[1:])
-        positions = output[0].numel() // output.shape[1]
-        weights = sum(p.numel() for p in module.parameters() if p.dim() > 1)
-        parameters = sum(p.numel() for p in module.parameters())
-        rows.append(Layer(type(module).__name__, shape, parameters, weights * positions))
-
-    hooks = [m.register_forward_hook(note) for m in model.modules() if not list(m.children())]
-    was_training = model.training
-    model.eval()
-    with torch.no_grad():
-        shape = (1, preprocessing.channels, preprocessing.height, preprocessing.width)
-        model(torch.zeros(shape, device=model.mean.device))
-    model.train(was_training)
-    for hook in hooks:
-        hook.remove()
-    return rows

@@ -13,9 +13,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from keensight.errors import KeensightError
-from keensight.models.linear import linear_weights
-from keensight.training.loop import to_images
-from keensight.training.losses import signed
+from keensight.models.linear import linear_weights, signed
+from keensight.models.tensors import to_images
 from keensight.values import AttackResult, Split, Threat
 
 BATCH = 256
@@ -57,12 +56,12 @@ def accuracy_under_attack(
     rows, labels = split.rows[:most], torch.from_numpy(split.labels[:most])
     if not len(rows):
         raise KeensightError("There is no picture to attack. Give a split that is not empty.")
-    where = next(model.parameters()).device
+    device = next(model.parameters()).device
     model.eval()
     correct = 0
     for first in range(0, len(rows), BATCH):
-        images = to_images(split.images, rows[first : first + BATCH], where)
-        targets = labels[first : first + BATCH].to(where)
+        images = to_images(split.images, rows[first : first + BATCH], device)
+        targets = labels[first : first + BATCH].to(device)
         attacked = ATTACKS[attack](model, images, targets, threat)
         with torch.inference_mode():
             correct += int((model(attacked).argmax(dim=1) == targets).sum())

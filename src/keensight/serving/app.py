@@ -18,8 +18,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from keensight.data.labels import odd_name
 from keensight.errors import suggestion
+from keensight.names import odd_name
 from keensight.serving import protocol
 from keensight.serving.answers import described, whole_answer
 from keensight.serving.guard import Guard, error_response

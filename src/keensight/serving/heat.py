@@ -16,8 +16,8 @@ import numpy as np
 from PIL import Image
 
 from keensight.data.pixels import match_polarity
-from keensight.evaluation.pictures import signed_colours
 from keensight.explanation.occlusion import occlusion
+from keensight.pages.pictures import signed_colours
 from keensight.serving.limits import RefusalError, check_label
 from keensight.serving.registry import Model
 from keensight.values import FloatArray, Uint8Array

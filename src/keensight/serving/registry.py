@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from keensight.bundle.read import Bundle, Predictor, file_of, read_bundle
+from keensight.bundle.read import Bundle, file_of, read_bundle
 from keensight.errors import BundleError, suggestion
+from keensight.inference.predictor import Predictor
 from keensight.machine import cores, images_at_a_time
 from keensight.serving.batching import Batcher
 from keensight.serving.limits import RefusalError

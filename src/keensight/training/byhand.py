@@ -15,7 +15,7 @@ from torch import nn
 
 from keensight.errors import RecipeError
 from keensight.models import scratch
-from keensight.models.zoo import Classifier
+from keensight.models.classifier import Classifier
 from keensight.training.loop import OnStep, State, evaluate, is_best, why_stop
 from keensight.values import Epoch, FloatArray, Recipe, Split, Splits
 

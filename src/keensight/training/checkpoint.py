@@ -14,7 +14,7 @@ from safetensors.torch import load, save
 
 from keensight.errors import RunError, shortlist
 from keensight.files import write_atomically
-from keensight.models.zoo import Classifier
+from keensight.models.classifier import Classifier
 from keensight.training.loop import State
 from keensight.values import Epoch
 

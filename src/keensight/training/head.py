@@ -20,13 +20,14 @@ from torch import nn
 from keensight.errors import TrainingError
 from keensight.files import cache_folder, write_atomically
 from keensight.machine import cores, images_at_a_time
+from keensight.models.classifier import Classifier
 from keensight.models.folding import folded
+from keensight.models.tensors import to_images
 from keensight.models.transfer import Transfer
-from keensight.models.zoo import Classifier
-from keensight.training.loop import OnStep, State, fit, start, to_images, why_stop
+from keensight.training.loop import OnStep, State, fit, start, why_stop
 from keensight.training.losses import Loss, balanced_weights
 from keensight.training.optimizers import LBFGS
-from keensight.training.threads import side_by_side
+from keensight.training.pieces import side_by_side
 from keensight.values import Epoch, FloatArray, Recipe, Split, Splits
 
 VERSION = 1  # of the way features are computed: part of their cache's key
@@ -181,17 +182,17 @@ def _score(head: Head, features_NF: torch.Tensor, labels_N: torch.Tensor) -> tup
 
 
 def _compute(model: Classifier, split: Split, on_progress: OnProgress | None) -> FloatArray:
-    where = model.mean.device
+    device = model.mean.device
     network = folded(_transfer(model).backbone).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     for module in network.modules():
         if isinstance(module, nn.ReLU6):
             module.inplace = True  # a private copy: nobody looks at what comes in
-    on_cpu = where.type == "cpu"
+    on_cpu = device.type == "cpu"
     batch = images_at_a_time(*split.images.shape[1:]) if on_cpu else GPU_BATCH
 
     def compute(first: int) -> FloatArray:
         with torch.inference_mode():
-            images_NCHW = to_images(split.images, split.rows[first : first + batch], where)
+            images_NCHW = to_images(split.images, split.rows[first : first + batch], device)
             answer: FloatArray = network((images_NCHW - model.mean) / model.std).float().cpu().numpy()
             return answer
 

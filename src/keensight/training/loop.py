@@ -10,12 +10,10 @@ Shape letters: N images, C channels, H height, W width, K classes.
 
 from __future__ import annotations
 
-import functools
 import math
 import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,16 +21,17 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from keensight.data import augment
 from keensight.errors import TrainingError
 from keensight.machine import images_at_a_time
-from keensight.models.zoo import Classifier, set_normalisation
+from keensight.models.classifier import Classifier, set_normalisation
+from keensight.models.tensors import autocast, device, to_images
+from keensight.training import augment
 from keensight.training.losses import LOSSES, Loss
 from keensight.training.optimizers import SGD, Adam, AdamW
+from keensight.training.pieces import Shards, enough_threads, num_shards, side_by_side
 from keensight.training.recipe import with_epochs
 from keensight.training.schedule import SCHEDULES
-from keensight.training.threads import Shards, enough_threads, num_shards, side_by_side
-from keensight.values import Epoch, IntArray, Recipe, Split, Splits, Uint8Array
+from keensight.values import Epoch, IntArray, Recipe, Split, Splits
 
 GPU_BATCH = 512  # of evaluation
 OnStep = Callable[[int, int], None]  # (steps done in this epoch, steps in an epoch)
@@ -107,14 +106,14 @@ def evaluate(model: Classifier, split: Split, recipe: Recipe) -> tuple[float, fl
 def predict_logits(model: Classifier, split: Split, recipe: Recipe) -> torch.Tensor:
     """Return the model's logits for a split, float32 NK on the CPU, without augmentation or dropout."""
     model.eval()
-    where = model.mean.device
-    on_cpu = where.type == "cpu"
+    device = model.mean.device
+    on_cpu = device.type == "cpu"
     batch = images_at_a_time(*split.images.shape[1:]) if on_cpu else GPU_BATCH
 
     def answer(first: int) -> torch.Tensor:
         with torch.inference_mode():
-            images_NCHW = to_images(split.images, split.rows[first : first + batch], where)
-            with autocast(recipe, where):
+            images_NCHW = to_images(split.images, split.rows[first : first + batch], device)
+            with autocast(recipe.precision, device):
                 logits_NK: torch.Tensor = model(images_NCHW).float().cpu()
             return logits_NK
 
@@ -122,61 +121,35 @@ def predict_logits(model: Classifier, split: Split, recipe: Recipe) -> torch.Ten
     return torch.cat(list(side_by_side(answer, range(0, len(split), batch), threads)))
 
 
-def to_images(images_NHWC: Uint8Array, rows: IntArray, where: torch.device) -> torch.Tensor:
-    """Gather rows of uint8 NHWC as float NCHW in [0, 1]; NHWC bytes are channels_last for free."""
-    batch = torch.from_numpy(images_NHWC[rows]).to(where)
-    return batch.permute(0, 3, 1, 2).float().div_(255)
-
-
-def device() -> torch.device:
-    """Return the device to train on: a CUDA GPU where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def uses_bfloat16(recipe: Recipe, where: torch.device) -> bool:
-    """Tell whether matrix products run in bfloat16: asked for, or "auto" on hardware that has it in silicon."""
-    if recipe.precision != "auto":
-        return recipe.precision == "bfloat16"
-    if where.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return _cpu_has_bfloat16()
-
-
-@functools.cache  # it is asked before every step, and the kernel takes its time to write this file
-def _cpu_has_bfloat16() -> bool:
-    cpu = Path("/proc/cpuinfo")
-    return cpu.exists() and any(flag in cpu.read_text() for flag in ("avx512_bf16", "amx_bf16"))
-
-
 def _train(
     state: State, train: Split, recipe: Recipe, loss: Loss, number: int, on_step: OnStep | None
 ) -> tuple[float, float, float]:
     """Make one pass over the training pictures; return mean loss, accuracy, and the last learning rate."""
-    model, where = state.model, state.model.mean.device
+    model, device = state.model, state.model.mean.device
     begin = time.perf_counter()
     batches = shuffled_batches(len(train), recipe, number)
-    labels = torch.from_numpy(train.labels).to(where)
+    labels = torch.from_numpy(train.labels).to(device)
     model.train()
     count = num_shards(model, recipe.batch_size)
     changes = [torch.Generator().manual_seed(_seed(recipe, number, 1) + i) for i in range(count)]
     augments = augment.is_on(recipe)
-    loss_sum = torch.zeros((), device=where)
-    correct = torch.zeros((), device=where)
+    loss_sum = torch.zeros((), device=device)
+    correct = torch.zeros((), device=device)
     seen = 0
     rate = 0.0
 
     def learn(shard: int, network: nn.Module, rows: IntArray) -> tuple[torch.Tensor, torch.Tensor]:
-        images_NCHW = to_images(train.images, train.rows[rows], where)
+        images_NCHW = to_images(train.images, train.rows[rows], device)
         labels_N = labels[rows]
         if augments:
             images_NCHW = augment.augment(images_NCHW, recipe, changes[shard])
-        with autocast(recipe, where):
+        with autocast(recipe.precision, device):
             value, logits_NK = loss(network, images_NCHW, labels_N)
         return value, (logits_NK.detach().argmax(dim=1) == labels_N).sum()
 
     with (
         enough_threads(model, recipe.batch_size),
-        torch.random.fork_rng(devices=[where] if where.type == "cuda" else []),
+        torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
         Shards(model, count, _seed(recipe, number, 2)) as shards,
     ):
         torch.manual_seed(_seed(recipe, number, 2))  # for networks that draw from the global generator
@@ -216,11 +189,6 @@ def shuffled_batches(n: int, recipe: Recipe, number: int) -> list[IntArray]:
 
 def _seed(recipe: Recipe, number: int, purpose: int) -> int:
     return int(np.random.SeedSequence([recipe.seed, number, purpose]).generate_state(1, np.uint64)[0] >> np.uint64(1))
-
-
-def autocast(recipe: Recipe, where: torch.device) -> torch.autocast:
-    """Return the context in which matrix products have the recipe's precision."""
-    return torch.autocast(where.type, torch.bfloat16, enabled=uses_bfloat16(recipe, where))
 
 
 def _optimizer(model: Classifier, recipe: Recipe) -> torch.optim.Optimizer:

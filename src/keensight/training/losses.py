@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from keensight.models.linear import linear_weights
+from keensight.models.linear import linear_weights, signed
 from keensight.values import Recipe, Split
 
 Loss: TypeAlias = Callable[[nn.Module, torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
@@ -60,11 +60,6 @@ def hinge(eps: float = 0.0) -> Loss:
         return F.relu(1 - margins_N).mean(), logits_NK
 
     return loss
-
-
-def signed(labels_N: torch.Tensor) -> torch.Tensor:
-    """Return labels 0 and 1 as -1 and +1."""
-    return 2 * labels_N - 1
 
 
 def balanced_weights(labels_N: torch.Tensor, num_classes: int) -> torch.Tensor:

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from keensight.data import augment
 from keensight.errors import TrainingError
-from keensight.training.loop import State, autocast, shuffled_batches, to_images
+from keensight.models.tensors import autocast, to_images
+from keensight.training import augment
+from keensight.training.loop import State, shuffled_batches
 from keensight.training.losses import LOSSES
 from keensight.training.search_space import tidy
 from keensight.values import FloatArray, Recipe, Splits
@@ -123,9 +124,9 @@ def read_curve(rates: Sequence[float], losses: Sequence[float]) -> LrRange:
 
 def _step(state: State, splits: Splits, recipe: Recipe) -> Callable[[float], float]:
     """Return the function that takes one step of training at a rate, and returns the loss before it."""
-    model, where = state.model, state.model.mean.device
+    model, device = state.model, state.model.mean.device
     loss = LOSSES[recipe.loss](recipe, splits.train, len(splits.class_names))
-    labels = torch.from_numpy(splits.train.labels).to(where)
+    labels = torch.from_numpy(splits.train.labels).to(device)
     changes = torch.Generator().manual_seed(recipe.seed)
     batches = _endless(len(splits.train), recipe)
     model.train()
@@ -134,10 +135,10 @@ def _step(state: State, splits: Splits, recipe: Recipe) -> Callable[[float], flo
         batch = next(batches)
         for group in state.optimizer.param_groups:
             group["lr"] = rate * group["lr_scale"]
-        images_NCHW = to_images(splits.train.images, splits.train.rows[batch], where)
+        images_NCHW = to_images(splits.train.images, splits.train.rows[batch], device)
         if augment.is_on(recipe):
             images_NCHW = augment.augment(images_NCHW, recipe, changes)
-        with autocast(recipe, where):
+        with autocast(recipe.precision, device):
             value, _ = loss(model, images_NCHW, labels[batch])
         state.optimizer.zero_grad(set_to_none=True)
         value.backward()  # type: ignore[no-untyped-call]

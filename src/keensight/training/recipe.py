@@ -13,7 +13,9 @@ from typing import Any
 import tomli_w
 
 from keensight.errors import RecipeError, shortlist, suggestion
-from keensight.models.zoo import MODELS, Classifier, layers, options_of
+from keensight.models.classifier import Classifier
+from keensight.models.layers import layers
+from keensight.models.zoo import MODELS, options_of
 from keensight.training.losses import LOSSES
 from keensight.training.schedule import SCHEDULES
 from keensight.values import Recipe, Splits, Threat

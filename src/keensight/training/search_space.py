@@ -8,8 +8,9 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from keensight.errors import RecipeError, UsageError, shortlist, suggestion
+from keensight.models.classifier import Classifier
 from keensight.models.transfer import Transfer
-from keensight.models.zoo import Classifier, options_of
+from keensight.models.zoo import options_of
 from keensight.training.recipe import CHOICES, RANGES
 from keensight.values import Recipe
 

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from keensight.errors import RecipeError, shortlist
+from keensight.models.classifier import Classifier
 from keensight.models.dense import ByHand
 from keensight.models.linear import linear_weights
 from keensight.models.transfer import Transfer
-from keensight.models.zoo import Classifier, build
+from keensight.models.zoo import build
 from keensight.training.byhand import check_by_hand, fit_by_hand
 from keensight.training.checkpoint import load_weights
 from keensight.training.head import OnProgress, fit_transfer

@@ -9,15 +9,15 @@ from pathlib import Path
 
 from keensight.errors import UsageError, shortlist, suggestion
 from keensight.evaluation.comparison import Compared, Comparison, Pair, mcnemar, telling_eps
-from keensight.evaluation.comparison_page import Inside, render_html
 from keensight.files import write_atomically
+from keensight.pages.comparison import Inside, render_html
+from keensight.pipeline.compared import Entrant, attacked, inside, measured, open_entrants
+from keensight.pipeline.labelled import open_for, split_asked
+from keensight.pipeline.same_pictures import same_pictures
+from keensight.pipeline.watch import Watcher
 from keensight.robustness.attacks import ATTACKS
-from keensight.training.run import Kind, claim
 from keensight.values import AttackResult, Metrics
-from keensight.verbs.entrants import Entrant, attacked, inside, measured, open_entrants
-from keensight.verbs.labelled import open_for, split_asked
-from keensight.verbs.same_pictures import same_pictures
-from keensight.verbs.watch import Watcher
+from keensight.workspace import Kind, claim
 
 EPS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3)
 PAGE = "comparison.html"

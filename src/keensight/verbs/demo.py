@@ -10,10 +10,10 @@ from PIL import Image
 
 from keensight.data.cache import decode
 from keensight.data.sources import open_dataset
+from keensight.pipeline.watch import Watcher
 from keensight.values import Prediction, Preprocessing
 from keensight.verbs.predict import predict
 from keensight.verbs.train import Run, train
-from keensight.verbs.watch import Watcher
 
 DATA = "digits"
 
@@ -40,7 +40,7 @@ def _a_test_picture(run: Run) -> Path:
     lines = map(json.loads, (run.folder / "splits.jsonl").read_text(encoding="utf-8").splitlines())
     first = next(line for line in lines if line["split"] == "test")
     pixels = decode(open_dataset(DATA), Preprocessing(8, 8, 1))
-    row = next(i for i, sample in enumerate(pixels.dataset.samples) if sample.where == first["file"])
+    row = next(i for i, sample in enumerate(pixels.dataset.samples) if sample.path == first["file"])
     path = run.folder / f"a-{first['label']}.png"
     image = Image.fromarray(pixels.images[row, ..., 0])
     image.resize((image.width * 16, image.height * 16), Image.Resampling.BICUBIC).save(path)

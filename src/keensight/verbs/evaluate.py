@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from keensight.bundle.read import Bundle, load
+from keensight.bundle.read import Bundle
 from keensight.data.cache import decode
 from keensight.evaluation.metrics import metrics
+from keensight.inference.predictor import load
+from keensight.pipeline.labelled import count_learnt, known_splits, no_such_split, open_for, part_of, split_asked
+from keensight.pipeline.watch import Watcher
 from keensight.values import Dataset, IntArray, Metrics, SplitName
-from keensight.verbs.labelled import count_learnt, known_splits, no_such_split, open_for, part_of, split_asked
-from keensight.verbs.watch import Watcher
 
 
 @dataclass(frozen=True, slots=True)

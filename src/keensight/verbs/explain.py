@@ -8,18 +8,18 @@ from itertools import islice
 from pathlib import Path
 
 from keensight.bundle.network import network_of
-from keensight.bundle.read import Predictor, load, refusal
 from keensight.errors import DataError, PictureError
 from keensight.explanation.activations import activations
 from keensight.explanation.occlusion import Evidence, occlusion
-from keensight.explanation.page import Section, draw, render_html
 from keensight.explanation.weights import first_layer
 from keensight.files import write_atomically
-from keensight.models.zoo import Classifier
-from keensight.training.run import Kind, claim
+from keensight.inference.predictor import Predictor, load, refusal
+from keensight.models.classifier import Classifier
+from keensight.pages.explanation import Section, draw, render_html
+from keensight.pipeline.watch import Watcher
 from keensight.values import Prediction, Uint8Array
 from keensight.verbs.predict import picture_files
-from keensight.verbs.watch import Watcher
+from keensight.workspace import Kind, claim
 
 PAGE = "explanation.html"
 EXPLANATION = Kind("explanation", "Explain", home=Path("explanations"), begun=PAGE, kept=PAGE, finished=PAGE)

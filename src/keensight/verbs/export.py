@@ -7,12 +7,13 @@ from typing import Literal
 
 import numpy as np
 
-from keensight.bundle.read import Predictor, file_of, read_bundle
+from keensight.bundle.read import file_of, read_bundle
 from keensight.data.cache import decode
 from keensight.errors import UsageError
 from keensight.files import make_folder, write_atomically
-from keensight.verbs.labelled import known_splits, open_for, part_of
-from keensight.verbs.watch import Watcher
+from keensight.inference.predictor import Predictor
+from keensight.pipeline.labelled import known_splits, open_for, part_of
+from keensight.pipeline.watch import Watcher
 
 
 def export(
@@ -47,7 +48,7 @@ def export(
     if to == "int8":
         if weights_only:
             raise UsageError("--weights-only came with --to int8, and int8 is a whole bundle. Give one of the two.")
-        from keensight.verbs.quantize import quantize  # with torch, which one file does not need
+        from keensight.pipeline.quantize import quantize
 
         return quantize(
             bundle,
@@ -77,7 +78,7 @@ def export(
 
 def _compare(predictor: Predictor, data: str | Path, label_pattern: str | None, watcher: Watcher) -> None:
     from keensight.bundle.network import network_of
-    from keensight.bundle.parity import check_parity
+    from keensight.pipeline.parity import check_parity
 
     known = predictor.bundle
     model = network_of(known)

@@ -9,19 +9,20 @@ from pathlib import Path
 
 from keensight.bundle.card import imported_card
 from keensight.bundle.folder import FILES
-from keensight.bundle.keras import PIXELS, Imported, read_keras
-from keensight.bundle.onnx import to_onnx
-from keensight.bundle.read import FORMAT, load
+from keensight.bundle.read import FORMAT
 from keensight.bundle.write import write_files
-from keensight.data.labels import clean_label, odd_name
 from keensight.data.pixels import DECODER_VERSION, Borders
 from keensight.errors import ModelFileError, UsageError, suggestion
 from keensight.files import to_json
+from keensight.inference.predictor import load
+from keensight.interop.keras.model import PIXELS, Imported, read_keras
+from keensight.interop.onnx.write import to_onnx
 from keensight.machine import versions
+from keensight.names import clean_label, odd_name
 from keensight.training.checkpoint import weights_of
-from keensight.training.run import Kind, claim
 from keensight.values import Preprocessing, Recipe
 from keensight.version import __version__
+from keensight.workspace import Kind, claim
 
 IMPORT = Kind(
     "import", "Import", home=Path("imported"), begun="bundle/bundle.json", kept="bundle/bundle.json",

@@ -100,7 +100,7 @@ def _run(folder: Path, with_layers: bool, plot: bool) -> dict[str, Any]:
     if (folder / "splits.jsonl").is_file():
         said["splits"] = _split_counts(folder / "splits.jsonl")
     if plot:
-        from keensight.evaluation.figures import curves
+        from keensight.pages.figures import curves
 
         write_atomically(folder / "history.svg", curves(history))
         said["plot"] = str(folder / "history.svg")
@@ -134,7 +134,7 @@ def _bundle(path: Path, with_layers: bool) -> dict[str, Any]:
     said = {"kind": "bundle", "name": bundle.name, "path": str(bundle.path), **bundle.info, "signed": signed}
     if with_layers:
         from keensight.bundle.network import network_of
-        from keensight.models.zoo import layer_table
+        from keensight.models.layers import layer_table
 
         said["layers"] = layer_table(network_of(bundle), bundle.preprocessing)
     return said
@@ -172,7 +172,8 @@ def _data(data: str | Path, label_pattern: str | None) -> dict[str, Any]:
 
 
 def _layers(recipe: Recipe, preprocessing: Preprocessing, num_classes: int) -> list[dict[str, Any]]:
-    from keensight.models.zoo import build, layer_table
+    from keensight.models.layers import layer_table
+    from keensight.models.zoo import build
 
     model = build(recipe.model, recipe.options, preprocessing, num_classes, recipe.seed)
     return layer_table(model, preprocessing)

@@ -8,18 +8,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from keensight.data.sources import open_dataset
-from keensight.evaluation.tuning_page import render_lr_range
 from keensight.files import to_json, write_atomically
 from keensight.models.transfer import Transfer
+from keensight.pages.tuning import render_lr_range
+from keensight.pipeline.prepare import prepare
+from keensight.pipeline.watch import Watcher
 from keensight.training.head import fit_head
 from keensight.training.loop import start
 from keensight.training.lr_range import LrRange, lr_range_test
 from keensight.training.recipe import load_recipe
-from keensight.training.run import Kind, claim
 from keensight.training.search_space import check_can_be_tuned
 from keensight.training.trainers import fresh
-from keensight.verbs.choosing import prepare
-from keensight.verbs.watch import Watcher
+from keensight.workspace import Kind, claim
 
 PAGE = "lr-range.html"
 LR_RANGE = Kind("range test", "Test", home=Path("tunings"), begun=PAGE, kept=PAGE, finished=PAGE)

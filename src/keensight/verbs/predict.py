@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from keensight.bundle.read import Answer, load, refusal
-from keensight.data.labels import is_picture
+from keensight.data.listing import is_picture
+from keensight.inference.predictor import Answer, load, refusal
+from keensight.pipeline.watch import Watcher
 from keensight.values import Prediction
-from keensight.verbs.watch import Watcher
 
 
 def predict(

@@ -36,8 +36,9 @@ def sign(bundle: str | Path, *, key: str | Path, ask: Callable[[], str] | None =
         >>> keensight.load("runs/digits/bundle", key=public)  # doctest: +SKIP
     """
     from keensight.bundle.sign import sign_bundle
+    from keensight.inference.predictor import load
 
-    signed = sign_bundle(bundle, key, ask)
+    signed = sign_bundle(load(bundle, though_changed=True).bundle, key, ask)
     assert signed.verified_by is not None
     names = tuple(sorted(name for name in signed.files if name != SIGNATURE))
     return Signed(signed.path, signed.path / SIGNATURE, signed.verified_by, names)

@@ -14,16 +14,16 @@ from keensight.data.splits import split, splits_jsonl
 from keensight.errors import RunError
 from keensight.evaluation.report import from_dict
 from keensight.files import write_atomically
-from keensight.models.zoo import Classifier
+from keensight.models.classifier import Classifier
+from keensight.pipeline.finish import finish
+from keensight.pipeline.resume import own_recipe, same_recipe
+from keensight.pipeline.watch import Watcher
 from keensight.training.checkpoint import load_state, load_weights, save_state, save_weights
 from keensight.training.loop import State, start
 from keensight.training.recipe import load_recipe, to_toml, with_epochs
-from keensight.training.run import RUN, claim, is_finished
 from keensight.training.trainers import fit_any, fresh
 from keensight.values import Dataset, Pixels, Preprocessing, Recipe, Report, Splits
-from keensight.verbs.finish import finish
-from keensight.verbs.resuming import own_recipe, same_recipe
-from keensight.verbs.watch import Watcher
+from keensight.workspace import RUN, claim, is_finished
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,17 +15,11 @@ from typing import Any
 from keensight.data.sources import open_dataset
 from keensight.errors import TrainingError, UsageError
 from keensight.evaluation.gain import Gain, gain
-from keensight.evaluation.tuning_page import render_tuning
 from keensight.files import to_json, write_atomically
-from keensight.training.loop import start
-from keensight.training.recipe import load_recipe
-from keensight.training.run import claim
-from keensight.training.search_space import values_of, with_values
-from keensight.training.trainers import fit_any, fresh
-from keensight.training.tune import Objective, Point, Trial, best_of, importances, search
-from keensight.verbs.choosing import Material, prepare
-from keensight.verbs.resuming import own_recipe, same_recipe
-from keensight.verbs.search_folder import (
+from keensight.pages.tuning import render_tuning
+from keensight.pipeline.prepare import Material, prepare
+from keensight.pipeline.resume import own_recipe, same_recipe
+from keensight.pipeline.search_folder import (
     PAGE,
     TUNING,
     accuracy_of,
@@ -39,7 +33,13 @@ from keensight.verbs.search_folder import (
     space_of,
     write_best,
 )
-from keensight.verbs.watch import Watcher
+from keensight.pipeline.watch import Watcher
+from keensight.training.loop import start
+from keensight.training.recipe import load_recipe
+from keensight.training.search_space import values_of, with_values
+from keensight.training.trainers import fit_any, fresh
+from keensight.training.tune import Objective, Point, Trial, best_of, importances, search
+from keensight.workspace import claim
 
 UNITS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
 

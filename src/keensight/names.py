@@ -1,0 +1,42 @@
+"""Names as people and file systems write them: their order, their spelling, and those that no terminal should see."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+# What would garble a terminal or could not be written to a UTF-8 file: controls, line separators, lone surrogates.
+_ODD = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+def natural_order(names: Iterable[str]) -> list[str]:
+    """Return `names` sorted as a reader would sort them: runs of digits count as numbers, case hardly counts.
+
+    >>> natural_order(["10", "2", "b", "A"])
+    ['2', '10', 'A', 'b']
+    """
+    return sorted(names, key=lambda name: (_natural_key(name), name))
+
+
+def _natural_key(name: str) -> tuple[str | tuple[int, str], ...]:
+    # re.split with a group alternates text and digits, so equal positions always hold equal types. Digits are compared
+    # by length and then as text: the same order as by value, without int()'s limit of 4,300 digits.
+    parts = re.split("([0-9]+)", name.casefold())
+    digits = (part.lstrip("0") for part in parts[1::2])
+    numbers = [(len(part), part) for part in digits]
+    return tuple(numbers[i // 2] if i % 2 else part for i, part in enumerate(parts))
+
+
+def clean_label(name: str) -> str:
+    """Return a label as it is compared: composed Unicode (a zip made on a Mac decomposes é), no outer blanks."""
+    return unicodedata.normalize("NFC", name).strip()
+
+
+def odd_name(name: str) -> str | None:
+    """Return a printable form of a name with control characters or undecodable bytes, or None where it is fine.
+
+    >>> odd_name("a.jpg") is None, odd_name(chr(27) + "[2J.jpg")
+    (True, '\\\\x1b[2J.jpg')
+    """
+    return _ODD.sub(lambda odd: odd.group().encode("unicode_escape").decode(), name) if _ODD.search(name) else None

@@ -1,0 +1,98 @@
+"""Explanations as one HTML page that needs no network, no script and no other file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from keensight.explanation.activations import Activation
+from keensight.explanation.occlusion import Evidence, peak
+from keensight.explanation.weights import FirstLayer
+from keensight.pages.explanation_figures import HEIGHT_PX, LayerFigure, heat_scale, layer_figures, overlay_data_uri
+from keensight.pages.pictures import picture_data_uri, weights_gallery
+from keensight.pages.report import render
+from keensight.values import FloatArray, Prediction, Uint8Array
+
+MOST_BARS = 10  # more classes are folded away
+MOST_OPEN = 3  # pictures whose layers are open; with more of them, the page would be long
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One picture's part of the page, drawn: small, so that many can be kept."""
+
+    prediction: Prediction
+    evidence: Evidence
+    against: Evidence  # the place that speaks most against the answer
+    picture: str  # data URIs from here on
+    heat_map: str
+    heat_scale: float
+    layers: tuple[LayerFigure, ...]
+    num_layers: int
+
+
+def draw(prediction: Prediction, image_HWC: Uint8Array, drop_HW: FloatArray, layers: Sequence[Activation]) -> Section:
+    """Draw what is known of one picture: as the model sees it, its occlusion map, and what its layers pass on."""
+    return Section(
+        prediction,
+        peak(drop_HW),
+        peak(-drop_HW),
+        picture_data_uri(image_HWC, HEIGHT_PX),
+        overlay_data_uri(image_HWC, drop_HW),
+        heat_scale(drop_HW),
+        layer_figures(layers),
+        len(layers),
+    )
+
+
+def render_html(
+    name: str,
+    abstain_below: float,
+    sections: Sequence[Section],
+    first_layer: FirstLayer | None,
+    refused: Sequence[tuple[str, str]] = (),
+) -> str:
+    """Return the page of a bundle called `name` as self-contained HTML; `refused` are files, and why they are out."""
+    return render(
+        "pages/explanation.html",
+        name=name,
+        abstain_below=abstain_below,
+        verdict=verdict([section.prediction for section in sections], len(refused)),
+        refused=refused,
+        sections=[(PurePath(each.prediction.file).name, _bars(each.prediction), each) for each in sections],
+        most_bars=MOST_BARS,
+        place=place,
+        is_open=len(sections) <= MOST_OPEN,
+        gallery=weights_gallery(first_layer) if first_layer else None,
+    )
+
+
+def verdict(predictions: Sequence[Prediction], num_refused: int = 0) -> str:
+    """Say in one sentence how many pictures there are, and how many of them got no sure answer, or none at all."""
+    n, unsure = len(predictions) + num_refused, sum(each.abstained for each in predictions)
+    pictures = f"{n} picture{'' if n == 1 else 's'}"
+    if not unsure and not num_refused:
+        return f"{pictures}, {'answered' if n == 1 else 'all answered'}."
+    rest = [f"of {unsure} the model is not sure"] if unsure else []
+    rest += [f"{num_refused} cannot be used"] if num_refused else []
+    return f"{pictures}, {n - unsure - num_refused} answered; {', and '.join(rest)}."
+
+
+def place(evidence: Evidence) -> str:
+    """Say where on the picture something is.
+
+    >>> place(Evidence(0.5, 0.1, 0.3)), place(Evidence(0.9, 0.5, 0.3)), place(Evidence(0.5, 0.5, 0.3))
+    ('at the top', 'at the right', 'in the middle')
+    """
+    rows, columns = ("upper", "", "lower"), ("left", "", "right")
+    row, column = rows[min(2, int(3 * evidence.y))], columns[min(2, int(3 * evidence.x))]
+    if row and column:
+        return f"at the {row} {column}"
+    if row:
+        return "at the top" if row == "upper" else "at the bottom"
+    return f"at the {column}" if column else "in the middle"
+
+
+def _bars(prediction: Prediction) -> list[tuple[str, float]]:
+    return sorted(prediction.probabilities.items(), key=lambda pair: -pair[1])

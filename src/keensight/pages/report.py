@@ -1,0 +1,173 @@
+"""A run's report as one HTML page that needs no network, no script and no other file."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from keensight.errors import DataError
+from keensight.evaluation.words import (
+    NARROW,
+    confused_pairs,
+    duration,
+    floor_pairs,
+    majority,
+    percent,
+    points,
+    span,
+    verdict,
+    warnings,
+)
+from keensight.pages import figures
+from keensight.pages.pictures import Pictures, picture_data_uri, weights_gallery
+from keensight.values import (
+    Mistake,
+    Report,
+    Uint8Array,
+)
+
+MANY_CLASSES = 30  # from here on the table of classes is folded away behind a figure of the weakest
+MANY_LAYERS = 20  # more are folded away
+PICTURE_HEIGHT_PX = 160
+SAMPLE_HEIGHT_PX = 56
+STORY = ("data", "caution", "reported", "promise")  # keys of a recipe that are empty where it is used on other data
+
+
+def render_html(report: Report, pictures: Pictures) -> str:
+    """Return the report as one self-contained HTML page; what `pictures` leaves out, the page leaves out.
+
+    Raises DataError where some mistakes have a picture and some have none.
+    """
+    shown = report.test or report.val
+    names = tuple(each.name for each in shown.per_class)
+    return render(
+        "pages/report.html",
+        report=report,
+        shown=shown,
+        split="test" if report.test else "validation",
+        floors=floor_pairs(report),
+        majority=majority(report),
+        verdict=verdict(report),
+        warnings=warnings(report),
+        imbalance=_imbalance(report),
+        confused=confused_pairs(shown),
+        weakest_first=sorted(shown.per_class, key=lambda each: each.f1),
+        best=max((epoch for epoch in report.history if epoch.best), key=lambda epoch: epoch.number, default=None),
+        facts=[(key, value) for key, value in report.recipe.items() if key != "about" and (value or key not in STORY)],
+        splits=[(title, report.data["counts"][key]) for key, title in _SPLITS if report.data["counts"].get(key)],
+        mistakes=_with_pictures(report.mistakes, pictures.mistakes),
+        near_misses=_with_pictures(report.near_misses, pictures.near_misses),
+        samples={
+            name: [picture_data_uri(picture, SAMPLE_HEIGHT_PX, lossy=True) for picture in some]
+            for name, some in pictures.samples.items()
+        },
+        gallery=weights_gallery(pictures.first_layer) if pictures.first_layer else None,
+        many=len(names) > MANY_CLASSES,
+        many_layers=MANY_LAYERS,
+        guessing=math.log(len(names)),
+        loss_curve=svg(figures.curves(report.history, ["loss"])) if report.history else "",
+        accuracy_curve=svg(figures.curves(report.history, ["accuracy"])) if report.history else "",
+        confusion=svg(figures.confusion_matrix(shown, names)),
+        reliability=svg(figures.reliability_diagram(shown)),
+        f1_bars=svg(figures.f1_bars(shown.per_class)) if len(names) > MANY_CLASSES else "",
+        attack_curve=svg(figures.attack_curve(report.attacks, shown.accuracy)) if report.attacks else "",
+    )
+
+
+_SPLITS = (("train", "Training"), ("val", "Validation"), ("test", "Test"))
+
+
+def _imbalance(report: Report) -> str:
+    counts = {name: n for name, n in (report.data["counts"].get("train") or {}).items() if n}
+    if len(counts) < 2:
+        return ""
+    most, least = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
+    if counts[most] < 2 * counts[least]:
+        return ""
+    return (
+        f"“{most}” has {counts[most] / counts[least]:.1f} times as many training pictures as “{least}”: plain accuracy "
+        "favours it, so read the balanced accuracy too."
+    )
+
+
+def _date(created: str) -> str:
+    try:
+        moment = datetime.fromisoformat(created)
+    except ValueError:
+        return created
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return f"{moment.day} {moment:%B %Y, %H:%M} UTC"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return "yes" if value else "no" if value is False else "–"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, int):
+        return f"{value:,}" if abs(value) >= 10_000 else str(value)
+    if isinstance(value, str):
+        return value or "–"
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _shape(shape: Any) -> str:
+    return shape if isinstance(shape, str) else " × ".join(str(size) for size in shape)
+
+
+def _with_pictures(mistakes: Sequence[Mistake], pictures: Sequence[Uint8Array]) -> list[tuple[Mistake, str]]:
+    if len(pictures) not in (0, len(mistakes)):
+        raise DataError(
+            f"{len(pictures):,} pictures came for {len(mistakes):,} mistakes. Give one for each mistake, in their "
+            "order, or none at all."
+        )
+    uris = [picture_data_uri(picture, PICTURE_HEIGHT_PX, lossy=True) for picture in pictures]
+    return list(zip(mistakes, uris or [""] * len(mistakes), strict=True))
+
+
+def render(page: str, **context: Any) -> str:
+    """Return one of our pages, such as "pages/report.html", as self-contained HTML in the style of them all.
+
+    Text in `context` is escaped. Templates extend and import each other by these names too.
+    """
+    css = Markup(_source("pages/style.css"))  # noqa: S704 - ours
+    return _template(page).render(css=css, **context).encode("utf-8", "backslashreplace").decode()  # see _jsonable
+
+
+def svg(figure: str) -> Markup:
+    """Return a figure as a page takes it: it is built by our own code, which escapes the names in it."""
+    return Markup(figure)  # noqa: S704
+
+
+@cache
+def _template(name: str) -> jinja2.Template:
+    environment = jinja2.Environment(
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=jinja2.FunctionLoader(_source),
+    )
+    environment.filters |= {
+        "percent": percent,
+        "span": span,
+        "duration": duration,
+        "points": points,
+        "date": _date,
+        "threshold": lambda share: f"{100 * share:g}{NARROW}%",
+        "plain": _plain,
+        "shape": _shape,
+    }
+    return environment.get_template(name)
+
+
+def _source(name: str) -> str:
+    return resources.files("keensight").joinpath(name).read_text(encoding="utf-8")

@@ -1,0 +1,154 @@
+"""The last stages of training: calibrate, export, evaluate, report, bundle."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from keensight.bundle.write import describe, write_bundle
+from keensight.data.cache import fingerprint
+from keensight.data.pixels import measure_borders
+from keensight.evaluation.calibration import expected_calibration_error, fit_temperature, softmax
+from keensight.evaluation.floors import logistic_floor, majority_floor
+from keensight.evaluation.metrics import metrics, telling_mistakes
+from keensight.evaluation.report import to_dict
+from keensight.explanation.weights import first_layer
+from keensight.files import to_json, write_atomically
+from keensight.inference.predictor import Predictor
+from keensight.interop.onnx.write import to_onnx
+from keensight.machine import hardware, versions
+from keensight.models.layers import layer_table
+from keensight.pages.pictures import Pictures, sample_rows
+from keensight.pages.report import render_html
+from keensight.pipeline.parity import check_parity
+from keensight.pipeline.watch import Watcher
+from keensight.robustness.attacks import accuracy_under_attack
+from keensight.training.checkpoint import weights_of
+from keensight.training.loop import State
+from keensight.values import SPLIT_NAMES, FloatArray, Floor, Pixels, Recipe, Report, Split, Splits, Threat
+
+
+def finish(folder: Path, state: State, pixels: Pixels, splits: Splits, recipe: Recipe, watcher: Watcher) -> Report:
+    """Calibrate on validation, export, measure what the *exported* model answers, and write report and bundle.
+
+    `state` holds the best epoch's weights. The test split is touched here and nowhere before.
+
+    Raises GateError, and writes neither report nor bundle, where the exported model answers otherwise than `state`'s.
+    """
+    watcher.stage("calibrating and exporting")
+    recipe = recipe.told_of(pixels.dataset.name)
+    model = state.model.eval()
+    num_classes = len(splits.class_names)
+    data = {
+        "name": pixels.dataset.name,
+        "sha256": fingerprint(pixels.dataset),
+        "val_fraction": recipe.val_fraction,
+        "test_fraction": recipe.test_fraction,
+        "seed": recipe.seed,
+    }
+    borders = measure_borders(splits.train)
+    bundle = describe(folder / "bundle", splits.class_names, splits.preprocessing, borders, 1.0, recipe, data)
+    uncalibrated = Predictor(bundle, to_onnx(model, splits.preprocessing, num_classes, 1.0)).on_split(splits.val)
+    temperature = fit_temperature(_logs(uncalibrated), splits.val.labels)
+    bundle = replace(bundle, info={**bundle.info, "temperature": temperature})
+    onnx = to_onnx(model, splits.preprocessing, num_classes, temperature)
+    watcher.stage("checking that the bundle answers as the trained model does")
+    parity = check_parity(model, Predictor(bundle, onnx), pixels, splits.val)
+    bundle = replace(bundle, info={**bundle.info, "parity": asdict(parity)})
+    watcher.stage("logistic regression, to compare")
+    floors = (majority_floor(splits), logistic_floor(splits, recipe.seed))
+    watcher.stage("evaluating")
+    report = _report(state, pixels, splits, recipe, Predictor(bundle, onnx), floors)
+    watcher.stage("writing report and bundle")
+    html = render_html(report, _pictures(report, state, splits, recipe))
+    write_atomically(folder / "report.json", to_json(to_dict(report)))
+    write_atomically(folder / "report.html", html)
+    write_bundle(bundle, report, onnx, weights_of(model), html)
+    return report
+
+
+def _pictures(report: Report, state: State, splits: Splits, recipe: Recipe) -> Pictures:
+    held_out, names = splits.test or splits.val, splits.class_names
+    samples = sample_rows(splits.train, len(names), recipe.seed)
+    return Pictures(
+        mistakes=[held_out.images[mistake.row] for mistake in report.mistakes],
+        near_misses=[held_out.images[mistake.row] for mistake in report.near_misses],
+        samples={names[k]: [splits.train.images[row] for row in rows] for k, rows in samples.items()},
+        first_layer=first_layer(state.model, splits.preprocessing, names),
+    )
+
+
+def _report(
+    state: State,
+    pixels: Pixels,
+    splits: Splits,
+    recipe: Recipe,
+    predictor: Predictor,
+    floors: tuple[Floor, ...],
+) -> Report:
+    names, held_out, info = splits.class_names, splits.test or splits.val, predictor.bundle.info
+    answers = {name: predictor.on_split(part) for name, part in _parts(splits) if name != "train"}
+    measured = {
+        name: metrics(answers[name], part.labels, names, recipe.abstain_below)
+        for name, part in _parts(splits)
+        if name != "train"
+    }
+    headline = answers["test" if splits.test else "val"]
+    surest, nearest = telling_mistakes(headline, held_out, names)
+    uncalibrated = softmax(info["temperature"] * _logs(headline), 1.0)
+    return Report(
+        run=predictor.bundle.name,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        seconds=round(state.seconds, 3),
+        data={
+            "name": pixels.dataset.name,
+            "sha256": info["data"]["sha256"],
+            "class_names": list(names),
+            "counts": {
+                name: {names[label]: n for label, n in sorted(Counter(part.labels.tolist()).items())}
+                for name, part in _parts(splits)
+            },
+            "notes": list(splits.notes),
+            "skipped": [asdict(skipped) for skipped in pixels.dataset.skipped],
+        },
+        recipe=json.loads(json.dumps(asdict(recipe))),  # lists, as they come back from a file
+        preprocessing=asdict(splits.preprocessing),
+        model={
+            "name": recipe.model,
+            "parameters": sum(p.numel() for p in state.model.parameters()),
+            "layers": layer_table(state.model, splits.preprocessing),
+        },
+        history=tuple(state.history),
+        temperature=info["temperature"],
+        abstain_below=recipe.abstain_below,
+        val=measured["val"],
+        test=measured.get("test"),
+        uncalibrated_ece=expected_calibration_error(uncalibrated, held_out.labels),
+        floors=floors,
+        mistakes=surest,
+        near_misses=nearest,
+        attacks=tuple(
+            accuracy_under_attack(state.model, held_out, Threat("linf", eps), recipe.attack)
+            for eps in recipe.attack_eps
+        ),
+        versions=versions(),
+        hardware=hardware(),
+    )
+
+
+def _logs(probabilities_NK: FloatArray) -> FloatArray:
+    """Return logarithms of probabilities: logits, less a constant in each row that softmax takes no notice of."""
+    logs_NK: FloatArray = np.log(np.maximum(probabilities_NK, np.finfo(np.float32).tiny).astype(np.float64))
+    return logs_NK
+
+
+def _parts(splits: Splits) -> Iterator[tuple[str, Split]]:
+    for name in SPLIT_NAMES:
+        if (part := getattr(splits, name)) is not None:
+            yield name, part

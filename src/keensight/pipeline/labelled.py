@@ -1,0 +1,101 @@
+"""Labelled pictures for bundles that are there already: DATA opened by their labels, and the splits they knew."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from keensight.bundle.read import Bundle
+from keensight.data.cache import fingerprint
+from keensight.data.layout import split_named
+from keensight.data.sources import only, open_dataset
+from keensight.data.splits import assign
+from keensight.errors import BundleError, DataError, UsageError
+from keensight.values import SPLIT_NAMES, Dataset, IntArray, Pixels, Split, SplitName
+
+
+def open_for(data: str | Path, bundles: Sequence[Bundle], label_pattern: str | None = None) -> Dataset:
+    """Open DATA as it was opened for training, with the first bundle's classes in its order.
+
+    All `bundles` know the same labels. Where one of them learnt a part of its data's classes (the recipe's `classes`),
+    the other classes' pictures are left out; where one took labels from file names, its pattern is tried as well.
+
+    Raises DataError where the data cannot be used, or has labels that the bundles do not know.
+    """
+    recipes = [bundle.info.get("recipe", {}) for bundle in bundles]
+    is_part = any(recipe.get("classes") for recipe in recipes)
+    labels = bundles[0].labels
+
+    def opened(pattern: str | None) -> Dataset:
+        if is_part:
+            with suppress(DataError):  # it has not all of them, and may do with some
+                return only(open_dataset(data, label_pattern=pattern), labels)
+        return open_dataset(data, label_pattern=pattern, class_names=labels)
+
+    try:
+        return opened(label_pattern)
+    except DataError:
+        learnt = next((recipe["label_pattern"] for recipe in recipes if recipe.get("label_pattern")), None)
+        if label_pattern or not learnt:
+            raise
+        return opened(learnt)
+
+
+def split_asked(name: str | None) -> SplitName | None:
+    """Return the split that a user asked for by any of its names, or None. Raises UsageError for an unknown one."""
+    split = None if name is None else split_named(name)
+    if name is not None and split is None:
+        raise UsageError(f"There is no split '{name}'. It can be {', '.join(SPLIT_NAMES)}.")
+    return split
+
+
+def known_splits(dataset: Dataset, bundle: Bundle) -> NDArray[np.str_]:
+    """Return each sample's split: as drawn for training where this is that very data, else its own, or "" for none.
+
+    `dataset` has the bundle's classes in the bundle's order, and lacks the pictures that could not be read.
+    """
+    trained = bundle.info.get("data")  # of an imported model, nobody knows it
+    if trained and fingerprint(dataset) == trained["sha256"]:
+        return assign(dataset, trained["val_fraction"], trained["test_fraction"], trained["seed"])[0]
+    return np.array([sample.split or "" for sample in dataset.samples])
+
+
+def no_such_split(dataset: Dataset, name: str) -> DataError:
+    """Return what to raise where neither the data nor the bundle knows the split `name`."""
+    own = sorted({sample.split for sample in dataset.samples if sample.split})
+    held = f"has the splits {', '.join(own)}" if own else "has no splits of its own"
+    return DataError(
+        f"{dataset.name} has no {name} split: it {held}, and it is not the data that the bundle was trained on, so "
+        "the splits of that time cannot be drawn again. Leave --split out to use all of it."
+    )
+
+
+def part_of(pixels: Pixels, members: IntArray) -> Split:
+    """Return the samples of these indices as a split."""
+    samples = [pixels.dataset.samples[i] for i in members]
+    labels = np.array([sample.label for sample in samples], np.int64)
+    return Split(pixels.images, pixels.rows[members], labels, tuple(sample.path for sample in samples))
+
+
+def count_learnt(bundle: Bundle, hashes: Iterable[str]) -> int:
+    """Count the pictures, by sha256, that the run learnt from, where its folder is still around the bundle.
+
+    Raises BundleError where that folder's list of them is damaged.
+    """
+    file = bundle.path.parent / "splits.jsonl"
+    if not file.is_file():
+        return 0
+    try:
+        lines = map(json.loads, file.read_text(encoding="utf-8").splitlines())
+        trained = {line["sha256"] for line in lines if line["split"] == "train"}
+    except (ValueError, TypeError, KeyError) as error:
+        raise BundleError(
+            f"{file}, beside the bundle, is not the list of pictures that a run writes ({error!r}). Mend or remove it, "
+            "or move the bundle elsewhere."
+        ) from None
+    return sum(sha256 in trained for sha256 in hashes)

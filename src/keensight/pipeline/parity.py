@@ -1,0 +1,87 @@
+"""The parity gate: what is shipped must answer as what was trained, from a picture's encoded bytes to probabilities.
+
+Shape letters: N pictures, K classes.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from keensight.data.pixels import decode_picture
+from keensight.data.sources import reader
+from keensight.errors import GateError
+from keensight.evaluation.calibration import softmax
+from keensight.inference.predictor import Predictor
+from keensight.models.classifier import Classifier
+from keensight.robustness.logits import logits, thinned
+from keensight.values import FloatArray, IntArray, Pixels, Split, Uint8Array
+
+TOLERANCE = 1e-3  # of a probability, for float32
+MOST = 512  # pictures that are decoded once more
+SHOWN = 10  # of those that differ
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """How far a bundle's answers are from the trainer's: on `n` pictures, by at most `difference` of a probability."""
+
+    n: int
+    difference: float
+
+
+def check_parity(model: Classifier, predictor: Predictor, pixels: Pixels, held_out: Split) -> Parity:
+    """Compare the trainer's answers with the bundle's on at most `MOST` pictures of a split.
+
+    The trainer's are `model`'s for the decoded pictures that it was measured on; the bundle's are for the encoded
+    files, read and decoded once more. Pictures that came as arrays are encoded as PNG first.
+
+    Raises GateError, with a table of the pictures that differ, unless the most likely class is the same for all and no
+    probability differs by more than `TOLERANCE`.
+    """
+    part, bundle = thinned(held_out, MOST), predictor.bundle
+    trained_NK = softmax(logits(model, part, bundle.borders) / bundle.info["temperature"])
+    shipped_NK = _from_files(predictor, pixels, part)
+    difference_N = np.abs(trained_NK - shipped_NK).max(axis=1)
+    wrong_N = ~(difference_N <= TOLERANCE) | (trained_NK.argmax(axis=1) != shipped_NK.argmax(axis=1))
+    if wrong_N.any():
+        rows = np.flatnonzero(wrong_N)[np.argsort(-difference_N[wrong_N])]
+        raise GateError(_complaint(part, rows, trained_NK, shipped_NK, bundle.labels))
+    return Parity(len(part), float(difference_N.max()))
+
+
+def _from_files(predictor: Predictor, pixels: Pixels, part: Split) -> FloatArray:
+    members = np.searchsorted(pixels.rows, part.rows)
+    with reader(pixels.dataset) as read:
+        encoded = (_encoded(read(pixels.dataset.samples[i])) for i in members)
+        images = [decode_picture(picture, predictor.bundle.preprocessing) for picture in encoded]
+    again = Split(np.stack(images), np.arange(len(part)), part.labels, part.paths)
+    return predictor.on_split(again)
+
+
+def _encoded(picture: bytes | Uint8Array) -> bytes:
+    if isinstance(picture, bytes):
+        return picture
+    file = io.BytesIO()
+    Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else picture).save(file, "PNG")
+    return file.getvalue()
+
+
+def _complaint(
+    part: Split, rows: IntArray, trained_NK: FloatArray, shipped_NK: FloatArray, labels: tuple[str, ...]
+) -> str:
+    def told(probabilities_K: FloatArray) -> str:
+        top = int(probabilities_K.argmax())
+        return f"{labels[top]} {probabilities_K[top]:.4f}"
+
+    lines = [f"  {part.paths[i]}\t{told(trained_NK[i])}\t{told(shipped_NK[i])}" for i in rows[:SHOWN]]
+    return (
+        f"The bundle answers otherwise than the trained model for {len(rows):,} of {len(part):,} held-out pictures, by "
+        f"more than {TOLERANCE:g} of a probability or with another class, so it is not written. The same class and "
+        "probability are asked of both. The run's weights are kept; what differs is the exported model or the decoding "
+        "of the pictures: were they changed since training began? If not, this is a fault in keensight: report it with "
+        "this table.\n" + "\n".join(["  picture\ttrained\tbundle", *lines])
+    ).expandtabs(28)

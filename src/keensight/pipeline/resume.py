@@ -1,0 +1,33 @@
+"""Going on with a run or a search: the recipe that it has, which nothing that is asked for may contradict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from keensight.errors import RecipeError
+from keensight.training.recipe import load_recipe
+from keensight.values import Recipe
+from keensight.workspace import Kind
+
+
+def own_recipe(out: str | Path | None, recipe: str | None) -> Recipe:
+    """Return the recipe of what is to be resumed, as far as it can be known before its folder is found."""
+    own = Path(out or "") / "recipe.toml"
+    return load_recipe(str(own.absolute()) if out and own.exists() else recipe or "default")
+
+
+def same_recipe(folder: Path, recipe: str | None, changes: Sequence[str], seed: int | None, kind: Kind) -> Recipe:
+    """Return the recipe in a folder. Raises RecipeError where what the command asks for besides does not agree."""
+    own = str((folder / "recipe.toml").absolute())
+    stored = load_recipe(own)
+    given, kept = asdict(load_recipe(recipe or own, changes, seed)), asdict(stored)
+    for key in given:
+        left_open = key in ("size", "channels", "epochs", "label_pattern") and not given[key]
+        if not left_open and given[key] != kept[key]:
+            raise RecipeError(
+                f"The {kind.word} in {folder} began with {key} = {kept[key]!r}, and {given[key]!r} was asked for. "
+                f"Resume without changes to the recipe, or {kind.again.lower()} into another folder with --out."
+            )
+    return stored

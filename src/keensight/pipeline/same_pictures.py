@@ -1,0 +1,64 @@
+"""The pictures that several bundles can be compared on: the same for all, and learnt by none if that can be had."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from keensight.bundle.read import Bundle
+from keensight.data.cache import decode
+from keensight.data.sources import only
+from keensight.errors import DataError
+from keensight.pipeline.labelled import count_learnt, known_splits, no_such_split, part_of
+from keensight.pipeline.watch import Watcher
+from keensight.values import Dataset, Split, SplitName
+
+WHY = "their recipes differ in seed, in fractions or in the order of classes"
+
+
+def same_pictures(
+    dataset: Dataset, bundles: Sequence[Bundle], wanted: SplitName | None, watcher: Watcher
+) -> tuple[str, list[Split], list[str]]:
+    """Return the split's name, the same pictures in the same order as each bundle takes them, and what to know of them.
+
+    Each `Split` has its bundle's preprocessing, and labels that are indices into its bundle's classes. A bundle that
+    was trained on this data allows what it held out then; one that was not, and data without splits, allow all.
+
+    Raises DataError where a split is asked for that nobody knows, or no picture is allowed by all.
+    """
+    pixels = [decode(only(dataset, bundle.labels), bundle.preprocessing, watcher.pictures) for bundle in bundles]
+    watcher.skipped(pixels[0].dataset)
+    splits = [known_splits(each.dataset, bundle) for each, bundle in zip(pixels, bundles, strict=True)]
+    knowing = [i for i, names in enumerate(splits) if names.any()]
+    chosen: str = wanted or next(
+        (name for name in ("test", "val", "train") if knowing and all((splits[i] == name).any() for i in knowing)),
+        "all",
+    )
+    # a row of the decoded array is a place in `dataset`, the same for every bundle
+    readable = set.intersection(*(set(each.rows.tolist()) for each in pixels))
+    allowed = [readable & set(pixels[i].rows[splits[i] == chosen].tolist()) for i in knowing]
+    if (wanted and not knowing) or not all(allowed):
+        raise no_such_split(dataset, chosen)
+    rows = readable.intersection(*allowed)
+    if not rows:
+        raise DataError(
+            f"These bundles drew different {chosen} splits of {dataset.name} ({WHY}), and there is no picture that all "
+            "of them held out. Give pictures that none of them was trained on, or train them with the same seed, "
+            "val_fraction, test_fraction and classes."
+        )
+    notes = []
+    if any(each != rows for each in allowed):
+        notes.append(
+            f"The bundles drew different {chosen} splits of {dataset.name} ({WHY}): they are compared on the "
+            f"{len(rows):,} pictures that are in all of these splits."
+        )
+    parts = [part_of(each, np.searchsorted(each.rows, sorted(rows))) for each in pixels]
+    for bundle in bundles:
+        hashes = [dataset.samples[row].sha256 for row in sorted(rows)]
+        if learnt := count_learnt(bundle, hashes):
+            notes.append(
+                f"{bundle.path} learnt from {learnt:,} of these {len(rows):,} pictures, so its numbers are too good. "
+                "Compare on pictures that no bundle has learnt from, such as --split test of the training data."
+            )
+    return chosen, parts, notes

@@ -1,0 +1,169 @@
+"""The folder of a search: what it is made of, its trials, and the best recipe so far, whenever it is interrupted."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from keensight.errors import RunError
+from keensight.files import to_json, write_atomically
+from keensight.pipeline.prepare import Material
+from keensight.training.recipe import changed, flat, from_table, to_toml
+from keensight.training.search_space import Dimension, check_can_be_tuned, search_space, with_values
+from keensight.training.trainers import fresh
+from keensight.training.tune import Trial, best_of
+from keensight.workspace import Kind
+
+TRIALS = 20
+PAGE = "tuning.html"
+TUNING = Kind(
+    "search", "Tune", home=Path("tunings"), begun="tuning.json", kept="trials.jsonl",
+    finished="",  # one more trial can always be asked for
+)  # fmt: skip
+
+
+def make_plan(
+    folder: Path, data: str, material: Material, changes: Sequence[str], keys: Sequence[str],
+    trials: int | None, budget_s: float | None, resume: bool,
+) -> dict[str, Any]:  # fmt: skip
+    """Write down what the search is made of; when resuming, check that it still is."""
+    kept = _read_plan(folder) if resume else {}
+    if kept and kept["fingerprint"] != material.fingerprint:
+        raise RunError(
+            f"The pictures or labels are not those that the search in {folder} began with, so its trials could not be "
+            "compared with new ones. Give the same DATA and --label-pattern, or search into another folder."
+        )
+    fixed = [change.partition("=")[0].strip() for change in changes]
+    if not kept or fixed or keys:
+        model = fresh(material.recipe, material.splits.preprocessing, material.splits.class_names)
+        check_can_be_tuned(model)
+        space = [
+            json.loads(json.dumps(asdict(dimension)))
+            for dimension in search_space(material.recipe, len(material.splits.train), fixed, keys)
+        ]
+        if kept and space != kept["search"]:
+            then, now = (", ".join(each["key"] for each in listed) for listed in (kept["search"], space))
+            raise RunError(
+                f"The search in {folder} began with the keys {then}, and {now} were asked for. Resume without --set "
+                "and --search, or search into another folder with --out."
+            )
+    else:
+        space = kept["search"]
+    if trials is None and budget_s is None:
+        trials, budget_s = (kept["trials"], kept["budget_s"]) if kept else (TRIALS, None)
+    plan = {
+        "data": data,
+        "fingerprint": material.fingerprint,
+        "num_train": len(material.splits.train),
+        "num_val": len(material.splits.val),
+        "search": space,
+        "trials": trials,
+        "budget_s": budget_s,
+        "recipe": flat(material.recipe),
+    }
+    write_atomically(folder / TUNING.begun, to_json(plan))
+    restore_recipe(folder)
+    return plan
+
+
+def restore_recipe(folder: Path) -> None:
+    """Write the recipe that a search begins with, where it is not there: a kill can come between it and the plan."""
+    file = folder / "recipe.toml"
+    if (folder / TUNING.begun).exists() and not file.exists() and (table := _read_plan(folder).get("recipe")):
+        write_atomically(file, to_toml(from_table(table)))
+
+
+def refuse_finished(folder: Path) -> None:
+    """Raise RunError where a folder holds a search that came to its end, and say how to add to it."""
+    if (folder / TUNING.begun).exists() and "result" in _read_plan(folder):
+        count = len(read_trials(folder))
+        raise RunError(
+            f"{folder} holds a finished search of {counted(count, 'trial')}. Add to it with --resume --trials "
+            f"{count + TRIALS}, which counts them all, or choose another folder with --out."
+        )
+
+
+def space_of(plan: Mapping[str, Any]) -> list[Dimension]:
+    """Return what a plan says is searched."""
+    return [Dimension(**{**each, "choices": tuple(each["choices"])}) for each in plan["search"]]
+
+
+def keep(folder: Path, material: Material, trials: Sequence[Trial]) -> None:
+    """Write every trial, and the best recipe so far: whatever happens next, they are there."""
+    lines = "".join(json.dumps(asdict(trial)) + "\n" for trial in trials)
+    write_atomically(folder / TUNING.kept, lines)
+    winner = best_of(trials)
+    if winner is not None and winner.number == trials[-1].number:
+        write_best(folder, material, trials)
+
+
+def write_best(folder: Path, material: Material, trials: Sequence[Trial]) -> None:
+    """Write the best recipe so far, where there is one."""
+    winner = best_of(trials)
+    if winner is not None:
+        recipe = with_values(material.recipe, winner.values)
+        about = (
+            f"{material.recipe.name}, tuned: validation accuracy {winner.val_accuracy:.4f} in trial {winner.number}, "
+            f"where the recipe as it was had {accuracy_of(trials[0])}."
+        )
+        # the promise was made for other settings
+        recipe = replace(recipe, name=f"{material.recipe.name}-tuned", about=about, promise={})
+        keys = {"name", "model", *changed(recipe), *winner.values}  # what is left out is the default
+        write_atomically(folder / "best.toml", to_toml(recipe, keys))
+
+
+def read_trials(folder: Path) -> list[Trial]:
+    """Return the trials that were kept. Raises RunError where their file is damaged."""
+    file = folder / TUNING.kept
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    try:
+        tables = [json.loads(line) for line in lines]
+        return [
+            Trial(**{**table, "reached": {int(step): share for step, share in table["reached"].items()}})
+            for table in tables
+        ]
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise RunError(
+            f"{file} is damaged ({error}), so the search cannot go on. Mend or remove its last lines, or search into "
+            "another folder with --out."
+        ) from None
+
+
+def accuracy_of(trial: Trial) -> str:
+    """Write a trial's accuracy, for one line."""
+    return "no result" if trial.val_accuracy is None else f"{trial.val_accuracy:.4f}"
+
+
+def counted(number: int, word: str) -> str:
+    """Write how many there are: ``1 trial``, ``2 trials``."""
+    return f"{number:,} {word}{'' if number == 1 else 's'}"
+
+
+def how_to_go_on(folder: Path, data: str) -> str:
+    """Say what an interrupted search has kept, and the command that goes on with it."""
+    if not (folder / TUNING.kept).exists():
+        return "interrupted before the first trial ended; nothing was kept."
+    count = len((folder / TUNING.kept).read_text(encoding="utf-8").splitlines())
+    words = shlex.join(["keensight", "tune", data, "--out", str(folder), "--resume"])
+    verb = "is" if count == 1 else "are"
+    page = f", and on its page, {folder / PAGE}" if (folder / PAGE).exists() else ""
+    return f"interrupted. {counted(count, 'trial')} that ended {verb} in {folder}{page}; go on with: {words}"
+
+
+def _read_plan(folder: Path) -> dict[str, Any]:
+    file = folder / TUNING.begun
+    try:
+        plan: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        for key in ("fingerprint", "trials", "budget_s"):
+            plan[key]
+        space_of(plan)
+    except (ValueError, TypeError, KeyError) as error:
+        raise RunError(
+            f"{file} is damaged ({error!r}), so the search cannot go on. It must be what `keensight tune` wrote; "
+            "search into another folder with --out."
+        ) from None
+    return plan

@@ -1,0 +1,53 @@
+"""The values that flow down the river: frozen, checked when they are made, with few methods of their own.
+
+Shape letters: N images, H height, W width, C channels, K classes.
+"""
+
+from keensight.values.answers import Prediction
+from keensight.values.data import (
+    SPLIT_NAMES,
+    Dataset,
+    DatasetKind,
+    Fit,
+    FloatArray,
+    IntArray,
+    Pixels,
+    Preprocessing,
+    Sample,
+    Skipped,
+    Split,
+    SplitName,
+    Splits,
+    Uint8Array,
+)
+from keensight.values.measures import ClassMetrics, Floor, Metrics, Mistake, ReliabilityBin, Report
+from keensight.values.threats import AttackResult, Threat
+from keensight.values.training import Epoch, Recipe
+
+__all__ = [
+    "SPLIT_NAMES",
+    "AttackResult",
+    "ClassMetrics",
+    "Dataset",
+    "DatasetKind",
+    "Epoch",
+    "Fit",
+    "FloatArray",
+    "Floor",
+    "IntArray",
+    "Metrics",
+    "Mistake",
+    "Pixels",
+    "Prediction",
+    "Preprocessing",
+    "Recipe",
+    "ReliabilityBin",
+    "Report",
+    "Sample",
+    "Skipped",
+    "Split",
+    "SplitName",
+    "Splits",
+    "Threat",
+    "Uint8Array",
+]

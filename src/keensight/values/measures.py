@@ -1,0 +1,104 @@
+"""What a model is worth on labelled pictures: metrics, floors, mistakes, and the report of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from keensight.values.threats import AttackResult
+from keensight.values.training import Epoch
+
+
+@dataclass(frozen=True, slots=True)
+class ClassMetrics:
+    """How one class fares: precision, recall and F1 in [0, 1]; `n` pictures carry its label."""
+
+    name: str
+    precision: float
+    recall: float
+    f1: float
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReliabilityBin:
+    """Predictions whose confidence lies in [`low`, `high`): their mean confidence, their accuracy, their number."""
+
+    low: float
+    high: float
+    confidence: float
+    accuracy: float
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """What a classifier's probabilities are worth on labelled pictures.
+
+    `accuracy_low` and `accuracy_high` bound a 95 % Wilson interval. `loss` is the mean negative log-likelihood in
+    nats. `roc_auc` is None where it is not defined. `ece` is the expected calibration error over 15 equal bins.
+    `confusion[i][j]` counts pictures of class i that were called class j. `coverage` is the share of pictures that
+    the classifier answers rather than abstaining, and `accuracy_answered` its accuracy on those.
+    """
+
+    accuracy: float
+    accuracy_low: float
+    accuracy_high: float
+    loss: float
+    n: int
+    balanced_accuracy: float
+    roc_auc: float | None
+    ece: float
+    brier: float
+    coverage: float
+    accuracy_answered: float | None
+    per_class: tuple[ClassMetrics, ...]
+    confusion: tuple[tuple[int, ...], ...]
+    reliability: tuple[ReliabilityBin, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """What a trivial classifier reaches on the same pictures: below it, a model has learnt nothing of use."""
+
+    name: str  # "majority class" or "logistic regression"
+    val_accuracy: float
+    test_accuracy: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """A picture that was called something else, how sure the classifier was, and what it gave to the label."""
+
+    path: str
+    label: str
+    predicted: str
+    probability: float
+    label_probability: float
+    row: int  # the picture's row in its split's `images`
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All that a run found out, as numbers: what `report.json` holds and `report.html` shows."""
+
+    run: str
+    created: str  # ISO 8601, UTC
+    seconds: float  # of training
+    data: Mapping[str, Any]  # name, sha256, classes, counts per split and class, notes, skipped
+    recipe: Mapping[str, Any]
+    preprocessing: Mapping[str, Any]
+    model: Mapping[str, Any]  # name, parameters, layers: [{"name", "shape", "parameters"}]
+    history: tuple[Epoch, ...]
+    temperature: float  # calibrated probabilities are softmax(logits / temperature)
+    abstain_below: float
+    val: Metrics
+    test: Metrics | None
+    uncalibrated_ece: float  # on the same split as the headline numbers, at temperature 1
+    floors: tuple[Floor, ...]
+    mistakes: tuple[Mistake, ...]  # most confident first, on the test split where there is one, else on val
+    near_misses: tuple[Mistake, ...]  # other mistakes there, the smallest gap to the label's probability first
+    attacks: tuple[AttackResult, ...]
+    versions: Mapping[str, str]
+    hardware: str

@@ -1,0 +1,89 @@
+import numpy as np
+import torch
+
+import keensight
+from keensight.bundle.network import load_network
+from keensight.data.pixels import Borders
+from keensight.evaluation.calibration import softmax
+from keensight.models.linear import linear_weights
+from keensight.models.zoo import build
+from keensight.robustness.logits import as_seen, attacked_pictures, logits, thinned
+from keensight.values import Preprocessing, Split, Threat
+
+SIZE = Preprocessing(6, 5, 1)
+ANY = Borders(0.0, 1.0)
+
+
+def noise(n=300, seed=0, low=0, channels=1):
+    rng = np.random.default_rng(seed)
+    images = rng.integers(low, 256, (n + 2, 6, 5, channels), np.uint8)
+    rows = rng.permutation(n + 2)[:n]
+    return Split(images, rows, rng.integers(0, 2, n), tuple(f"p{row}" for row in rows))
+
+
+def random_linear(name="linear", num_classes=2, size=SIZE, seed=0, **options):
+    model = build(name, options, size, num_classes, seed)
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in model.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=generator)
+    model.mean.fill_(0.3)
+    model.std.copy_(torch.linspace(0.4, 0.9, len(model.std)).view(-1, 1, 1))
+    return model
+
+
+def test_logits_are_the_models_own_and_temper_to_the_probabilities(trained):
+    model, bundle = load_network(trained.folder)
+    pixels = keensight.decode(keensight.open_dataset("digits"), bundle.preprocessing)
+    labels = np.array([sample.label for sample in pixels.dataset.samples])
+    split = Split(pixels.images, np.arange(400), labels[:400], ("",) * 400)
+    found = logits(model, split, bundle.borders)
+    assert found.shape == (400, 10)
+    with torch.inference_mode():
+        one = model(torch.from_numpy(pixels.images[399:400].copy()).permute(0, 3, 1, 2).float() / 255)
+    np.testing.assert_allclose(found[399], one[0].numpy(), atol=1e-4)
+    shipped = keensight.load(trained.bundle).on_split(split)
+    np.testing.assert_allclose(softmax(found, bundle.info["temperature"]), shipped, atol=1e-4)
+
+
+def test_pictures_on_paper_are_inverted_as_for_predict():
+    images = np.full((2, 6, 5, 1), 250, np.uint8)
+    images[:, 2:4, 2] = 10
+    images[1] = 255 - images[1]
+    split = Split(images, np.array([1, 0]), np.array([0, 1]), ("dark", "light"))
+    seen = as_seen(split, Borders(0.0, 0.05))
+    assert seen.images[seen.rows[0]][0, 0, 0] < 20 and seen.images[seen.rows[1]][0, 0, 0] < 20
+    assert seen.paths == ("dark", "light") and list(seen.labels) == [0, 1]
+    assert as_seen(split, ANY) is split
+    model = random_linear()
+    both = logits(model, split, Borders(0.0, 0.05))
+    with torch.inference_mode():
+        by_hand = model(torch.from_numpy(seen.images[seen.rows]).permute(0, 3, 1, 2).float() / 255)
+    np.testing.assert_allclose(both, by_hand.numpy(), atol=1e-5)
+
+
+def test_the_exact_attack_takes_eps_times_the_norm_off_every_margin():
+    model, split, eps = random_linear(), noise(), 0.07
+    clean, attacked = (logits(model, split, ANY, threat, "exact") for threat in (None, Threat("linf", eps)))
+    margins = [(2 * split.labels - 1) * (z[:, 1] - z[:, 0]) for z in (clean, attacked)]
+    norm = float(linear_weights(model).detach().abs().sum())
+    np.testing.assert_allclose(margins[0] - margins[1], eps * norm, rtol=1e-3)
+
+
+def test_attacked_pictures_stay_within_eps_and_are_what_the_logits_are_of():
+    model, split, eps = random_linear(), noise(40, low=60), 0.1
+    shown = attacked_pictures(model, split, ANY, Threat("linf", eps), "fgsm")
+    original = split.images[split.rows].astype(int)
+    assert shown.shape == original.shape and shown.dtype == np.uint8
+    assert 1 <= np.abs(shown - original).max() <= round(255 * eps) + 1
+    again = logits(model, Split(shown, np.arange(40), split.labels, split.paths), ANY)
+    np.testing.assert_allclose(again, logits(model, split, ANY, Threat("linf", eps)), atol=0.3)
+    np.testing.assert_array_equal(attacked_pictures(model, split, ANY), original)
+
+
+def test_thinning_is_even():
+    labels = np.repeat([0, 1], 500)  # as a folder lists them: class by class
+    split = Split(np.zeros((1000, 1, 1, 1), np.uint8), np.arange(1000), labels, tuple(map(str, range(1000))))
+    few = thinned(split, 100)
+    assert len(few) == 100 and few.labels.mean() == 0.5 and len(set(few.paths)) == 100
+    assert [int(where) for where in few.paths] == few.rows.tolist()
+    assert thinned(split, 1000) is split
