@@ -9,6 +9,7 @@ time, more patiently, before it counts. Exit status 1 where one still fails.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import math
 import os
@@ -104,6 +105,29 @@ def cached(folder: Path) -> tuple[Act, Act]:
 
     # both leave a cache behind, so that the fast way finds one
     return decode, anew
+
+
+def hashed(folder: Path) -> tuple[Act, Act]:
+    """Rows of an array hashed where they lie, against each as a file of its own."""
+    from keensight.data.hashing import hash_rows
+
+    images = np.zeros((10_000, 28, 28, 1), np.uint8)
+
+    def as_files() -> None:
+        for image in images:
+            file = io.BytesIO()
+            np.save(file, image)
+            hashlib.sha256(file.getvalue()).hexdigest()
+
+    return lambda: hash_rows(images), as_files
+
+
+def hostile(folder: Path) -> tuple[Act, Act]:
+    """A file name that fits a label pattern nowhere, and almost everywhere, against one that fits at once."""
+    from keensight.data.patterns import label_pattern
+
+    fields = label_pattern("*_{label}_*_*_*_*_*_*_*_x")
+    return lambda: fields("_" * 28 + "y.png"), lambda: fields("a_cat_a_a_a_a_a_a_a_a_a_a_x.png")
 
 
 def reduced(folder: Path) -> tuple[Act, Act]:
@@ -232,6 +256,8 @@ def light(folder: Path) -> tuple[Act, Act]:
 
 GUARDS: Sequence[Guard] = (
     Guard("pictures from the cache, not decoded", cached, 10),
+    Guard("rows hashed where they lie", hashed, 4),
+    Guard("hostile file names", hostile, 0.02),
     Guard("large JPEGs decoded at reduced size", reduced, 3),
     Guard("batches gathered at once", gathered, 2),
     Guard("one affine grid for a batch", augmented, 5),

@@ -1,6 +1,8 @@
 """What every test has: a cache of its own, and the real pictures where they are."""
 
+import itertools
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,15 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     monkeypatch.setenv("KEENSIGHT_CACHE", str(folder))
     monkeypatch.delenv("KEENSIGHT_DATA", raising=False)
     return folder
+
+
+@pytest.fixture
+def ticking(monkeypatch: pytest.MonkeyPatch) -> float:
+    """A clock that goes on only when it is looked at, by as much as this, so that no test depends on the machine."""
+    tick_s = 0.01
+    looks = itertools.count()
+    monkeypatch.setattr(time, "perf_counter", lambda: tick_s * next(looks))
+    return tick_s
 
 
 @pytest.fixture

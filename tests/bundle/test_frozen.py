@@ -6,7 +6,8 @@ import model_signing
 import pytest
 
 import keensight
-from keensight.bundle.network import load_network
+from keensight.bundle.network import network_of
+from keensight.bundle.read import read_bundle
 
 
 def test_an_old_bundle_is_read_verified_and_answers_as_ever(frozen, frozen_key):
@@ -19,7 +20,8 @@ def test_an_old_bundle_is_read_verified_and_answers_as_ever(frozen, frozen_key):
 
 
 def test_an_old_bundles_network_opens_and_the_stock_client_still_verifies_it(frozen, frozen_key):
-    model, bundle = load_network(frozen, frozen_key)
+    bundle = read_bundle(frozen, frozen_key)
+    model = network_of(bundle)
     assert sum(parameter.numel() for parameter in model.parameters()) == bundle.info["model"]["parameters"]
     verifying = model_signing.verifying.Config().use_elliptic_key_verifier(public_key=frozen_key)
     ignored = model_signing.hashing.Config().set_ignored_paths(paths=["signature.json"])

@@ -4,13 +4,15 @@ import torch
 from safetensors.numpy import save
 
 import keensight
-from keensight.bundle.network import load_network, recipe_of
+from keensight.bundle.network import network_of, recipe_of
+from keensight.bundle.read import read_bundle
 from keensight.errors import BundleError, RunError
 from keensight.evaluation.calibration import softmax
 
 
 def test_it_answers_as_the_onnx_model_does(trained):
-    model, bundle = load_network(trained.folder)
+    bundle = read_bundle(trained.folder)
+    model = network_of(bundle)
     predictor = keensight.load(trained.bundle)
     images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 1), np.uint8)
     images[:, 0] = 0  # dark at the border, so that none is inverted
@@ -22,7 +24,7 @@ def test_it_answers_as_the_onnx_model_does(trained):
 
 
 def test_its_recipe_comes_back(trained):
-    _, bundle = load_network(trained.bundle)
+    bundle = read_bundle(trained.bundle)
     assert recipe_of(bundle) == keensight.load_recipe(str(trained.folder / "recipe.toml"))
 
 
@@ -31,17 +33,17 @@ def test_weights_that_are_missing_or_not_its_own_are_refused(trained, tmp_path):
     bundle.mkdir()
     (bundle / "bundle.json").write_bytes((trained.bundle / "bundle.json").read_bytes())
     with pytest.raises(BundleError, match=r"has no model.safetensors"):
-        load_network(bundle)
+        network_of(read_bundle(bundle))
     (bundle / "model.safetensors").write_bytes(b"not weights at all")
     with pytest.raises(BundleError, match="model.safetensors cannot be read .*its header does not fit"):
-        load_network(bundle)
+        network_of(read_bundle(bundle))
     (bundle / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"\n0")
     with pytest.raises(BundleError, match="model.safetensors cannot be read .*no JSON object"):
-        load_network(bundle)
+        network_of(read_bundle(bundle))
     header = b'{"x":{"dtype":"F32","shape":[0,99999999999999999999],"data_offsets":[0,0]}}'
     (bundle / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
     with pytest.raises(RunError, match="is damaged, or no safetensors file"):  # a size that the library cannot hold
-        load_network(bundle)
+        network_of(read_bundle(bundle))
     (bundle / "model.safetensors").write_bytes(save({"x": np.zeros(1, np.float32)}))
     with pytest.raises(RunError, match="are not this model's: it lacks"):
-        load_network(bundle)
+        network_of(read_bundle(bundle))

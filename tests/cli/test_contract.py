@@ -192,7 +192,7 @@ def test_train_json(cold, pictures, tmp_path):
     assert said["run"] == "runs/bars"
     assert said["bundle"] == "runs/bars/bundle"
     assert said["epochs"] == 2
-    assert 0 < said["seconds"] < 90
+    assert said["seconds"] > 0
     check_metrics(said["metrics"]["val"])
     check_metrics(said["metrics"]["test"])
     assert said["metrics"]["test"]["n"] == 18

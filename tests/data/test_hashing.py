@@ -1,7 +1,6 @@
 import hashlib
 import json
 import os
-import time
 
 import numpy as np
 import pytest
@@ -25,13 +24,6 @@ def test_row_hashes_follow_from_shape_and_pixels():
     assert hash_rows(images) == expected
     assert hash_rows(images[::-1]) == expected[::-1]  # not contiguous
     assert set(hash_rows(images.reshape(5, 3, 4, 1))).isdisjoint(expected)
-
-
-def test_seventy_thousand_rows_in_well_under_a_second():
-    images = np.zeros((70_000, 28, 28, 1), np.uint8)
-    start = time.perf_counter()
-    hash_rows(images)
-    assert time.perf_counter() - start < 1
 
 
 def test_files_are_hashed_and_failures_named():

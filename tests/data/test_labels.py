@@ -1,6 +1,5 @@
 import functools
 import re
-import time
 from pathlib import PurePosixPath
 
 import pytest
@@ -65,11 +64,9 @@ def test_a_pattern_that_makes_no_sense_is_refused(pattern):
         label_pattern(pattern)
 
 
-def test_a_hostile_name_costs_no_time():
-    fields = label_pattern("*_{label}_*_*_*_*_*_*_*_x")
-    start = time.perf_counter()
-    assert fields("_" * 20_000 + "y.png") is None
-    assert time.perf_counter() - start < 1
+def test_a_hostile_name_comes_to_an_end():
+    """A search that went back on its steps would try 20,000 over 9 of them, and outlast us all."""
+    assert label_pattern("*_{label}_*_*_*_*_*_*_*_x")("_" * 20_000 + "y.png") is None
 
 
 def test_flat_split_wrapped_and_nested_layouts():

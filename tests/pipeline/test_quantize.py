@@ -1,5 +1,6 @@
 import json
 import shutil
+import time
 from pathlib import Path
 from typing import ClassVar
 
@@ -116,22 +117,34 @@ def test_a_slower_model_is_refused_unless_it_is_wanted(trained, tmp_path, monkey
     assert made.bundle.is_dir()
 
 
-def test_the_clock_tells_a_slow_model_from_a_fast_one(trained):
+def test_the_times_compared_are_medians_of_rounds_by_turns(trained, monkeypatch):
+    """By a clock that only the models move on: each look takes 1 ms or 3, and some take a hundred times as long."""
     from keensight.data.cache import decode
     from keensight.pipeline.labelled import open_for, part_of
 
-    class Slow:
+    now_s, asked, seen = 0.0, [], set()
+
+    class Timed:
         bundle = keensight.load(trained.bundle).bundle
 
+        def __init__(self, seconds):
+            self.seconds = seconds
+
         def probabilities_as_seen(self, images):
-            import time
+            nonlocal now_s
+            stalls = sum(each is self for each in asked) in (1, 60, 120)
+            now_s += self.seconds * (100 if stalls else 1)
+            asked.append(self)
+            seen.add(len(images))
 
-            time.sleep(0.02)
-
-    fast = keensight.load(trained.bundle)
+    monkeypatch.setattr(time, "perf_counter", lambda: now_s)
+    fast, slow = Timed(0.001), Timed(0.003)
     pixels = decode(open_for("digits", [fast.bundle]), fast.bundle.preprocessing)
-    first, second = quantize._seconds_per_image(fast, Slow(), part_of(pixels, np.arange(40)))
-    assert second > 2 * first
+    times_s = quantize._seconds_per_image(fast, slow, part_of(pixels, np.arange(40)))
+    (size,) = seen
+    assert times_s == pytest.approx((0.001 / size, 0.003 / size))
+    turns = [each for each, before in zip(asked, [None, *asked], strict=False) if each is not before]
+    assert turns == [fast, slow] * quantize.ROUNDS
 
 
 def test_what_cannot_be_quantised_is_refused_first(trained, tmp_path):

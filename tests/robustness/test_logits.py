@@ -2,7 +2,8 @@ import numpy as np
 import torch
 
 import keensight
-from keensight.bundle.network import load_network
+from keensight.bundle.network import network_of
+from keensight.bundle.read import read_bundle
 from keensight.data.pixels import Borders
 from keensight.evaluation.calibration import softmax
 from keensight.models.linear import linear_weights
@@ -32,7 +33,8 @@ def random_linear(name="linear", num_classes=2, size=SIZE, seed=0, **options):
 
 
 def test_logits_are_the_models_own_and_temper_to_the_probabilities(trained):
-    model, bundle = load_network(trained.folder)
+    bundle = read_bundle(trained.folder)
+    model = network_of(bundle)
     pixels = keensight.decode(keensight.open_dataset("digits"), bundle.preprocessing)
     labels = np.array([sample.label for sample in pixels.dataset.samples])
     split = Split(pixels.images, np.arange(400), labels[:400], ("",) * 400)

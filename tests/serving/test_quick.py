@@ -202,7 +202,9 @@ def test_pictures_that_come_together_go_through_the_model_together(make_service,
     async def talk(reader, writer):
         host, port = writer.get_extra_info("peername")
         lines = [await asyncio.open_connection(host, port) for _ in pictures]
-        await asyncio.sleep(0.1)  # all are accepted
+        for answers, each in lines:  # whoever is answered has been accepted
+            each.write(request(b"", path="/v1/models", method="GET"))
+            assert (await answer_of(answers))[0] == 200
         for (_, each), picture in zip(lines, pictures, strict=True):
             each.write(request(picture))
         answers = [await answer_of(each) for each, _ in lines]

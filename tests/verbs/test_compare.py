@@ -11,7 +11,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 import keensight
-from keensight.bundle.network import load_network
+from keensight.bundle.network import network_of
+from keensight.bundle.read import read_bundle
 from keensight.errors import BundleError, DataError, RunError, UsageError
 from keensight.models.linear import linear_weights
 from keensight.pipeline import finish
@@ -57,7 +58,8 @@ def compare(home, tmp_path):
 
 def by_hand(home, name, data="digits"):
     """Each picture's margin for its label, by its name, from the network itself."""
-    model, bundle = load_network(home / name)
+    bundle = read_bundle(home / name)
+    model = network_of(bundle)
     dataset = keensight.open_dataset(data)
     pixels = keensight.decode(dataset, bundle.preprocessing)
     lines = [json.loads(line) for line in (home / name / "splits.jsonl").read_text().splitlines()]
@@ -92,7 +94,7 @@ def test_two_linear_models_that_learnt_their_labels_in_another_order(home, compa
         assert [row.name for row in m.per_class] == ["0", "1"]
         assert {row.name: row.n for row in m.per_class} == {row.name: row.n for row in evaluated.per_class}
         assert m.accuracy == pytest.approx(np.mean([value > 0 for value in values.values()]))
-        model, _ = load_network(home / name)
+        model = network_of(read_bundle(home / name))
         reach = 0.1 * float(linear_weights(model).detach().abs().sum())
         assert [attack.attack for attack in each.attacks] == ["exact attack"] * 2
         kept = [np.mean([value > moved for value in values.values()]) for moved in (0.0, reach)]
@@ -104,7 +106,8 @@ def test_two_linear_models_that_learnt_their_labels_in_another_order(home, compa
     assert pair.only_second == sum(b and not a for a, b in zip(*right, strict=True))
     html = result.page.read_text()
     assert html.count('alt="weights of') == 2 and "What were they trained to avoid?" in html
-    norms = [float(linear_weights(load_network(home / name)[0]).detach().abs().sum()) for name in ("regular", "robust")]
+    networks = [network_of(read_bundle(home / name)) for name in ("regular", "robust")]
+    norms = [float(linear_weights(network).detach().abs().sum()) for network in networks]
     assert re.findall(r"<br>‖w‖₁ = ([\d.]+)", html) == [f"{norm:.1f}" for norm in norms]
 
 
@@ -120,7 +123,7 @@ def test_the_weights_of_both_speak_for_the_same_class(home, compare):
     looked = [inside(each, part, 0.2, "exact") for each, part in zip(entrants, parts, strict=True)]
     w = [each.weights_KCHW[1] - each.weights_KCHW[0] for each in looked]
     assert np.corrcoef(w[0].ravel(), w[1].ravel())[0, 1] > 0.2
-    own = linear_weights(load_network(home / "robust")[0]).detach().numpy().reshape(w[1].shape)
+    own = linear_weights(network_of(read_bundle(home / "robust"))).detach().numpy().reshape(w[1].shape)
     np.testing.assert_allclose(w[1], -own, atol=1e-5)
     values, labels = looked[1].wrong[1].values_M, looked[1].wrong[1].labels_M
     assert len(values) and ((values > 0) == (labels == 0)).all()

@@ -7,7 +7,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 import keensight
-from keensight.bundle.network import load_network
+from keensight.bundle.network import network_of
+from keensight.bundle.read import read_bundle
 from keensight.errors import DataError, PictureError, RunError
 from keensight.explanation.occlusion import occlusion, peak
 
@@ -54,7 +55,7 @@ def test_the_evidence_is_that_of_the_shipped_model_for_the_answer(trained, files
 
 def test_the_page_shows_every_picture_and_every_layer(trained, files, here):
     html = keensight.explain(trained.bundle, files).page.read_text()
-    model, _ = load_network(trained.bundle)
+    model = network_of(read_bundle(trained.bundle))
     convolutions = sum(type(module).__name__ == "Conv2d" for module in model.modules())
     assert html.count("The picture as the model sees it.") == 3
     assert html.count(f"Convolution {convolutions} of {convolutions}") == 6  # in its caption, and for who cannot see it

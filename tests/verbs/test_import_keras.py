@@ -111,7 +111,8 @@ def test_every_verb_takes_the_bundle(bundle, data, tmp_path):
 
 
 def test_a_network_in_a_bundle_is_data_too(bundle):
-    from keensight.bundle.network import load_network
+    from keensight.bundle.network import network_of
+    from keensight.bundle.read import read_bundle
     from keensight.errors import KeensightError
 
     info = json.loads((bundle / "bundle.json").read_text())
@@ -123,7 +124,7 @@ def test_a_network_in_a_bundle_is_data_too(bundle):
     ):
         (bundle / "bundle.json").write_text(json.dumps({**info, "network": network}))
         with pytest.raises(KeensightError):
-            load_network(bundle)
+            network_of(read_bundle(bundle))
 
 
 def run(*words):

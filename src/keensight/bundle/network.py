@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 
-from keensight.bundle.read import Bundle, file_of, read_bundle
+from keensight.bundle.read import Bundle, file_of
 from keensight.errors import BundleError
 from keensight.models.chain import chain
 from keensight.models.classifier import Classifier
@@ -14,12 +12,6 @@ from keensight.models.zoo import build
 from keensight.training.checkpoint import load_weight_bytes
 from keensight.training.recipe import from_table
 from keensight.values import Recipe
-
-
-def load_network(path: str | Path, key: str | Path | None = None) -> tuple[Classifier, Bundle]:
-    """Return a bundle's classifier, as `network_of` does, and the bundle. Raises what `read_bundle` does, too."""
-    bundle = read_bundle(path, key)
-    return network_of(bundle), bundle
 
 
 def network_of(bundle: Bundle) -> Classifier:

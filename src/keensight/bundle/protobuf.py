@@ -8,9 +8,8 @@ reader sees.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
-Wire: TypeAlias = "int | memoryview"
 FIXED = {1: 8, 5: 4}  # bytes, by wire type
 
 

@@ -15,7 +15,6 @@ from keensight.version import __version__
 
 WHEEL = "Wheel-Version: 1.0\nGenerator: keensight\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 COMPILED = (".so", ".pyd")  # for this processor and this Python; an image does without
-EPOCH = (1980, 1, 1, 0, 0, 0)  # the same files make the same bytes
 
 
 def own_wheel() -> tuple[str, bytes]:
@@ -44,12 +43,11 @@ def own_wheel() -> tuple[str, bytes]:
     record = "".join(f"{name},{_digest(content[name])},{len(content[name])}\n" for name in sorted(content))
     content[f"{info}/RECORD"] = f"{record}{info}/RECORD,,\n".encode()
     packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(packed, "w") as archive:
         for name in sorted(content):
-            entry = zipfile.ZipInfo(name, EPOCH)
+            entry = zipfile.ZipInfo(name)  # of 1980, whenever it is made: the same files make the same bytes
             entry.external_attr = 0o644 << 16
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            archive.writestr(entry, content[name])
+            archive.writestr(entry, content[name], zipfile.ZIP_DEFLATED)
     return f"keensight-{__version__}-py3-none-any.whl", packed.getvalue()
 
 
