@@ -20,6 +20,13 @@ def fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[torch.Tensor, torch.Ten
     return (conv.weight.double() * scale[:, None, None, None]).float(), shift.float()
 
 
+def merged(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
+    """Return a copy of the convolution, for evaluation, that has taken in the batch normalisation after it."""
+    both = copy.deepcopy(conv)
+    both.weight, both.bias = (nn.Parameter(tensor, requires_grad=False) for tensor in fold(conv, norm))
+    return both
+
+
 def scale_and_shift(norm: nn.BatchNorm2d | nn.BatchNorm1d) -> tuple[torch.Tensor, torch.Tensor]:
     """Return what batch normalisation is once training is over: a factor and a summand per channel, in float64."""
     assert norm.running_mean is not None and norm.running_var is not None  # always tracked in our models
@@ -38,7 +45,5 @@ def folded(network: nn.Module) -> nn.Module:
     for sequence in [module for module in network.modules() if isinstance(module, nn.Sequential)]:
         for i, (conv, norm) in enumerate(pairwise(sequence)):
             if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                weight, bias = fold(conv, norm)
-                conv.weight, conv.bias = nn.Parameter(weight), nn.Parameter(bias)
-                sequence[i + 1] = nn.Identity()
+                sequence[i], sequence[i + 1] = merged(conv, norm), nn.Identity()
     return network.requires_grad_(False)

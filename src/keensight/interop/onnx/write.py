@@ -8,7 +8,6 @@ Shape letters: N images, H height, W width, C channels, K classes.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -16,16 +15,17 @@ import numpy as np
 import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
-from torch import fx, nn
+from torch import nn
 
 from keensight.errors import BundleError
 from keensight.models.chain import ChannelNorm, HardSigmoid, PaddedPool2d, PReLU
 from keensight.models.classifier import Classifier
 from keensight.models.dropout import Dropout
-from keensight.models.folding import fold, scale_and_shift
+from keensight.models.folding import scale_and_shift
 from keensight.models.linear import TwoLogits
 from keensight.models.mirror import AddMirrored, MeanOfMirrored
 from keensight.models.pooling import MaxPool2d
+from keensight.models.trace import INPUT, Add, Multiply, trace, without_norms
 from keensight.values import Preprocessing
 from keensight.version import __version__
 
@@ -55,7 +55,7 @@ class Graph:
 def to_onnx(model: Classifier, preprocessing: Preprocessing, num_classes: int, temperature: float) -> bytes:
     """Return an ONNX model: ``images`` uint8 NHWC to ``probabilities`` float32 NK, softmax(logits / temperature).
 
-    Raises BundleError for a layer that has no ONNX counterpart here.
+    The model is switched to evaluation. Raises BundleError for a layer that has no ONNX counterpart here.
     """
     graph = Graph()
     mean, std = model.mean.double().cpu(), model.std.double().cpu()
@@ -89,55 +89,24 @@ def to_onnx(model: Classifier, preprocessing: Preprocessing, num_classes: int, t
 
 
 def _network(graph: Graph, network: nn.Module, images: str) -> str:
-    """Trace the network and translate it node by node."""
-    network = network.eval()
-    traced = fx.GraphModule(network, _Tracer().trace(network))
-    modules = dict(traced.named_modules())
-    names: dict[fx.Node, str] = {}
-    for node in traced.graph.nodes:
-        inputs = [names[arg] for arg in node.args if isinstance(arg, fx.Node)]
-        if node.op == "placeholder":
-            names[node] = images
-        elif (norm := _norm_after(node, modules)) is not None:
-            names[node] = _conv(graph, modules[str(node.target)], inputs[0], f"network.{node.target}", norm)
-        elif node.op == "call_module" and _norm_after(node.args[0], modules) is not None:
-            names[node] = inputs[0]  # folded into the convolution before it
-        elif node.op == "call_module":
-            module = modules[str(node.target)]
-            translate = LAYERS.get(type(module))
-            if translate is None:
-                raise _unknown(type(module).__name__)
-            names[node] = translate(graph, module, inputs[0], f"network.{node.target}")
-        elif node.op == "call_function" and node.target in FUNCTIONS and len(inputs) == len(node.args):
-            names[node] = graph.add(FUNCTIONS[node.target], inputs, f"network.{node.name}")
-        elif node.op == "output":
-            return inputs[0]
+    """Translate the network step by step, and return the name of its answer."""
+    names, answer = {INPUT: images}, images
+    for step in without_norms(trace(network)):
+        inputs, name, kind = [names[each] for each in step.inputs], f"network.{step.name}", type(step.layer)
+        if kind in JOINTS:
+            answer = graph.add(JOINTS[kind], inputs, name)
+        elif kind in LAYERS and len(inputs) == 1:
+            answer = LAYERS[kind](graph, step.layer, inputs[0], name)
         else:
-            raise _unknown(str(node.target))
-    raise _unknown("a network without an output")
+            raise _unknown(step.what)
+        names[step.name] = answer
+    return answer
 
 
-class _Tracer(fx.Tracer):
-    """Stops at every layer that the table below translates, and looks into all others."""
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return type(m) in LAYERS or super().is_leaf_module(m, module_qualified_name)
-
-
-def _norm_after(node: fx.Node, modules: dict[str, nn.Module]) -> nn.BatchNorm2d | None:
-    """Return the batch normalisation that alone reads this node, if the node is a convolution: the two are one."""
-    if node.op != "call_module" or type(modules[str(node.target)]) is not nn.Conv2d or len(node.users) != 1:
-        return None
-    (user,) = node.users
-    module = modules[str(user.target)] if user.op == "call_module" else None
-    return module if isinstance(module, nn.BatchNorm2d) else None
-
-
-def _conv(graph: Graph, conv: nn.Conv2d, x: str, name: str, norm: nn.BatchNorm2d | None = None) -> str:
-    weight, bias = (conv.weight, conv.bias) if norm is None else fold(conv, norm)
-    inputs = [x, graph.weight(weight, f"{name}.weight")]
-    if bias is not None:
-        inputs.append(graph.weight(bias, f"{name}.bias"))
+def _conv(graph: Graph, conv: nn.Conv2d, x: str, name: str) -> str:
+    inputs = [x, graph.weight(conv.weight, f"{name}.weight")]
+    if conv.bias is not None:
+        inputs.append(graph.weight(conv.bias, f"{name}.bias"))
     if isinstance(conv.padding, str) or conv.padding_mode != "zeros":
         raise _unknown(f"Conv2d with padding '{conv.padding}', {conv.padding_mode}")
     return graph.add(
@@ -340,7 +309,7 @@ LAYERS: dict[type[nn.Module], Callable[[Graph, Any, str, str], str]] = {
     nn.Dropout: _nothing,
     nn.Identity: _nothing,
 }
-FUNCTIONS: dict[Any, str] = {operator.add: "Add", torch.add: "Add", operator.mul: "Mul", torch.relu: "Relu"}
+JOINTS: dict[type[nn.Module], str] = {Add: "Add", Multiply: "Mul"}  # of two steps
 
 
 def _pair(value: int | tuple[int, ...]) -> list[int]:
@@ -350,5 +319,5 @@ def _pair(value: int | tuple[int, ...]) -> list[int]:
 def _unknown(what: str) -> BundleError:
     return BundleError(
         f"The model has a layer that cannot be written as ONNX: {what}. The layers that can are "
-        f"{', '.join(kind.__name__ for kind in LAYERS)}; use those, or add a row to the table in bundle/onnx.py."
+        f"{', '.join(kind.__name__ for kind in LAYERS)}; use those, or add a row to the table in interop/onnx/write.py."
     )

@@ -1,0 +1,188 @@
+"""A network as a list of steps: each a layer, and the earlier steps that it reads.
+
+What goes through a network layer by layer shares it: the ONNX export, and bounds. They have a table of layers each,
+and refuse by name what their table lacks.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from keensight.errors import RecipeError
+from keensight.models.chain import ChannelNorm, HardSigmoid, PaddedPool2d, PReLU
+from keensight.models.dropout import Dropout
+from keensight.models.folding import merged
+from keensight.models.linear import TwoLogits
+from keensight.models.mirror import AddMirrored, MeanOfMirrored
+from keensight.models.pooling import MaxPool2d
+
+INPUT = "input"  # what the network gets: steps read it by this name
+
+
+class Add(nn.Module):
+    """The sum of two inputs of one shape, such as a residual connection makes it."""
+
+    def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        """Return their sum."""
+        return a + b
+
+
+class Multiply(nn.Module):
+    """The product of two inputs, number by number; one of them may be broadcast."""
+
+    def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        """Return their product."""
+        return a * b
+
+
+class Other(nn.Module):
+    """An operation that is no layer and in no table; `what` names it in a refusal."""
+
+    def __init__(self, what: str, run: Callable[..., Any]) -> None:
+        super().__init__()
+        self.what, self._run = what, run
+
+    def forward(self, *inputs: Any) -> Any:
+        """Return what the operation makes of its inputs."""
+        return self._run(*inputs)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Step:
+    """One step: what `layer` makes of the outputs of the steps named `inputs`. Its own output has the name `name`.
+
+    A layer of the network keeps its name there, such as "features.0". One that is used again has "features.0.again".
+    """
+
+    name: str
+    layer: nn.Module
+    inputs: tuple[str, ...]
+
+    @property
+    def what(self) -> str:
+        """What a refusal calls the layer."""
+        return self.layer.what if isinstance(self.layer, Other) else type(self.layer).__name__
+
+
+# Layers of our own that are one step. Those of torch are too; all others are looked into.
+OWN = (AddMirrored, ChannelNorm, Dropout, HardSigmoid, MaxPool2d, MeanOfMirrored, PaddedPool2d, PReLU, TwoLogits)
+FUNCTIONS: Mapping[Any, type[nn.Module]] = {
+    operator.add: Add,
+    torch.add: Add,
+    operator.mul: Multiply,
+    torch.mul: Multiply,
+    torch.relu: nn.ReLU,
+}
+
+
+def trace(network: nn.Module) -> list[Step]:
+    """Return the steps of a network in the order of their work; the last one's output is the network's.
+
+    The network is switched to evaluation. The layers are its own, not copies: their parameters may go on learning.
+    Raises RecipeError for a network whose way depends on its input.
+
+    >>> [(step.name, step.inputs) for step in trace(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)))]
+    [('0', ('input',)), ('1', ('0',))]
+    """
+    network = network.eval()
+    try:
+        graph = _Tracer().trace(network)
+    except fx.proxy.TraceError as error:
+        raise RecipeError(
+            f"The network cannot be written as a list of layers: what it does depends on its input ({error}). Choose "
+            "another model or backbone."
+        ) from error
+    steps: list[Step] = []
+    names: dict[fx.Node, str] = {}
+    for node in graph.nodes:
+        if node.op == "placeholder":
+            names[node] = INPUT
+        elif node.op == "output":
+            last = names[node.all_input_nodes[0]]
+            return steps[: 1 + max((i for i, step in enumerate(steps) if step.name == last), default=-1)]
+        else:
+            called = str(node.target) if node.op in ("call_module", "get_attr") else node.name
+            names[node] = _free(called, names.values())
+            inputs = tuple(names[each] for each in _inputs(node))
+            steps.append(Step(names[node], _layer(node, network), inputs))
+    raise AssertionError("torch.fx ends every graph with its output")
+
+
+def run(steps: Iterable[Step], inputs: torch.Tensor) -> torch.Tensor:
+    """Return what the network answers, step by step: the same as calling it."""
+    values = {INPUT: inputs}
+    for step in steps:
+        values[step.name] = inputs = step.layer(*(values[name] for name in step.inputs))
+    return inputs
+
+
+def without_norms(steps: Sequence[Step]) -> list[Step]:
+    """Return steps with the same answers, in which every convolution has taken in the batch normalisation after it.
+
+    That is where nothing else reads the convolution. Its step keeps its name, and its layer is a copy.
+    """
+    readers: dict[str, list[Step]] = {}
+    for step in steps:
+        for name in step.inputs:
+            readers.setdefault(name, []).append(step)
+    found: list[Step] = []
+    renamed: dict[str, str] = {}
+    for step in steps:
+        if step.name in renamed:
+            continue
+        layer, after = step.layer, readers.get(step.name, [])
+        if type(layer) is nn.Conv2d and len(after) == 1 and isinstance(after[0].layer, nn.BatchNorm2d):
+            layer = merged(layer, after[0].layer)
+            renamed[after[0].name] = step.name
+        inputs = tuple(renamed.get(name, name) for name in step.inputs)
+        found.append(replace(step, layer=layer, inputs=inputs))
+    return found
+
+
+class _Tracer(fx.Tracer):
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return type(m) in OWN or super().is_leaf_module(m, module_qualified_name)
+
+
+def _layer(node: fx.Node, network: nn.Module) -> nn.Module:
+    if node.op == "call_module":
+        return network.get_submodule(str(node.target))
+    takes_steps_alone = len(_inputs(node)) == len(node.args) and not node.kwargs
+    if node.op == "call_function" and node.target in FUNCTIONS and takes_steps_alone:
+        return FUNCTIONS[node.target]()
+    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", str(node.target))
+    return Other(str(name), _runner(node, network))
+
+
+def _inputs(node: fx.Node) -> list[fx.Node]:
+    """Return the steps that a node reads, as often as it reads them where they are all that it is given."""
+    alone = [arg for arg in node.args if isinstance(arg, fx.Node)]
+    return alone if len(alone) == len(node.args) and not node.kwargs else node.all_input_nodes
+
+
+def _runner(node: fx.Node, network: nn.Module) -> Callable[..., Any]:
+    """Return a function of the node's inputs that does what the node does."""
+    inputs = _inputs(node)
+
+    def run_it(*values: Any) -> Any:
+        if node.op == "get_attr":
+            return operator.attrgetter(str(node.target))(network)
+        known: dict[fx.Node, Any] = dict(zip(inputs, values, strict=True))
+        given: Any = fx.node.map_arg((node.args, node.kwargs), known.__getitem__)
+        args, kwargs = given
+        function = node.target if callable(node.target) else getattr(type(args[0]), node.target)  # or a method
+        return function(*args, **kwargs)
+
+    return run_it
+
+
+def _free(name: str, taken: Iterable[str]) -> str:
+    while name in taken or name == INPUT:
+        name += ".again"
+    return name
