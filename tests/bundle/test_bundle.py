@@ -4,21 +4,14 @@ import json
 import pickle
 import re
 
-import numpy as np
 import pytest
-from onnxruntime import InferenceSession
-from PIL import Image
 from safetensors.numpy import load_file
 
-import keensight
-from keensight.bundle import read as read_module
 from keensight.bundle.card import model_card
 from keensight.bundle.read import read_bundle
-from keensight.data.sources import reader as keensight_reader
-from keensight.errors import BundleError, PictureError
+from keensight.errors import BundleError
 from keensight.evaluation.report import from_dict
 from keensight.inference.predictor import load
-from keensight.values import Preprocessing
 
 
 def test_the_bundle_is_whole(trained):
@@ -40,76 +33,6 @@ def test_the_bundle_is_whole(trained):
 
 def test_the_report_comes_back_as_it_was(trained):
     assert from_dict(json.loads((trained.folder / "report.json").read_text())) == trained.report
-
-
-def test_predicting_files_and_arrays_agree(trained, tmp_path):
-    predictor = load(trained.bundle)
-    assert predictor.bundle.preprocessing == Preprocessing(8, 8, 1)
-    images = np.random.default_rng(0).integers(0, 90, (70, 8, 8, 1), np.uint8)
-    images[:, 2:6, 3:5] = 250
-    files = []
-    for i, image in enumerate(images):
-        files.append(tmp_path / f"{i:02}.png")
-        Image.fromarray(image[..., 0]).save(files[-1])
-    together, _ = predictor.probabilities(images)
-    one_by_one = list(predictor.on_files(files))
-    assert [file for file, _ in one_by_one] == files
-    for answer, (_, prediction) in zip(together, one_by_one, strict=True):
-        assert np.allclose(list(prediction.probabilities.values()), answer, atol=1e-5)
-        assert prediction.label == str(answer.argmax()) and prediction.probability == max(
-            prediction.probabilities.values()
-        )
-        assert prediction.abstained == (prediction.probability < 0.6)
-    assert sum(one_by_one[0][1].probabilities.values()) == pytest.approx(1, abs=1e-5)
-
-
-def test_many_pictures_are_asked_about_on_one_core_each_with_the_same_answers(trained, tmp_path, monkeypatch):
-    digits = keensight.open_dataset("digits")
-    with keensight_reader(digits) as read:
-        for i, sample in enumerate(digits.samples[:70]):
-            Image.fromarray(read(sample)[..., 0]).save(tmp_path / f"{i:02}.png")
-    files = sorted(tmp_path.glob("*.png"))
-    made = []
-
-    def remembered(onnx, options, **how):
-        made.append(options.intra_op_num_threads)
-        return InferenceSession(onnx, options, **how)
-
-    monkeypatch.setattr(read_module, "cores", lambda: 2)
-    monkeypatch.setattr(read_module.onnxruntime, "InferenceSession", remembered)
-    predictor = load(trained.folder)
-    few = [answer for file in files for _, answer in predictor.on_files([file])]
-    assert made == [2]  # one call has all cores
-    many = [answer for _, answer in predictor.on_files(files)]
-    assert made == [2, 1]
-    assert [answer.label for answer in many] == [answer.label for answer in few]
-    for one, other in zip(many, few, strict=True):
-        assert one.probability == pytest.approx(other.probability, abs=1e-5)
-    list(predictor.on_files(files))
-    assert made == [2, 1]
-
-
-def test_a_bad_picture_among_good_ones_is_an_answer_too(trained, tmp_path):
-    Image.new("L", (8, 8)).save(tmp_path / "good.png")
-    (tmp_path / "bad.png").write_text("text")
-    answers = dict(load(trained.folder).on_files([tmp_path / "bad.png", tmp_path / "good.png", tmp_path / "none.png"]))
-    assert isinstance(answers[tmp_path / "bad.png"], PictureError) and "not a picture" in str(
-        answers[tmp_path / "bad.png"]
-    )
-    assert str(answers[tmp_path / "none.png"]) == "no such file or directory"
-    assert answers[tmp_path / "good.png"].file == str(tmp_path / "good.png")
-    with pytest.raises(PictureError, match=r"bad\.png cannot be used"):
-        keensight.predict(trained.bundle, [tmp_path / "bad.png"])
-
-
-def test_one_file_or_many_without_opening_the_bundle_again(trained, tmp_path):
-    Image.new("L", (8, 8), 9).save(tmp_path / "a.png")
-    predictor = load(trained.bundle)
-    (answer,) = predictor.predict(str(tmp_path / "a.png"))
-    assert answer == keensight.predict(trained.bundle, tmp_path / "a.png")[0]
-    assert predictor.predict(tmp_path / "a.png", tmp_path / "a.png") == [answer, answer]
-    with pytest.raises(PictureError, match=r"nowhere\.png cannot be used: no such file"):
-        predictor.predict(tmp_path / "a.png", tmp_path / "nowhere.png")
 
 
 def damaged(trained, tmp_path, **changes):
@@ -191,14 +114,6 @@ def test_the_card_escapes_what_the_data_names(trained):
     first = model_card(hostile).splitlines()[0]
     assert first == r"# Model card: &lt;script&gt;alert(1)&lt;/script&gt;\[x\](y)\|\`\#"
     assert f"{trained.report.test.accuracy:.4f}" in model_card(trained.report)
-
-
-@pytest.mark.parametrize("colour", [0, 128, 255])
-def test_a_blank_picture_is_no_answer(trained, tmp_path, colour):
-    """The project's own complaint: a white square must not be a husky at 95 %."""
-    Image.new("L", (30, 20), colour).save(tmp_path / "blank.png")
-    (answer,) = keensight.predict(trained.bundle, tmp_path / "blank.png")
-    assert answer.abstained and "is blank" in answer.notes[-1]
 
 
 def test_an_unfinished_run_says_how_to_go_on(trained, tmp_path):

@@ -1,10 +1,11 @@
+import hashlib
 import os
 import socket
 
 import pytest
 
 from keensight.bundle import folder as under_test
-from keensight.bundle.folder import disguise, read_folder
+from keensight.bundle.folder import disguise, read_folder, version_of
 from keensight.errors import BundleError
 
 
@@ -124,3 +125,10 @@ def test_disguises_are_told_apart():
         assert "pickle" in disguise(content), content
     assert "zip" in disguise(b"PK\x03\x04..") and "Keras" in disguise(b"\x89HDF\r\n")
     assert not disguise((0x0480).to_bytes(8, "little") + b"{")  # a safetensors header of 1,152 bytes
+
+
+def test_a_version_is_a_hash_over_all_files(frozen):
+    files = {file.name: file.read_bytes() for file in frozen.iterdir()}
+    lines = [f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in sorted(files)]
+    assert version_of(files) == hashlib.sha256("".join(lines).encode()).hexdigest()[:12]
+    assert version_of(files | {"report.html": b""}) != version_of(files)

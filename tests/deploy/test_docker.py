@@ -11,10 +11,10 @@ import zipfile
 from importlib.metadata import requires
 
 import keensight
+from keensight.bundle.folder import version_of
 from keensight.bundle.read import read_bundle
 from keensight.deploy.templates import template
 from keensight.deploy.wheel import own_wheel
-from keensight.serving.registry import version_of
 
 
 def test_the_folder_has_all_that_a_build_takes(frozen, key, tmp_path):

@@ -1,22 +1,14 @@
-import hashlib
 import json
 
 import pytest
 
 from keensight.errors import BundleError, GateError
 from keensight.serving.limits import RefusalError
-from keensight.serving.registry import Batching, Registry, Source, load_model, sources_in, stamp_of, version_of
+from keensight.serving.registry import Batching, Registry, Source, load_model, sources_in, stamp_of
 
 
 def quiet(event, **fields):
     pass
-
-
-def test_a_version_is_a_hash_over_all_files(frozen):
-    files = {file.name: file.read_bytes() for file in frozen.iterdir()}
-    lines = [f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in sorted(files)]
-    assert version_of(files) == hashlib.sha256("".join(lines).encode()).hexdigest()[:12]
-    assert version_of(files | {"report.html": b""}) != version_of(files)
 
 
 def test_a_key_is_asked_for(frozen, public_key, make_bundle, tmp_path):

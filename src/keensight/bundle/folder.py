@@ -6,8 +6,10 @@ loaded: nothing is opened a second time, so nothing can be exchanged in between.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 
 from keensight.data.listing import is_hidden
@@ -58,6 +60,16 @@ def read_folder(folder: Path) -> dict[str, bytes]:
             f"{folder} cannot be read ({os.strerror(error.errno or 0).lower()}). Check its permissions, or copy the "
             "bundle again."
         ) from error
+
+
+def version_of(files: Mapping[str, bytes]) -> str:
+    """Return the first 12 hexadecimal digits of one SHA-256 over a bundle's files, by name.
+
+    >>> version_of({"bundle.json": b"{}"})
+    'b768b7898c73'
+    """
+    digests = "".join(f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in sorted(files))
+    return hashlib.sha256(digests.encode()).hexdigest()[:12]
 
 
 def disguise(content: bytes) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from keensight.bundle.folder import version_of
 from keensight.bundle.read import Bundle
 from keensight.deploy.names import check_name, made_valid
 from keensight.errors import GateError, UsageError
 from keensight.inference.predictor import load
-from keensight.serving.registry import version_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Answer for pictures with a bundle: NumPy, Pillow and ONNX Runtime, and no torch.
+"""Answer for pictures with a bundle: NumPy, Pillow and an engine, and no torch.
 
 Shape letters: N images, H height, W width, C channels, K classes.
 """
@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
-import onnxruntime
 
 from keensight.bundle.onnx_check import check_onnx
 from keensight.bundle.read import Bundle, damaged, file_of, read_bundle
 from keensight.data.folders import MAX_PICTURE_BYTES
 from keensight.data.pixels import decode_picture, match_polarity
 from keensight.errors import BundleError, PictureError
+from keensight.inference.engines import DEFAULT, ENGINES, Engine
 from keensight.machine import cores, images_at_a_time
 from keensight.values import FloatArray, Prediction, Split, Uint8Array
 
@@ -35,30 +35,36 @@ Answer: TypeAlias = Prediction | PictureError
 class Predictor:
     """A bundle, loaded and ready to answer."""
 
-    def __init__(self, bundle: Bundle, onnx: bytes, options: onnxruntime.SessionOptions | None = None) -> None:
-        """Check and load the model `onnx`. By default, all cores work on one batch, and nothing is logged."""
+    def __init__(
+        self,
+        bundle: Bundle,
+        onnx: bytes,
+        *,
+        threads: int | None = None,
+        spins: bool = True,
+        engine: str = DEFAULT,
+    ) -> None:
+        """Check the model `onnx` and load it into the `engine`, a row of `ENGINES`.
+
+        By default all cores work on one batch. Threads that do not spin sleep while they wait for each other.
+        """
         self.bundle = bundle
         self.onnx = onnx
+        self._spins, self._row = spins, engine
         try:
             check_onnx(onnx, bundle.preprocessing, len(bundle.labels))
         except ValueError as error:
             raise damaged(bundle.path / "model.onnx", error) from error
-        if options is None:
-            options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = cores()
-        self._session = self._loaded(options)
+        self.engine = self._opened(threads or cores())
 
     @cached_property
-    def _on_one_core(self) -> onnxruntime.InferenceSession:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        return self._loaded(options)
+    def _on_one_core(self) -> Engine:
+        return self._opened(1)
 
-    def _loaded(self, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
-        options.log_severity_level = 3
+    def _opened(self, threads: int) -> Engine:
         try:
-            return onnxruntime.InferenceSession(self.onnx, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime raises a dozen classes of its own
+            return ENGINES[self._row](self.onnx, threads, self._spins)
+        except Exception as error:  # an engine raises classes of its own
             raise BundleError(
                 f"{self.bundle.path}/model.onnx cannot be loaded ({str(error)[:300]}). Train or export it again."
             ) from error
@@ -70,7 +76,7 @@ class Predictor:
 
     def probabilities_as_seen(self, images_NHWC: Uint8Array) -> FloatArray:
         """Return calibrated probabilities float32 NK for uint8 NHWC, none of which is inverted first."""
-        return _ask(self._session, images_NHWC)
+        return _ask(self.engine, images_NHWC)
 
     def on_split(self, split: Split) -> FloatArray:
         """Return calibrated probabilities float32 NK for a whole split."""
@@ -103,28 +109,26 @@ class Predictor:
         remaining = iter(files)
         first = list(islice(remaining, at_a_time + 1))
         # two calls that both wanted all cores took 1.35 times the work, most of it waiting in a loop for each other
-        session = self._on_one_core if len(first) > at_a_time else self._session
+        engine = self._on_one_core if len(first) > at_a_time else self.engine
         remaining = chain(first, remaining)
         under_way: deque[Future[list[tuple[Path, Uint8Array | None, Answer]]]] = deque()
         with ThreadPoolExecutor(cores()) as pool:
             try:
                 while True:
                     while len(under_way) < 2 * cores() and (some := list(islice(remaining, at_a_time))):
-                        under_way.append(pool.submit(self._some, some, session))
+                        under_way.append(pool.submit(self._some, some, engine))
                     if not under_way:
                         return
                     yield from under_way.popleft().result()
             finally:
                 pool.shutdown(cancel_futures=True)
 
-    def _some(
-        self, files: list[Path], session: onnxruntime.InferenceSession
-    ) -> list[tuple[Path, Uint8Array | None, Answer]]:
+    def _some(self, files: list[Path], engine: Engine) -> list[tuple[Path, Uint8Array | None, Answer]]:
         """Return what `on_pictures` yields, for a few files."""
         decoded = [self._decode(file) for file in files]
         good = [str(file) for file, image in zip(files, decoded, strict=True) if not isinstance(image, PictureError)]
         images = [image for image in decoded if not isinstance(image, PictureError)]
-        answers = iter(self._answer(good, np.stack(images), session) if good else ())
+        answers = iter(self._answer(good, np.stack(images), engine) if good else ())
         return [
             (file, None, image) if isinstance(image, PictureError) else (file, *next(answers))
             for file, image in zip(files, decoded, strict=True)
@@ -132,7 +136,7 @@ class Predictor:
 
     def on_images(self, images_NHWC: Uint8Array) -> list[Prediction]:
         """Return a prediction for each decoded picture, uint8 NHWC, in order; their `file` is empty."""
-        return [prediction for _, prediction in self._answer([""] * len(images_NHWC), images_NHWC, self._session)]
+        return [prediction for _, prediction in self._answer([""] * len(images_NHWC), images_NHWC, self.engine)]
 
     def _decode(self, file: Path) -> Uint8Array | PictureError:
         try:
@@ -147,11 +151,11 @@ class Predictor:
             return PictureError(os.strerror(error.errno or 0).lower())
 
     def _answer(
-        self, files: list[str], images_NHWC: Uint8Array, session: onnxruntime.InferenceSession
+        self, files: list[str], images_NHWC: Uint8Array, engine: Engine
     ) -> Iterator[tuple[Uint8Array, Prediction]]:
         """Yield each picture as the model sees it, uint8 HWC, and what it is."""
         seen_NHWC, inverted_N = match_polarity(images_NHWC, self.bundle.borders)
-        probabilities_NK = _ask(session, seen_NHWC)
+        probabilities_NK = _ask(engine, seen_NHWC)
         # one axis after the other: over both at once, NumPy takes 40 times as long
         spreads_NC = images_NHWC.max(axis=1).max(axis=1) - images_NHWC.min(axis=1).min(axis=1)
         # lists, as asking arrays for one number after another took as long as a small model
@@ -172,9 +176,8 @@ class Predictor:
             )
 
 
-def _ask(session: onnxruntime.InferenceSession, images_NHWC: Uint8Array) -> FloatArray:
-    (answers,) = session.run(["probabilities"], {"images": np.ascontiguousarray(images_NHWC)})
-    return np.asarray(answers)
+def _ask(engine: Engine, images_NHWC: Uint8Array) -> FloatArray:
+    return engine.run(images_NHWC)["probabilities"]
 
 
 def load(path: str | Path, key: str | Path | None = None, *, though_changed: bool = False) -> Predictor:

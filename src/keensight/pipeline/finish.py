@@ -21,7 +21,7 @@ from keensight.evaluation.report import to_dict
 from keensight.explanation.weights import first_layer
 from keensight.files import to_json, write_atomically
 from keensight.inference.predictor import Predictor
-from keensight.interop.onnx.write import to_onnx
+from keensight.interop.onnx.write import to_onnx, with_temperature
 from keensight.machine import hardware, versions
 from keensight.models.layers import layer_table
 from keensight.pages.pictures import Pictures, sample_rows
@@ -44,7 +44,6 @@ def finish(folder: Path, state: State, pixels: Pixels, splits: Splits, recipe: R
     watcher.stage("calibrating and exporting")
     recipe = recipe.told_of(pixels.dataset.name)
     model = state.model.eval()
-    num_classes = len(splits.class_names)
     data = {
         "name": pixels.dataset.name,
         "sha256": fingerprint(pixels.dataset),
@@ -54,17 +53,18 @@ def finish(folder: Path, state: State, pixels: Pixels, splits: Splits, recipe: R
     }
     borders = measure_borders(splits.train)
     bundle = describe(folder / "bundle", splits.class_names, splits.preprocessing, borders, 1.0, recipe, data)
-    uncalibrated = Predictor(bundle, to_onnx(model, splits.preprocessing, num_classes, 1.0)).on_split(splits.val)
-    temperature = fit_temperature(_logs(uncalibrated), splits.val.labels)
+    uncalibrated = to_onnx(model, splits.preprocessing, len(splits.class_names), temperature=1.0)
+    temperature = fit_temperature(_logs(Predictor(bundle, uncalibrated).on_split(splits.val)), splits.val.labels)
     bundle = replace(bundle, info={**bundle.info, "temperature": temperature})
-    onnx = to_onnx(model, splits.preprocessing, num_classes, temperature)
+    onnx = with_temperature(uncalibrated, temperature)
+    shipped = Predictor(bundle, onnx)
     watcher.stage("checking that the bundle answers as the trained model does")
-    parity = check_parity(model, Predictor(bundle, onnx), pixels, splits.val)
+    parity = check_parity(model, shipped, pixels, splits.val)
     bundle = replace(bundle, info={**bundle.info, "parity": asdict(parity)})
     watcher.stage("logistic regression, to compare")
     floors = (majority_floor(splits), logistic_floor(splits, recipe.seed))
     watcher.stage("evaluating")
-    report = _report(state, pixels, splits, recipe, Predictor(bundle, onnx), floors)
+    report = _report(state, pixels, splits, recipe, shipped, floors)
     watcher.stage("writing report and bundle")
     html = render_html(report, _pictures(report, state, splits, recipe))
     write_atomically(folder / "report.json", to_json(to_dict(report)))
@@ -143,7 +143,7 @@ def _report(
 
 
 def _logs(probabilities_NK: FloatArray) -> FloatArray:
-    """Return logarithms of probabilities: logits, less a constant in each row that softmax takes no notice of."""
+    """Return logarithms of probabilities: logits up to a constant per row, which softmax ignores."""
     logs_NK: FloatArray = np.log(np.maximum(probabilities_NK, np.finfo(np.float32).tiny).astype(np.float64))
     return logs_NK
 

@@ -62,7 +62,7 @@ async def metadata(request: Request) -> Response:
         {
             "name": model.name,
             "versions": versions,
-            "platform": "onnxruntime_onnx",
+            "platform": f"{model.predictor.engine.name}_onnx",
             "inputs": [{"name": INPUT, "datatype": "UINT8", "shape": [-1, size.height, size.width, size.channels]}],
             "outputs": [{"name": OUTPUT, "datatype": "FP32", "shape": [-1, len(model.bundle.labels)]}],
         }

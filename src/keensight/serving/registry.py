@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -10,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 
+from keensight.bundle.folder import version_of
 from keensight.bundle.read import Bundle, file_of, read_bundle
 from keensight.errors import BundleError, suggestion
 from keensight.inference.predictor import Predictor
@@ -173,7 +172,7 @@ def load_model(
 ) -> Model:
     """Read, verify, load and warm up a bundle. `observe` is told the model's name and the size of each batch.
 
-    Raises BundleError, GateError and SigningKeyError, as `keensight.bundle.read.load` does.
+    Raises BundleError, GateError and SigningKeyError, as `keensight.load` does.
     """
     bundle = read_bundle(source.path, key)
     size, files = bundle.preprocessing, bundle.files
@@ -212,19 +211,16 @@ def load_model(
 def _warm(bundle: Bundle, images: Uint8Array, num_threads: int) -> Predictor:
     """Load a bundle's model, and let it answer once for a picture and once for all `images`.
 
-    Without spinning, ONNX Runtime's default: threads that wait for each other doubled the processor's time.
+    Without spinning: threads that waited for each other awake doubled the processor's time.
     """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = num_threads
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    predictor = Predictor(bundle, file_of(bundle, "model.onnx"), options)
+    predictor = Predictor(bundle, file_of(bundle, "model.onnx"), threads=num_threads, spins=False)
     # what is not asked for again would stay in memory: weights, and the model's bytes
     predictor.bundle = replace(bundle, files={})
     predictor.onnx = b""
     for n in {1, len(images)}:
         try:
             predictor.on_images(images[:n])
-        except Exception as error:  # ONNX Runtime raises a dozen classes of its own
+        except Exception as error:  # an engine raises classes of its own
             raise BundleError(f"{bundle.path} cannot answer ({str(error)[:300]}). Train or export it again.") from error
     return predictor
 
@@ -241,16 +237,6 @@ def _is_quick(predictor: Predictor, images: Uint8Array) -> bool:
         return time.thread_time() - begin
 
     return min(seconds() for _ in range(3)) < QUICK_S
-
-
-def version_of(files: Mapping[str, bytes]) -> str:
-    """Return the first 12 hexadecimal digits of one SHA-256 over a bundle's files, by name.
-
-    >>> version_of({"bundle.json": b"{}"})
-    'b768b7898c73'
-    """
-    digests = "".join(f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in sorted(files))
-    return hashlib.sha256(digests.encode()).hexdigest()[:12]
 
 
 def sources_in(folder: Path) -> list[Source]:

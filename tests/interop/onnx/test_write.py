@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from keensight.errors import BundleError
-from keensight.interop.onnx.write import to_onnx
+from keensight.interop.onnx.write import to_onnx, with_temperature
 from keensight.models.chain import ChannelNorm, HardSigmoid, PaddedPool2d, PReLU
 from keensight.models.classifier import Classifier
 from keensight.models.zoo import MODELS, build
@@ -175,3 +175,10 @@ def test_the_file_is_deterministic_and_says_what_it_takes():
     assert images.type.tensor_type.elem_type == onnx.TensorProto.UINT8
     assert [d.dim_param or d.dim_value for d in images.type.tensor_type.shape.dim] == ["N", 24, 28, 3]
     assert [d.dim_param or d.dim_value for d in probabilities.type.tensor_type.shape.dim] == ["N", 4]
+
+
+def test_another_temperature_is_the_same_file_but_for_one_number():
+    model = build("cnn", {"filters": 4}, SIZE, 4, seed=0)
+    assert with_temperature(to_onnx(model, SIZE, 4, 1.0), 1.7) == to_onnx(model, SIZE, 4, 1.7)
+    with pytest.raises(BundleError, match="has no constant calibration.inverse_temperature"):
+        with_temperature(onnx.ModelProto().SerializeToString(), 1.7)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
@@ -31,6 +32,7 @@ from keensight.version import __version__
 
 OPSET = 17
 IR_VERSION = 8
+TEMPERATURE = "calibration.inverse_temperature"  # the constant that logits are multiplied with
 
 
 class Graph:
@@ -66,7 +68,7 @@ def to_onnx(model: Classifier, preprocessing: Preprocessing, num_classes: int, t
     pixels = graph.add("Mul", [pixels, scale], "scaled")
     pixels = graph.add("Add", [pixels, shift], "normalised")
     logits = _network(graph, model.network, pixels)
-    inverse = graph.weight(np.asarray(1 / temperature, np.float32), "calibration.inverse_temperature")
+    inverse = graph.weight(_inverse(temperature), TEMPERATURE)
     calibrated = graph.add("Mul", [logits, inverse], "calibrated_logits")
     graph.add("Softmax", [calibrated], "probabilities", axis=1)
     shape_in: list[str | int | None] = ["N", preprocessing.height, preprocessing.width, preprocessing.channels]
@@ -86,6 +88,23 @@ def to_onnx(model: Classifier, preprocessing: Preprocessing, num_classes: int, t
     )
     onnx.checker.check_model(proto, full_check=True)
     return bytes(proto.SerializeToString(deterministic=True))
+
+
+def with_temperature(model: bytes, temperature: float) -> bytes:
+    """Return what `to_onnx` wrote as it would have been with another temperature: one number differs.
+
+    Raises BundleError for a model that is not `to_onnx`'s.
+    """
+    proto = onnx.load_from_string(model)
+    weights = [each for each in proto.graph.initializer if each.name == TEMPERATURE]
+    if len(weights) != 1:
+        raise BundleError(f"The ONNX model has no constant {TEMPERATURE}. Give one that keensight has written.")
+    weights[0].CopyFrom(numpy_helper.from_array(_inverse(temperature), TEMPERATURE))
+    return bytes(proto.SerializeToString(deterministic=True))
+
+
+def _inverse(temperature: float) -> NDArray[np.float32]:
+    return np.asarray(1 / temperature, np.float32)
 
 
 def _network(graph: Graph, network: nn.Module, images: str) -> str:

@@ -1,0 +1,33 @@
+"""ONNX Runtime as an engine: it is part of the base install, and runs on every processor.
+
+Shape letters: N images, H height, W width, C channels.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnxruntime
+
+from keensight.values import FloatArray, Uint8Array
+
+
+class OnnxRuntime:
+    """A session of ONNX Runtime on the processor, which logs nothing. See `Engine`."""
+
+    name = "onnxruntime"
+
+    def __init__(self, onnx: bytes, threads: int, spins: bool) -> None:
+        """Load a model. Raises one of the dozen classes of ONNX Runtime where it cannot be loaded."""
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        if not spins:
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self.threads = threads
+        self._session = onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
+        self._outputs = [output.name for output in self._session.get_outputs()]
+
+    def run(self, images_NHWC: Uint8Array) -> dict[str, FloatArray]:
+        """Return all outputs by their names."""
+        answers = self._session.run(self._outputs, {"images": np.ascontiguousarray(images_NHWC)})
+        return dict(zip(self._outputs, map(np.asarray, answers), strict=True))

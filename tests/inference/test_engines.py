@@ -1,0 +1,89 @@
+"""One contract for every engine in the table."""
+
+import threading
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from keensight.inference.engines import DEFAULT, ENGINES
+from keensight.interop.onnx.write import to_onnx
+from keensight.models.zoo import build
+from keensight.values import Preprocessing
+
+SIZE = Preprocessing(16, 12, 3)
+IMAGES = np.random.default_rng(0).integers(0, 256, (9, 16, 12, 3), np.uint8)
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def model():
+    return build("cnn", {"filters": 4}, SIZE, 4, seed=0).eval()
+
+
+@pytest.fixture(scope="module")
+def content(model):
+    return to_onnx(model, SIZE, 4, 1.3)
+
+
+@pytest.fixture(scope="module")
+def expected(model):
+    with torch.no_grad():
+        return torch.softmax(model(torch.from_numpy(IMAGES).permute(0, 3, 1, 2) / 255) / 1.3, 1).numpy()
+
+
+def test_the_default_is_in_the_table():
+    assert DEFAULT in ENGINES
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("spins", [True, False])
+def test_it_answers_as_torch_does_for_any_number_of_pictures(engine, content, expected, threads, spins):
+    opened = ENGINES[engine](content, threads, spins)
+    assert (opened.name, opened.threads) == (engine, threads)
+    for n in (1, 9):
+        answers = opened.run(IMAGES[:n])
+        assert list(answers) == ["probabilities"]
+        assert answers["probabilities"].dtype == np.float32
+        np.testing.assert_allclose(answers["probabilities"], expected[:n], atol=1e-5)
+
+
+def test_it_takes_pictures_that_are_a_view(engine, content, expected):
+    seen = np.flip(np.flip(IMAGES, axis=2).copy(), axis=2)
+    np.testing.assert_allclose(ENGINES[engine](content, 1, True).run(seen)["probabilities"], expected, atol=1e-5)
+
+
+def test_several_threads_may_ask_at_once(engine, content, expected):
+    opened, answers = ENGINES[engine](content, 1, False), {}
+
+    def ask(i):
+        for _ in range(20):
+            answers[i] = opened.run(IMAGES[i : i + 3])["probabilities"]
+
+    threads = [threading.Thread(target=ask, args=(i,)) for i in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for i in range(6):
+        np.testing.assert_allclose(answers[i], expected[i : i + 3], atol=1e-5)
+
+
+def test_a_second_output_comes_by_its_name(engine, content, expected):
+    proto = onnx.load_from_string(content)
+    proto.graph.node.append(onnx.helper.make_node("ReduceMean", ["probabilities"], ["oddness"], axes=[1], keepdims=0))
+    proto.graph.output.append(onnx.helper.make_tensor_value_info("oddness", onnx.TensorProto.FLOAT, ["N"]))
+    answers = ENGINES[engine](proto.SerializeToString(), 1, True).run(IMAGES)
+    assert answers["oddness"].shape == (9,)
+    np.testing.assert_allclose(answers["oddness"], expected.mean(axis=1), atol=1e-5)
+    np.testing.assert_allclose(answers["probabilities"], expected, atol=1e-5)
+
+
+def test_what_is_no_model_is_refused(engine):
+    with pytest.raises(Exception, match=r"."):  # of a class of the library's own
+        ENGINES[engine](b"not onnx", 1, True)

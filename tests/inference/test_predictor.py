@@ -1,0 +1,90 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+import keensight
+from keensight.data.sources import reader
+from keensight.errors import PictureError
+from keensight.inference import predictor as under_test
+from keensight.inference.engines import ENGINES
+from keensight.inference.onnx_runtime import OnnxRuntime
+from keensight.inference.predictor import load
+from keensight.values import Preprocessing
+
+
+def test_predicting_files_and_arrays_agree(trained, tmp_path):
+    predictor = load(trained.bundle)
+    assert predictor.bundle.preprocessing == Preprocessing(8, 8, 1)
+    images = np.random.default_rng(0).integers(0, 90, (70, 8, 8, 1), np.uint8)
+    images[:, 2:6, 3:5] = 250
+    files = []
+    for i, image in enumerate(images):
+        files.append(tmp_path / f"{i:02}.png")
+        Image.fromarray(image[..., 0]).save(files[-1])
+    together, _ = predictor.probabilities(images)
+    one_by_one = list(predictor.on_files(files))
+    assert [file for file, _ in one_by_one] == files
+    for answer, (_, prediction) in zip(together, one_by_one, strict=True):
+        assert np.allclose(list(prediction.probabilities.values()), answer, atol=1e-5)
+        assert prediction.label == str(answer.argmax()) and prediction.probability == max(
+            prediction.probabilities.values()
+        )
+        assert prediction.abstained == (prediction.probability < 0.6)
+    assert sum(one_by_one[0][1].probabilities.values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_many_pictures_are_asked_about_on_one_core_each_with_the_same_answers(trained, tmp_path, monkeypatch):
+    digits = keensight.open_dataset("digits")
+    with reader(digits) as read:
+        for i, sample in enumerate(digits.samples[:70]):
+            Image.fromarray(read(sample)[..., 0]).save(tmp_path / f"{i:02}.png")
+    files = sorted(tmp_path.glob("*.png"))
+    made = []
+
+    def remembered(onnx, threads, spins):
+        made.append(threads)
+        return OnnxRuntime(onnx, threads, spins)
+
+    monkeypatch.setattr(under_test, "cores", lambda: 2)
+    monkeypatch.setitem(ENGINES, "onnxruntime", remembered)
+    predictor = load(trained.folder)
+    few = [answer for file in files for _, answer in predictor.on_files([file])]
+    assert made == [2]  # one call has all cores
+    many = [answer for _, answer in predictor.on_files(files)]
+    assert made == [2, 1]
+    assert [answer.label for answer in many] == [answer.label for answer in few]
+    for one, other in zip(many, few, strict=True):
+        assert one.probability == pytest.approx(other.probability, abs=1e-5)
+    list(predictor.on_files(files))
+    assert made == [2, 1]
+
+
+def test_a_bad_picture_among_good_ones_is_an_answer_too(trained, tmp_path):
+    Image.new("L", (8, 8)).save(tmp_path / "good.png")
+    (tmp_path / "bad.png").write_text("text")
+    answers = dict(load(trained.folder).on_files([tmp_path / "bad.png", tmp_path / "good.png", tmp_path / "none.png"]))
+    assert isinstance(answers[tmp_path / "bad.png"], PictureError) and "not a picture" in str(
+        answers[tmp_path / "bad.png"]
+    )
+    assert str(answers[tmp_path / "none.png"]) == "no such file or directory"
+    assert answers[tmp_path / "good.png"].file == str(tmp_path / "good.png")
+    with pytest.raises(PictureError, match=r"bad\.png cannot be used"):
+        keensight.predict(trained.bundle, [tmp_path / "bad.png"])
+
+
+def test_one_file_or_many_without_opening_the_bundle_again(trained, tmp_path):
+    Image.new("L", (8, 8), 9).save(tmp_path / "a.png")
+    predictor = load(trained.bundle)
+    (answer,) = predictor.predict(str(tmp_path / "a.png"))
+    assert answer == keensight.predict(trained.bundle, tmp_path / "a.png")[0]
+    assert predictor.predict(tmp_path / "a.png", tmp_path / "a.png") == [answer, answer]
+    with pytest.raises(PictureError, match=r"nowhere\.png cannot be used: no such file"):
+        predictor.predict(tmp_path / "a.png", tmp_path / "nowhere.png")
+
+
+@pytest.mark.parametrize("colour", [0, 128, 255])
+def test_a_blank_picture_is_no_answer(trained, tmp_path, colour):
+    """The project's own complaint: a white square must not be a husky at 95 %."""
+    Image.new("L", (30, 20), colour).save(tmp_path / "blank.png")
+    (answer,) = keensight.predict(trained.bundle, tmp_path / "blank.png")
+    assert answer.abstained and "is blank" in answer.notes[-1]
