@@ -17,7 +17,7 @@ FROZEN = Path(__file__).parents[1] / "bundle" / "frozen" / "bundle"
         ([FROZEN, "--rate", "-1"], "--rate is -1"),
         ([FROZEN, "--timeout", "nan"], "--timeout is nan"),
         ([FROZEN, "--queue", "8"], "the queue has only 8 places"),
-        ([FROZEN, "--trusted-proxy", "proxy"], "A trusted proxy was given that is no network"),
+        ([FROZEN, "--trusted-proxy", "proxy"], "A trusted proxy is not a network"),
         ([FROZEN, "--keep-db", "sqlite://"], "Give --keep DIR with it"),
     ],
 )

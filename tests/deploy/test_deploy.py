@@ -52,7 +52,7 @@ def test_bundles_that_are_refused_leave_nothing_behind(deploy, frozen, key, unsi
     (broken / "model.onnx").write_bytes(b"no model")
     out = tmp_path / "out"
     for words, status, says in (
-        ([unsigned], 3, "is not signed, so nothing could tell the servers"),
+        ([unsigned], 3, "is not signed, so servers cannot check"),
         ([unsigned, "--key", key], 3, "is not signed"),
         ([frozen], 2, "there is no key to verify it with"),
         ([changed, "--key", key], 3, "model.safetensors was changed"),
@@ -85,8 +85,8 @@ def test_resources_that_make_no_sense_are_wrong_usage(deploy, frozen, key, tmp_p
     words = ["kubernetes", frozen, "--key", key, "--out", tmp_path / "out"]
     for option, value, says in (
         ("--cpu", "4", "--cpu is 4 and its limit 2"),
-        ("--memory", "0", "nothing runs without memory"),
-        ("--memory-limit", "1GB", "no quantity of memory"),
+        ("--memory", "0", "it must be above zero"),
+        ("--memory-limit", "1GB", "not a quantity of memory"),
         ("--replicas", "0", "--replicas is 0"),
     ):
         done = deploy(*words, option, value)

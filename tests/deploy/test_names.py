@@ -104,7 +104,7 @@ def test_labels():
         "empty": "",
     }
     for pair in ("team", "=x", "a b=c", "a=b c", "a=-b", "A_/b=c", "a/b/c=d", "a=" + "x" * 64, "a=\n", "x" * 64 + "=a"):
-        with pytest.raises(UsageError, match="no label of Kubernetes"):
+        with pytest.raises(UsageError, match="not a Kubernetes label"):
             labels_of([pair])
     with pytest.raises(UsageError, match="sets itself"):
         labels_of(["app.kubernetes.io/name=x"])

@@ -37,9 +37,9 @@ def test_parameters_are_promised_at_most(report):
 
 
 def test_what_is_not_measured_cannot_be_promised(report):
-    with pytest.raises(RecipeError, match=r"'test\.acuracy' is none of the numbers.*Did you mean 'test\.accuracy'"):
+    with pytest.raises(RecipeError, match=r"'test\.acuracy' is not among the numbers.*Did you mean 'test\.accuracy'"):
         broken({"test.acuracy": 0.5}, [report])
-    with pytest.raises(RecipeError, match=r"'attack\.0\.7' of default is no number that is measured"):
+    with pytest.raises(RecipeError, match=r"'attack\.0\.7' of default is not among the numbers"):
         check_promise(replace(load_recipe("default"), promise={"attack.0.7": 0.5}))
 
 

@@ -246,9 +246,9 @@ def test_a_model_below_a_floor_is_told_off():
     report = with_accuracy(620, 1000, 0.75, 0.62)
     assert "13 points below always answering “nothusky” and level with logistic regression" in verdict(report)
     below, touching = map(plain, warnings(report))
-    assert below == "The model is below the majority class floor of 75.0 %: do not use it as it is."
+    assert below == "The model is below the majority class baseline of 75.0 %: do not use it as it is."
     assert touching == (
-        "The model is level with the logistic regression floor of 62.0 %, within what is noise: a simpler model does "
+        "The model is level with the logistic regression baseline of 62.0 %, within the noise: a simpler model does "
         "as well."
     )
     assert page_of(report).count("<b>Warning.</b>") == 2
@@ -257,7 +257,7 @@ def test_a_model_below_a_floor_is_told_off():
 def test_a_hair_below_a_strong_floor_is_no_disgrace():
     (hair,) = map(plain, warnings(with_accuracy(2113, 2116, 0.5, 2115 / 2116)))
     assert hair == (
-        "The model is below the logistic regression floor of 99.95 %, within what is noise: a simpler model does as "
+        "The model is below the logistic regression baseline of 99.95 %, within the noise: a simpler model does as "
         "well."
     )
     (majority,) = map(plain, warnings(with_accuracy(74, 100, 0.75, 0.5)))
@@ -266,7 +266,7 @@ def test_a_hair_below_a_strong_floor_is_no_disgrace():
 
 def test_an_interval_that_reaches_the_floor_is_said():
     (touching,) = map(plain, warnings(with_accuracy(80, 100, 0.75, 0.5)))
-    assert "reaches down to the majority class floor of 75.0 %" in touching and "100 pictures" in touching
+    assert "reaches down to the majority class baseline of 75.0 %" in touching and "100 pictures" in touching
     assert warnings(with_accuracy(800, 1000, 0.75, 0.5)) == []
 
 
@@ -284,7 +284,7 @@ def test_empty_states():
     data = {**report.data, "notes": [], "skipped": [], "counts": {"train": {"husky": 9, "nothusky": 8}, "val": {}}}
     text = Page(page_of(dataclasses.replace(report, data=data))).text
     for words in ("No training history was kept", "Nowhere: every one of the 200 test pictures", "It always answers",
-                  "No floors were measured", "Nothing stood out", "no picture was called by another"):  # fmt: skip
+                  "No baselines were measured", "Nothing stood out", "no picture was called by another"):  # fmt: skip
         assert words in text, words
     assert "Where was it nearly right?" not in text
     assert "How does it break?" not in text and plain(verdict(report)).startswith("Right on 100 % of 200 test pictures")

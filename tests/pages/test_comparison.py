@@ -71,7 +71,7 @@ def test_names_from_outside_are_text():
 
 def test_it_has_every_section_for_two_hinge_models():
     text = plain(page(loss="robust-hinge", eps=0.2))
-    for heading in ("Which is better?", "May the difference be luck?", "How do they break?", "What do they look at?",
+    for heading in ("Which is better?", "Could the difference be luck?", "How do they break?", "What do they look at?",
                     "Which mistakes are close calls?", "How sure are they when wrong?",
                     "What were they trained to avoid?", "What was compared?"):  # fmt: skip
         assert heading in text

@@ -70,7 +70,7 @@ def test_abstaining_is_said():
 
 def test_evidence_against_the_answer_is_said():
     said = text(a_page(a_section(a_prediction(), drop=0.1, against=0.3)))
-    assert "What is at the bottom speaks against it: covered, it gains 30 points." in said
+    assert "The place at the bottom speaks against it: covering it adds 30 points." in said
     assert "rises by 30 falls by 30 points" in said
     nothing = text(a_page(a_section(a_prediction(), drop=0.001)))
     assert "Covering any one place hardly lowers the probability of “cat”" in nothing

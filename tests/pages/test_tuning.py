@@ -68,7 +68,7 @@ def test_the_page_stands_alone_and_has_everything():
 def test_the_advice_and_the_state_of_the_search_are_said():
     real = page(found=gain(95, 100, 50, 100))
     assert "Train with it: <code>" in real and "as good, as far as" not in real and "was interrupted" not in real
-    assert "The recipe as it is is as good, as far as these pictures can tell. Train with that: <code>" in page()
+    assert "As far as these pictures can tell, the unchanged recipe is as good. Train with that: <code>" in page()
     assert "The search was interrupted: these are the trials that had ended." in page(is_over=False)
 
 
@@ -88,10 +88,10 @@ def test_few_trials_make_a_page_too(trials):
 def test_the_verdict_says_what_the_gain_is_worth():
     winner = TRIALS[2]
     noise, sure = gain(95, 100, 90, 100), gain(9500, 10000, 9000, 10000)
-    assert "inside the noise" in verdict(TRIALS, winner, noise, 100)
+    assert "within the noise" in verdict(TRIALS, winner, noise, 100)
     assert "+5.0 points" in verdict(TRIALS, winner, noise, 100)
-    assert "more than chance would give" in verdict(TRIALS, winner, sure, 10000)
-    assert "Nothing that was tried is better" in verdict(TRIALS, TRIALS[0], gain(90, 100, 90, 100), 100)
+    assert "which is more than chance" in verdict(TRIALS, winner, sure, 10000)
+    assert "No trial is better" in verdict(TRIALS, TRIALS[0], gain(90, 100, 90, 100), 100)
     assert "nothing to compare" in verdict(TRIALS, winner, None, 100)
 
 
@@ -99,7 +99,7 @@ def test_what_must_not_be_missed():
     said = cautions(TRIALS, gain(95, 100, 90, 100), 100)
     assert "The best of 5 trials was chosen on these 100 validation pictures" in said[0]
     assert "test pictures took no part" in said[0]
-    assert "holds zero" in said[1]
+    assert "contains zero" in said[1]
     assert len(cautions(TRIALS, gain(9500, 10000, 9000, 10000), 10000)) == 1
     assert cautions(TRIALS[:1], gain(90, 100, 90, 100), 100) == []
     assert cautions([trial(0, None, "failed", "memory ran out")], None, 100) == [

@@ -148,7 +148,7 @@ def test_export_refuses_what_it_cannot_do(tmp_path, make_service):
 
 
 def test_databases_that_cannot_be_had(tmp_path):
-    with pytest.raises(UsageError, match="not a database's URL"):
+    with pytest.raises(UsageError, match="not given a database URL"):
         Keeper(tmp_path, print, "nonsense")
     with pytest.raises(KeensightError, match="cannot be opened"):
         Keeper(tmp_path, print, f"sqlite:///{tmp_path}/no/where.sqlite")

@@ -244,8 +244,8 @@ def test_trash_is_not_a_crash(start, frozen, digit):
     assert all(json.loads(line) for line in said if not line.startswith("keensight: warning: "))
 
 
-@pytest.mark.parametrize("side", [8, 300], ids=["the short way", "the long way"])
-def test_who_sends_no_more_is_answered(start, frozen, make_png, side):
+@pytest.mark.parametrize("side", [8, 300], ids=["fast path", "regular path"])
+def test_a_half_closed_client_is_answered(start, frozen, make_png, side):
     server = start(frozen)
     picture = make_png(size=(side, side))
     connection = connect(server)

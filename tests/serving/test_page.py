@@ -412,9 +412,9 @@ def test_asks_the_version_that_is_chosen_where_a_name_has_several(visit, server)
 
 
 def test_says_first_what_nobody_must_miss(visit, server):
-    server.model["warnings"] = ["The model is below the majority class floor of 73.6 %: do not use it as it is."]
+    server.model["warnings"] = ["The model is below the majority class baseline of 73.6 %: do not use it as it is."]
     page = visit()
-    assert page.locator("#banner").inner_text().startswith("The model is below the majority class floor")
+    assert page.locator("#banner").inner_text().startswith("The model is below the majority class baseline")
 
 
 # ---- hostile, broken, refused
@@ -571,9 +571,9 @@ def test_without_a_key_it_says_what_is_missing(visit, server):
 
 @pytest.mark.parametrize(
     ("signed", "what"),
-    [(False, "Nobody has vouched for this model."), (True, "Who vouches for this model was not checked.")],
+    [(False, "This model is not signed."), (True, "The signature of this model was not checked.")],
 )
-def test_warns_of_a_model_that_nobody_vouched_for(visit, server, signed, what):
+def test_warns_of_a_model_whose_signature_is_missing_or_unchecked(visit, server, signed, what):
     server.model |= {"signed": signed, "verified": False}
     page = visit()
     assert page.locator("#banner").inner_text().startswith(what)
@@ -581,7 +581,7 @@ def test_warns_of_a_model_that_nobody_vouched_for(visit, server, signed, what):
 
 def test_says_so_where_the_model_was_never_measured(visit, server):
     server.model |= {"accuracy": None, "parameters": None}
-    assert visit().locator("#accuracy").inner_text() == "Nobody has measured how good this model is."
+    assert visit().locator("#accuracy").inner_text() == "The accuracy of this model was not measured."
 
 
 # ---- for everybody

@@ -1,4 +1,4 @@
-"""The short way gives the answers of the long way, in the same order, counted and logged the same; or steps aside."""
+"""The fast path answers as the regular path does, in the same order, counted and logged the same; or steps aside."""
 
 import asyncio
 import hashlib
@@ -69,7 +69,7 @@ def ask(service, *pieces, answers=1, pause=0.0):
 
 @pytest.fixture
 def took(monkeypatch):
-    """How many requests have gone the short way."""
+    """How many requests have taken the fast path."""
     found = []
     original = Quick.ask
 

@@ -1,4 +1,4 @@
-"""The folder that an image is built from: a Dockerfile, what it installs, the bundle, and the key."""
+"""The folder that an image is built from: Dockerfile, requirements, keensight's wheel, the bundle, and the key."""
 
 from __future__ import annotations
 

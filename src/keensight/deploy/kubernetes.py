@@ -19,7 +19,7 @@ MOST_REPLICAS = 1000
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """What is particular about a cluster, as it is typed. Raises UsageError for what makes no sense there."""
+    """The options that depend on a cluster, as typed. Raises UsageError for those that make no sense there."""
 
     image: str | None = None
     namespace: str | None = None
@@ -34,13 +34,13 @@ class Cluster:
         """Check everything that can be checked without a bundle."""
         if not 1 <= self.replicas <= self.max_replicas <= MOST_REPLICAS:
             raise UsageError(
-                f"--replicas is {self.replicas} and --max-replicas {self.max_replicas}. From 1 to "
-                f"{MOST_REPLICAS:,} are accepted, and no fewer at most than at least; 2 and 10 are usual."
+                f"--replicas is {self.replicas} and --max-replicas {self.max_replicas}. Both must be from 1 to "
+                f"{MOST_REPLICAS:,}, and --max-replicas not below --replicas; 2 and 10 are usual."
             )
         if (self.hostname is None) != (self.gateway is None):
             raise UsageError(
-                "A route takes both --hostname, under which the model is asked, and --gateway, which lets requests in. "
-                "Give both, or neither."
+                "Only one of --hostname and --gateway was given. A route needs the host name that clients use and the "
+                "Gateway that lets them in. Give both, or neither."
             )
         if self.hostname is not None and self.gateway is not None:
             check_hostname(self.hostname)
@@ -51,8 +51,8 @@ class Cluster:
         image = image_of(self.image if self.image is not None else "model", "tag")
         if image.tag == "latest" and not image.digest:
             raise UsageError(
-                f"--image is {self.image!a}, and a node that has a `latest` never pulls a newer one, so pods would "
-                "differ. Leave the tag out, which then is the bundle's version, or give another one, or the digest."
+                f"--image is {self.image!a}. A node that has a `latest` never pulls a newer one, so pods would differ. "
+                "Leave the tag out to use the bundle's version, or give another tag, or a digest."
             )
 
 

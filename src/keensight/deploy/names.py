@@ -1,4 +1,4 @@
-"""Names that Kubernetes and container registries take. Everything that comes from outside is checked here."""
+"""Names that Kubernetes and container registries accept. Everything that comes from outside is checked here."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Image:
 
 
 def made_valid(name: str) -> str:
-    """Return the name nearest to `name` that `check_name` accepts; one that is all strange becomes "model".
+    """Return the name nearest to `name` that `check_name` accepts; "model" if no character of it is accepted.
 
     >>> made_valid("My Run_2"), made_valid("2nd"), made_valid("...")
     ('my-run-2', 'model-2nd', 'model')
@@ -56,9 +56,9 @@ def check_name(name: str, option: str = "--name") -> str:
     """Return a name for Deployments and Services, or raise UsageError: an RFC 1123 label that begins with a letter."""
     if not re.fullmatch(LABEL, name) or not name[0].isalpha() or len(name) > MOST:
         raise UsageError(
-            f"{option} is {name[:80]!a}, which Kubernetes does not take as a name. A name has at most {MOST} "
+            f"{option} is {name[:80]!a}, which Kubernetes does not accept as a name. A name has at most {MOST} "
             "lower-case letters, digits and hyphens, begins with a letter, and does not end with a hyphen (an RFC 1123 "
-            f"label; Services ask for the letter). Try {made_valid(name)}."
+            f"label; a Service's name begins with a letter). Try {made_valid(name)}."
         )
     return name
 
@@ -67,7 +67,7 @@ def check_namespace(name: str) -> str:
     """Return a namespace's name, or raise UsageError: an RFC 1123 label."""
     if not re.fullmatch(LABEL, name) or len(name) > 63:
         raise UsageError(
-            f"--namespace is {name[:80]!a}, which is no name of a namespace. At most 63 lower-case letters, digits and "
+            f"--namespace is {name[:80]!a}, which is not a valid namespace. At most 63 lower-case letters, digits and "
             "hyphens are accepted, with a letter or digit at both ends (RFC 1123)."
         )
     return name
@@ -78,7 +78,7 @@ def check_hostname(name: str) -> str:
     plain = name.removeprefix("*.")
     if not re.fullmatch(SUBDOMAIN, plain) or len(plain) > 253 or max(map(len, plain.split("."))) > 63:
         raise UsageError(
-            f"--hostname is {name[:80]!a}, which is no host name. Give one such as digits.example.org: labels of "
+            f"--hostname is {name[:80]!a}, which is not a host name. Give one such as digits.example.org: labels of "
             "lower-case letters, digits and hyphens with points between them (RFC 1123), and no scheme, port or path."
         )
     return name
@@ -89,14 +89,14 @@ def gateway_of(text: str) -> tuple[str, str]:
     namespace, _, name = text.rpartition("/")
     if not re.fullmatch(SUBDOMAIN, name) or len(name) > 253 or ("/" in text and not re.fullmatch(LABEL, namespace)):
         raise UsageError(
-            f"--gateway is {text[:80]!a}, which names no Gateway. Give NAME, or NAMESPACE/NAME where it is in another "
-            "namespace, as `kubectl get gateways --all-namespaces` lists them."
+            f"--gateway is {text[:80]!a}, which is not a Gateway's name. Give NAME, or NAMESPACE/NAME if it is in "
+            "another namespace; `kubectl get gateways --all-namespaces` lists them."
         )
     return namespace, name
 
 
 def image_of(text: str, default_tag: str) -> Image:
-    """Return the image that ``[REGISTRY/]NAME[:TAG][@DIGEST]`` means. Raises UsageError for what is no image's name.
+    """Return the image that ``[REGISTRY/]NAME[:TAG][@DIGEST]`` means. Raises UsageError for an invalid name.
 
     >>> str(image_of("registry.example.org:5000/team/digits", "0e80d139e671"))
     'registry.example.org:5000/team/digits:0e80d139e671'
@@ -107,11 +107,11 @@ def image_of(text: str, default_tag: str) -> Image:
         repository, has_tag, tag = rest, "", default_tag
     problem = None
     if not REPOSITORY.fullmatch(repository) or len(repository) > 255:
-        problem = f"{repository[:80]!a} is no image's name"
+        problem = f"{repository[:80]!a} is not an image's name"
     elif not TAG.fullmatch(tag):
-        problem = f"{tag[:80]!a} is no tag"
+        problem = f"{tag[:80]!a} is not a tag"
     elif has_digest and not DIGEST.fullmatch(digest):
-        problem = f"{digest[:80]!a} is no digest"
+        problem = f"{digest[:80]!a} is not a digest"
     if problem:
         raise UsageError(
             f"--image is {text[:120]!a}, and {problem}. Give [REGISTRY/]NAME[:TAG][@sha256:DIGEST], such as "
@@ -122,7 +122,7 @@ def image_of(text: str, default_tag: str) -> Image:
 
 
 def labels_of(pairs: Sequence[str]) -> dict[str, str]:
-    """Return labels given as ``KEY=VALUE``. Raises UsageError for what Kubernetes does not take."""
+    """Return labels given as ``KEY=VALUE``. Raises UsageError for labels that Kubernetes does not accept."""
     found: dict[str, str] = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
@@ -130,7 +130,7 @@ def labels_of(pairs: Sequence[str]) -> dict[str, str]:
         valid = equals and LABEL_NAME.fullmatch(name) and LABEL_VALUE.fullmatch(value)
         if not valid or (slash and (not re.fullmatch(SUBDOMAIN, prefix) or len(prefix) > 253)):
             raise UsageError(
-                f"--label is {pair[:120]!a}, which is no label of Kubernetes. Give KEY=VALUE, such as team=vision: "
+                f"--label is {pair[:120]!a}, which is not a Kubernetes label. Give KEY=VALUE, such as team=vision: "
                 "both of at most 63 letters, digits, '-', '_' and '.', with a letter or digit at both ends; a key may "
                 "have a domain and '/' before it."
             )

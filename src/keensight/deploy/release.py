@@ -1,4 +1,4 @@
-"""What is deployed: a bundle that was verified and loads, its name, its version, and the key that vouches for it."""
+"""What is deployed: a verified bundle, its name, its version, and the public key of its signature."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from keensight.inference.predictor import load
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A bundle to be deployed. `public_key` is PEM, and None where nothing is verified."""
+    """A bundle to be deployed. `public_key` is PEM, or None if servers are not to verify the bundle."""
 
     name: str
     version: str
@@ -38,9 +38,9 @@ def release_of(bundle: str | Path, key: str | Path | None, unsigned: bool, name:
     if key is None and not unsigned:
         if not loaded.is_signed:
             raise GateError(
-                f"{loaded.path} is not signed, so nothing could tell the servers that it is still what you trained. "
-                f"Sign it with `keensight sign {loaded.path} --key PRIVATE-KEY` and give the public key with --key; or "
-                "deploy it as it is with --unsigned."
+                f"{loaded.path} is not signed, so servers cannot check that it is still what you trained. Sign it with "
+                f"`keensight sign {loaded.path} --key PRIVATE-KEY` and give the public key with --key; or deploy it "
+                "unsigned with --unsigned."
             )
         raise UsageError(
             f"{loaded.path} is signed, and there is no key to verify it with. Give its signer's public key with --key: "

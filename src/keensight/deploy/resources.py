@@ -1,4 +1,4 @@
-"""What a pod asks for and what it may take: quantities of Kubernetes, checked before the cluster would."""
+"""A pod's requests and limits: quantities as Kubernetes writes them, checked before the cluster does."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ MEMORY_UNITS = {
     "Gi": 2**30,
     "Ti": 2**40,
 }
-LEAST_MEMORY = 128 * MiB  # NumPy, ONNX Runtime and the server, before there is a model
+LEAST_MEMORY = 128 * MiB  # for NumPy, ONNX Runtime and the server, without a model
 
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What a pod asks for (requests) and may take at most (limits), as Kubernetes' quantities.
+    """What a pod asks for (requests) and what it may take at most (limits), as Kubernetes writes quantities.
 
-    Threads follow the limit of processors, so there is one.
-    Raises UsageError for what is no quantity, for nothing, and for a request above its limit.
+    There must be a limit of processors, as it sets the number of threads.
+    Raises UsageError for an invalid quantity, for zero, and for a request above its limit.
     """
 
     cpu: str = "500m"
@@ -47,8 +47,8 @@ class Resources:
             raise _above("--memory", self.memory, self.memory_limit)
         if memory_limit < LEAST_MEMORY:
             raise UsageError(
-                f"--memory-limit is {self.memory_limit}, and the server would be killed before it answers: it takes "
-                f"{LEAST_MEMORY // MiB}Mi without a model. Give more, such as 1Gi."
+                f"--memory-limit is {self.memory_limit}. The server takes {LEAST_MEMORY // MiB}Mi without a model, so "
+                "it would be killed before it answers. Give more, such as 1Gi."
             )
 
 
@@ -61,12 +61,12 @@ def cores_of(text: str, option: str) -> Decimal:
     number, unit = _split(text)
     if number is None or unit not in CPU_UNITS:
         raise UsageError(
-            f"{option} is {text[:40]!a}, which is no quantity of processors. Give a number, such as 2 or 0.5, or "
+            f"{option} is {text[:40]!a}, which is not a quantity of processors. Give a number, such as 2 or 0.5, or "
             "thousandths with m, such as 500m."
         )
     cores = number * CPU_UNITS[unit]
     if cores < Decimal("0.001"):
-        raise UsageError(f"{option} is {text}, and nothing runs on no processor. Give at least 1m; 500m is usual.")
+        raise UsageError(f"{option} is {text}, and it must be above zero. Give at least 1m; 500m is usual.")
     return cores
 
 
@@ -80,12 +80,12 @@ def bytes_of(text: str, option: str) -> int:
     if number is None or unit not in MEMORY_UNITS:
         hint = " (m would be thousandths of a byte)" if unit == "m" else ""
         raise UsageError(
-            f"{option} is {text[:40]!a}, which is no quantity of memory{hint}. Give bytes, or a number with one of "
+            f"{option} is {text[:40]!a}, which is not a quantity of memory{hint}. Give bytes, or a number with one of "
             f"{', '.join(unit for unit in MEMORY_UNITS if unit)}: 512Mi and 1Gi are usual."
         )
     size = int(number * MEMORY_UNITS[unit])
     if size < 1:
-        raise UsageError(f"{option} is {text}, and nothing runs without memory. 512Mi and 1Gi are usual.")
+        raise UsageError(f"{option} is {text}, and it must be above zero. 512Mi and 1Gi are usual.")
     return size
 
 
@@ -96,6 +96,6 @@ def _split(text: str) -> tuple[Decimal | None, str]:
 
 def _above(option: str, request: str, limit: str) -> UsageError:
     return UsageError(
-        f"{option} is {request} and its limit {limit}, but no more can be asked for than is allowed. Lower {option}, "
+        f"{option} is {request} and its limit {limit}, but a request cannot be above its limit. Lower {option}, "
         f"or raise {option}-limit."
     )

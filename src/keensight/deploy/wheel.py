@@ -1,4 +1,4 @@
-"""keensight's own wheel, packed from what is installed: the image gets the very code that wrote its folder."""
+"""keensight's own wheel, packed from the installed package: the image gets the very code that wrote its folder."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from keensight.errors import KeensightError
 from keensight.version import __version__
 
 WHEEL = "Wheel-Version: 1.0\nGenerator: keensight\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-COMPILED = (".so", ".pyd")  # for this processor and this Python; an image does without
+COMPILED = (".so", ".pyd")  # for this processor and this Python; an image works without them
 
 
 def own_wheel() -> tuple[str, bytes]:
     """Return the wheel's file name and its bytes, which are the same for the same code.
 
-    Raises KeensightError where keensight runs without being installed.
+    Raises KeensightError if keensight is not installed.
     """
     try:
         installed = distribution("keensight")

@@ -1,4 +1,4 @@
-"""Whether a classifier that says 90 % is right nine times in ten, and the one number that makes it so.
+"""Calibration: whether a classifier that says 90 % is right nine times in ten, and the temperature that makes it so.
 
 Guo, Pleiss, Sun & Weinberger (2017), "On Calibration of Modern Neural Networks", arXiv:1706.04599.
 Shape letters: N pictures, K classes.
@@ -21,13 +21,13 @@ LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 0.05, 20.0
 def softmax(logits_NK: FloatArray, temperature: float = 1.0) -> NDArray[np.float64]:
     """Return softmax(logits / temperature) over the last axis, in float64; rows sum to 1.
 
-    Raises DataError where the temperature is not positive.
+    Raises DataError if the temperature is not positive.
 
     >>> softmax(np.array([[0.0, 0.0]]))
     array([[0.5, 0.5]])
     """
     if not temperature > 0:
-        raise DataError(f"A temperature of {temperature} came. It must be above 0; use 1 to change nothing.")
+        raise DataError(f"The temperature is {temperature}. It must be above 0; use 1 to change nothing.")
     scaled = np.asarray(logits_NK, dtype=np.float64) / temperature
     powers = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
@@ -36,9 +36,9 @@ def softmax(logits_NK: FloatArray, temperature: float = 1.0) -> NDArray[np.float
 def fit_temperature(logits_NK: FloatArray, labels_N: IntArray) -> float:
     """Return the temperature in [0.05, 20] that minimises the negative log-likelihood (Guo et al. 2017, eq. 9).
 
-    Fit it on validation pictures. Returns 1.0 where the data cannot tell: no pictures, equal logits, or no mistake at
-    all (the likelihood then rises for ever as the temperature falls, and the least value would claim certainty). The
-    likelihood is never worse than at 1.
+    Fit it on validation pictures. Returns 1.0 if the data cannot tell: no pictures, equal logits, or no mistake at all
+    (the likelihood then rises without bound as the temperature falls, and the smallest one would claim certainty).
+    The likelihood is never worse than at 1.
     """
     logits_NK = np.asarray(logits_NK, dtype=np.float64)
     if not len(logits_NK):
@@ -55,8 +55,8 @@ def fit_temperature(logits_NK: FloatArray, labels_N: IntArray) -> float:
         powers_NK = np.exp(gaps_NK * inverse)
         return float(((powers_NK * gaps_NK).sum(axis=1) / powers_NK.sum(axis=1) - gap_N).mean())
 
-    # The loss is convex in 1/T, so its slope has one sign on each side of its only valley, and halving the interval
-    # finds it: to 1e-9 of T. SciPy's search is no faster, and its import takes 0.3 s.
+    # The loss is convex in 1/T, so its slope changes sign only at the minimum, and bisection finds that to 1e-9 of
+    # T. SciPy's search is no faster, and its import takes 0.3 s.
     low, high = 1 / HIGHEST_TEMPERATURE, 1 / LOWEST_TEMPERATURE
     for _ in range(32):
         middle = math.sqrt(low * high)
@@ -67,7 +67,7 @@ def fit_temperature(logits_NK: FloatArray, labels_N: IntArray) -> float:
 def reliability_bins(
     probabilities_NK: FloatArray, labels_N: IntArray, num_bins: int = NUM_BINS
 ) -> tuple[ReliabilityBin, ...]:
-    """Sort predictions by their top probability into `num_bins` equal bins of [0, 1]; bins without any are left out."""
+    """Sort predictions by their top probability into `num_bins` equal bins of [0, 1]; empty bins are left out."""
     confidence_N = np.asarray(probabilities_NK, dtype=np.float64).max(axis=1)
     right_N = np.asarray(probabilities_NK).argmax(axis=1) == labels_N
     bin_N = np.clip((confidence_N * num_bins).astype(np.int64), 0, num_bins - 1)

@@ -1,4 +1,4 @@
-"""What a trivial classifier reaches: the floor that a model must clear before its accuracy means anything."""
+"""Floors: the accuracies of trivial classifiers, which a model must exceed before its own means anything."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from keensight.training.loop import shuffled_batches
 from keensight.training.schedule import one_cycle
 from keensight.values import Floor, IntArray, Preprocessing, Recipe, Split, Splits
 
-STEPS = 2000  # enough to come within a point of scikit-learn's converged answer; a test compares
-MANY = 20_000  # training pictures: from here on, batches of 256 cost no accuracy (0.1 points) and save half the time
-MOST = 100_000  # training pictures: more of them change a weight for each pixel by next to nothing
+STEPS = 2000  # enough to come within two points of scikit-learn's converged accuracy; a test compares
+MANY = 20_000  # training pictures: from here on, batches of 256 save half the time and cost 0.1 points of accuracy
+MOST = 100_000  # training pictures: more of them hardly change a weight
 
 
 def majority_floor(splits: Splits) -> Floor:
@@ -31,7 +31,7 @@ def majority_floor(splits: Splits) -> Floor:
 
 
 def logistic_floor(splits: Splits, seed: int = 0) -> Floor:
-    """Return the accuracy of softmax regression on the pixels, averaged to 32x32 at most, from the best of its epochs.
+    """Return the accuracy of softmax regression on the pixels, averaged to at most 32x32, after its best epoch.
 
     It gets the same training pictures as the model (at most 100,000 of them, evenly spread), and no augmentation.
     """
@@ -41,13 +41,13 @@ def logistic_floor(splits: Splits, seed: int = 0) -> Floor:
     if len(splits.train) >= MANY:
         recipe = replace(recipe, batch_size=256, learning_rate=0.014)
     epochs_learnt = learn(splits.train, len(splits.class_names), passes(len(splits.train), recipe), recipe.weight_decay)
-    # a generator, so that only the best is kept: with a thousand classes, each takes 12 MB
+    # a generator, so that only the best epoch is kept: with a thousand classes, each takes 12 MB
     val_accuracy, best = max(((each.accuracy(splits.val), each) for each in epochs_learnt), key=lambda pair: pair[0])
     return Floor("logistic regression", val_accuracy, None if splits.test is None else best.accuracy(splits.test))
 
 
 def passes(n: int, recipe: Recipe) -> Iterator[list[tuple[IntArray, float]]]:
-    """Yield each epoch's steps over `n` pictures: a batch's places, and the learning rate, which makes one cycle."""
+    """Yield each epoch's steps over `n` pictures: a batch's rows, and the learning rate of a one-cycle schedule."""
     for epoch in range(recipe.epochs):
         batches = shuffled_batches(n, recipe, epoch + 1)
         yield [
@@ -57,7 +57,7 @@ def passes(n: int, recipe: Recipe) -> Iterator[list[tuple[IntArray, float]]]:
 
 
 def _small(splits: Splits) -> Splits:
-    """Return the splits with pictures averaged to 32x32 at most, once: a hundred epochs on large ones take minutes."""
+    """Return the splits with pictures averaged to at most 32x32: a hundred epochs on large ones would take minutes."""
     train, size = splits.train, splits.preprocessing
     if len(train) > MOST:
         few = np.linspace(0, len(train) - 1, MOST).round().astype(np.int64)

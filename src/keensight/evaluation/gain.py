@@ -1,4 +1,4 @@
-"""Whether one classifier is better than another on the same pictures, or only luckier."""
+"""Whether one classifier is better than another on the same pictures, or may only be luckier."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Gain:
 
     @property
     def is_noise(self) -> bool:
-        """Whether a difference of this size is no news: the interval holds zero."""
+        """Whether the difference may be chance: the interval holds zero."""
         return self.low <= 0 <= self.high
 
 
@@ -26,10 +26,10 @@ def gain(correct: int, n: int, correct_before: int, n_before: int) -> Gain:
     """Return how much better `correct` of `n` is than `correct_before` of `n_before`, with a 95 % interval.
 
     Newcombe's interval for two shares, from the Wilson interval of each (Newcombe 1998, Statistics in Medicine 17:873,
-    method 10). It takes the two sets of answers to be independent. Answers on the same pictures are not, and a paired
-    test would see smaller gains; this one errs on the careful side, and needs no more than the counts.
+    method 10). It assumes that the two sets of answers are independent. Answers on the same pictures are not, and a
+    paired test would detect smaller gains; this one is conservative, and needs only the counts.
 
-    Raises DataError where a number of pictures is not positive, or a count exceeds it.
+    Raises DataError if a number of pictures is not positive, or a count exceeds it.
 
     >>> found = gain(56, 70, 48, 80)
     >>> round(found.low, 4), round(found.high, 4), found.is_noise

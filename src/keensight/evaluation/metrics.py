@@ -1,6 +1,6 @@
-"""What probabilities are worth on labelled pictures: every number that a report quotes, in NumPy alone.
+"""Metrics of probabilities on labelled pictures: every number that a report quotes, in NumPy alone.
 
-scikit-learn has all of these too and the tests hold us to its answers; importing it would make `keensight evaluate`
+scikit-learn has all of these, and tests compare with it; importing it would make `keensight evaluate`
 two seconds slower. Shape letters: N pictures, K classes.
 """
 
@@ -71,24 +71,24 @@ def accuracy_interval(correct: int, n: int) -> tuple[float, float]:
     """
     if not 0 <= correct <= n or n == 0:
         raise DataError(
-            f"An interval for {correct} right of {n} was asked for. It takes at least one picture, and no more right "
+            f"There is no interval for {correct} right of {n}. It needs at least one picture, and no more right "
             "answers than pictures; check that the split is not empty."
         )
     share, z2 = correct / n, Z_95**2
     middle = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = Z_95 / (1 + z2 / n) * float(np.sqrt(share * (1 - share) / n + z2 / (4 * n * n)))
-    # Both ends are exact at the edges, where rounding would leave 0.9999999999999999 for "all right".
+    # Both ends are set exactly at the edges, where rounding would leave 0.9999999999999999 for "all right".
     return (0.0 if correct == 0 else middle - half), (1.0 if correct == n else middle + half)
 
 
 def confusion_counts(called_N: IntArray, labels_N: IntArray, num_classes: int) -> IntArray:
-    """Return the K x K matrix whose entry [i, j] counts pictures of class i that were called class j."""
+    """Return the K x K matrix whose entry [i, j] counts pictures of class i that were predicted as class j."""
     flat = np.bincount(labels_N * num_classes + called_N, minlength=num_classes**2)
     return flat.reshape(num_classes, num_classes).astype(np.int64)
 
 
 def roc_auc(probabilities_NK: FloatArray, labels_N: IntArray) -> float:
-    """Return the area under the ROC curve: of class 1 for two classes, else the mean over one class against the rest.
+    """Return the area under the ROC curve: of class 1 for two classes, else the mean over one-vs-rest.
 
     It is the chance that a picture of the class gets a higher probability for it than a picture of another class, ties
     counting half (Hanley & McNeil 1982). Each class needs at least one picture, and one picture of another class.
@@ -101,7 +101,7 @@ def roc_auc(probabilities_NK: FloatArray, labels_N: IntArray) -> float:
 def gaps(scores_NK: FloatArray, labels_N: IntArray) -> NDArray[np.float64]:
     """Return by how much each label's logit or probability exceeds the largest other, float64 N: below 0 for a mistake.
 
-    Of logits of two classes that is y f(x), with f(x) = z1 - z0 and y = -1 or +1.
+    For the logits of two classes, that is y f(x), with f(x) = z1 - z0 and y = -1 or +1.
 
     >>> gaps(np.array([[1.0, 3.0, 2.5], [1.0, 3.0, 2.5]]), np.array([1, 0]))
     array([ 0.5, -2. ])
@@ -126,7 +126,7 @@ def mistakes(scores_NK: FloatArray, labels_N: IntArray) -> IntArray:
 def most_confident_mistakes(
     probabilities_NK: FloatArray, split: Split, class_names: Sequence[str], most: int = 24
 ) -> tuple[Mistake, ...]:
-    """Return up to `most` wrongly called pictures of `split`, surest first, ties in the split's order.
+    """Return up to `most` misclassified pictures of `split`, surest first, ties in the split's order.
 
     `row` of each is its row in ``split.images``. Raises DataError as `metrics` does.
     """
@@ -139,10 +139,10 @@ def most_confident_mistakes(
 def nearest_mistakes(
     probabilities_NK: FloatArray, split: Split, class_names: Sequence[str], most: int = 12
 ) -> tuple[Mistake, ...]:
-    """Return up to `most` wrongly called pictures of `split`, those nearest to the decision boundary first.
+    """Return up to `most` misclassified pictures of `split`, those nearest to the decision boundary first.
 
-    Near is a small gap between the probabilities of what the picture was called and of its label. Ties stay in the
-    split's order; `row` of each is its row in ``split.images``. Raises DataError as `metrics` does.
+    Near means a small gap between the probabilities of the predicted class and of the label. Ties stay in the split's
+    order; `row` of each is its row in ``split.images``. Raises DataError as `metrics` does.
     """
     probabilities_NK = _checked(probabilities_NK, split.labels, class_names)
     return _described(mistakes(probabilities_NK, split.labels)[:most], probabilities_NK, split, class_names)
@@ -153,7 +153,7 @@ def telling_mistakes(
 ) -> tuple[tuple[Mistake, ...], tuple[Mistake, ...]]:
     """Return the surest mistakes (up to `most`) and the nearest to the boundary (up to half as many), each once.
 
-    Where there are few mistakes, half of them count as the surest. Raises DataError as `metrics` does.
+    If there are few mistakes, half of them count as the surest. Raises DataError as `metrics` does.
     """
     nearest = nearest_mistakes(probabilities_NK, split, class_names, most=len(split))
     surest = most_confident_mistakes(probabilities_NK, split, class_names, min(most, (len(nearest) + 1) // 2))
@@ -184,7 +184,7 @@ def _checked(probabilities_NK: FloatArray, labels_N: IntArray, class_names: Sequ
         raise DataError("There are no pictures to measure on. Metrics need at least one; check that the split has any.")
     if probabilities_NK.shape != expected:
         raise DataError(
-            f"Probabilities of shape {probabilities_NK.shape} came for {expected[0]:,} pictures of {expected[1]:,} "
+            f"The probabilities have shape {probabilities_NK.shape} for {expected[0]:,} pictures of {expected[1]:,} "
             f"classes. The shape must be {expected}; check that the classifier was trained on these classes."
         )
     if labels_N.min() < 0 or labels_N.max() >= len(class_names):

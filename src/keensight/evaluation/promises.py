@@ -1,4 +1,4 @@
-"""What recipes promise, and whether reports keep it."""
+"""Checks whether reports keep what recipes promise."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from keensight.errors import RecipeError, suggestion
 from keensight.values import Recipe, Report
 
-AT_MOST = ("parameters",)  # of all other numbers, more is better
+AT_MOST = ("parameters",)  # promised as a maximum; all others as a minimum
 METRICS = ("accuracy", "balanced_accuracy", "roc_auc")
 
 
@@ -26,16 +26,16 @@ def numbers(report: Report) -> dict[str, float]:
 
 
 def broken(promise: Mapping[str, float], reports: Sequence[Report]) -> list[str]:
-    """Return a sentence for each promise that the mean over `reports` does not keep; none where all are kept.
+    """Return a sentence for each promise that the mean over `reports` does not keep.
 
-    Raises RecipeError for a promise of something that is not measured.
+    Raises RecipeError for a promise about something that is not measured.
     """
     measured = [numbers(report) for report in reports]
     found = []
     for name, limit in promise.items():
         if any(name not in each for each in measured):
             raise RecipeError(
-                f"The promise '{name}' is none of the numbers that this run measures. {suggestion(name, measured[0])}"
+                f"The promise '{name}' is not among the numbers that this run measures. {suggestion(name, measured[0])}"
                 f"They are {', '.join(measured[0])}; mend the recipe."
             )
         mean = statistics.fmean(each[name] for each in measured)
@@ -46,11 +46,11 @@ def broken(promise: Mapping[str, float], reports: Sequence[Report]) -> list[str]
 
 
 def check_promise(recipe: Recipe) -> None:
-    """Raise RecipeError for a promise whose name can never be measured, before hours are spent."""
+    """Raise RecipeError for a promise about something that is never measured, before hours of training."""
     splits = [f"{split}.{name}" for split in ("val", "test") for name in METRICS]
     known = [*splits, *AT_MOST, *(f"attack.{eps:g}" for eps in recipe.attack_eps)]
     if unknown := [name for name in recipe.promise if name not in known]:
         raise RecipeError(
-            f"The promise '{unknown[0]}' of {recipe.name} is no number that is measured. "
+            f"The promise '{unknown[0]}' of {recipe.name} is not among the numbers that are measured. "
             f"{suggestion(unknown[0], known)}They are {', '.join(known)}; mend the recipe."
         )

@@ -1,4 +1,4 @@
-"""A run's report as JSON, and as one HTML page that needs no network, no script and no other file."""
+"""A run's report as JSON, and back."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from keensight.values import (
 
 
 def to_dict(report: Report) -> dict[str, Any]:
-    """Return `report` as what JSON can hold: dicts, lists, text, finite numbers; what is not finite becomes None."""
+    """Return `report` as JSON values: dicts, lists, text, finite numbers; other numbers become None."""
     plain = {item.name: getattr(report, item.name) for item in dataclasses.fields(report)}
     return {name: _jsonable(value) for name, value in plain.items()}
 
 
 def from_dict(content: Mapping[str, Any]) -> Report:
-    """Return the report that `to_dict` made `content` from; raises RunError where it is not one."""
+    """Return the report that `to_dict` made `content` from. Raises RunError if it is not one."""
     try:
         return Report(
             **{

@@ -1,4 +1,4 @@
-"""What a report's numbers say, in words: the verdict, the warnings, and how shares and times are written."""
+"""A report's numbers in words: the verdict, the warnings, and how shares and times are written."""
 
 from __future__ import annotations
 
@@ -29,21 +29,19 @@ def verdict(report: Report) -> str:
 
 
 def warnings(report: Report) -> list[str]:
-    """Return what a reader must not miss, one sentence each: a floor not cleared, or a headline that is too kind."""
+    """Return the warnings that a reader must not miss: a baseline that is not exceeded, or numbers that flatter."""
     shown = report.test or report.val
     found = []
     for name, accuracy in floor_pairs(report):
         if _clearly_below(shown, name, accuracy):
-            found.append(f"The model is below the {name} floor of {percent(accuracy)}: do not use it as it is.")
+            found.append(f"The model is below the {name} baseline of {percent(accuracy)}: do not use it as it is.")
         elif shown.accuracy <= accuracy:
             place = "level with" if shown.accuracy == accuracy else "below"
             moral = "it may have learnt nothing of use" if name == "majority class" else "a simpler model does as well"
-            found.append(
-                f"The model is {place} the {name} floor of {percent(accuracy)}, within what is noise: {moral}."
-            )
+            found.append(f"The model is {place} the {name} baseline of {percent(accuracy)}, within the noise: {moral}.")
         elif shown.accuracy_low <= accuracy:
             found.append(
-                f"The interval reaches down to the {name} floor of {percent(accuracy)}: with {shown.n:,} pictures, "
+                f"The interval reaches down to the {name} baseline of {percent(accuracy)}: with {shown.n:,} pictures, "
                 "being above it may be luck."
             )
     if report.test is None:
@@ -55,13 +53,13 @@ def warnings(report: Report) -> list[str]:
 
 
 def _clearly_below(shown: Metrics, floor: str, accuracy: float) -> bool:
-    if floor == "majority class":  # a fixed answer: its share of the pictures is no estimate
+    if floor == "majority class":  # a fixed answer: its share of the pictures is exact
         return shown.accuracy_high < accuracy
     return gain(round(shown.accuracy * shown.n), shown.n, round(accuracy * shown.n), shown.n).high < 0
 
 
 def confused_pairs(metrics: Metrics, most: int = 2) -> list[tuple[str, str, int, int]]:
-    """Return the `most` frequent confusions as (label, called, pictures, all pictures of that label), largest first."""
+    """Return the `most` frequent confusions, largest first: (label, answer, pictures, all pictures of that label)."""
     pairs = [
         (metrics.per_class[i].name, metrics.per_class[j].name, count, sum(row))
         for i, row in enumerate(metrics.confusion)
@@ -72,7 +70,7 @@ def confused_pairs(metrics: Metrics, most: int = 2) -> list[tuple[str, str, int,
 
 
 def percent(share: float | None) -> str:
-    """Write a share of 1 as a percentage; only a whole is ever written as 100 %, and only none at all as 0.
+    """Write a share of 1 as a percentage. Only exactly 1 is written as 100 %, and only exactly 0 as 0 %.
 
     >>> percent(0.913), percent(0.99962)
     ('91.3\\u202f%', '99.96\\u202f%')
@@ -86,7 +84,7 @@ def percent(share: float | None) -> str:
 
 
 def span(metrics: Metrics) -> str:
-    """Write the interval of the accuracy in one piece that no line break tears apart, as in ``91.4–93.3 %``."""
+    """Write the accuracy's interval without a place for a line break, as in ``91.4–93.3 %``."""
     low, high = percent(metrics.accuracy_low), percent(metrics.accuracy_high)
     return f"{low.removesuffix(NARROW + '%')}–\u2060{high}"
 
@@ -114,7 +112,7 @@ def floor_pairs(report: Report) -> list[tuple[str, float]]:
 
 
 def majority(report: Report) -> str:
-    """Return the largest class, in quotes; nothing where several are as large."""
+    """Return the largest class, in quotes, or nothing if several are equally large."""
     counts = report.data["counts"].get("train") or {}
     most = [name for name, n in counts.items() if n == max(counts.values())]
     return f"“{most[0]}”" if len(most) == 1 else ""

@@ -1,4 +1,4 @@
-"""What the convolutional layers of a network make of one picture.
+"""The activations of a network's convolutional layers for one picture.
 
 Shape letters: N images, C channels, H height, W width.
 """
@@ -19,22 +19,22 @@ RECTIFIERS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiL
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Activation:
-    """What a convolutional layer passes on: `maps_CHW` float32, one map for each channel; `layer` is its name."""
+    """A convolutional layer's output: `maps_CHW` float32, one map for each channel; `layer` is its name."""
 
     layer: str
     maps_CHW: FloatArray
 
 
 def activations(model: Classifier, image_HWC: Uint8Array) -> tuple[Activation, ...]:
-    """Return what each convolutional layer passes on for one uint8 picture, in the order in which it passes them.
+    """Return each convolutional layer's activation for one uint8 picture, in the order of the computation.
 
     A layer is taken together with the pooling, normalisation and activation function behind it, in whatever order they
-    come: that is what the next layer reads. Its bare output, between a convolution and its batch normalisation, would
-    be numbers that nothing ever looks at. Where no activation function follows before the next convolution (the
-    narrow ends of an EfficientNet's blocks), maps may be negative. A network without convolutions has none.
+    come: that is what the next layer reads, not the bare output between a convolution and its batch normalisation.
+    Where no activation function follows before the next convolution (the narrow ends of an EfficientNet's blocks),
+    maps may be negative. A network without convolutions has none.
     """
     found: dict[str, torch.Tensor] = {}
-    at = ""  # the convolution whose value is still on its way
+    at = ""  # the convolution whose value is still being passed on
 
     def watch(name: str) -> Any:
         def note(module: nn.Module, _: Any, output: torch.Tensor) -> None:
@@ -44,7 +44,7 @@ def activations(model: Classifier, image_HWC: Uint8Array) -> tuple[Activation, .
             elif not at or output.dim() != 4 or output.shape[1] != found[at].shape[1]:
                 at = ""
                 return
-            found[at] = output.detach().clone()  # a later layer may work in place
+            found[at] = output.detach().clone()  # a later layer may change it in place
             if isinstance(module, RECTIFIERS):
                 at = ""
 

@@ -1,4 +1,4 @@
-"""Where a picture must not be covered: an occlusion heat map. NumPy alone, so that a server can draw it too.
+"""Occlusion heat maps: where covering a picture changes the answer. NumPy alone, so that a server can use it too.
 
 Zeiler & Fergus 2013, arXiv:1311.2901, section 4.2, slide a grey square over the picture and watch the probability of
 its class. Shape letters: N images, H height, W width, C channels, K classes, P patches.
@@ -14,18 +14,18 @@ import numpy as np
 from keensight.errors import UsageError
 from keensight.values import FloatArray, IntArray, Uint8Array
 
-PATCHES_ACROSS = 5  # how many patches, side by side, cover a picture's side
+PATCHES_ACROSS = 5  # patches, side by side, that span a picture's side
 STEPS_A_PATCH = 3
 BATCH = 64
-BATCH_BYTES = 32 * 2**20  # of covered pictures: fewer of them at a time where they are large
+BATCH_BYTES = 32 * 2**20  # of covered pictures at a time, so fewer of large ones
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """The place that the answer rests on most: its middle, and how much covering it costs.
+    """The place that the answer depends on most: its middle, and how much covering it lowers the probability.
 
-    `x` and `y` are fractions of the picture's width and height, from its left and its top. `drop` is what the class's
-    probability loses there, in [-1, 1].
+    `x` and `y` are fractions of the picture's width and height, from its left and its top. `drop` is by how much the
+    class's probability falls there, in [-1, 1].
     """
 
     x: float
@@ -51,12 +51,12 @@ def occlusion(
     cover it. Below zero, covering helps the class.
 
     Args:
-        probabilities: maps uint8 NHWC to float NK; called with 64 pictures at most at a time.
+        probabilities: maps uint8 NHWC to float NK; called with at most 64 pictures at a time.
         picture_HWC: one uint8 picture.
-        class_index: the class that is asked about, 0 to K - 1.
+        class_index: the class whose probability is observed, 0 to K - 1.
         patch_px: the patch's height and width; a fifth of the picture's sides if None.
-        stride_px: how far it moves, down and across; a third of the patch if None. Whatever the stride, the last
-            patches lie against the lower and the right border, so that every pixel is covered.
+        stride_px: how far it moves, down and across; a third of the patch if None. The last patches always lie against
+        the lower and the right border, so that every pixel is covered.
 
     Raises:
         UsageError: the patch does not fit into the picture, or a stride leaves gaps between patches.
@@ -97,7 +97,7 @@ def patch_corners(size: tuple[int, int], patch: tuple[int, int], stride: tuple[i
 
 
 def peak(drop_HW: FloatArray) -> Evidence:
-    """Return where an occlusion map is largest: the middle of that pixel, of the first where several are.
+    """Return where an occlusion map is largest: the middle of that pixel, or of the first of equals.
 
     >>> peak(np.array([[0.0, 0.1], [0.3, 0.2]]))
     Evidence(x=0.25, y=0.75, drop=0.3)

@@ -1,4 +1,4 @@
-"""A network's first layer as pictures: what it multiplies the pixels with.
+"""The weights of a network's first layer, as pictures.
 
 Shape letters: F filters, cells or classes, K classes, C channels, H height, W width.
 """
@@ -18,10 +18,10 @@ from keensight.values import FloatArray, Preprocessing
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FirstLayer:
-    """What a network multiplies a picture with first: `weights` float FCHW, a picture for each filter, class or cell.
+    """The first layer's weights: `weights` float FCHW, a picture for each filter, class or cell.
 
-    `names` are the classes: of a linear network, which has a picture for each, or for two classes one in all, the
-    second class against the first.
+    `names` are the classes of a linear network, which has a picture for each; for two classes it has a single one, the
+    second class against the first. Other networks have no names.
     """
 
     kind: Literal["convolution", "linear", "dense"]
@@ -30,10 +30,10 @@ class FirstLayer:
 
 
 def first_layer(model: Classifier, preprocessing: Preprocessing, class_names: tuple[str, ...]) -> FirstLayer | None:
-    """Return the weights that a network's first layer has for the pixels, float32 FCHW; None where it has none.
+    """Return the weights by which a network's first layer multiplies pixels, float32 FCHW; None if it has none.
 
-    A convolution's filters and a dense layer's cells are as they are, for normalised pixels. Of a linear model, they
-    are the `gains` of its `pixel_weights`.
+    Of a convolution or a dense layer, they are the filters or cells, for normalised pixels. Of a linear model, they are
+    the `gains` of its `pixel_weights`.
     """
     modules = list(model.network.modules())
     convolutions = [module for module in modules if isinstance(module, nn.Conv2d)]
@@ -55,9 +55,9 @@ def _array(tensor: torch.Tensor) -> FloatArray:
 
 
 def gains(weights_KCHW: FloatArray) -> FloatArray:
-    """Return what a linear model's weights for K logits say of its answers, which only their differences decide.
+    """Return the differences of a linear model's weights for K logits: only differences decide its answers.
 
-    For two classes float 1CHW: how the second logit gains on the first. Else float KCHW: how each gains on their mean.
+    For two classes float 1CHW, the second less the first. Else float KCHW, each less their mean.
 
     >>> import numpy as np
     >>> gains(np.array([[1.0], [4.0]])).tolist(), gains(np.array([[1.0], [4.0], [1.0]])).tolist()

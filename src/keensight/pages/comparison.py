@@ -27,7 +27,7 @@ HINGES = ("hinge", "robust-hinge")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CloseCall:
-    """A misclassified picture: its label's logit lies below the largest, that of `called`, `by` so much."""
+    """A misclassified picture: its label's logit is `by` lower than that of `called`, the largest."""
 
     path: str
     label: str
@@ -38,7 +38,7 @@ class CloseCall:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Wrong:
-    """A bundle's mistakes under one epsilon: counted, their decision values and labels, and the nearest ones."""
+    """A bundle's mistakes under one epsilon: their number, their decision values and labels, and the nearest ones."""
 
     errors: Errors
     values_M: FloatArray
@@ -48,9 +48,9 @@ class Wrong:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Inside:
-    """What the page shows of one bundle's inside; `weights_KCHW` is None where the model is not linear.
+    """What the page shows of a bundle's model; `weights_KCHW` is None if the model is not linear.
 
-    Classes are in the order of the comparison's labels. `facts` are what may differ between bundles: recipe keys.
+    Classes are in the order of the comparison's labels. `facts` are the recipe's keys and values.
     """
 
     wrong: tuple[Wrong, ...]
@@ -100,7 +100,7 @@ def render_html(comparison: Comparison, insides: Sequence[Inside], labels: Seque
 
 
 def verdict(comparison: Comparison) -> str:
-    """Say in a sentence or two which bundle is right more often, whether that may be luck, and which breaks first."""
+    """Say which bundle is right more often, whether that may be luck, and how often each is under attack."""
     bundles = comparison.bundles
     best = max(bundles, key=lambda each: each.metrics.accuracy)
     others = ", ".join(f"{each.letter} on {percent(each.metrics.accuracy)}" for each in bundles if each is not best)
@@ -116,7 +116,7 @@ def verdict(comparison: Comparison) -> str:
 
 
 def fixed_answers(bundles: Sequence[Compared]) -> list[str]:
-    """Return a sentence for each bundle that answers all pictures of several classes alike."""
+    """Return a sentence for each bundle that gives all pictures, though of several classes, the same answer."""
     found = []
     for each in bundles:
         rows, names = each.metrics.confusion, [row.name for row in each.metrics.per_class]
@@ -143,9 +143,9 @@ def p_value(p: float) -> str:
 
 
 def differences(facts: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Any]]]:
-    """Return the keys that are not the same for all, in the order of their first mention, and their values.
+    """Return the keys whose values differ, in the order of their first mention, with the values.
 
-    A key that a bundle lacks is as good as an empty one: it may be older than the key.
+    A missing key counts as empty: the bundle may be older than the key.
 
     >>> differences([{"seed": 0, "loss": "hinge"}, {"seed": 0, "loss": "hinge", "filters": 8}])
     [('filters', [None, 8])]
@@ -160,7 +160,7 @@ def _accuracy_at(each: Compared, eps: float) -> float:
 
 
 def _weights(bundles: Sequence[Compared], insides: Sequence[Inside]) -> tuple[list[tuple[Compared, list[str]]], float]:
-    """Return each linear bundle's weights as pictures, one for two classes, else one a class; and the scale's end."""
+    """Return each linear bundle's weights as pictures, one for two classes, else one per class; and the scale's end."""
     shown = [
         (each, gains(inside.weights_KCHW)[:MOST_CLASSES])
         for each, inside in zip(bundles, insides, strict=True)

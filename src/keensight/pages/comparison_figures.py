@@ -1,4 +1,4 @@
-"""The figures that set bundles beside each other, in the report's style; one picture or SVG for each panel.
+"""The figures that compare bundles, in the report's style; one picture or SVG for each panel.
 
 Panels that belong together share an axis or a colour scale, which the caller computes once for all of them.
 Shape letters: H height, W width, C channels, M mistakes.
@@ -53,7 +53,7 @@ def hinge_curves(eps: float, norm: float, margins: tuple[float, float], largest:
     """
     low, high = margins
     shift = eps * norm
-    x = np.unique(np.clip([low, 1.0, 1.0 + shift, high], low, high))  # straight lines: their ends and bends suffice
+    x = np.unique(np.clip([low, 1.0, 1.0 + shift, high], low, high))  # the lines are straight between these points
     with drawing():
         figure = canvas(WIDTH, 230)
         axes = add_axes(figure, left=46, right=14, bottom=44, top=30)

@@ -1,8 +1,8 @@
-"""How every figure is drawn: as SVG text that follows the page's colours, light, dark and on paper.
+"""The style of every figure: SVG text that follows the page's colours, light, dark and in print.
 
 Matplotlib draws with marker colours, which `to_svg` replaces with CSS variables (each with a fallback, so that a figure
-also stands alone). Names from the data never pass through matplotlib, which would read `$` as mathematics and miss
-glyphs of other scripts: it draws `@@3@@`, and `to_svg` puts the escaped name there. Same input, same bytes.
+also works alone). Names from the data never pass through matplotlib, which would read `$` as mathematics and lacks
+glyphs of other scripts: it draws `@@3@@`, which `to_svg` replaces with the escaped name. Same input, same bytes.
 
     with drawing():
         figure = canvas(WIDTH, 250)
@@ -69,7 +69,7 @@ EM = 0.52  # a letter's mean width, in font sizes
 
 
 def shorten(name: str, most: int = 18) -> str:
-    """Cut `name` to about `most` letters' width, without control characters.
+    """Cut `name` to the width of about `most` letters, without control characters.
 
     >>> shorten("a very long class name indeed")
     'a very long class…'
@@ -89,13 +89,13 @@ def text_width(text: str) -> int:
 
 @contextmanager
 def drawing() -> Iterator[None]:
-    """Lend matplotlib our style; figures are made and written inside."""
+    """Apply our style to matplotlib; figures are made and written inside."""
     with style.context(["default", STYLE]):  # "default": a reader's own matplotlibrc changes nothing
         yield
 
 
 def canvas(width: float, height: float) -> Figure:
-    """Return an empty figure of so many units of the view box."""
+    """Return an empty figure of a size in units of the view box."""
     return Figure(figsize=(width / 72, height / 72))  # SVG has 72 units to matplotlib's inch
 
 
@@ -105,7 +105,7 @@ def fraction(figure: Figure, x: float, y: float) -> tuple[float, float]:
 
 
 def add_axes(figure: Figure, *, left: float, right: float, bottom: float, top: float) -> Axes:
-    """Add axes with so much room around them, in units of the view box."""
+    """Add axes with margins in units of the view box."""
     x0, y0 = fraction(figure, left, bottom)
     dx, dy = fraction(figure, right, top)
     return figure.add_axes((x0, y0, 1 - x0 - dx, 1 - y0 - dy))
@@ -120,7 +120,7 @@ def legend(axes: Axes) -> None:
 def to_svg(figure: Figure, label: str, names: Sequence[str] = ()) -> str:
     """Return the figure as SVG text, with the escaped `names[3]` where it draws `@@3@@`.
 
-    `label`, for those who cannot see it, is our own text: nothing from the data.
+    `label`, for screen readers, is our own text: nothing from the data.
     """
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))

@@ -15,12 +15,12 @@ from keensight.pages.report import render
 from keensight.values import FloatArray, Prediction, Uint8Array
 
 MOST_BARS = 10  # more classes are folded away
-MOST_OPEN = 3  # pictures whose layers are open; with more of them, the page would be long
+MOST_OPEN = 3  # pictures whose layers are unfolded; with more, the page would be long
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One picture's part of the page, drawn: small, so that many can be kept."""
+    """One picture's part of the page, already drawn: small, so that many can be held."""
 
     prediction: Prediction
     evidence: Evidence
@@ -33,7 +33,7 @@ class Section:
 
 
 def draw(prediction: Prediction, image_HWC: Uint8Array, drop_HW: FloatArray, layers: Sequence[Activation]) -> Section:
-    """Draw what is known of one picture: as the model sees it, its occlusion map, and what its layers pass on."""
+    """Draw one picture's part: the picture as the model sees it, its occlusion map, and its layers' activations."""
     return Section(
         prediction,
         peak(drop_HW),
@@ -53,7 +53,7 @@ def render_html(
     first_layer: FirstLayer | None,
     refused: Sequence[tuple[str, str]] = (),
 ) -> str:
-    """Return the page of a bundle called `name` as self-contained HTML; `refused` are files, and why they are out."""
+    """Return the page of a bundle called `name` as self-contained HTML; `refused` are the files left out, and why."""
     return render(
         "pages/explanation.html",
         name=name,
@@ -69,7 +69,7 @@ def render_html(
 
 
 def verdict(predictions: Sequence[Prediction], num_refused: int = 0) -> str:
-    """Say in one sentence how many pictures there are, and how many of them got no sure answer, or none at all."""
+    """Say in one sentence how many pictures there are, and how many got an unsure answer, or none."""
     n, unsure = len(predictions) + num_refused, sum(each.abstained for each in predictions)
     pictures = f"{n} picture{'' if n == 1 else 's'}"
     if not unsure and not num_refused:

@@ -1,4 +1,4 @@
-"""The figures of an explanation: a heat map over its picture, and what layers pass on as small maps.
+"""The figures of an explanation: a heat map over its picture, and layers' activations as small maps.
 
 The colours are the report's: blue speaks for the answer, vermilion against it. Each figure has its data in arrays, from
 a pure function, and its text in a data URI. Shape letters: M maps, H height, W width, C channels.
@@ -17,9 +17,9 @@ from keensight.pages.pictures import TILE_PX, mosaic_data_uri, picture_data_uri,
 from keensight.values import FloatArray, Uint8Array
 
 HEIGHT_PX = 240
-FAINT = 0.05  # a heat map that stays below this everywhere is drawn pale: it found nothing
-WASH = 0.45  # how far the picture under a heat map is moved to white
-COVER = 0.85  # how much of it the strongest heat hides
+FAINT = 0.05  # a heat map that stays below this everywhere is drawn pale: no place matters
+WASH = 0.45  # how much the picture under a heat map is whitened, 0 to 1
+COVER = 0.85  # the opacity of the strongest heat
 MOST_MAPS = 32
 MOST_LAYERS = 8
 GREY = np.array([0.299, 0.587, 0.114])  # the luma of ITU-R BT.601, as Pillow has it
@@ -27,7 +27,7 @@ GREY = np.array([0.299, 0.587, 0.114])  # the luma of ITU-R BT.601, as Pillow ha
 
 @dataclass(frozen=True, slots=True)
 class LayerFigure:
-    """One layer's strongest maps, side by side in one picture, `uri`, and what it has to be called."""
+    """One layer's strongest maps, side by side in one picture, `uri`, with its title and caption."""
 
     uri: str
     title: str
@@ -37,8 +37,8 @@ class LayerFigure:
 def overlay(picture_HWC: Uint8Array, drop_HW: FloatArray) -> Uint8Array:
     """Return a picture, grey and pale, under an occlusion map as uint8 HW3.
 
-    Where covering the picture lowers the probability, it is blue, and where that raises it, vermilion: the more, the
-    stronger, and strongest at the map's largest value, or at 0.05 where that is less.
+    It is blue where covering lowers the probability, and vermilion where covering raises it. The colour is full at the
+    map's largest value, but at least at 0.05.
     """
     grey_HW = picture_HWC[..., 0] if picture_HWC.shape[2] == 1 else picture_HWC @ GREY
     pale_HW1 = (255 * WASH + (1 - WASH) * grey_HW)[..., None]
@@ -63,14 +63,14 @@ def overlay_data_uri(picture_HWC: Uint8Array, drop_HW: FloatArray) -> str:
 
 
 def spread(layers: Sequence[Activation], most: int = MOST_LAYERS) -> list[Activation]:
-    """Return `most` of the layers at equal distances, the first and the last among them; all, if there are fewer."""
+    """Return `most` evenly spaced layers, with the first and the last; all, if there are fewer."""
     if len(layers) <= most:
         return list(layers)
     return [layers[i] for i in np.linspace(0, len(layers) - 1, most).round().astype(int)]
 
 
 def shown_maps(activation: Activation) -> FloatArray:
-    """Return the maps that a figure shows, float MHW: the 32 strongest, shrunk to 40 pixels where they are larger."""
+    """Return the maps that a figure shows, float MHW: the 32 strongest, shrunk to 40 pixels if larger."""
     maps_MHW = activation.maps_CHW[strongest(activation.maps_CHW, MOST_MAPS)]
     H, W = maps_MHW.shape[1:]
     scale = TILE_PX / max(H, W)
@@ -81,7 +81,7 @@ def shown_maps(activation: Activation) -> FloatArray:
 
 
 def layer_figures(layers: Sequence[Activation]) -> tuple[LayerFigure, ...]:
-    """Draw what convolutional layers pass on, those that `spread` chooses."""
+    """Draw the activations of the convolutional layers that `spread` chooses."""
     numbers = {id(layer): number for number, layer in enumerate(layers, 1)}
     return tuple(_layer_figure(layer, numbers[id(layer)], len(layers)) for layer in spread(layers))
 

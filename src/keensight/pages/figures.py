@@ -71,15 +71,15 @@ def curves(history: Sequence[Epoch], panels: Sequence[Literal["loss", "accuracy"
 
 
 def confusion_matrix(metrics: Metrics, names: Sequence[str]) -> str:
-    """Draw which class was called what, rows adding up to 1, right answers blue and wrong ones orange; returns SVG.
+    """Draw the confusion matrix, each row adding up to 1, right answers blue and wrong ones orange; returns SVG.
 
-    Made for 2 to 100 classes: counts are written where they fit, and colour (stronger for a larger share of the row)
-    says it where they do not.
+    Made for 2 to 100 classes: counts are written where they fit; the colour is stronger for a larger share of
+    the row.
     """
     counts_KK = np.array(metrics.confusion)
     K = len(counts_KK)
     share_KK = counts_KK / np.maximum(counts_KK.sum(axis=1, keepdims=True), 1)
-    strength_KK = np.where(np.eye(K) > 0, share_KK, np.sqrt(share_KK))  # the root lets rare mistakes be seen
+    strength_KK = np.where(np.eye(K) > 0, share_KK, np.sqrt(share_KK))  # the root makes rare mistakes visible
     cell = min(76.0, max(9.0, 400.0 / K))
     name_size = min(11.0, cell * 0.85)
     labels = [shorten(name) for name in names]
@@ -96,7 +96,7 @@ def confusion_matrix(metrics: Metrics, names: Sequence[str]) -> str:
         if cell >= 16 and count_size >= 7:
             _cells(axes, counts_KK, strength_KK, count_size)
         else:
-            # in pixels, where no variable of the page reaches
+            # drawn in pixels, so the page's CSS variables do not apply
             colour = np.where(np.eye(K)[:, :, None] > 0, pictures.BLUE, pictures.VERMILION) / 255
             axes.imshow(np.dstack([colour, strength_KK]), extent=(0, K, K, 0), aspect="auto")
             axes.spines[:].set_visible(True)
@@ -116,7 +116,7 @@ def confusion_matrix(metrics: Metrics, names: Sequence[str]) -> str:
 
 
 def reliability_diagram(metrics: Metrics) -> str:
-    """Draw accuracy against confidence in bins, with how many pictures each holds below it; returns SVG."""
+    """Draw accuracy against confidence in bins, and below it the number of pictures in each; returns SVG."""
     bins = metrics.reliability
     middles, width = [(each.low + each.high) / 2 for each in bins], [0.92 * (each.high - each.low) for each in bins]
     with drawing():
@@ -146,7 +146,7 @@ def reliability_diagram(metrics: Metrics) -> str:
 
 
 def f1_bars(per_class: Sequence[ClassMetrics]) -> str:
-    """Draw the F1 of each class as a bar, weakest on top, at most the 40 weakest of them; returns SVG."""
+    """Draw the F1 of each class as a bar, the weakest on top, at most 40; returns SVG."""
     shown = sorted(per_class, key=lambda each: each.f1)[:WEAKEST]
     labels = [shorten(each.name) for each in shown]
     left = max((text_width(label) for label in labels), default=0) * 10.5 * EM + 14
@@ -200,7 +200,7 @@ def _cells(axes: Axes, counts_KK: Any, strength_KK: Any, size: float) -> None:
     for i in range(K):
         for j in range(K):
             if not counts_KK[i, j] and K > 12:
-                continue  # a faint tint for none: a help on a small board, thousands of shapes on a large one
+                continue  # a faint tint for empty cells helps a small matrix, and is thousands of shapes in a large one
             alpha = float(strength_KK[i, j])
             colour = BLUE if i == j else ORANGE
             axes.fill([j + 0.02, j + 0.98, j + 0.98, j + 0.02], [i + 0.02, i + 0.02, i + 0.98, i + 0.98],

@@ -1,4 +1,4 @@
-"""Pictures that a page shows beside its figures: samples, and weights and other maps of numbers in two colours.
+"""Pictures that a page shows besides its figures: samples, and weights and other maps of numbers in two colours.
 
 Numbers are blue above zero and vermilion below, and as opaque as they are large: zero is the paper itself, light or
 dark. Shape letters: M maps, F filters, H height, W width, C channels, K classes.
@@ -18,23 +18,23 @@ from PIL import Image
 from keensight.values import FloatArray, IntArray, Split, Uint8Array
 
 if TYPE_CHECKING:
-    from keensight.explanation.weights import FirstLayer  # which needs torch, and a server has none
+    from keensight.explanation.weights import FirstLayer  # needs torch, which a server lacks
 
 BLUE, VERMILION = (0, 114, 178), (213, 94, 0)  # of Okabe & Ito's palette; report.css has them too
 FRAME, GAP_PX = (128, 128, 128, 110), 3
-STEPS = 31  # of opacity: as many as an eye tells apart, in half the bytes
-FEW_CLASSES = 10  # that samples are shown of
-SAMPLES = 6  # of each
+STEPS = 31  # of opacity: more cannot be told apart, and these take half the bytes
+FEW_CLASSES = 10  # classes that have samples on the page
+SAMPLES = 6  # of each class
 TILE_PX = 40
 MOST_FILTERS = 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pictures:
-    """What a report shows and its JSON cannot hold: uint8 HWC pictures, and weights.
+    """What a report's page shows besides its JSON: uint8 HWC pictures, and weights.
 
-    `mistakes` and `near_misses` go with the report's, one for each, or there are none at all; `samples` are a few
-    training pictures of a class, by its name.
+    `mistakes` and `near_misses` have one picture for each of the report's, or none at all; `samples` are a few training
+    pictures of each class, by its name.
     """
 
     mistakes: Sequence[Uint8Array] = ()
@@ -45,7 +45,7 @@ class Pictures:
 
 @dataclass(frozen=True, slots=True)
 class Gallery:
-    """Pictures with captions, and what is to be said of all of them: plain text, to be escaped by the page."""
+    """Pictures with captions, and a caption for all of them: plain text, which the page escapes."""
 
     tiles: tuple[tuple[str, str], ...]  # data URI, caption
     caption: str
@@ -55,7 +55,7 @@ def picture_data_uri(picture_HWC: Uint8Array, height_px: int, *, lossy: bool = F
     """Return a PNG data URI of a uint8 picture with 1 or 3 channels, about `height_px` high and never over four wide.
 
     Small pictures grow by a whole factor with their pixels kept square; large ones shrink with Lanczos' filter. With
-    `lossy`, a colour picture may become a JPEG where that is smaller: a photograph has a sixth of the size then.
+    `lossy`, a colour picture becomes a JPEG if that is smaller: for a photograph, a sixth of the size.
     """
     picture = Image.fromarray(picture_HWC[:, :, 0] if picture_HWC.shape[2] == 1 else picture_HWC)
     scale = min(height_px / picture.height, 4 * height_px / picture.width)
@@ -79,7 +79,7 @@ def image_data_uri(image: Image.Image, kind: Literal["png", "jpeg"] = "png") -> 
 
 
 def sample_rows(split: Split, num_classes: int, seed: int) -> dict[int, IntArray]:
-    """Return up to 6 rows of ``split.images`` for each of the first 10 classes that have any, drawn without a repeat.
+    """Return up to 6 rows of ``split.images`` for each of the first 10 classes with any, drawn without replacement.
 
     The same `seed` draws the same rows, and a class's rows do not depend on the other classes.
     """
@@ -94,7 +94,7 @@ def sample_rows(split: Split, num_classes: int, seed: int) -> dict[int, IntArray
 def signed_colours(maps_MHW: FloatArray, scale: float | None = None) -> Uint8Array:
     """Return float maps as uint8 colours MHW4 (RGBA): blue above zero, vermilion below, transparent at zero.
 
-    `scale` is the value from which on a colour is opaque: the largest of all the maps if None, so that they compare.
+    `scale` is the value at which a colour is opaque: the largest of all maps if None, so that they can be compared.
 
     >>> signed_colours(np.array([[[0.0, 2.0, -1.0]]])).tolist()
     [[[[213, 94, 0, 0], [0, 114, 178, 255], [213, 94, 0, 132]]]]
@@ -110,7 +110,7 @@ def signed_colours(maps_MHW: FloatArray, scale: float | None = None) -> Uint8Arr
 def weight_colours(weights_FCHW: FloatArray) -> Uint8Array:
     """Return the weights of filters as uint8 colours FHW4 (RGBA), all on one scale.
 
-    Filters of one channel are drawn as `signed_colours`. Those of three are themselves colours: zero is a middle grey,
+    Filters of one channel are drawn by `signed_colours`. Those of three are drawn as colours: zero is a middle grey,
     and the largest weight of all is full red, green or blue.
     """
     if weights_FCHW.shape[1] == 1:
@@ -123,7 +123,7 @@ def weight_colours(weights_FCHW: FloatArray) -> Uint8Array:
 def mosaic_data_uri(tiles_MHWC: Uint8Array, columns: int = 8, tile_px: int = TILE_PX) -> str:
     """Return a PNG data URI of M small RGBA pictures in rows of `columns`, each grown by a whole factor to `tile_px`.
 
-    Each has a grey frame, so that those which are all paper can be told apart, and paper around it.
+    Each has a margin and a grey frame, so that fully transparent ones can be told apart.
     """
     M, H, W, _ = tiles_MHWC.shape
     factor = max(1, tile_px // max(H, W))
@@ -155,9 +155,9 @@ def weights_gallery(layer: FirstLayer) -> Gallery:
         shown = strongest(np.abs(layer.weights).mean(axis=1), MOST_FILTERS)
         tiles = ((mosaic_data_uri(weight_colours(layer.weights[shown])), ""),)
         look = (
-            "Blue weights a pixel up, orange weights it down, and paper leaves it out."
+            "Blue weights are positive, orange ones negative; where the page shows through, the weight is zero."
             if C == 1
-            else "Their colours are what they answer to most; a middle grey leaves a pixel out."
+            else "Each shows the colours that it responds to most; where it is middle grey, the weight is zero."
         )
         return Gallery(tiles, f"{_of(len(shown), F, 'filters')} of the first convolution, {H} × {W} each. {look}")
     maps_FHW = layer.weights.sum(axis=1)
@@ -167,14 +167,14 @@ def weights_gallery(layer: FirstLayer) -> Gallery:
         tiles = ((mosaic_data_uri(signed_colours(maps_FHW[shown])), ""),)
         return Gallery(
             tiles,
-            f"{_of(len(shown), F, 'cells')} of the first layer. A cell answers to pictures that are bright where it is "
-            f"blue and dark where it is orange.{colours}",
+            f"{_of(len(shown), F, 'cells')} of the first layer. A cell responds to pictures that are bright where "
+            f"it is blue and dark where it is orange.{colours}",
         )
     names = layer.names if len(layer.names) == F else ("",)
     uris = [mosaic_data_uri(colours_HW4[None], 1, 160) for colours_HW4 in signed_colours(maps_FHW)]
     if F == 1:
         what = f"Where it is blue, a bright pixel speaks for “{layer.names[1]}”; where it is orange, for "
-        what += f"“{layer.names[0]}”; paper counts for nothing."
+        what += f"“{layer.names[0]}”; elsewhere it has no say."
     else:
         what = "A bright pixel speaks for a class where it is blue, and against it where it is orange."
     return Gallery(tuple(zip(uris, names, strict=True)), f"The weights of the model, as pictures. {what}{colours}")

@@ -34,17 +34,17 @@ from keensight.values import (
     Uint8Array,
 )
 
-MANY_CLASSES = 30  # from here on the table of classes is folded away behind a figure of the weakest
+MANY_CLASSES = 30  # from here on, the table of classes is folded away below a figure of the weakest
 MANY_LAYERS = 20  # more are folded away
 PICTURE_HEIGHT_PX = 160
 SAMPLE_HEIGHT_PX = 56
-STORY = ("data", "caution", "reported", "promise")  # keys of a recipe that are empty where it is used on other data
+STORY = ("data", "caution", "reported", "promise")  # keys of a recipe that are emptied if it is used on other data
 
 
 def render_html(report: Report, pictures: Pictures) -> str:
-    """Return the report as one self-contained HTML page; what `pictures` leaves out, the page leaves out.
+    """Return the report as one self-contained HTML page, with those pictures that `pictures` has.
 
-    Raises DataError where some mistakes have a picture and some have none.
+    Raises DataError if some mistakes have a picture and some have none.
     """
     shown = report.test or report.val
     names = tuple(each.name for each in shown.per_class)
@@ -126,15 +126,15 @@ def _shape(shape: Any) -> str:
 def _with_pictures(mistakes: Sequence[Mistake], pictures: Sequence[Uint8Array]) -> list[tuple[Mistake, str]]:
     if len(pictures) not in (0, len(mistakes)):
         raise DataError(
-            f"{len(pictures):,} pictures came for {len(mistakes):,} mistakes. Give one for each mistake, in their "
-            "order, or none at all."
+            f"There are {len(pictures):,} pictures for {len(mistakes):,} mistakes. Give one for each mistake, in "
+            "their order, or none at all."
         )
     uris = [picture_data_uri(picture, PICTURE_HEIGHT_PX, lossy=True) for picture in pictures]
     return list(zip(mistakes, uris or [""] * len(mistakes), strict=True))
 
 
 def render(page: str, **context: Any) -> str:
-    """Return one of our pages, such as "pages/report.html", as self-contained HTML in the style of them all.
+    """Return one of our pages, such as "pages/report.html", as self-contained HTML in our style.
 
     Text in `context` is escaped. Templates extend and import each other by these names too.
     """
@@ -143,7 +143,7 @@ def render(page: str, **context: Any) -> str:
 
 
 def svg(figure: str) -> Markup:
-    """Return a figure as a page takes it: it is built by our own code, which escapes the names in it."""
+    """Mark a figure as safe for a page: our own code builds it, and escapes the names in it."""
     return Markup(figure)  # noqa: S704
 
 

@@ -1,4 +1,4 @@
-"""A search's trials, and a range test, as an HTML page each, in the report's style; and in a sentence."""
+"""The HTML pages of a search and of a range test, in the report's style, and their verdicts."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from keensight.training.search_space import Dimension, values_of
 from keensight.training.tune import Trial
 from keensight.values import Recipe
 
-INTERRUPTED = "The search was interrupted: these are the trials that had ended. More may find better settings."
-FEW = 40  # finished trials below which shares of the variance are a hint and no more
+INTERRUPTED = "The search was interrupted: these are the trials that had ended. More trials may find better settings."
+FEW = 40  # with fewer finished trials, shares of the variance are only a hint
 
 
 def render_tuning(
@@ -33,9 +33,9 @@ def render_tuning(
     command: str,
     is_over: bool = True,
 ) -> str:
-    """Return the page of a search: what was found, what it is worth, what mattered, and every trial, best first.
+    """Return the page of a search: the best settings and their gain, what mattered, and every trial, best first.
 
-    `command` trains with the recipe that is advised; a search that `is_over` was not interrupted.
+    `command` trains with the advised recipe; `is_over` is False for an interrupted search.
     """
     own = trials[0]
     keys = [dimension.key for dimension in space]
@@ -88,14 +88,14 @@ def verdict(trials: Sequence[Trial], winner: Trial, found: Gain | None, num_val:
     if found is None:
         return (
             f"Trial {winner.number} is right on {accuracy} of {num_val:,} validation pictures. The recipe as it is "
-            "came to no result, so there is nothing to compare that with."
+            "failed, so there is nothing to compare that with."
         )
     if winner.number == 0:
         return (
-            f"Nothing that was tried is better than the recipe as it is, which is right on {accuracy} of {num_val:,} "
+            f"No trial is better than the recipe as it is, which is right on {accuracy} of {num_val:,} "
             "validation pictures."
         )
-    worth = "which is inside the noise" if found.is_noise else "more than chance would give"
+    worth = "which is within the noise" if found.is_noise else "which is more than chance"
     return (
         f"Trial {winner.number} is right on {accuracy} of {num_val:,} validation pictures, where the recipe as it is "
         f"reaches {percent(trials[0].val_accuracy)}: {gain_line(found)}, {worth}."
@@ -103,7 +103,7 @@ def verdict(trials: Sequence[Trial], winner: Trial, found: Gain | None, num_val:
 
 
 def cautions(trials: Sequence[Trial], found: Gain | None, num_val: int) -> list[str]:
-    """Return what a reader must not miss, a sentence or two each."""
+    """Return the warnings that a reader must not miss, a sentence or two each."""
     finished = [trial for trial in trials if trial.state == "finished"]
     said = []
     if len(finished) > 1:
@@ -113,8 +113,8 @@ def cautions(trials: Sequence[Trial], found: Gain | None, num_val: int) -> list[
         )
     if found is not None and found.is_noise and found.difference > 0:
         said.append(
-            "The interval of the gain holds zero: with so few pictures, the recipe as it is may be just as good. More "
-            "validation pictures would tell."
+            "The interval of the gain contains zero: with so few pictures, the recipe as it is may be just as good. "
+            "More validation pictures would tell."
         )
     if trials[0].state == "failed":
         said.append(f"The recipe as it is failed: {trials[0].reason}")
@@ -122,17 +122,17 @@ def cautions(trials: Sequence[Trial], found: Gain | None, num_val: int) -> list[
 
 
 def hint(trials: Sequence[Trial], shares: Mapping[str, float]) -> str:
-    """Say how far the shares of what mattered can be trusted; empty where they are of many trials."""
+    """Say how far the keys' shares can be trusted; empty if they are from many trials."""
     finished = sum(trial.state == "finished" for trial in trials)
     if not shares:
-        return f"Too few trials finished ({finished}), or they are too much alike, to say which key mattered."
+        return f"Too few trials finished ({finished}), or they are too similar, to say which key mattered."
     if finished < FEW:
         return f"a hint only: {finished} finished trials are few to tell {len(shares)} keys apart"
     return ""
 
 
 def lr_verdict(found: LrRange, recipe: Recipe) -> str:
-    """Say in a sentence or two which rates are of use, and what the recipe's own is among them."""
+    """Say in a sentence or two which learning rates are useful, and how the recipe's own compares."""
     end = "it had not diverged at the largest" if found.diverges is None else f"from {found.diverges:g} on it diverges"
     own = recipe.learning_rate
     if found.diverges is not None and own >= found.diverges:
@@ -165,7 +165,7 @@ def interval_of(trial: Trial, num_val: int) -> tuple[float, float]:
 
 
 def ranked(trials: Sequence[Trial]) -> list[Trial]:
-    """Return the trials with the best first: those that finished, those that were stopped, those that failed."""
+    """Return the trials, best first: finished ones, then stopped ones, then failed ones."""
     order = {"finished": 0, "pruned": 1, "failed": 2}
 
     def place(trial: Trial) -> tuple[float, ...]:
@@ -175,5 +175,5 @@ def ranked(trials: Sequence[Trial]) -> list[Trial]:
 
 
 def plain(value: Any) -> str:
-    """Write a recipe's value as people write it."""
+    """Write a recipe's value for people."""
     return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)

@@ -30,13 +30,13 @@ from keensight.training.search_space import Dimension
 from keensight.training.tune import Trial
 
 PLAIN = FuncFormatter(lambda value, _: f"{value:g}")
-LOWEST = 0.15  # share of the accuracy axis below the median that is kept for the trials that went worst
+LOWEST = 0.15  # at most this share of accuracy below the median is shown; worse trials lie on the axis's end
 
 
 def progress(trials: Sequence[Trial], interval: tuple[float, float] | None) -> str:
     """Draw the validation accuracy of each trial over its number, with the best so far as steps; returns SVG.
 
-    `interval` is the one of the recipe's own accuracy, drawn as a band: what ends inside it may be luck.
+    `interval` is that of the recipe's own accuracy, drawn as a band: a trial inside it may be luck.
     """
     scored = [trial for trial in trials if trial.val_accuracy is not None]
     with drawing():
@@ -84,7 +84,7 @@ def importance_bars(shares: Mapping[str, float]) -> str:
 
 
 def panels(space: Sequence[Dimension], trials: Sequence[Trial]) -> str:
-    """Draw one panel for each key: the accuracy of every trial over the value that it had; returns SVG."""
+    """Draw one panel for each key: the accuracy of every trial over its value of the key; returns SVG."""
     scored = [trial for trial in trials if trial.val_accuracy is not None]
     columns = min(3, len(space))
     rows = math.ceil(len(space) / columns)
@@ -110,7 +110,7 @@ def panels(space: Sequence[Dimension], trials: Sequence[Trial]) -> str:
 
 
 def lr_curve(found: LrRange, recipe_rate: float) -> str:
-    """Draw the loss of each step over its learning rate, smoothed, with the rates that it points to; returns SVG."""
+    """Draw the smoothed loss of each step over its learning rate, with the rates found; returns SVG."""
     rates, smoothed = found.rates, found.smoothed
     with drawing():
         figure = canvas(2 * WIDTH, 340)
@@ -155,7 +155,7 @@ def _points(axes: Axes, places: Sequence[tuple[float, Trial]], low: float) -> No
 
 
 def _limits(scored: Sequence[Trial], interval: tuple[float, float] | None) -> tuple[float, float]:
-    """Return the ends of the accuracy axis: the worst trials lie on its floor, so that the best can be told apart."""
+    """Return the ends of the accuracy axis: the worst trials lie on its lower end, to tell the best apart."""
     shares = sorted(trial.val_accuracy or 0.0 for trial in scored)
     if not shares:
         return 0.0, 1.0

@@ -18,15 +18,15 @@ Network: TypeAlias = IPv4Network | IPv6Network
 
 
 def new_api_key() -> tuple[str, str]:
-    """Return a new API key, and the line that a file of keys gets for it: its SHA-256."""
+    """Return a new API key, and its line for a file of keys: its SHA-256."""
     key = secrets.token_urlsafe(32)
     return key, hashlib.sha256(key.encode()).hexdigest()
 
 
 def read_api_keys(file: Path) -> tuple[str, ...]:
-    """Return the SHA-256 hashes in a file: one a line, in hexadecimal, and what follows ``#`` is a remark.
+    """Return the SHA-256 hashes in a file, one per line in hexadecimal; text after ``#`` is a comment.
 
-    Raises KeensightError where the file cannot be read, has no hash, or has a line that is none.
+    Raises KeensightError if the file cannot be read, has no hash, or has a line that is not a hash.
     """
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
@@ -53,7 +53,7 @@ def check_api_key(headers: Mapping[str, str], hashes: Sequence[str]) -> None:
     scheme, _, given = headers.get("authorization", "").partition(" ")
     key = given.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
     found = hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest()
-    # all are compared, so that time tells nothing
+    # every hash is compared, so that the response time reveals nothing
     if not sum(hmac.compare_digest(found, known) for known in hashes):
         raise RefusalError(
             401,
@@ -68,13 +68,11 @@ def networks(texts: Sequence[str]) -> tuple[Network, ...]:
     try:
         return tuple(ip_network(text) for text in texts)
     except ValueError as error:
-        raise UsageError(
-            f"A trusted proxy was given that is no network: {error}. Give one such as 10.0.0.0/8."
-        ) from error
+        raise UsageError(f"A trusted proxy is not a network: {error}. Give one such as 10.0.0.0/8.") from error
 
 
 def client_of(peer: str, forwarded_for: str, trusted: Sequence[Network]) -> str:
-    """Return the client's address: the peer's, or what trusted proxies say of it, read from the last to the first.
+    """Return the client's address: the peer's, or behind trusted proxies the last address that is not a proxy's.
 
     >>> client_of("10.0.0.1", "6.6.6.6, 1.2.3.4, 10.0.0.2", networks(["10.0.0.0/8"]))
     '1.2.3.4'

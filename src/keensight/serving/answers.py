@@ -1,4 +1,4 @@
-"""What `POST /v1/predict` answers, as JSON, however the answer came about."""
+"""The JSON answer of `POST /v1/predict`, on the fast path and on the regular one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from keensight.values import Prediction
 
 
 def described(picture: Upload, answer: Prediction | RefusalError) -> dict[str, Any]:
-    """Return what is said of one picture. The ids are secrets: who knows one may judge the answer."""
+    """Return the JSON for one picture. The ids are secret: anyone who knows one may judge the answer."""
     if isinstance(answer, RefusalError):
         return {"file": picture.file, "error": {"code": answer.code, "message": str(answer)}}
     return {
@@ -35,7 +35,7 @@ def whole_answer(
     started: float,
     request_id: str,
 ) -> dict[str, Any]:
-    """Return the whole answer to a request that came at `started`, by `time.perf_counter`."""
+    """Return the whole answer to a request that arrived at `started`, a `time.perf_counter`."""
     timing_ms = {name: round(seconds * 1e3, 3) for name, seconds in timing_s.items()}
     return {
         "model": model.name,

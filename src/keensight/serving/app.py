@@ -1,4 +1,4 @@
-"""The routes, and what the first version of the API answers.
+"""The routes, and the endpoints of version 1 of the API.
 
 Shape letters: N images, H height, W width, C channels.
 """
@@ -34,7 +34,7 @@ from keensight.serving.uploads import LARGE_PIXELS, LargePictureError, Upload, d
 from keensight.values import Prediction, Uint8Array
 
 MAX_LABEL = 200
-SMALL_FORM = 32_768  # bytes; a larger one is parsed by another thread, as it takes a while
+SMALL_FORM = 32_768  # bytes; a larger form is parsed in another thread, as that takes a while
 NO_STORE = {"Cache-Control": "no-store"}
 REPORT_CSP = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'"
 
@@ -84,7 +84,7 @@ async def models(request: Request) -> Response:
 
 
 async def predict(request: Request) -> Response:
-    """Say what is on one picture or several."""
+    """Classify one picture or several."""
     started = time.perf_counter()
     service = _service(request)
     _check_parameters(request, "model")
@@ -106,7 +106,7 @@ async def predict(request: Request) -> Response:
 
 
 def _check_parameters(request: Request, *known: str) -> None:
-    """Raise RefusalError (400) for one that is misspelt, rather than answer something else."""
+    """Raise RefusalError (400) for an unknown query parameter: it may be a misspelt one."""
     for name in request.query_params:
         if name not in known:
             asked = ascii(name)[1:-1][:100]
@@ -144,7 +144,7 @@ async def _answers(
 
 
 async def decoded(service: Service, model: Model, picture: Upload) -> Uint8Array | RefusalError:
-    """Return a picture as the model wants it, uint8 HWC, or why it cannot be used."""
+    """Return a picture as the model needs it, uint8 HWC, or the reason why it cannot be used."""
     loop, asked = asyncio.get_running_loop(), (picture, model.bundle.preprocessing, service.limits)
     try:
         if model.is_small and (image_HWC := decode_now(*asked)) is not None:
@@ -158,7 +158,7 @@ async def decoded(service: Service, model: Model, picture: Upload) -> Uint8Array
 
 
 async def explain(request: Request) -> Response:
-    """Show where a picture must not be covered."""
+    """Return an occlusion heat map: where covering the picture changes the answer."""
     service = _service(request)
     _check_parameters(request, "model", "label", "format")
     model = service.registry.named(request.query_params.get("model"))
@@ -176,7 +176,7 @@ async def explain(request: Request) -> Response:
         pictures = await _uploads(request, body)
         if len(pictures) > 1:
             raise RefusalError(
-                413, "too_many_pictures", "One picture at a time is explained. Send the others by themselves."
+                413, "too_many_pictures", "Only one picture can be explained at a time. Send the others separately."
             )
         with service.explaining.take():
             image_HWC = await decoded(service, model, pictures[0])
@@ -194,7 +194,7 @@ async def explain(request: Request) -> Response:
 
 
 async def verdict(request: Request) -> Response:
-    """Keep what someone says of an answer."""
+    """Store a person's verdict on an answer."""
     service = _service(request)
     if service.keeper is None:
         raise RefusalError(404, "not_kept", "This server keeps nothing, so there is nothing to judge.")
@@ -224,7 +224,7 @@ async def card(request: Request) -> Response:
 
 
 async def report(request: Request) -> Response:
-    """Return a model's report, which may do nothing but be looked at."""
+    """Return a model's report, sandboxed: it runs no script and loads nothing."""
     headers = {**NO_STORE, "Content-Security-Policy": REPORT_CSP}
     return Response(_text(request, "report.html"), media_type="text/html; charset=utf-8", headers=headers)
 
@@ -237,12 +237,12 @@ def _text(request: Request, name: str) -> bytes:
 
 
 async def openapi_json(request: Request) -> Response:
-    """Return the description of this interface for programs."""
+    """Return the OpenAPI document."""
     return JSONResponse(openapi(_service(request).limits))
 
 
 async def docs(request: Request) -> Response:
-    """Return the description of this interface for people."""
+    """Return the page that documents the API."""
     page, csp = docs_page(openapi(_service(request).limits))
     return HTMLResponse(page, headers={"Content-Security-Policy": csp})
 
@@ -253,7 +253,7 @@ async def healthz(request: Request) -> Response:
 
 
 async def readyz(request: Request) -> Response:
-    """Say whether requests are welcome."""
+    """Say whether the server is ready for requests."""
     ready = _service(request).is_ready
     return PlainTextResponse("ready\n" if ready else "not ready\n", 200 if ready else 503, NO_STORE)
 
@@ -271,7 +271,7 @@ def _file(content: bytes, kind: str) -> Endpoint:
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
-    """Turn what Starlette refuses by itself into our form of error."""
+    """Turn Starlette's own HTTP errors into our error format."""
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
         allowed = (error.headers or {}).get("Allow", "another method")

@@ -1,4 +1,4 @@
-"""Micro-batching: pictures that are there at the same time go through the model together.
+"""Micro-batching: pictures that arrive at the same time go through the model together.
 
 Shape letters: N images, H height, W width, C channels.
 """
@@ -32,16 +32,16 @@ class Answered:
 
 
 class Answer(Protocol):
-    """Who waits for an answer: an `asyncio.Future`, or what acts like one."""
+    """The receiver of an answer: an `asyncio.Future`, or an object that acts like one."""
 
     def done(self) -> bool:
-        """Whether nobody waits any more."""
+        """Whether the receiver no longer waits."""
 
     def set_result(self, answered: Answered, /) -> None:
         """Take the answer."""
 
     def set_exception(self, error: Exception, /) -> None:
-        """Take what the model raised."""
+        """Take the exception that the model raised."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,15 +54,15 @@ class _Waiting:
 class Batcher:
     """Gathers images for one model, which runs in threads of its own, `lanes` batches at a time.
 
-    While batches run, the next one gathers by itself. Before that, a batch waits up to `wait_s` for images that are
-    known to come, because they are being decoded; a lone request never waits. Must be used from one event loop.
+    While all lanes are busy, the next batch fills up. With a free lane, a batch waits up to `wait_s` for images that
+    are being decoded; a lone request never waits. Must be used from one event loop.
 
     Under load a batch for each core is faster than all cores on one batch: husky took 3.5 ms of a core for a picture
-    in two batches of 8 side by side, and 4.0 in one of 24 (benchmarks/LOG.md). Who is alone has `run_alone`, which may
-    use all cores.
+    in two batches of 8 side by side, and 4.0 in one of 24 (benchmarks/LOG.md). A lone request gets `run_alone`, which
+    may use all cores.
 
-    A model that `is_quick` runs in the event loop itself, as soon as that has read what has come from all clients: the
-    way to a thread and back takes longer than such a model.
+    A model that `is_quick` runs in the event loop itself, once the loop has read what all clients sent: handing its
+    batch to a thread would take longer than the model does.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Batcher:
         lanes: int = 1,
         run_alone: Callable[[Uint8Array], list[Prediction]] | None = None,
     ) -> None:
-        """`run` maps uint8 NHWC, `size` images at most, to N predictions; `observe` is told each batch's size."""
+        """`run` maps at most `size` images, uint8 NHWC, to N predictions; `observe` gets each batch's size."""
         self._run = run
         self._size = size
         self._wait_s = wait_s
@@ -106,7 +106,7 @@ class Batcher:
         """Return the answers for images uint8 NHWC, or raise what the model raised."""
         if not self.is_quick or len(images_NHWC) <= self._size:
             return await self._submit(images_NHWC)
-        # a batch at a time, so that others have their turn in the event loop
+        # a batch at a time, so that other requests get their turn in the event loop
         starts = range(0, len(images_NHWC), self._size)
         parts = [await self._submit(images_NHWC[first : first + self._size]) for first in starts]
         return Answered(
@@ -121,19 +121,21 @@ class Batcher:
         return await answer
 
     def put(self, images_NHWC: Uint8Array, answer: Answer) -> None:
-        """Let `answer` be told the answers for images uint8 NHWC."""
+        """Queue images, uint8 NHWC; `answer` receives their answers."""
         self._waiting.append(_Waiting(images_NHWC, time.perf_counter(), answer))
         if self.is_quick:
             if not self._is_scheduled:
                 self._is_scheduled = True
                 asyncio.get_running_loop().call_soon(self.run_now)
-        elif sum(not worker.done() for worker in self._workers) < self._lanes:  # who is done is discarded a bit later
+        elif (
+            sum(not worker.done() for worker in self._workers) < self._lanes
+        ):  # finished workers are discarded a bit later
             worker = asyncio.create_task(self._work())
             self._workers.add(worker)
             worker.add_done_callback(self._workers.discard)
 
     def run_now(self) -> None:
-        """Answer all that wait, before this returns. For a model that `is_quick`."""
+        """Answer all waiting requests before returning. For a model that `is_quick`."""
         self._is_scheduled = False
         while batch := self._next(self._size):
             started = time.perf_counter()
@@ -152,7 +154,7 @@ class Batcher:
                 await self._answer(batch)
 
     async def _gather(self) -> None:
-        """Wait for images that are coming, as long as there is room in the batch and time."""
+        """Wait for expected images while the batch has room and time is left."""
         if not (self._wait_s and self._coming):
             return
         try:
@@ -214,7 +216,7 @@ def _tell(batch: list[_Waiting], predictions: list[Prediction], started: float) 
             continue
         try:
             item.answer.set_result(Answered(mine, started - item.since, model_s))
-        except Exception as error:  # the others of the batch are still to be told
+        except Exception as error:  # the rest of the batch still needs its answers
             _fail([item], error)
 
 

@@ -1,4 +1,4 @@
-"""A client's connection: uvicorn's HTTP, with the limits that it lacks, and with the short way."""
+"""A client's connection: uvicorn's HTTP with the limits that it lacks, and a fast path."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from keensight.serving.quick import HEADERS, Quick, Waiting
 from keensight.serving.service import Service
 
 MAX_HEADER_BYTES = 64 * 1024
-LINGER_S = 1.0  # with what is unread, closing at once would take the answer back
-MOST_AT_ONCE = 8  # requests of one read on the short way: it may hold a thousand, and other clients would wait for all
+LINGER_S = 1.0  # closing at once, with unread data, would discard the answer
+MOST_AT_ONCE = 8  # fast-path requests per read: one read may hold a thousand, and other clients would wait for them all
 BUSY = b'{"error": {"code": "busy", "message": "Too many connections are open. Try again in a moment."}}'
 REFUSED = (
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\nconnection: close\r\n"
@@ -27,18 +27,18 @@ REFUSED = (
 def protocol(service: Service) -> type[HttpToolsProtocol]:
     """Return uvicorn's HTTP protocol with a limit on connections, on a request's bytes, and on the time for headers.
 
-    A request that `Quick` takes is answered from here, if all of it came in one piece; any other is started as uvicorn
-    does it, with what has come of it until then.
+    A request that `Quick` takes is answered here, if all of it came in one piece. Any other is handed to uvicorn, with
+    what has arrived of it so far.
     """
     limits, quick = service.limits, Quick(service)
-    most_bytes = 2 * limits.max_bytes + MAX_HEADER_BYTES  # chunks have headers of their own, too
+    most_bytes = 2 * limits.max_bytes + MAX_HEADER_BYTES  # chunks have headers too
 
     class Protocol(HttpToolsProtocol):
         deadline: asyncio.TimerHandle | None = None
         received = 0
-        at_once = 0  # requests that went the short way since the last read
-        held: list[bytes] | None = None  # the body of a request that may go the short way
-        waiting: Waiting | None = None  # one that does
+        at_once = 0  # fast-path requests since the last read
+        held: list[bytes] | None = None  # the body of a request that may take the fast path
+        waiting: Waiting | None = None  # a request on the fast path
         is_whole = False
         started = 0.0
         is_turned_away = False
@@ -52,7 +52,7 @@ def protocol(service: Service) -> type[HttpToolsProtocol]:
                 return
             bound = transport.get_extra_info("socket")
             if hasattr(socket, "TCP_USER_TIMEOUT") and bound.family in (socket.AF_INET, socket.AF_INET6):
-                # who does not read the answer is cut off
+                # a client that does not read its answer is cut off
                 bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(limits.request_s * 1e3))
             self._wait_for_headers()
 
@@ -65,10 +65,10 @@ def protocol(service: Service) -> type[HttpToolsProtocol]:
             self.at_once = 0
             super().data_received(data)
             if self.held is not None and self.waiting is None and not self.transport.is_closing():
-                self._go_the_long_way()  # the rest of it may take its time
+                self._go_the_long_way()  # its rest may take a while
             if self._is_between_requests():
                 self._wait_for_headers()
-                # of a request that was refused early, the body may still be coming
+                # the body of a request that was refused early may still be arriving
                 rest = most_bytes if self.cycle is not None and self.cycle.more_body else 0
                 if self.received > MAX_HEADER_BYTES + rest:
                     self._turn_away(431, "headers_too_large", f"Headers have up to {MAX_HEADER_BYTES:,} bytes here.")
@@ -78,7 +78,7 @@ def protocol(service: Service) -> type[HttpToolsProtocol]:
                     self.transport.close()
 
         def eof_received(self) -> bool:  # type: ignore[override]
-            """Answer who sends no more and still listens, if all of the request is here."""
+            """Answer a half-closed client, if all of its request is here."""
             self.is_last = self.waiting is not None
             cycle = self.cycle
             is_answering = cycle is not None and not cycle.response_complete and not cycle.more_body
@@ -92,7 +92,7 @@ def protocol(service: Service) -> type[HttpToolsProtocol]:
 
         def on_message_begin(self) -> None:
             self._hurry()  # answers keep the order of their requests
-            self._unset_keepalive_if_required()  # that answer began to wait for this request, which is here
+            self._unset_keepalive_if_required()  # the last answer started a timer for this request, which is here
             super().on_message_begin()
 
         def on_headers_complete(self) -> None:
@@ -118,7 +118,7 @@ def protocol(service: Service) -> type[HttpToolsProtocol]:
 
         def on_message_complete(self) -> None:
             if self.held is None:
-                if self.cycle is not None and self.cycle.response_complete:  # that was the rest of its body
+                if self.cycle is not None and self.cycle.response_complete:  # the rest of its body has arrived
                     self.cycle.more_body, self.received = False, 0
                 super().on_message_complete()
                 return
@@ -141,7 +141,7 @@ def protocol(service: Service) -> type[HttpToolsProtocol]:
             super().shutdown()
 
         def _turn_away(self, status: int, code: str, message: str) -> None:
-            """Answer what never became a request, log it, and hang up."""
+            """Refuse data that is not a valid request, log it, and close the connection."""
             asked = Asked("other", "", self.client[0] if self.client else "", request_id_of(""))
             body = bytes(error_response(RefusalError(status, code, message), asked.request_id, asked.path).body)
             head = (
@@ -169,7 +169,7 @@ def protocol(service: Service) -> type[HttpToolsProtocol]:
                 self.on_response_complete()
 
         def _go_the_long_way(self) -> None:
-            """Start what was held back as uvicorn would have, as nothing of it is lost: parser, headers and body."""
+            """Hand the held request to uvicorn, which finds everything in place: parser, headers and body."""
             held, self.held = self.held or [], None
             super().on_headers_complete()
             for body in held:

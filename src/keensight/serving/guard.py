@@ -1,4 +1,4 @@
-"""Around every request: its number, its client, refusals, security headers, a line in the log, and its count."""
+"""Around every request: its id, its client, refusals, security headers, its line in the log, and metrics."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ SECURITY_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 HEALTH = ("/healthz", "/readyz", "/v2/health/live", "/v2/health/ready")
-API = ("/v1/", "/v2/", "/v2", "/metrics")  # what takes an API key, where there are any
+API = ("/v1/", "/v2/", "/v2", "/metrics")  # paths that need an API key, if there are any keys
 MAX_LOGGED = 200  # characters of a path
 SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_PROCESS, _count = secrets.token_hex(4), itertools.count()  # asking the kernel each time took 2 % of a request
+_PROCESS, _count = secrets.token_hex(4), itertools.count()  # a new random id for each request took 2 % of its time
 
 
 class Guard:
@@ -99,7 +99,7 @@ class Guard:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the log tells of a request, whatever came of it."""
+    """What the log says of a request, whatever its outcome."""
 
     method: str
     path: str
@@ -108,7 +108,7 @@ class Asked:
 
 
 def check(service: Service, method: str, path: str, headers: Mapping[str, str], client: str) -> None:
-    """Raise RefusalError for a request that no route shall see."""
+    """Raise RefusalError for a request that must not reach a route."""
     if path in HEALTH:
         return
     if service.is_draining and path != "/metrics":
@@ -123,7 +123,7 @@ def check(service: Service, method: str, path: str, headers: Mapping[str, str], 
 
 
 def _is_of_another_site(headers: Mapping[str, str]) -> bool:
-    """Say whether a browser sends this for a page of another site; over plain HTTP it tells only that page's origin."""
+    """Say whether a browser sends this for a page of another site; over plain HTTP only the Origin header says so."""
     if "sec-fetch-site" in headers:
         return headers["sec-fetch-site"] == "cross-site"
     if "origin" not in headers:
@@ -132,7 +132,7 @@ def _is_of_another_site(headers: Mapping[str, str]) -> bool:
 
 
 def record(service: Service, asked: Asked, route: str, status: int, seconds: float, sent_bytes: int) -> None:
-    """Count a request that is over, and write its line in the log."""
+    """Count a finished request, and write its line in the log."""
     method = asked.method if asked.method in ("GET", "HEAD", "POST") else "other"
     service.metrics.requested(method, route, status, seconds)
     if status == 200 and asked.path in (*HEALTH, "/metrics"):
@@ -150,12 +150,12 @@ def record(service: Service, asked: Asked, route: str, status: int, seconds: flo
 
 
 def error_response(refusal: RefusalError, request_id: str, path: str) -> JSONResponse:
-    """Return an error as JSON: its code, its message, and the request's number; below /v2, as its protocol wants it."""
+    """Return an error as JSON: its code, its message, and the request's id; below /v2, in that protocol's form."""
     error = str(refusal) if path.startswith("/v2") else {"code": refusal.code, "message": str(refusal)}
     body = {"error": error, "request_id": request_id}
     return JSONResponse(body, refusal.status, {"Cache-Control": "no-store", **refusal.headers})
 
 
 def request_id_of(given: str) -> str:
-    """Return a request's number: what it says itself where that is sane, or a new one."""
+    """Return a request's id: the one that it came with if that is well-formed, else a new one."""
     return given if SANE_ID.fullmatch(given) else f"{_PROCESS}{next(_count) % 2**32:08x}"

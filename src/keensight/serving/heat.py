@@ -1,4 +1,4 @@
-"""Why a model says what it says of a picture: an occlusion heat map, as numbers or as an overlay.
+"""Explains an answer by an occlusion heat map, as numbers or as an overlay.
 
 Shape letters: N images, H height, W width, C channels, K classes.
 """
@@ -23,12 +23,12 @@ from keensight.serving.registry import Model
 from keensight.values import FloatArray, Uint8Array
 
 MOST_PX = 512
-FAINT, COVER = 0.05, 0.85  # as in explanation/figures.py, which needs torch
+FAINT, COVER = 0.05, 0.85  # as in pages/explanation_figures.py, which loads torch
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Heat:
-    """How much the probability of `label`, which is `probability`, drops where the picture is covered: float HW."""
+    """How much the label's probability drops where the picture is covered, float HW; `probability` is before that."""
 
     label: str
     probability: float
@@ -36,7 +36,7 @@ class Heat:
 
 
 def low_priority_thread() -> ThreadPoolExecutor:
-    """Return one thread that the operating system prefers all others to."""
+    """Return a pool of one thread with the lowest priority."""
 
     def yield_to_others() -> None:
         if hasattr(os, "setpriority"):
@@ -66,7 +66,7 @@ def heat(model: Model, image_HWC: Uint8Array, label: str | None, is_over: Callab
 
 
 def overlay(drop_HW: FloatArray) -> bytes:
-    """Return a transparent PNG: blue where covering costs probability, vermilion where it helps, stronger for more.
+    """Return a transparent PNG: blue where covering lowers the probability, vermilion where it raises it.
 
     The colours are those of `keensight explain`. It has the model's input size, enlarged smoothly by a
     whole number, up to 512 pixels.

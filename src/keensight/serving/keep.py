@@ -1,4 +1,4 @@
-"""Keeping what was asked and answered, and what people said of it: pictures as files, the rest in a database.
+"""Keeps pictures as files, and answers and people's verdicts on them in a database.
 
 Only with `keensight serve --keep`; otherwise no picture ever touches the disk.
 """
@@ -67,9 +67,9 @@ class Keeper:
     """Writes in one thread of its own, in order, so that a verdict always finds its answer."""
 
     def __init__(self, folder: Path, log: Log, url: str | None = None) -> None:
-        """Open or make the folder and the database; `url` is SQLAlchemy's, by default SQLite's in the folder.
+        """Open or make the folder and the database; `url` is SQLAlchemy's, by default an SQLite file in the folder.
 
-        Raises KeensightError where that cannot be done, UsageError for a URL that is none.
+        Raises KeensightError if that fails, UsageError for an invalid URL.
         """
         self._folder = make_folder(folder)
         make_folder(folder / FOLDER)
@@ -78,19 +78,19 @@ class Keeper:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="keep")
 
     async def keep(self, model: Model, pictures: Sequence[Upload], predictions: Sequence[Mapping[str, Any]]) -> None:
-        """Keep pictures with their answers. What cannot be written is logged: the answers are right all the same."""
+        """Keep pictures with their answers. A failed write is only logged: the answers are right all the same."""
         try:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._keep, model, pictures, predictions)
         except (SQLAlchemyError, KeensightError, OSError) as error:
             self._log("not_kept", level="error", reason=" ".join(str(error).split())[:500])
 
     async def judge(self, answer_id: str, is_right: bool, label: str | None) -> None:
-        """Keep what someone says of an answer: that it is right, or which other label is, or that none is (None).
+        """Keep a verdict on an answer: it is right, or another label is, or none is (None).
 
         The last word counts. Raises RefusalError: 404 for an unknown id, 400 for a label that the model lacks.
         """
         unknown = RefusalError(404, "unknown_id", "There is no answer of that id.")
-        if not ID.fullmatch(answer_id):  # not every text can be asked of every database
+        if not ID.fullmatch(answer_id):  # some texts make some databases fail
             raise unknown
         try:
             found = await asyncio.get_running_loop().run_in_executor(
@@ -103,7 +103,7 @@ class Keeper:
             raise unknown
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write what is still queued."""
         self._thread.shutdown()
         self._engine.dispose()
 
@@ -145,7 +145,7 @@ class Keeper:
 
 
 def open_database(folder: Path, url: str | None) -> Engine:
-    """Return the database, with its table. Raises KeensightError or UsageError where it cannot be had."""
+    """Return the database, with its table. Raises KeensightError or UsageError if it cannot be opened."""
     try:
         engine = create_engine(url or f"sqlite:///{folder / DATABASE}")
         if engine.dialect.name == "sqlite":
@@ -153,7 +153,7 @@ def open_database(folder: Path, url: str | None) -> Engine:
         METADATA.create_all(engine)
     except ArgumentError as error:
         raise UsageError(
-            "What --keep-db got is not a database's URL. Give one such as postgresql+psycopg://user@host/database."
+            "--keep-db was not given a database URL. Give one such as postgresql+psycopg://user@host/database."
         ) from error
     except (SQLAlchemyError, OSError) as error:
         reason = " ".join(str(getattr(error, "orig", None) or error).split())[:300]
@@ -164,17 +164,17 @@ def open_database(folder: Path, url: str | None) -> Engine:
 
 
 def _without_waiting(connection: Any, _: object) -> None:
-    """Let SQLite answer before the disk has: a power cut loses the last answers, and leaves the file whole."""
+    """Let SQLite return before the disk has written: a power cut loses the last answers, but leaves the file whole."""
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
 
 
 def export_kept(folder: Path, out: Path, url: str | None = None, model: str | None = None) -> tuple[int, int]:
-    """Write the judged pictures as a CSV manifest with the columns file and label; return how many, and left out.
+    """Write the judged pictures as a CSV manifest with the columns file and label; return how many it has and lacks.
 
     The label is the verdict's, or the predicted one where the verdict is that it is right. A picture that was judged
-    several times has its last label; one that was judged wrong without a label is left out. `model` is whose answers
-    are meant, where there are those of several.
+    several times has its last label; one that was judged wrong without a label is left out. `model` chooses one, if
+    there are answers of several.
 
     Raises DataError where the folder has nothing judged; UsageError where `out` is not in a folder above the pictures,
     or `model` must be chosen.

@@ -1,4 +1,4 @@
-"""Running: the socket, uvicorn with the limits that it lacks, signals, and a watched folder."""
+"""Runs the server: the socket, uvicorn with the limits that it lacks, signals, and a watched folder."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ POLL_S = 1.0
 def bind(host: str, port: int) -> socket.socket:
     """Return a socket that is bound, but not listening yet.
 
-    Raises UsageError for a port that is none, KeensightError where the address cannot be had.
+    Raises UsageError for an invalid port, KeensightError if the address cannot be used.
     """
     if not 0 <= port <= 65535:
         raise UsageError(f"{port} is not a port. Ports from 0 (any that is free) to 65535 are accepted.")
@@ -60,7 +60,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def url_of(bound: socket.socket) -> str:
-    """Return the address that a browser on this machine takes."""
+    """Return the address for a browser on this machine."""
     host, port = bound.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # this is read, not bound
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
@@ -114,11 +114,11 @@ class Reloader:
             self._registry.drop_all_but([*self._given, *watched])
 
     async def watch(self) -> None:
-        """Poll the folder for ever: what is new or has changed, and did not change since the last look, is loaded."""
+        """Poll the folder until cancelled; load what is new or changed, once it has stopped changing."""
         while self._folder is not None:
             await asyncio.sleep(POLL_S)
             async with self._lock:
-                with contextlib.suppress(KeensightError):  # a folder that is away for a moment
+                with contextlib.suppress(KeensightError):  # the folder may be missing for a moment
                     await self._look()
 
     async def _look(self) -> None:
@@ -133,7 +133,7 @@ class Reloader:
     async def _swap(self, source: Source) -> None:
         try:
             self._registry.put(source, await asyncio.to_thread(self._load, source))
-        except Exception as error:  # whatever a new bundle does, the old one goes on
+        except Exception as error:  # whatever a new bundle does, the old one keeps answering
             self._registry.refused(source, error)
 
     def _watched(self) -> list[Source]:
@@ -181,7 +181,7 @@ async def _run(
 
     def end(number: signal.Signals) -> None:
         if ended.done():
-            server.should_exit = server.force_exit = True  # asked twice: at once
+            server.should_exit = server.force_exit = True  # a second signal: stop at once
         else:
             ended.set_result(number)
 
@@ -209,7 +209,7 @@ async def _run(
 
 
 async def _drain(service: Service, config: uvicorn.Config, grace_s: float) -> None:
-    """Refuse what is new, and wait for what is under way."""
+    """Refuse new requests, and wait for those under way."""
     deadline = time.monotonic() + grace_s
     service.is_draining = True
     service.stop_at = deadline
@@ -235,7 +235,7 @@ class _Server(uvicorn.Server):
 
 
 def _log_of_libraries(service: Service) -> None:
-    """Send what libraries warn of to our log, as JSON, but for the lines about every damaged form or request."""
+    """Send libraries' warnings to our log, as JSON, except those about damaged forms and requests."""
 
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:

@@ -1,4 +1,4 @@
-"""What a request may cost: refused as soon as it is known, before there is work."""
+"""Limits on what a request may cost. A request over a limit is refused before there is work."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Limits:
     body_s: float = 20.0
     header_s: float = 10.0
     connections: int = 512
-    queue: int = 256  # pictures in the house: decoding, waiting, or in the model
+    queue: int = 256  # pictures decoding, waiting, or in the model
     memory: int = 256 * MB  # of all bodies that are being received or answered
     rate: float = 0.0
 
@@ -59,7 +59,7 @@ def check_label(label: str, labels: Collection[str], otherwise: str) -> None:
 
 @dataclass(slots=True)
 class Places:
-    """A count of places that are taken, and how many there are; `what` is said when there are none left."""
+    """A quota: `limit` places, of which `taken` are in use; `what` is the message when none is left."""
 
     limit: int
     what: str
@@ -67,7 +67,7 @@ class Places:
 
     @contextmanager
     def take(self, num: int = 1) -> Iterator[None]:
-        """Hold `num` places, or raise RefusalError (503) at once. One who comes first may hold more than there are."""
+        """Hold `num` places, or raise RefusalError (503) at once. The first to come may hold more than the limit."""
         self.check(num)
         self.taken += num
         try:
@@ -112,7 +112,7 @@ class TokenBuckets:
 
 @contextmanager
 def held(places: Places) -> Iterator[list[int]]:
-    """Give a list whose sum is held in `places` until the end: the bytes of a body that grows."""
+    """Yield a list for the sizes that a growing body takes from `places`; at the end they are given back."""
     sizes: list[int] = []
     try:
         yield sizes
@@ -123,13 +123,12 @@ def held(places: Places) -> Iterator[list[int]]:
 async def read_body(request: Request, limits: Limits, memory: Places, sizes: list[int]) -> bytes:
     """Return a request's body; `sizes` is from `held` and keeps its bytes counted.
 
-    Raises RefusalError: 413 for more than `max_bytes`, told by Content-Length or counted; 408 where it takes longer
-    than `body_s`; 503 where all bodies together take too much memory; 415 for a compressed one; 400 where the client
-    leaves.
+    Raises RefusalError: 413 for more than `max_bytes`, by Content-Length or by count; 408 if it takes longer than
+    `body_s`; 503 if all bodies together take too much memory; 415 for a compressed one; 400 if the client leaves.
     """
     encoding = request.headers.get("content-encoding", "identity")
     if encoding.lower() != "identity":
-        raise RefusalError(415, "unsupported_encoding", "Compressed bodies are not accepted. Send it without.")
+        raise RefusalError(415, "unsupported_encoding", "Compressed bodies are not accepted. Send it uncompressed.")
     told = request.headers.get("content-length", "")
     if told.isascii() and told.isdigit() and int(told) > limits.max_bytes:
         raise _too_large(limits)
@@ -160,7 +159,7 @@ def _too_large(limits: Limits) -> RefusalError:
     return RefusalError(
         413,
         "too_large",
-        f"The request has more than {limits.max_bytes:,} bytes, which is all that is accepted. Send smaller or fewer "
+        f"The request has more than {limits.max_bytes:,} bytes, the most that is accepted. Send smaller or fewer "
         "pictures.",
     )
 

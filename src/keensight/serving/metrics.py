@@ -1,4 +1,4 @@
-"""What Prometheus scrapes."""
+"""The metrics that Prometheus scrapes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,9 @@ class Metrics:
         self.abstentions = Counter(
             "keensight_abstentions_total", "Pictures abstained on.", ("model", "version"), registry=self._registry
         )
-        self._queue = Gauge("keensight_queue_length", "Pictures in the house.", registry=self._registry)
+        self._queue = Gauge(
+            "keensight_queue_length", "Pictures decoding, queued or in the model.", registry=self._registry
+        )
         self._info = Gauge(
             "keensight_model_info",
             "The models that are served; always 1.",
@@ -69,7 +71,7 @@ class Metrics:
         self._queue.set_function(length)
 
     def set_models(self, models: Registry) -> None:
-        """Tell which models are served."""
+        """Set which models are served."""
         self._info.clear()
         for model in models:
             flags = (str(model.is_signed).lower(), str(model.is_verified).lower())
@@ -89,5 +91,5 @@ class Metrics:
             self._stage(model.name, stage)(seconds)
 
     def text(self) -> bytes:
-        """Return all of it in Prometheus' text format."""
+        """Return all metrics in Prometheus' text format."""
         return generate_latest(self._registry)

@@ -1,4 +1,4 @@
-"""The interface, described: as OpenAPI 3.1 for programs, and as a plain page for people."""
+"""The API's description: as OpenAPI 3.1 for programs, and as a plain page for people."""
 
 from __future__ import annotations
 
@@ -68,15 +68,21 @@ SCHEMAS: Json = {
             "height": WHOLE,
             "width": WHOLE,
             "channels": {"enum": [1, 3]},
-            "fit": {"enum": ["squash", "letterbox", "crop"], "description": "How a picture of another shape fits."},
+            "fit": {
+                "enum": ["squash", "letterbox", "crop"],
+                "description": "How a picture of another shape is made to fit.",
+            },
             "abstain_below": SHARE,
             "signed": TRUTH,
             "verified": {**TRUTH, "description": "Its signature was checked with the server's public key."},
-            "default": {**TRUTH, "description": "It answers where no model is named."},
-            "drawing": {**TRUTH, "description": "It reads digits, so that a drawing is a picture for it."},
+            "default": {**TRUTH, "description": "It answers when no model is named."},
+            "drawing": {**TRUTH, "description": "It reads digits, so it can be given drawings."},
             "parameters": _nullable(WHOLE),
             "accuracy": _nullable(_ref("Accuracy")),
-            "warnings": {**_list(TEXT), "description": "What a reader must not miss, such as a floor not cleared."},
+            "warnings": {
+                **_list(TEXT),
+                "description": "What a user must not miss, such as an accuracy below a simple method's.",
+            },
         }
     ),
     "Models": _object(
@@ -164,7 +170,7 @@ def openapi(limits: Limits) -> Json:
         "info": {
             "title": "keensight",
             "version": __version__,
-            "description": f"What a bundle says of pictures. A request has up to {limits.max_bytes:,} bytes and "
+            "description": f"Classifies pictures by a bundle. A request has up to {limits.max_bytes:,} bytes and "
             f"{limits.max_pictures} pictures of up to {limits.max_pixels:,} pixels each: JPEG, PNG, GIF or WebP.",
         },
         "paths": {**_version_1(), **_version_2(), **_operations()},
@@ -195,8 +201,8 @@ def _version_1() -> Json:
         "/v1/predict": {
             "post": _operation(
                 "predict",
-                "What is on a picture, or on each of several. One picture that cannot be used is an error of the whole "
-                "request; of several, each has its own answer or error.",
+                "Classify one picture, or several. One that cannot be used is an error of the whole request; of "
+                "several, each has its own answer or error.",
                 _json("Predictions"),
                 ON_BODIES,
                 [model],
@@ -206,7 +212,7 @@ def _version_1() -> Json:
         "/v1/explain": {
             "post": _operation(
                 "explain",
-                "Where the picture must not be covered: an occlusion heat map. One at a time; 503 means try again.",
+                "An occlusion heat map: where covering the picture changes the answer. One at a time; 503: try again.",
                 {
                     "image/png": {**BYTES, "schema": {"type": "string", "format": "binary"}},
                     "application/json": {"schema": _ref("Heat")},
@@ -261,7 +267,10 @@ def _version_2() -> Json:
                 "Probabilities FP32 [N, K] for images UINT8 [N, H, W, C] of the model's size. Tensors may be binary.",
                 {**_json("InferredV2"), "application/octet-stream": BYTES},
                 ON_BODIES,
-                [*parameters, _header("Inference-Header-Content-Length", "The bytes of JSON before binary tensors.")],
+                [
+                    *parameters,
+                    _header("Inference-Header-Content-Length", "The number of bytes of JSON before binary tensors."),
+                ],
                 {"required": True, "content": {**_json("InferV2"), "application/octet-stream": BYTES}},
             )
         }
@@ -281,7 +290,7 @@ def _operations() -> Json:
         "/openapi.json": {
             "get": _operation("openapi", "This description.", {"application/json": {"schema": {"type": "object"}}})
         },
-        "/docs": {"get": _operation("docs", "This description, to be read.", _plain("text/html"))},
+        "/docs": {"get": _operation("docs", "This description, as a page.", _plain("text/html"))},
     }
 
 

@@ -31,7 +31,7 @@ INPUT, OUTPUT = "images", "probabilities"
 
 @dataclass(frozen=True, slots=True)
 class Infer:
-    """A request that has been understood: images uint8 NHWC, and how the answer is wanted."""
+    """A parsed request: images uint8 NHWC, and the form of its answer."""
 
     id: str | None
     images_NHWC: Uint8Array
@@ -49,7 +49,7 @@ async def live(request: Request) -> Response:
 
 
 async def ready(request: Request) -> Response:
-    """Say whether requests are welcome."""
+    """Say whether the server is ready for requests."""
     return Response(status_code=200 if _service(request).is_ready else 503)
 
 
@@ -70,13 +70,13 @@ async def metadata(request: Request) -> Response:
 
 
 async def model_ready(request: Request) -> Response:
-    """Say whether a model is loaded; one that is not is a 404."""
+    """Say whether a model is loaded; if not, the status is 404."""
     _model(request)
     return Response(status_code=200 if _service(request).is_ready else 503)
 
 
 async def infer(request: Request) -> Response:
-    """Answer for images of the model's own size."""
+    """Classify images of the model's own size."""
     service, model = _service(request), _model(request)
     service.places.check()
     with held(service.memory) as sizes:
@@ -93,7 +93,7 @@ async def infer(request: Request) -> Response:
 
 
 def parse(body: bytes, header_length: str | None, model: Model) -> Infer:
-    """Understand the body of an inference request. Raises RefusalError (400), saying what is wrong with it."""
+    """Parse the body of an inference request. Raises RefusalError (400) that says what is wrong with it."""
     try:
         if header_length is not None and not (header_length.isascii() and header_length.isdigit()):
             raise ValueError(f"{HEADER_LENGTH} is not a number")

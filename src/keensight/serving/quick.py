@@ -1,7 +1,7 @@
-"""The short way of POST /v1/predict: one tiny picture to a quick model, without a task, a thread or a timer.
+"""The fast path of POST /v1/predict: one tiny picture to a quick model, without a task, a thread or a timer.
 
-It only ever says yes. Whatever is unusual, refused or fails goes the long way through Guard and app.py, which decides
-as if nothing had been tried: so there is one place that refuses, and nothing here lets through what it would not.
+It never refuses. Whatever is unusual, refused or fails takes the regular path through Guard and app.py, as if nothing
+had been tried. So only one place refuses, and the fast path answers nothing that it would refuse.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ Reply = Callable[[bytes | None], None]
 
 
 class Quick:
-    """Takes the requests that can go the short way."""
+    """Takes the requests that can go the fast path."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
 
     def takes(self, method: bytes, url: bytes, headers: RawHeaders) -> bool:
-        """Say whether a request may go the short way, by all that comes before its body."""
+        """Say whether a request may go the fast path, judging by all that comes before its body."""
         service = self._service
         if url != b"/v1/predict" or method != b"POST" or service.is_draining:
             return False
@@ -49,16 +49,16 @@ class Quick:
         fields = dict(headers)
         length = fields.get(b"content-length", b"")
         return (
-            len(fields) == len(headers)  # no name twice
+            len(fields) == len(headers)  # no header twice
             and UNUSUAL.isdisjoint(fields)
             and length.isdigit()
             and 0 < int(length[:9]) <= min(MOST_BYTES, service.limits.max_bytes)
         )
 
     def ask(self, headers: RawHeaders, body: bytes, peer: str, started: float, reply: Reply) -> Waiting | None:
-        """Decode a picture, and let `reply` be told the answer in HTTP, or None where it must come the long way.
+        """Decode a picture, and pass `reply` the HTTP answer, or None if the request must take the regular path.
 
-        Returns None, and tells nothing, where that is known already.
+        Returns None, and does not reply, if that is known at once.
         """
         service, fields = self._service, dict(headers)
         picture = simple_upload(fields.get(b"content-type", b""), body)
@@ -78,7 +78,7 @@ class Quick:
         begun = time.perf_counter()
         try:
             image_HWC = decode_now(picture, model.bundle.preprocessing, service.limits)
-        except Exception:  # uvicorn would call it bad HTTP; the long way fails again, and logs why
+        except Exception:  # uvicorn would call it bad HTTP; the regular path fails again, and logs why
             return None
         if image_HWC is None:
             return None
@@ -117,11 +117,11 @@ class Waiting:
         return self
 
     def hurry(self) -> None:
-        """Have the answer before this returns."""
+        """Answer before returning."""
         self._model.batcher.run_now()
 
     def done(self) -> bool:
-        """Never: it is told its answer before anything else happens."""
+        """Never: it gets its answer before anything else happens."""
         return False
 
     def set_result(self, answered: Answered) -> None:
@@ -132,7 +132,7 @@ class Waiting:
         answer = whole_answer(self._model, told, timing_s, self._started, self._asked.request_id)
         try:
             body = _JSON.encode(answer).encode()
-        except ValueError as error:  # a number that is none
+        except ValueError as error:  # NaN, for instance
             self.set_exception(error)
             return
         self._leave()
@@ -142,7 +142,7 @@ class Waiting:
         record(service, self._asked, PATH, 200, time.perf_counter() - self._started, len(body))
 
     def set_exception(self, error: Exception) -> None:
-        """Go the long way, where what failed fails again, and is told and logged. Raises `error` after a reply."""
+        """Take the regular path, which fails again, replies and logs why. Raises `error` after a reply."""
         if self._has_left:
             raise error
         self._leave()

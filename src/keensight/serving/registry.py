@@ -38,7 +38,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Batching:
-    """How requests are put together: see `Batcher`. A `size` of 1 turns it off; large images go in smaller batches."""
+    """How requests are batched: see `Batcher`. A `size` of 1 turns it off; large images go in smaller batches."""
 
     size: int = 32
     wait_us: int = 500
@@ -48,7 +48,7 @@ class Batching:
 class Model:
     """A version of a model, loaded and warm. `texts` are the bytes of its card and its report.
 
-    `is_small` where its pictures are, so that a tiny file becomes one in microseconds.
+    `is_small` if its images are: then a tiny file is decoded in microseconds.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Model:
         return self.predictor.bundle
 
     def described(self, is_default: bool) -> dict[str, Any]:
-        """Return what ``/v1/models`` says of it."""
+        """Return what ``/v1/models`` says about it."""
         size = self.bundle.preprocessing
         return {
             "name": self.name,
@@ -89,7 +89,7 @@ class Model:
 
 
 class Registry:
-    """The models that are served. Swaps happen between two steps of the event loop, so that no request sees half."""
+    """The models that are served. A swap is one step of the event loop, so no request sees half of it."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
@@ -103,10 +103,10 @@ class Registry:
         return len(self._models)
 
     def find(self, name: str | None = None, version: str | None = None) -> Model:
-        """Return a model: of that version, else its newest; without a name, the default one.
+        """Return a model in that version, else in its newest; without a name, the default one.
 
-        That is the first bundle that was given, or where there is only a watched folder, the newest of its first name.
-        Raises RefusalError, 404 for one that is not served and 503 where there is none yet.
+        The default is the first bundle given; with only a watched folder, the newest version of its first name.
+        Raises RefusalError: 404 for one that is not served, 503 if there is none yet.
         """
         if not self._models:
             raise RefusalError(503, "no_model", "No model is loaded yet. Try again in a moment.", {"Retry-After": "1"})
@@ -137,7 +137,7 @@ class Registry:
         return [model.described(model is default) for model in self]
 
     def put(self, source: Source, model: Model) -> None:
-        """Serve a model in place of what came from the same source before."""
+        """Serve a model in place of the earlier one from the same source."""
         before = self._models.get(source)
         if before is not None and before.version == model.version:
             return
@@ -150,7 +150,7 @@ class Registry:
         self.on_change()
 
     def drop_all_but(self, sources: list[Source]) -> None:
-        """Stop serving what came from other sources, unless nothing would be left."""
+        """Stop serving models from other sources, unless none would be left."""
         kept = {source: model for source, model in self._models.items() if source in sources}
         if kept and len(kept) < len(self._models):
             for source in set(self._models) - set(kept):
@@ -159,7 +159,7 @@ class Registry:
             self.on_change()
 
     def refused(self, source: Source, error: Exception) -> None:
-        """Tell that a bundle cannot be served; what came from there before goes on."""
+        """Log that a bundle cannot be served; an earlier one from there keeps answering."""
         name = self._models[source].name if source in self._models else source.name
         goes_on = self.find(name).version if any(model.name == name for model in self) else None
         self._log(
@@ -170,14 +170,14 @@ class Registry:
 def load_model(
     source: Source, key: Path | None, batching: Batching, observe: Callable[[str, int], None] = lambda name, size: None
 ) -> Model:
-    """Read, verify, load and warm up a bundle. `observe` is told the model's name and the size of each batch.
+    """Read, verify, load and warm up a bundle. `observe` is called with the model's name and the size of each batch.
 
     Raises BundleError, GateError and SigningKeyError, as `keensight.load` does.
     """
     bundle = read_bundle(source.path, key)
     size, files = bundle.preprocessing, bundle.files
     is_small = size.height * size.width * size.channels <= SMALL
-    # all cores share the last cache, so each has its part of what fits: more was no faster, and took twice the memory
+    # the cores share the last cache, so each gets its part of what fits: more was no faster, and took twice the memory
     fitting = images_at_a_time(size.height, size.width, size.channels) // (1 if is_small else cores())
     most = min(batching.size, max(8, fitting))
     images = np.zeros((most, size.height, size.width, size.channels), np.uint8)
@@ -209,12 +209,12 @@ def load_model(
 
 
 def _warm(bundle: Bundle, images: Uint8Array, num_threads: int) -> Predictor:
-    """Load a bundle's model, and let it answer once for a picture and once for all `images`.
+    """Load a bundle's model, and run it once on one image and once on all `images`.
 
-    Without spinning: threads that waited for each other awake doubled the processor's time.
+    Without spinning: threads that busy-waited for each other doubled the processor time.
     """
     predictor = Predictor(bundle, file_of(bundle, "model.onnx"), threads=num_threads, spins=False)
-    # what is not asked for again would stay in memory: weights, and the model's bytes
+    # the weights and the model's bytes would stay in memory, though nobody needs them again
     predictor.bundle = replace(bundle, files={})
     predictor.onnx = b""
     for n in {1, len(images)}:
@@ -226,9 +226,9 @@ def _warm(bundle: Bundle, images: Uint8Array, num_threads: int) -> Predictor:
 
 
 def _is_quick(predictor: Predictor, images: Uint8Array) -> bool:
-    """Say whether the largest batch takes so little that giving it to a thread would take longer.
+    """Say whether the largest batch takes less time than handing it to a thread.
 
-    Of this thread's own time, so that what else the machine does counts for nothing.
+    Measured in this thread's processor time, so that other load on the machine does not count.
     """
 
     def seconds() -> float:
@@ -262,7 +262,7 @@ def sources_in(folder: Path) -> list[Source]:
 
 
 def stamp_of(source: Source) -> Stamp:
-    """Return what changes when a bundle's files do: their names, sizes, times and inodes."""
+    """Return a fingerprint of a bundle's files: their names, sizes, times and inodes."""
     try:
         stats = [(file.name, file.stat()) for file in sorted(home_of(source.path).iterdir())]
     except OSError:
@@ -286,7 +286,7 @@ def _parameters(info: Mapping[str, Any]) -> int | None:
 
 
 def _warnings(info: Mapping[str, Any]) -> list[str]:
-    """Return what a reader must not miss, sentences."""
+    """Return the warnings that a user must not miss, as sentences."""
     found = info.get("warnings")
     return [text for text in found if isinstance(text, str)] if isinstance(found, list) else []
 
@@ -296,7 +296,7 @@ def _accuracy(info: Mapping[str, Any]) -> dict[str, Any] | None:
     measured = info.get("metrics")
     for split in ("test", "val"):
         try:
-            found = measured[split]  # type: ignore[index]  # whatever it is
+            found = measured[split]  # type: ignore[index]  # it may be anything
             value, low, high = (float(found[key]) for key in ("accuracy", "accuracy_low", "accuracy_high"))
             return {"split": split, "value": value, "low": low, "high": high, "n": int(found["n"])}
         except (LookupError, TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""What all requests share."""
+"""The state that all requests share."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from keensight.serving.registry import Registry
 if TYPE_CHECKING:
     from keensight.serving.keep import Keeper
 
-_LINE = json.JSONEncoder(default=str)  # json.dumps makes a new one each time
+_LINE = json.JSONEncoder(default=str)  # json.dumps makes a new encoder each time
 DRAINING = "The server is about to stop. Ask another one, or try again in a moment."
 
 
@@ -72,5 +72,5 @@ class Service:
 
     @property
     def is_ready(self) -> bool:
-        """Whether requests for predictions are welcome."""
+        """Whether the server is ready for predictions."""
         return len(self.registry) > 0 and not self.is_draining

@@ -21,9 +21,9 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*(\.[a-z0-9-]+)+")
 
 
 def page_files(folder: Path = PAGE) -> dict[str, tuple[bytes, str]]:
-    """Return the page's files by the path that they are asked for with: content and content type.
+    """Return the page's files by URL path: content and content type.
 
-    Only plain files of a known kind at the folder's top count. A folder that is missing has none.
+    Only plain files of a known kind at the folder's top count. A missing folder has none.
     """
     if not folder.is_dir():
         return {}

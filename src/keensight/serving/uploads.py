@@ -19,9 +19,9 @@ from keensight.values import Preprocessing, Uint8Array
 # How each accepted format begins, and the suffix of its files.
 FORMATS = {b"\xff\xd8\xff": ".jpg", b"\x89PNG\r\n\x1a\n": ".png", b"GIF87a": ".gif", b"GIF89a": ".gif"}
 ACCEPTED = "JPEG, PNG, GIF and WebP are accepted"
-MAX_FIELDS = 16  # of a form, beside its pictures
+MAX_FIELDS = 16  # of a form, besides its pictures
 MAX_HEADER_BYTES = 8 * 1024  # of a form's part
-NOW_BYTES = 16_384  # a picture of up to so many bytes and pixels takes less time to decode than to give to a thread
+NOW_BYTES = 16_384  # up to this many bytes and pixels, decoding is faster than handing the picture to a thread
 NOW_JPEG_BYTES = 4_096  # a JPEG may have many scans, each over all pixels
 NOW_PIXELS = 4_096
 LARGE_PIXELS = 4_000_000  # pictures above this are decoded one at a time, for the memory and time that they take
@@ -41,7 +41,7 @@ class LargePictureError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A picture that came, encoded, and what its sender calls it."""
+    """An uploaded picture, still encoded, and its file name if it came with one."""
 
     file: str | None
     content: bytes
@@ -103,7 +103,7 @@ def decode(upload: Upload, preprocessing: Preprocessing, limits: Limits, most_pi
     except TooManyPixelsError as error:
         raise _too_many_pixels("far too many", limits) from error
     except PictureError as error:
-        detail = re.split(r"; | \(", str(error), maxsplit=1)[0]  # without Pillow's own words for it
+        detail = re.split(r"; | \(", str(error), maxsplit=1)[0]  # without Pillow's own message
         raise RefusalError(400, "bad_picture", f"{detail[:1].upper()}{detail[1:]}. {ACCEPTED}.") from error
 
 
@@ -116,7 +116,7 @@ def _too_many_pixels(how_many: str, limits: Limits) -> RefusalError:
 
 
 def decode_now(upload: Upload, preprocessing: Preprocessing, limits: Limits) -> Uint8Array | None:
-    """Return what `decode` does for a tiny PNG or JPEG, in microseconds; None for what takes longer or is refused."""
+    """Return what `decode` does for a tiny PNG or JPEG, in microseconds; None if it would take longer or is refused."""
     most_bytes = {".png": NOW_BYTES, ".jpg": NOW_JPEG_BYTES}.get(suffix_of(upload.content) or "", 0)
     is_tiny = len(upload.content) <= most_bytes
     try:
@@ -126,9 +126,9 @@ def decode_now(upload: Upload, preprocessing: Preprocessing, limits: Limits) -> 
 
 
 def simple_upload(content_type: bytes, body: bytes) -> Upload | None:
-    """Return what `uploads` does for one picture, sent as almost all are; None for all that takes a parser to judge.
+    """Return what `uploads` does for one picture sent in the usual way; None if that takes a parser to find out.
 
-    That is a picture by itself, or a form of nothing but one file, with a boundary, names and headers in plain letters.
+    The usual way is a picture by itself, or a form of one file, with a boundary, names and headers in plain letters.
     """
     if _PLAIN_TYPE.fullmatch(content_type):
         return Upload(None, body) if body else None
@@ -146,7 +146,7 @@ def simple_upload(content_type: bytes, body: bytes) -> Upload | None:
 
 
 def warm_up() -> None:
-    """Decode a small picture of each format, so that no one waits for Pillow to load what it reads them with."""
+    """Decode a small picture of each format, so that no request waits for Pillow to load its decoders."""
     for name in ("JPEG", "PNG", "GIF", "WEBP"):
         file = io.BytesIO()
         Image.new("RGB", (8, 8)).save(file, name)
@@ -154,7 +154,7 @@ def warm_up() -> None:
 
 
 class _Form:
-    """Reads multipart/form-data that is in memory: its files stay there, as pictures must not touch the disk."""
+    """Reads multipart/form-data in memory: its files stay there, as pictures must not touch the disk."""
 
     def __init__(self, options: Mapping[bytes, bytes], max_pictures: int) -> None:
         self._options = options
@@ -218,7 +218,7 @@ class _Form:
             self._fields += 1
             if self._fields > MAX_FIELDS:
                 raise RefusalError(
-                    413, "too_many_fields", f"The form has more than {MAX_FIELDS} fields that are no files."
+                    413, "too_many_fields", f"The form has more than {MAX_FIELDS} fields that are not files."
                 )
             return
         if len(self._found) == self._max_pictures:
@@ -229,7 +229,7 @@ class _Form:
         return RefusalError(
             413,
             "too_many_pictures",
-            f"The form has more than {self._max_pictures} pictures, which is all that is accepted at once. Send the "
+            f"The form has more than {self._max_pictures} pictures, the most that are accepted at once. Send the "
             "others in another request.",
         )
 
@@ -243,7 +243,7 @@ class _Form:
 
 
 def tidy(name: str) -> str:
-    """Return a file's name without folders and control characters, at most 200 characters of it.
+    """Return a file's name without folders and control characters, cut to 200 characters.
 
     >>> tidy("C:\\\\pictures\\\\seven.png")
     'seven.png'

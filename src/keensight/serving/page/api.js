@@ -19,7 +19,7 @@ export class Refused extends Error {
 
 export const hasKey = () => key !== "";
 
-// Resolves to the Response, which is a good one; else throws a Refused.
+// Resolves to a successful Response, else throws a Refused.
 export async function call(path, { query = {}, body, json, onbusy = () => {} } = {}) {
   const url = new URL(path, document.baseURI);
   for (const [name, value] of Object.entries(query)) url.searchParams.set(name, value);

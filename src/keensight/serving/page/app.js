@@ -10,8 +10,8 @@ import { fitting, smaller } from "./shrink.js";
 
 const AT_ONCE = 8; // pictures in one request, so that the first answers come soon
 const NAME_LENGTH = 200;
-const PART_BYTES = 1024; // what such a name and the multipart borders take, at most
-const CONVERTIBLE = ["too_many_pixels", "unsupported_format"]; // refusals of what the browser may open all the same
+const PART_BYTES = 1024; // what a name and the multipart boundaries take, at most
+const CONVERTIBLE = ["too_many_pixels", "unsupported_format"]; // refusals of pictures that the browser may be able to convert
 const NAMES_SHOWN = 12;
 const PAUSE_MS = 200; // after a stroke
 
@@ -39,9 +39,9 @@ const links = (asked) => ({
   verdict: (id, right, label) => call("v1/verdict", { json: { id, right, label } }),
 });
 
-// What a card must know of the model; which it is, too, where there are several.
+// What a card must know of the model, and its name where there are several.
 const shape = ({ labels, fit, name, version }) => ({ labels, fit, by: server.models.length > 1 ? `${name}@${version}` : "" });
-// A name is enough, and outlives a new version, unless it has several.
+// The name is enough, and stays valid for a new version; only several versions of one name need theirs.
 const idOf = ({ name, version }) => (server.models.filter((each) => each.name === name).length > 1 ? `${name}@${version}` : name);
 const pathOf = (asked, what) => `v1/models/${encodeURIComponent(idOf(asked))}/${what}`;
 
@@ -82,7 +82,7 @@ function choose(chosen) {
 }
 
 function measured(accuracy) {
-  if (!accuracy) return "Nobody has measured how good this model is.";
+  if (!accuracy) return "The accuracy of this model was not measured.";
   const { split, value, low, high, n } = accuracy;
   const share = (p) => (100 * p).toFixed(1);
   return `Right on ${share(value)}\u202f% of ${count(n, `${split} picture`)} (95\u202f% interval ${share(low)}–${share(high)}\u202f%).`;
@@ -101,8 +101,8 @@ function facts({ labels, height, width, channels, parameters, abstain_below }) {
 
 function warn({ signed, verified, warnings = [] }) {
   const vouching = signed
-    ? [h("b", {}, "Who vouches for this model was not checked. "), "It is signed, but this server got no key to check that with."]
-    : [h("b", {}, "Nobody has vouched for this model. "), "It carries no signature: whoever could write its files may have changed it."];
+    ? [h("b", {}, "The signature of this model was not checked. "), "This server was started without the key for it."]
+    : [h("b", {}, "This model is not signed. "), "Anyone who could write its files may have changed it."];
   const all = [...warnings.map((text) => [text]), ...(verified ? [] : [vouching])];
   $("banner").replaceChildren(...all.map((parts) => h("p", {}, ...parts)));
   $("banner").hidden = all.length === 0;
@@ -238,7 +238,7 @@ function fail(jobs, error) {
 
 let drawing = null; // the card beside the pad
 let pause = 0;
-let turn = 0; // of asking: an answer to an earlier drawing comes too late
+let turn = 0; // counts the questions: an answer to an earlier drawing is dropped
 
 const pad = new Pad(() => {
   clearTimeout(pause);
@@ -248,7 +248,7 @@ const pad = new Pad(() => {
     drawing = null;
     $("pad-answer").replaceChildren(h("p", { className: "small" }, "The answer comes here."));
   } else if (server && !server.keep) pause = setTimeout(askPad, PAUSE_MS);
-  $("pad-ask").hidden = !server?.keep; // what is kept, somebody must have wanted to send
+  $("pad-ask").hidden = !server?.keep; // where pictures are kept, only a click sends one
   $("pad-ask").disabled = pad.isEmpty;
 });
 

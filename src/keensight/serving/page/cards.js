@@ -1,9 +1,9 @@
-// A picture beside what the model says of it.
+// A picture beside the model's answer.
 
 import { $, announce, button, count, h, percent } from "./dom.js";
 
 const BEST = 10; // bars shown of a model with many classes
-const FAINT = 0.05; // of a probability: what covering changes by less is hardly coloured
+const FAINT = 0.05; // of a probability: smaller changes are hardly coloured
 const TINY_PX = 100; // narrower pictures are shown larger, pixel by pixel
 let made = 0;
 
@@ -14,7 +14,7 @@ export class Card {
     this.server = server;
     this.urls = [];
     this.name = name;
-    this.image = h("img", { alt: name ? `Your picture ${name}` : "What was sent", decoding: "async" });
+    this.image = h("img", { alt: name ? `Your picture ${name}` : "The picture that was sent", decoding: "async" });
     this.image.addEventListener("error", () => this.figure.replaceChildren(h("p", { className: "small" }, "No preview")));
     this.image.addEventListener("load", () => this.figure.classList.toggle("tiny", this.image.naturalWidth < TINY_PX));
     this.figure = h("div", { className: "picture" }, this.image);
