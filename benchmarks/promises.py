@@ -17,22 +17,24 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from keensight.errors import RecipeError, suggestion
 from keensight.evaluation.metrics import accuracy_interval
-from keensight.evaluation.promises import broken, check_promise, numbers
 from keensight.evaluation.report import from_dict
 from keensight.evaluation.words import duration
 from keensight.files import to_json, write_atomically
 from keensight.machine import hardware
-from keensight.training.recipe import load_recipe, measured, recipe_names
-from keensight.values import Recipe
+from keensight.training.recipe import AT_MOST, load_recipe, measured, recipe_names
+from keensight.values import Recipe, Report
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "src" / "keensight" / "recipes" / "results.json"
 TABLE = ROOT / "docs" / "results.md"
+METRICS = ("accuracy", "balanced_accuracy", "roc_auc")  # that can be promised of validation and of test pictures
 # Recipes that are run a second time with other settings, and what they promise then.
 VARIANTS: dict[str, dict[str, dict[str, float]]] = {
     "zero-one-robust": {"eps=0.1": {"test.accuracy": 0.997}, "eps=0.3": {"attack.0.3": 0.83}},
@@ -112,6 +114,50 @@ def run(
     }, complaints
 
 
+def numbers(report: Report) -> dict[str, float]:
+    """Return the numbers that can be promised, such as "test.accuracy", "val.roc_auc", "attack.0.2", "parameters".
+
+    "attack.0.2" is the accuracy in [0, 1] under the recipe's attack with an epsilon of 0.2.
+    """
+    found: dict[str, float] = {"parameters": report.model["parameters"]}
+    for split, metrics in (("val", report.val), ("test", report.test)):
+        for name in METRICS:
+            if metrics is not None and (value := getattr(metrics, name)) is not None:
+                found[f"{split}.{name}"] = value
+    return found | {f"attack.{each.threat.eps:g}": each.accuracy for each in report.attacks}
+
+
+def broken(promise: Mapping[str, float], reports: Sequence[Report]) -> list[str]:
+    """Return a sentence for each promise that the mean over `reports` does not keep.
+
+    Raises RecipeError for a promise about something that is not measured.
+    """
+    measured = [numbers(report) for report in reports]
+    found = []
+    for name, limit in promise.items():
+        if any(name not in each for each in measured):
+            raise RecipeError(
+                f"The promise '{name}' is not among the numbers that this run measures. {suggestion(name, measured[0])}"
+                f"They are {', '.join(measured[0])}; mend the recipe."
+            )
+        mean = statistics.fmean(each[name] for each in measured)
+        if mean > limit if name in AT_MOST else mean < limit:
+            word = "at most" if name in AT_MOST else "at least"
+            found.append(f"{name} is {mean:.4g} (mean of {len(reports)}), and {word} {limit:g} was promised")
+    return found
+
+
+def check_promise(recipe: Recipe) -> None:
+    """Raise RecipeError for a promise about something that is never measured, before hours of training."""
+    splits = [f"{split}.{name}" for split in ("val", "test") for name in METRICS]
+    known = [*splits, *AT_MOST, *(f"attack.{eps:g}" for eps in recipe.attack_eps)]
+    if unknown := [name for name in recipe.promise if name not in known]:
+        raise RecipeError(
+            f"The promise '{unknown[0]}' of {recipe.name} is not among the numbers that are measured. "
+            f"{suggestion(unknown[0], known)}They are {', '.join(known)}; mend the recipe."
+        )
+
+
 def table(results: dict[str, Any]) -> str:
     """Return docs/results.md."""
     lines = [TEXT]
@@ -132,11 +178,11 @@ def table(results: dict[str, Any]) -> str:
             cells = [spread(result["numbers"][key]) if key in result["numbers"] else "–" for key in columns]
             lines.append(f"| `{name}` | {spread(result['numbers']['test.accuracy'])} | {' | '.join(cells)} |")
     lines += ["", "## Where and when", ""]
-    where: dict[str, list[str]] = {}
+    machines: dict[str, list[str]] = {}
     for name, result in sorted(results.items()):
         note = f", {result['note']}" if result.get("note") else ""
-        where.setdefault(f"{result['date']}, {result['hardware']}{note}", []).append(f"`{name}`")
-    lines += [f"- {machine}: {', '.join(names)}" for machine, names in sorted(where.items())]
+        machines.setdefault(f"{result['date']}, {result['hardware']}{note}", []).append(f"`{name}`")
+    lines += [f"- {machine}: {', '.join(names)}" for machine, names in sorted(machines.items())]
     return "\n".join(lines) + "\n"
 
 

@@ -139,8 +139,8 @@ def _own_settings(recipe: Mapping[str, Any]) -> str:
 
 
 def _print_recipe(thing: str, said: Mapping[str, Any]) -> None:
-    from keensight.evaluation.promises import AT_MOST
     from keensight.models.zoo import options_of
+    from keensight.training.recipe import AT_MOST
 
     promise = [
         f"{name} at {'most' if name in AT_MOST else 'least'} {limit:g}" for name, limit in said["promise"].items()

@@ -20,6 +20,7 @@ from keensight.training.losses import LOSSES
 from keensight.training.schedule import SCHEDULES
 from keensight.values import Recipe, Splits, Threat
 
+AT_MOST = ("parameters",)  # promised as a maximum; all others as a minimum
 CHOICES: dict[str, tuple[Any, ...]] = {
     "channels": (0, 1, 3),
     "loss": tuple(LOSSES),

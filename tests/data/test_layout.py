@@ -1,14 +1,7 @@
-import functools
-import re
-from pathlib import PurePosixPath
-
 import pytest
 
 from keensight.data.layout import arrange, split_named
-from keensight.data.listing import PICTURE_SUFFIXES, describe, is_picture
-from keensight.data.patterns import Fields, label_pattern
-from keensight.errors import DataError, UsageError
-from keensight.names import natural_order
+from keensight.errors import DataError
 
 
 def laid_out(pictures, others=(), pattern=None):
@@ -23,50 +16,6 @@ def laid_out(pictures, others=(), pattern=None):
 )  # fmt: skip
 def test_split_names(name, split):
     assert split_named(name) == split
-
-
-def test_natural_order_agrees_with_a_comparison_by_value():
-    names = ["10", "2", "a10", "a9", "A9b", "007", "7", "b", "", "a", "1.5", "x" * 5 + "9" * 5000]
-
-    def parts(name):
-        return [int(p[:4000]) if p.isdigit() else p.lower() for p in re.split("([0-9]+)", name)]
-
-    def compare(a, b):
-        return (parts(a) > parts(b)) - (parts(a) < parts(b)) or (a > b) - (a < b)
-
-    assert natural_order(names) == sorted(names, key=functools.cmp_to_key(compare))
-
-
-@pytest.mark.parametrize(
-    "pattern,name,expected",
-    [
-        ("{label}__*", "1__20170705__-118.5_34.1.png", Fields("1", None)),
-        ("{label}__{scene}__{lon}_{lat}", "0__2014_0905__-122.07_37.70.png", Fields("0", None)),
-        ("*_{label}", "a_b_c.jpg", Fields("b_c", None)),  # a field or * ends where the text after it first occurs
-        ("{group}-??-{label}", "p7-01-cat.jpeg", Fields("cat", "p7")),
-        ("{label}.*", "cat.1.jpg", Fields("cat", None)),
-        ("img{label}", "img3.png", Fields("3", None)),
-        ("{label}[x]", "cat[x].png", Fields("cat", None)),
-        ("{label}__*", "cat_1.png", None),
-        ("{label}?", "cats.png", Fields("cat", None)),
-        ("*a{label}b*c", "xa1b_b_c.png", Fields("1", None)),
-    ],
-)
-def test_label_patterns(pattern, name, expected):
-    assert label_pattern(pattern)(name) == expected
-
-
-@pytest.mark.parametrize(
-    "pattern", ["*", "{scene}_*", "{label}{scene}", "{label}*", "{label}_{label}", "{label", "{}_x"]
-)
-def test_a_pattern_that_makes_no_sense_is_refused(pattern):
-    with pytest.raises(UsageError, match="Write it like"):
-        label_pattern(pattern)
-
-
-def test_a_hostile_name_comes_to_an_end():
-    """A search that went back on its steps would try 20,000 over 9 of them, and outlast us all."""
-    assert label_pattern("*_{label}_*_*_*_*_*_*_*_x")("_" * 20_000 + "y.png") is None
 
 
 def test_flat_split_wrapped_and_nested_layouts():
@@ -122,12 +71,3 @@ def test_labels_are_compared_in_composed_unicode():
     assert {label for label, _ in laid_out(["train/caf\u00e9/1.jpg", "val/cafe\u0301/2.jpg"])[0].values()} == {
         "caf\u00e9"
     }
-
-
-def test_describe_counts_suffixes():
-    assert describe(["a.zip", "b.ZIP", "c", "d/"]) == "2 .zip, 1 without a suffix"
-
-
-@pytest.mark.parametrize("name", ["a.jpg", "b/a.JPG", "b.jpg/a", ".jpg", "b/.jpg", "..jpg", "b/..Png", "a.", "jpg", ""])
-def test_a_picture_is_told_by_what_pathlib_calls_its_suffix(name):
-    assert is_picture(name) == (PurePosixPath(name).suffix.lower() in PICTURE_SUFFIXES)
