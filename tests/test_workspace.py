@@ -1,7 +1,27 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import asdict
+from itertools import product
+
 import pytest
 
-from keensight.errors import RunError
-from keensight.workspace import Kind, claim, is_finished
+from keensight.errors import KeensightError, RunError
+from keensight.values import Epoch
+from keensight.workspace import (
+    LOCK,
+    Kind,
+    RunFolder,
+    bundle_in,
+    claim,
+    is_finished,
+    is_run,
+    read_history,
+    run_name,
+    write_history,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -57,14 +77,82 @@ def test_two_at_once_are_refused(here):
         for resume in (False, True):
             with pytest.raises(RunError, match="Another run is writing"), claim(here / "run", "x", resume=resume):
                 pass
-    assert (here / "run" / "recipe.toml").exists()
+        assert (folder / LOCK).exists()
+    assert [child.name for child in (here / "run").iterdir()] == ["recipe.toml"], "the lock is gone"
+
+
+def test_a_lock_dies_with_its_process(here):
+    code = (
+        "import sys, time; from pathlib import Path; from keensight.workspace import claim\n"
+        "with claim(Path('run'), 'x', False) as folder:\n"
+        "    (folder / 'recipe.toml').touch(); (folder / 'last.safetensors').touch(); print('in', flush=True)\n"
+        "    time.sleep(600)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"in\n"
+        with pytest.raises(RunError, match="Another run is writing"), claim(here / "run", "x", resume=True):
+            pass
+        other.send_signal(signal.SIGKILL)
+    assert (here / "run" / LOCK).exists(), "a kill leaves it behind"
+    with claim(here / "run", "x", resume=True) as folder:
+        assert folder == here / "run"
+    assert sorted(child.name for child in folder.iterdir()) == ["last.safetensors", "recipe.toml"]
+
+
+def test_a_file_of_ones_own_is_never_taken_for_a_lock(here):
+    (here / "mine").mkdir()
+    (here / "mine" / ".lock").touch()
+    with pytest.raises(RunError, match="not empty"), claim(here / "mine", "x", resume=False):
+        pass
+    assert [child.name for child in (here / "mine").iterdir()] == [".lock"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
+def test_a_folder_that_cannot_be_written_is_named(here):
+    (here / "run").mkdir(mode=0o500)
+    with pytest.raises(KeensightError, match="may not write there"), claim(here / "run", "x", resume=False):
+        pass
+
+
+def test_no_name_needs_what_windows_has_not():
+    code = "import sys; sys.modules['fcntl'] = None; import keensight; [getattr(keensight, n) for n in dir(keensight)]"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("recipe,splits,history", list(product([True, False], repeat=3)))
+def test_a_run_is_told_by_its_files(here, recipe, splits, history):
+    run = RunFolder(here)
+    for file, there in ((run.recipe, recipe), (run.splits, splits), (run.history, history)):
+        if there:
+            file.touch()
+    assert is_run(here) == (recipe and (splits or history))
+
+
+def test_a_bundle_is_found_in_its_own_folder_and_in_the_run_around_it(here):
+    bundle = make_run(here / "pets", finished=True) / "bundle"
+    assert bundle_in(bundle) == bundle_in(here / "pets") == bundle
+    assert bundle_in(here) is None and bundle_in(here / "nowhere") is None and bundle_in(here / ("x" * 5000)) is None
+    assert run_name(bundle) == run_name(here / "pets") == "pets"
+    (bundle / "bundle.json").rename(bundle / "signature.json")
+    assert bundle_in(bundle) is None and bundle_in(here / "pets", "signature.json") == bundle
+
+
+def test_a_history_comes_back_as_it_was_written(here):
+    run = RunFolder(here)
+    history = [Epoch(n, 0.1 / 3, 0.9, 0.2, 0.8, 1e-3, 1.5, best=n == 1, stopped="enough" * (n == 2)) for n in (1, 2)]
+    write_history(run, history)
+    assert [json.loads(line) for line in run.history.read_text().splitlines()] == [asdict(epoch) for epoch in history]
+    assert read_history(run) == history
+    run.history.unlink()
+    with pytest.raises(RunError, match=r"history\.jsonl holds no epoch yet"):
+        read_history(run)
 
 
 def test_what_a_kill_left_half_written_is_no_content(here):
     (here / "run").mkdir()
     (here / "run" / ".recipe.toml.0123456789ab").touch()
     with claim(here / "run", "x", resume=False) as folder:
-        assert list(folder.iterdir()) == []
+        assert [child.name for child in folder.iterdir()] == [LOCK]
     (here / "run" / ".recipe.toml.0123456789ab").touch()
     (here / "run" / "letter.txt").touch()
     with pytest.raises(RunError, match="not empty"), claim(here / "run", "x", resume=False):

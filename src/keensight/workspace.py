@@ -1,21 +1,46 @@
-"""Run folders: claimed by one process at a time, and left as they were found where nothing came of it."""
+"""Run folders: what is in them, claimed by one process at a time, and left as they were where nothing came of it."""
 
 from __future__ import annotations
 
-import fcntl
+import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from keensight.errors import RunError
-from keensight.files import explained, make_folder
+from keensight.files import explained, make_folder, write_atomically
+from keensight.values import Epoch
 
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+RECIPE = "recipe.toml"  # what a run, or a search, was asked for
+BUNDLE = "bundle"
+BUNDLE_FILE = "bundle.json"  # what makes a folder a bundle
+LOCK = ".keensight.lock"  # there while a process writes to the folder, and after a kill
 LEFTOVER = re.compile(r"\.(.+\.[0-9a-f]{12}|bundle\.\d+)")  # what a killed process was writing, under a temporary name
+
+
+class RunFolder:
+    """Where each file of a run is."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.recipe = path / RECIPE
+        self.splits = path / "splits.jsonl"
+        self.history = path / "history.jsonl"
+        self.curves = path / "history.svg"
+        self.last = path / "last.safetensors"  # weights, optimiser and history after the last epoch
+        self.best = path / "best.safetensors"  # weights of the best epoch
+        self.report = path / "report.json"
+        self.page = path / "report.html"
+        self.bundle = path / BUNDLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +56,53 @@ class Kind:
 
 
 RUN = Kind(
-    "run", "Train", home=Path("runs"), begun="recipe.toml", kept="last.safetensors", finished="bundle/bundle.json"
-)
+    "run", "Train", home=Path("runs"), begun=RECIPE, kept=RunFolder(Path()).last.name,
+    finished=f"{BUNDLE}/{BUNDLE_FILE}",
+)  # fmt: skip
+
+
+def is_run(path: Path) -> bool:
+    """Tell whether a folder is a run's, finished or not."""
+    run = RunFolder(path)
+    return _is_there(run.recipe) and (_is_there(run.splits) or _is_there(run.history))
+
+
+def bundle_in(path: Path, *others: str) -> Path | None:
+    """Return the bundle's folder, given that or the run folder around it; None where neither is one.
+
+    A bundle is told by its bundle.json, or by one of `others` if such names are given.
+    """
+    homes = (path, path / BUNDLE)
+    return next((home for home in homes if any(_is_there(home / name) for name in (BUNDLE_FILE, *others))), None)
+
+
+def run_name(bundle: Path) -> str:
+    """Return what the run of a bundle is called: its folder, or where the bundle has left it, the bundle's own."""
+    path = bundle.resolve()
+    return path.parent.name if path.name == BUNDLE else path.name
+
+
+def _is_there(path: Path) -> bool:
+    return os.path.lexists(path)  # a dangling link counts; of a name that is too long, where Path raises, this says no
+
+
+def write_history(run: RunFolder, history: Sequence[Epoch]) -> None:
+    """Write down the epochs of a run, a JSON line each."""
+    write_atomically(run.history, "".join(json.dumps(asdict(epoch)) + "\n" for epoch in history))
+
+
+def read_history(run: RunFolder) -> list[Epoch]:
+    """Return the epochs that a run wrote down. Raises RunError where there is none, or the file is not what it was."""
+    try:
+        lines = run.history.read_text(encoding="utf-8").splitlines() if run.history.exists() else []
+        history = [Epoch(**json.loads(line)) for line in lines]
+    except (ValueError, TypeError) as error:
+        raise RunError(
+            f"{run.history} is not a history that a run wrote ({error}). Train again, into another folder."
+        ) from None
+    if not any(epoch.best for epoch in history):
+        raise RunError(f"{run.history} holds no epoch yet. Wait for the first, or go on with --resume.")
+    return history
 
 
 @contextmanager
@@ -46,23 +116,28 @@ def claim(out: Path | None, name: str, resume: bool, kind: Kind = RUN) -> Iterat
     Raises RunError where the folder is taken, finished, or not a run.
     """
     folder, made = _find(out, name, kind) if resume else _create(out, name, kind)
-    handle = _lock(folder, kind)
+    lock = _lock(folder, kind)
+    undone: list[Path] = []
     try:
         leftovers = [child for child in folder.iterdir() if LEFTOVER.fullmatch(child.name)]
         if not resume:
-            _check_empty(folder, kind, len(leftovers))
+            _check_empty(folder, kind, leftovers)
         _remove(leftovers)
         try:
             yield folder
         except BaseException:
             if not resume and not (folder / kind.kept).exists():
-                _remove(folder.iterdir())
-                for parent in made:
-                    with suppress(OSError):  # someone else uses it by now
-                        parent.rmdir()
+                _remove(child for child in folder.iterdir() if child.name != LOCK)
+                undone = made
             raise
     finally:
-        os.close(handle)
+        # before it is released: a file that nobody holds may be another's by now. Windows removes it by itself
+        with suppress(OSError):
+            (folder / LOCK).unlink()
+        lock.release()
+        for parent in undone:
+            with suppress(OSError):  # someone else uses it by now
+                parent.rmdir()
 
 
 def is_finished(folder: Path, kind: Kind = RUN) -> bool:
@@ -112,23 +187,20 @@ def _find(out: Path | None, name: str, kind: Kind) -> tuple[Path, list[Path]]:
     return max(runs, key=lambda folder: folder.stat().st_mtime), []
 
 
-def _lock(folder: Path, kind: Kind) -> int:
-    """Return a descriptor of `folder` that locks it until it is closed."""
-    taken = RunError(
-        f"Another {kind.word} is writing to {folder} right now. Wait for it, or choose another folder with --out."
-    )
-    try:
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except FileNotFoundError:  # a run that has just failed took its folder away
-        raise taken from None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.path.samestat(os.fstat(handle), folder.stat()):
-            return handle
-        raise taken
-    except (BlockingIOError, FileNotFoundError, RunError):
-        os.close(handle)
-        raise taken from None
+def _lock(folder: Path, kind: Kind) -> BaseFileLock:
+    """Return a lock on `folder`, which dies with this process. Raises RunError where another has it."""
+    from filelock import FileLock, Timeout  # takes 40 ms, and `keensight info` locks nothing
+
+    lock = FileLock(folder / LOCK, blocking=False)
+    with explained(folder / LOCK):
+        try:
+            lock.acquire()
+        except Timeout:
+            raise RunError(
+                f"Another {kind.word} is writing to {folder} right now. Wait for it, or choose another folder with "
+                "--out."
+            ) from None
+    return lock
 
 
 def _remove(children: Iterable[Path]) -> None:
@@ -143,12 +215,12 @@ def _safe(name: str) -> str:
     return re.sub(r"[^\w.-]+", "-", name).strip(".-") or "run"
 
 
-def _check_empty(folder: Path, kind: Kind, num_leftovers: int) -> None:
+def _check_empty(folder: Path, kind: Kind, leftovers: Sequence[Path]) -> None:
     if is_finished(folder, kind):
         raise RunError(f"{folder} holds a finished {kind.word} already. Choose another folder with --out.")
     if (folder / kind.begun).exists():
         raise RunError(
             f"{folder} holds an unfinished {kind.word}. Go on with it with --resume, or choose another --out."
         )
-    if len(list(folder.iterdir())) > num_leftovers:
+    if any(child.name != LOCK and child not in leftovers for child in folder.iterdir()):
         raise RunError(f"{folder} is not empty. Choose a new or empty folder with --out, so that nothing is lost.")

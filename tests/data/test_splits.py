@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keensight.data.splits import assign, split, splits_jsonl
-from keensight.errors import DataError, RecipeError
+from keensight.data.splits import assign, read_splits, split, splits_jsonl
+from keensight.errors import DataError, RecipeError, RunError
 from keensight.values import Dataset, Pixels, Preprocessing, Sample
 
 
@@ -151,10 +151,19 @@ def test_fractions_that_make_no_sense(val, test):
         split(pixels(pictures(50, 0) + pictures(50, 1)), val_fraction=val, test_fraction=test)
 
 
-def test_splits_are_written_down():
+def test_splits_are_written_down(tmp_path):
     made = pixels(pictures(20, 0) + pictures(20, 1))
     splits = split(made)
     lines = [json.loads(line) for line in splits_jsonl(made, splits).splitlines()]
     assert Counter(line["split"] for line in lines) == {"train": 28, "val": 6, "test": 6}
     assert {line["file"] for line in lines if line["split"] == "val"} == set(splits.val.paths)
     assert lines[0].keys() == {"split", "file", "label", "sha256"}
+    (tmp_path / "splits.jsonl").write_text(splits_jsonl(made, splits))
+    assert [each._asdict() for each in read_splits(tmp_path / "splits.jsonl")] == lines
+
+
+@pytest.mark.parametrize("damage", ["{", "[1]", "1", '{"split": "train"}', "\x00"])
+def test_a_list_that_is_damaged_is_refused(tmp_path, damage):
+    (tmp_path / "splits.jsonl").write_text(damage)
+    with pytest.raises(RunError, match=r"splits\.jsonl is not the list of pictures .* Mend or remove"):
+        read_splits(tmp_path / "splits.jsonl")

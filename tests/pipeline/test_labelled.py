@@ -12,7 +12,7 @@ from keensight.bundle.read import Bundle
 from keensight.data.cache import fingerprint
 from keensight.data.pixels import Borders
 from keensight.data.sources import only
-from keensight.errors import BundleError, DataError, UsageError
+from keensight.errors import DataError, RunError, UsageError
 from keensight.pipeline.labelled import count_learnt, known_splits, no_such_split, open_for, split_asked
 from keensight.values import Preprocessing
 
@@ -93,10 +93,13 @@ def test_what_was_learnt_is_counted_by_content(tmp_path):
     (tmp_path / "bundle").mkdir()
     known = bundle("ab", path=tmp_path / "bundle")
     assert count_learnt(known, ["x"]) == 0
-    lines = [{"split": "train", "sha256": "x"}, {"split": "test", "sha256": "y"}]
+    lines = [
+        {"split": split, "file": sha256, "label": "a", "sha256": sha256}
+        for split, sha256 in (("train", "x"), ("test", "y"))
+    ]
     (tmp_path / "splits.jsonl").write_text("\n".join(map(json.dumps, lines)))
     assert count_learnt(known, ["x", "y", "x", "z"]) == 2
     for damage in ("{", "[1]", '{"split": "train"}'):
         (tmp_path / "splits.jsonl").write_text(damage)
-        with pytest.raises(BundleError, match=r"splits.jsonl, beside the bundle, is not .* Mend or remove it"):
+        with pytest.raises(RunError, match=r"splits.jsonl is not .* Mend or remove it; a bundle beside it"):
             count_learnt(known, ["x"])

@@ -5,7 +5,6 @@ Shape letters: N images, H height, W width, C channels, K classes.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from keensight.data.pixels import Borders
 from keensight.errors import BundleError, GateError, RecipeError
 from keensight.names import odd_name
 from keensight.values import Preprocessing
+from keensight.workspace import bundle_in, is_run, run_name
 
 FORMAT = 1
 NEEDED = {"data": ("sha256", "val_fraction", "test_fraction", "seed"), "recipe": ("options",)}
@@ -54,8 +54,7 @@ class Bundle:
     @property
     def name(self) -> str:
         """What its run is called: the run's folder, or where the bundle has left it, the bundle's own."""
-        path = self.path.resolve()
-        return path.parent.name if path.name == "bundle" else path.name
+        return run_name(self.path)
 
 
 def file_of(bundle: Bundle, name: str) -> bytes:
@@ -131,11 +130,9 @@ def _verified(path: Path, key: str | Path) -> tuple[Path, dict[str, bytes], str]
 
 def _folder_of(folder: Path, is_signed: bool) -> Path:
     """Return the bundle's folder, which may be in a run folder. A signed one is found without its bundle.json, too."""
-    names = ["bundle.json", SIGNATURE] if is_signed else ["bundle.json"]
-    for place in (folder, folder / "bundle"):
-        if any(os.path.lexists(place / name) for name in names):
-            return place
-    if (folder / "recipe.toml").exists():
+    if home := bundle_in(folder, SIGNATURE) if is_signed else bundle_in(folder):
+        return home
+    if is_run(folder):
         raise BundleError(
             f"{folder} is a run that is not finished, so it has no bundle yet. Go on with "
             f"`keensight train DATA --out {folder} --resume`."

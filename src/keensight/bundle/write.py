@@ -17,6 +17,7 @@ from keensight.evaluation.words import warnings
 from keensight.files import encoded, explained, make_folder, to_json, write_atomically
 from keensight.values import Preprocessing, Recipe, Report
 from keensight.version import __version__
+from keensight.workspace import run_name
 
 
 def describe(
@@ -64,7 +65,7 @@ def write_files(path: Path, files: Mapping[str, bytes | str]) -> None:
     folder cannot be written.
     """
     named = {name: encoded(content) if isinstance(content, str) else content for name, content in files.items()}
-    name = path.absolute().parent.name if path.name == "bundle" else path.name
+    name = run_name(path)
     bill = bill_of_materials(name, named)
     temporary = make_folder(path.with_name(f".{path.name}.{os.getpid()}"))
     try:

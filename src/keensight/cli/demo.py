@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from keensight.cli.output import Terminal, accuracy_line, command
+from keensight.workspace import RunFolder
 
 
 def demo() -> int:
@@ -23,7 +24,7 @@ def demo() -> int:
         )
     answer = made.prediction
     print(f"{made.picture} is a {answer.label}, it says, with {answer.probability:.1%} probability\n")
-    print(f"Report     {run.folder / 'report.html'} (open it in a browser)")
+    print(f"Report     {RunFolder(run.folder).page} (open it in a browser)")
     print(f"Bundle     {run.bundle}\n")
     print("Now yours: put pictures into one folder per class, and then")
     print(f"           {command()} train path/to/pictures")

@@ -12,6 +12,7 @@ from cyclopts import Parameter
 
 from keensight.cli.numbers import Whole
 from keensight.cli.output import Terminal, accuracy_line, command, percent, print_json
+from keensight.workspace import RunFolder
 
 
 def train(
@@ -96,7 +97,7 @@ def train(
     print(f"took           {seconds:.0f} s, {epochs} epoch{'s' * (epochs != 1)}; {report.history[-1].stopped}")
     for warning in warnings(report):
         print(f"warning        {warning}")
-    print(f"report         {run.folder / 'report.html'}")
+    print(f"report         {RunFolder(run.folder).page}")
     print(f"bundle         {run.bundle}")
     print(f"next           {command()} predict {shlex.quote(str(run.bundle))} PICTURE")
     return 0

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from keensight.errors import DataError, RecipeError, shortlist
+from keensight.errors import DataError, RecipeError, RunError, shortlist
 from keensight.values import SPLIT_NAMES, Dataset, IntArray, Pixels, Sample, Split, SplitName, Splits
 
 
@@ -74,6 +76,15 @@ def assign(
     return assigned, notes
 
 
+class Listed(NamedTuple):
+    """One line of a run's list of pictures."""
+
+    split: SplitName
+    file: str
+    label: str
+    sha256: str
+
+
 def splits_jsonl(pixels: Pixels, splits: Splits) -> str:
     """Return one JSON line for each picture: its split, where it lies, its label's name and its sha256."""
     samples = {sample.path: sample for sample in pixels.dataset.samples}
@@ -86,6 +97,17 @@ def splits_jsonl(pixels: Pixels, splits: Splits) -> str:
         for path, s in ((path, samples[path]) for path in part.paths)
     ]
     return "".join(lines)
+
+
+def read_splits(file: Path) -> list[Listed]:
+    """Return what `splits_jsonl` wrote into a file. Raises RunError where it is anything else."""
+    try:
+        return [Listed(**json.loads(line)) for line in file.read_text(encoding="utf-8").splitlines()]
+    except (ValueError, TypeError) as error:
+        raise RunError(
+            f"{file} is not the list of pictures that a run writes ({error}). Mend or remove it; a bundle beside it "
+            "can be moved elsewhere instead."
+        ) from None
 
 
 def _draw(samples: Sequence[Sample], fractions: dict[SplitName, float], seed: int) -> dict[SplitName, IntArray]:

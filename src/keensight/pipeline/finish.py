@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
 
@@ -32,9 +31,10 @@ from keensight.robustness.attacks import accuracy_under_attack
 from keensight.training.checkpoint import weights_of
 from keensight.training.loop import State
 from keensight.values import SPLIT_NAMES, FloatArray, Floor, Pixels, Recipe, Report, Split, Splits, Threat
+from keensight.workspace import RunFolder
 
 
-def finish(folder: Path, state: State, pixels: Pixels, splits: Splits, recipe: Recipe, watcher: Watcher) -> Report:
+def finish(files: RunFolder, state: State, pixels: Pixels, splits: Splits, recipe: Recipe, watcher: Watcher) -> Report:
     """Calibrate on validation, export, measure what the *exported* model answers, and write report and bundle.
 
     `state` holds the best epoch's weights. The test split is touched here and nowhere before.
@@ -52,7 +52,7 @@ def finish(folder: Path, state: State, pixels: Pixels, splits: Splits, recipe: R
         "seed": recipe.seed,
     }
     borders = measure_borders(splits.train)
-    bundle = describe(folder / "bundle", splits.class_names, splits.preprocessing, borders, 1.0, recipe, data)
+    bundle = describe(files.bundle, splits.class_names, splits.preprocessing, borders, 1.0, recipe, data)
     uncalibrated = to_onnx(model, splits.preprocessing, len(splits.class_names), temperature=1.0)
     temperature = fit_temperature(_logs(Predictor(bundle, uncalibrated).on_split(splits.val)), splits.val.labels)
     bundle = replace(bundle, info={**bundle.info, "temperature": temperature})
@@ -67,8 +67,8 @@ def finish(folder: Path, state: State, pixels: Pixels, splits: Splits, recipe: R
     report = _report(state, pixels, splits, recipe, shipped, floors)
     watcher.stage("writing report and bundle")
     html = render_html(report, _pictures(report, state, splits, recipe))
-    write_atomically(folder / "report.json", to_json(to_dict(report)))
-    write_atomically(folder / "report.html", html)
+    write_atomically(files.report, to_json(to_dict(report)))
+    write_atomically(files.page, html)
     write_bundle(bundle, report, onnx, weights_of(model), html)
     return report
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,9 +13,10 @@ from keensight.bundle.read import Bundle
 from keensight.data.cache import fingerprint
 from keensight.data.layout import split_named
 from keensight.data.sources import only, open_dataset
-from keensight.data.splits import assign
-from keensight.errors import BundleError, DataError, UsageError
+from keensight.data.splits import assign, read_splits
+from keensight.errors import DataError, UsageError
 from keensight.values import SPLIT_NAMES, Dataset, IntArray, Pixels, Split, SplitName
+from keensight.workspace import RunFolder
 
 
 def open_for(data: str | Path, bundles: Sequence[Bundle], label_pattern: str | None = None) -> Dataset:
@@ -85,17 +85,10 @@ def part_of(pixels: Pixels, members: IntArray) -> Split:
 def count_learnt(bundle: Bundle, hashes: Iterable[str]) -> int:
     """Count the pictures, by sha256, that the run learnt from, where its folder is still around the bundle.
 
-    Raises BundleError where that folder's list of them is damaged.
+    Raises RunError where that folder's list of them is damaged.
     """
-    file = bundle.path.parent / "splits.jsonl"
+    file = RunFolder(bundle.path.parent).splits
     if not file.is_file():
         return 0
-    try:
-        lines = map(json.loads, file.read_text(encoding="utf-8").splitlines())
-        trained = {line["sha256"] for line in lines if line["split"] == "train"}
-    except (ValueError, TypeError, KeyError) as error:
-        raise BundleError(
-            f"{file}, beside the bundle, is not the list of pictures that a run writes ({error!r}). Mend or remove it, "
-            "or move the bundle elsewhere."
-        ) from None
+    trained = {each.sha256 for each in read_splits(file) if each.split == "train"}
     return sum(sha256 in trained for sha256 in hashes)

@@ -9,18 +9,18 @@ from pathlib import Path
 from keensight.errors import RecipeError
 from keensight.training.recipe import load_recipe
 from keensight.values import Recipe
-from keensight.workspace import Kind
+from keensight.workspace import RECIPE, Kind
 
 
 def own_recipe(out: str | Path | None, recipe: str | None) -> Recipe:
     """Return the recipe of what is to be resumed, as far as it can be known before its folder is found."""
-    own = Path(out or "") / "recipe.toml"
+    own = Path(out or "") / RECIPE
     return load_recipe(str(own.absolute()) if out and own.exists() else recipe or "default")
 
 
 def same_recipe(folder: Path, recipe: str | None, changes: Sequence[str], seed: int | None, kind: Kind) -> Recipe:
     """Return the recipe in a folder. Raises RecipeError where what the command asks for besides does not agree."""
-    own = str((folder / "recipe.toml").absolute())
+    own = str((folder / RECIPE).absolute())
     stored = load_recipe(own)
     given, kept = asdict(load_recipe(recipe or own, changes, seed)), asdict(stored)
     for key in given:

@@ -16,10 +16,11 @@ from keensight.training.recipe import changed, flat, from_table, to_toml
 from keensight.training.search_space import Dimension, check_can_be_tuned, search_space, with_values
 from keensight.training.trainers import fresh
 from keensight.training.tune import Trial, best_of
-from keensight.workspace import Kind
+from keensight.workspace import RECIPE, Kind
 
 TRIALS = 20
 PAGE = "tuning.html"
+BEST = "best.toml"
 TUNING = Kind(
     "search", "Tune", home=Path("tunings"), begun="tuning.json", kept="trials.jsonl",
     finished="",  # one more trial can always be asked for
@@ -72,7 +73,7 @@ def make_plan(
 
 def restore_recipe(folder: Path) -> None:
     """Write the recipe that a search begins with, where it is not there: a kill can come between it and the plan."""
-    file = folder / "recipe.toml"
+    file = folder / RECIPE
     if (folder / TUNING.begun).exists() and not file.exists() and (table := _read_plan(folder).get("recipe")):
         write_atomically(file, to_toml(from_table(table)))
 
@@ -113,7 +114,7 @@ def write_best(folder: Path, material: Material, trials: Sequence[Trial]) -> Non
         # the promise was made for other settings
         recipe = replace(recipe, name=f"{material.recipe.name}-tuned", about=about, promise={})
         keys = {"name", "model", *changed(recipe), *winner.values}  # what is left out is the default
-        write_atomically(folder / "best.toml", to_toml(recipe, keys))
+        write_atomically(folder / BEST, to_toml(recipe, keys))
 
 
 def read_trials(folder: Path) -> list[Trial]:

@@ -18,6 +18,7 @@ from keensight.machine import cores, images_at_a_time
 from keensight.serving.batching import Batcher
 from keensight.serving.limits import RefusalError
 from keensight.values import Uint8Array
+from keensight.workspace import bundle_in
 
 TEXTS = ("MODEL_CARD.md", "report.html")
 SMALL = 64 * 64 * 3  # bytes of an image
@@ -249,11 +250,11 @@ def sources_in(folder: Path) -> list[Source]:
         for child in sorted(folder.iterdir()):
             if child.name.startswith(".") or not child.is_dir():
                 continue
-            if _has_bundle(child):
+            if bundle_in(child):
                 found.append(Source(child, child.name))
             else:
                 versions = sorted(path for path in child.iterdir() if path.is_dir() and not path.name.startswith("."))
-                found += [Source(version, child.name) for version in versions if _has_bundle(version)]
+                found += [Source(version, child.name) for version in versions if bundle_in(version)]
     except OSError as error:
         raise BundleError(
             f"{folder} cannot be listed ({str(error.strerror).lower()}). Give a folder of bundles to --watch."
@@ -264,19 +265,11 @@ def sources_in(folder: Path) -> list[Source]:
 def stamp_of(source: Source) -> Stamp:
     """Return a fingerprint of a bundle's files: their names, sizes, times and inodes."""
     try:
-        stats = [(file.name, file.stat()) for file in sorted(home_of(source.path).iterdir())]
+        home = bundle_in(source.path)
+        stats = [(file.name, file.stat()) for file in sorted(home.iterdir())] if home else []
     except OSError:
         return ()
     return tuple((name, found.st_size, found.st_mtime_ns, found.st_ino) for name, found in stats)
-
-
-def home_of(path: Path) -> Path:
-    """Return the bundle's own folder, given that or the run folder around it."""
-    return path if (path / "bundle.json").exists() else path / "bundle"
-
-
-def _has_bundle(path: Path) -> bool:
-    return (home_of(path) / "bundle.json").exists()
 
 
 def _parameters(info: Mapping[str, Any]) -> int | None:

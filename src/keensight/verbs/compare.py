@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from keensight.pipeline.same_pictures import same_pictures
 from keensight.pipeline.watch import Watcher
 from keensight.robustness.attacks import ATTACKS
 from keensight.values import AttackResult, Metrics
-from keensight.workspace import Kind, claim
+from keensight.workspace import Kind, bundle_in, claim
 
 EPS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3)
 PAGE = "comparison.html"
@@ -64,7 +63,7 @@ def compare(
     watcher = watcher or Watcher()
     wanted = split_asked(split)
     epsilons = _checked_eps(EPS if eps is None else eps)
-    if _is_bundle(str(data)):
+    if bundle_in(Path(data)):
         raise UsageError(f"DATA comes last, and {data} is a bundle. Name labelled pictures after the bundles.")
     watcher.stage("opening bundles")
     entrants = open_entrants(bundles, key)
@@ -92,11 +91,6 @@ def compare(
         comparison = Comparison(str(data), chosen, len(parts[0]), compared, tests, tuple(notes), page)
         write_atomically(page, render_html(comparison, insides, entrants[0].class_names))
         return comparison
-
-
-def _is_bundle(data: str) -> bool:
-    # os.path: for names that are too long it says no, where Path raises
-    return any(os.path.isfile(f"{data}/{file}") for file in ("bundle.json", "bundle/bundle.json"))  # noqa: PTH113
 
 
 def _compared(each: Entrant, found: Metrics, attacks: tuple[AttackResult, ...], looked: Inside) -> Compared:

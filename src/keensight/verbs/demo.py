@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +9,12 @@ from PIL import Image
 
 from keensight.data.cache import decode
 from keensight.data.sources import open_dataset
+from keensight.data.splits import read_splits
 from keensight.pipeline.watch import Watcher
 from keensight.values import Prediction, Preprocessing
 from keensight.verbs.predict import predict
 from keensight.verbs.train import Run, train
+from keensight.workspace import RunFolder
 
 DATA = "digits"
 
@@ -37,11 +38,10 @@ def demo(watcher: Watcher | None = None) -> Demo:
 
 def _a_test_picture(run: Run) -> Path:
     """Save the first test picture as a file, sixteen times its size, as if it came from elsewhere."""
-    lines = map(json.loads, (run.folder / "splits.jsonl").read_text(encoding="utf-8").splitlines())
-    first = next(line for line in lines if line["split"] == "test")
+    first = next(each for each in read_splits(RunFolder(run.folder).splits) if each.split == "test")
     pixels = decode(open_dataset(DATA), Preprocessing(8, 8, 1))
-    row = next(i for i, sample in enumerate(pixels.dataset.samples) if sample.path == first["file"])
-    path = run.folder / f"a-{first['label']}.png"
+    row = next(i for i, sample in enumerate(pixels.dataset.samples) if sample.path == first.file)
+    path = run.folder / f"a-{first.label}.png"
     image = Image.fromarray(pixels.images[row, ..., 0])
     image.resize((image.width * 16, image.height * 16), Image.Resampling.BICUBIC).save(path)
     return path

@@ -22,12 +22,9 @@ from keensight.names import clean_label, odd_name
 from keensight.training.checkpoint import weights_of
 from keensight.values import Preprocessing, Recipe
 from keensight.version import __version__
-from keensight.workspace import Kind, claim
+from keensight.workspace import RUN, Kind, RunFolder, claim
 
-IMPORT = Kind(
-    "import", "Import", home=Path("imported"), begun="bundle/bundle.json", kept="bundle/bundle.json",
-    finished="bundle/bundle.json",
-)  # fmt: skip
+IMPORT = Kind("import", "Import", Path("imported"), begun=RUN.finished, kept=RUN.finished, finished=RUN.finished)
 MAX_LABELS_BYTES = 2**20
 UNKNOWN_BORDERS = Borders(0.0, 1.0)  # as of any pictures: none is inverted
 
@@ -118,10 +115,10 @@ def import_keras(
             "model.safetensors": weights_of(imported.model),
             "MODEL_CARD.md": imported_card(folder.name, info, notes),
         }
-        write_files(folder / "bundle", written)
-        load(folder / "bundle")  # whatever a bundle must be, this one is
+        write_files(RunFolder(folder).bundle, written)
+        load(RunFolder(folder).bundle)  # whatever a bundle must be, this one is
         return ImportedBundle(
-            folder / "bundle", names, size, imported.pixels, parameters, imported.sha256, tuple(notes)
+            RunFolder(folder).bundle, names, size, imported.pixels, parameters, imported.sha256, tuple(notes)
         )
 
 

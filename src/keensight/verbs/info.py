@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -11,9 +10,11 @@ from typing import Any
 from keensight.bundle.read import read_bundle
 from keensight.data.cache import choose_preprocessing
 from keensight.data.sources import open_dataset
+from keensight.data.splits import read_splits
 from keensight.errors import DataError, KeensightError, RunError, shortlist, suggestion
 from keensight.files import write_atomically
-from keensight.values import Epoch, Preprocessing, Recipe
+from keensight.values import Preprocessing, Recipe
+from keensight.workspace import RunFolder, bundle_in, is_run, read_history
 
 EXAMPLE = Preprocessing(64, 64, 3)  # the picture that a recipe's layers are shown for where it names no size
 EXAMPLE_CLASSES = 10
@@ -31,15 +32,15 @@ def info(
     Raises KeensightError where it is none of these, or where there is no history to plot.
     """
     path = Path(thing)
-    if _is_run(path):
-        return _run(path, layers, plot)
+    if is_run(path):
+        return _run(RunFolder(path), layers, plot)
     if plot:
         _refuse_runs(path)
         raise RunError(
             f"{thing} has no history.jsonl, so there are no curves to plot. Give a run folder, such as runs/digits, in "
             "which an epoch has ended."
         )
-    if (path / "bundle.json").exists() or (path / "bundle" / "bundle.json").exists():
+    if bundle_in(path):
         return _bundle(path, layers)
     if path.exists() and path.suffix != ".toml":
         try:
@@ -66,66 +67,41 @@ def info(
     )
 
 
-def _is_run(folder: Path) -> bool:
-    return (folder / "recipe.toml").exists() and (folder / "history.jsonl").exists()
-
-
 def _refuse_runs(folder: Path) -> None:
     """Raise RunError where a folder is one that holds runs, and name them."""
-    if runs := sorted(child for child in folder.glob("*") if _is_run(child)):
+    if runs := sorted(child for child in folder.glob("*") if is_run(child)):
         raise RunError(
             f"{folder} is a folder of runs: {shortlist([run.name for run in runs])}. Give one of them, such as "
             f"{runs[0]}."
         )
 
 
-def _run(folder: Path, with_layers: bool, plot: bool) -> dict[str, Any]:
-    history = read_history(folder / "history.jsonl")
+def _run(run: RunFolder, with_layers: bool, plot: bool) -> dict[str, Any]:
+    history = read_history(run)
     best = max((epoch for epoch in history if epoch.best), key=lambda epoch: epoch.number)
-    if (folder / "bundle" / "bundle.json").exists():
-        said = _bundle(folder, with_layers)
+    if bundle_in(run.path):
+        said = _bundle(run.path, with_layers)
     else:
         from keensight.training.recipe import load_recipe
 
-        said = _recipe(load_recipe(str((folder / "recipe.toml").absolute())), with_layers)
+        said = _recipe(load_recipe(str(run.recipe.absolute())), with_layers)
     said |= {
         "kind": "run",
-        "run": str(folder),
+        "run": str(run.path),
         "epochs_done": len(history),
         "best_epoch": best.number,
         "best_val_accuracy": best.val_accuracy,
         "training_seconds": round(sum(epoch.seconds for epoch in history), 3),
-        "stopped": history[-1].stopped or f"not yet: go on with keensight train DATA --out {folder} --resume",
+        "stopped": history[-1].stopped or f"not yet: go on with keensight train DATA --out {run.path} --resume",
     }
-    if (folder / "splits.jsonl").is_file():
-        said["splits"] = _split_counts(folder / "splits.jsonl")
+    if run.splits.is_file():
+        said["splits"] = dict(Counter(each.split for each in read_splits(run.splits)))
     if plot:
         from keensight.pages.figures import curves
 
-        write_atomically(folder / "history.svg", curves(history))
-        said["plot"] = str(folder / "history.svg")
+        write_atomically(run.curves, curves(history))
+        said["plot"] = str(run.curves)
     return said
-
-
-def _split_counts(file: Path) -> dict[str, int]:
-    try:
-        lines = map(json.loads, file.read_text(encoding="utf-8").splitlines())
-        return dict(Counter(line["split"] for line in lines))
-    except (ValueError, TypeError, KeyError) as error:
-        raise RunError(f"{file} is not the list of pictures that a run writes ({error!r}). Train again.") from None
-
-
-def read_history(file: Path) -> list[Epoch]:
-    """Return the epochs that a run wrote down. Raises RunError where the file is not what a run writes."""
-    try:
-        history = [Epoch(**json.loads(line)) for line in file.read_text(encoding="utf-8").splitlines()]
-    except (ValueError, TypeError) as error:
-        raise RunError(
-            f"{file} is not a history that a run wrote ({error}). Train again, into another folder."
-        ) from None
-    if not any(epoch.best for epoch in history):
-        raise RunError(f"{file} holds no epoch yet. Wait for the first, or go on with --resume.")
-    return history
 
 
 def _bundle(path: Path, with_layers: bool) -> dict[str, Any]:

@@ -11,9 +11,10 @@ from keensight.machine import return_memory
 from keensight.serving.access import networks, read_api_keys
 from keensight.serving.lifecycle import Reloader, bind, run, url_of
 from keensight.serving.limits import Limits
-from keensight.serving.registry import Batching, Model, Registry, Source, home_of, load_model
+from keensight.serving.registry import Batching, Model, Registry, Source, load_model
 from keensight.serving.service import Service, log
 from keensight.serving.uploads import warm_up
+from keensight.workspace import bundle_in
 
 
 def serve(
@@ -107,7 +108,7 @@ def _distinct(bundles: Sequence[str | Path]) -> list[Source]:
     """Return what to load, in order; a bundle that is given twice, by its run folder perhaps, only once."""
     found: dict[Path, Source] = {}
     for bundle in map(Path, bundles):
-        found.setdefault(home_of(bundle).resolve(), Source(bundle))
+        found.setdefault((bundle_in(bundle) or bundle).resolve(), Source(bundle))
     return list(found.values())
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from keensight.data.cache import choose_preprocessing, decode
@@ -23,7 +23,7 @@ from keensight.training.loop import State, start
 from keensight.training.recipe import load_recipe, to_toml, with_epochs
 from keensight.training.trainers import fit_any, fresh
 from keensight.values import Dataset, Pixels, Preprocessing, Recipe, Report, Splits
-from keensight.workspace import RUN, claim, is_finished
+from keensight.workspace import RUN, RunFolder, claim, is_finished, write_history
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,30 +77,31 @@ def train(
     label_pattern = label_pattern or (asked or own_recipe(out, recipe)).label_pattern
     dataset = open_dataset(data, label_pattern=label_pattern or None)
     with claim(Path(out) if out is not None else None, dataset.name, resume) as folder:
+        files = RunFolder(folder)
         if resume and is_finished(folder):
             watcher.note(f"{folder} is finished; there is nothing to resume.")
-            return _finished(folder)
+            return Run(folder, files.bundle, from_dict(json.loads(files.report.read_text(encoding="utf-8"))))
         asked = replace(asked or same_recipe(folder, recipe, set, seed, RUN), label_pattern=label_pattern)
         try:
-            return _train(folder, dataset, asked, resume, watcher)
+            return _train(files, dataset, asked, resume, watcher)
         except KeyboardInterrupt:
-            raise KeyboardInterrupt(_how_to_go_on(folder, str(data))) from None
+            raise KeyboardInterrupt(_how_to_go_on(files, str(data))) from None
 
 
-def _train(folder: Path, dataset: Dataset, asked: Recipe, resume: bool, watcher: Watcher) -> Run:
+def _train(files: RunFolder, dataset: Dataset, asked: Recipe, resume: bool, watcher: Watcher) -> Run:
     if asked.classes:
         dataset = only(dataset, asked.classes)
     preprocessing = choose_preprocessing(dataset, asked)
     model = fresh(asked, preprocessing, dataset.class_names)  # what does not fit is refused before any work
     pixels, splits = _pictures(dataset, preprocessing, asked, watcher)
     recipe = with_epochs(asked, model, splits)
-    _begin(folder, recipe, pixels, splits, resume)
-    state = _start(folder, model, splits, recipe, resume)
+    _begin(files, recipe, pixels, splits, resume)
+    state = _start(files, model, splits, recipe, resume)
     if state.history:
         watcher.note(f"Going on after epoch {len(state.history)}.")
-    _fit(folder, state, splits, recipe, watcher)
-    report = finish(folder, state, pixels, splits, recipe, watcher)
-    return Run(folder, folder / "bundle", report)
+    _fit(files, state, splits, recipe, watcher)
+    report = finish(files, state, pixels, splits, recipe, watcher)
+    return Run(files.path, files.bundle, report)
 
 
 def _pictures(
@@ -131,54 +132,45 @@ def _cautions(dataset: Dataset, recipe: Recipe) -> Iterator[str]:
         )
 
 
-def _begin(folder: Path, recipe: Recipe, pixels: Pixels, splits: Splits, resume: bool) -> None:
+def _begin(files: RunFolder, recipe: Recipe, pixels: Pixels, splits: Splits, resume: bool) -> None:
     """Write down what the run is made of; when resuming, check that it still is."""
-    file, lines = folder / "splits.jsonl", splits_jsonl(pixels, splits)
-    if resume and file.exists() and file.read_text(encoding="utf-8") != lines:
+    lines = splits_jsonl(pixels, splits)
+    if resume and files.splits.exists() and files.splits.read_text(encoding="utf-8") != lines:
         raise RunError(
-            f"The pictures, labels or splits are not those that the run in {folder} began with, so resuming would mix "
-            "two experiments. Give the same DATA and --label-pattern, or train into another folder."
+            f"The pictures, labels or splits are not those that the run in {files.path} began with, so resuming would "
+            "mix two experiments. Give the same DATA and --label-pattern, or train into another folder."
         )
     if not resume:
-        write_atomically(folder / "recipe.toml", to_toml(recipe))
-    write_atomically(file, lines)
+        write_atomically(files.recipe, to_toml(recipe))
+    write_atomically(files.splits, lines)
 
 
-def _start(folder: Path, model: Classifier, splits: Splits, recipe: Recipe, resume: bool) -> State:
+def _start(files: RunFolder, model: Classifier, splits: Splits, recipe: Recipe, resume: bool) -> State:
     state = start(model, splits, recipe)
-    if resume and (folder / "last.safetensors").exists():
-        load_state(folder / "last.safetensors", state)
+    if resume and files.last.exists():
+        load_state(files.last, state)
     return state
 
 
-def _fit(folder: Path, state: State, splits: Splits, recipe: Recipe, watcher: Watcher) -> None:
+def _fit(files: RunFolder, state: State, splits: Splits, recipe: Recipe, watcher: Watcher) -> None:
     """Train, keeping a checkpoint and the history after every epoch; leave the best epoch's weights in the model."""
 
     def on_step(done: int, total: int) -> None:
         watcher.step(len(state.history) + 1, recipe.epochs, done, total)
 
     if state.history:
-        _write_history(folder, state)  # a kill may have come between the last checkpoint and its line
+        write_history(files, state.history)  # a kill may have come between the last checkpoint and its line
     for epoch in fit_any(state, splits, recipe, on_step, watcher.features):
         if epoch.best:
-            save_weights(folder / "best.safetensors", state.model)
-        save_state(folder / "last.safetensors", state)
-        _write_history(folder, state)
+            save_weights(files.best, state.model)
+        save_state(files.last, state)
+        write_history(files, state.history)
         watcher.epoch(epoch, recipe.epochs)
-    load_weights(folder / "best.safetensors", state.model)
+    load_weights(files.best, state.model)
 
 
-def _write_history(folder: Path, state: State) -> None:
-    write_atomically(folder / "history.jsonl", "".join(json.dumps(asdict(epoch)) + "\n" for epoch in state.history))
-
-
-def _finished(folder: Path) -> Run:
-    report = from_dict(json.loads((folder / "report.json").read_text(encoding="utf-8")))
-    return Run(folder, folder / "bundle", report)
-
-
-def _how_to_go_on(folder: Path, data: str) -> str:
-    if not (folder / "last.safetensors").exists():
+def _how_to_go_on(files: RunFolder, data: str) -> str:
+    if not files.last.exists():
         return "interrupted before the first epoch ended; nothing was kept."
-    words = shlex.join(["keensight", "train", data, "--out", str(folder), "--resume"])
-    return f"interrupted. Everything up to the last whole epoch is in {folder}; go on with: {words}"
+    words = shlex.join(["keensight", "train", data, "--out", str(files.path), "--resume"])
+    return f"interrupted. Everything up to the last whole epoch is in {files.path}; go on with: {words}"

@@ -20,6 +20,7 @@ from keensight.pages.tuning import render_tuning
 from keensight.pipeline.prepare import Material, prepare
 from keensight.pipeline.resume import own_recipe, same_recipe
 from keensight.pipeline.search_folder import (
+    BEST,
     PAGE,
     TUNING,
     accuracy_of,
@@ -39,7 +40,7 @@ from keensight.training.recipe import load_recipe
 from keensight.training.search_space import values_of, with_values
 from keensight.training.trainers import fit_any, fresh
 from keensight.training.tune import Objective, Point, Trial, best_of, importances, search
-from keensight.workspace import claim
+from keensight.workspace import RECIPE, claim
 
 UNITS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
 
@@ -65,7 +66,7 @@ class Tuning:
     @property
     def advised(self) -> Path:
         """The recipe to train with: the best, or the one that the search began with where that is as good."""
-        return self.folder / "recipe.toml" if self.gain and self.gain.is_noise else self.best
+        return self.folder / RECIPE if self.gain and self.gain.is_noise else self.best
 
 
 class _BudgetUsed(Exception):  # noqa: N818 - it is no error
@@ -256,7 +257,7 @@ def _sum_up(
         found = gain(round(winner.val_accuracy * num_val), num_val, round(own.val_accuracy * num_val), num_val)
     tuning = Tuning(
         folder=folder,
-        best=folder / "best.toml",
+        best=folder / BEST,
         page=folder / PAGE,
         trials=tuple(trials),
         winner=winner,
