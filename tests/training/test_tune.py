@@ -4,13 +4,12 @@ import logging
 import math
 import warnings
 from dataclasses import replace
-from itertools import islice
 
 import pytest
 
 from keensight.errors import TrainingError
 from keensight.training.search_space import Dimension
-from keensight.training.tune import Point, Trial, best_of, importances, search, tenths
+from keensight.training.tune import Point, Trial, best_of, importances, propose, run, tenths
 
 SPACE = (
     Dimension("learning_rate", 1e-4, 1e-1, log=True),
@@ -34,7 +33,10 @@ def objective(values):
 
 
 def trials(number, seed=0, done=(), objective=objective, space=SPACE, own=OWN):
-    return list(islice(search(space, own, objective, seed, done), number))
+    found = list(done)
+    for _ in range(number):
+        found.append(run(objective, propose(space, own, seed, found), len(found), found))
+    return found[len(done) :]
 
 
 def without_clock(found):
@@ -73,6 +75,14 @@ def test_same_seed_same_trials_and_another_seed_others():
     first, again, other = trials(12), trials(12), trials(12, seed=1)
     assert without_clock(first) == without_clock(again)
     assert [trial.values for trial in first] != [trial.values for trial in other]
+
+
+def test_proposing_and_running_are_apart(forty):
+    """Whoever runs a trial needs its values and the trials before it, and changes nothing of what is proposed."""
+    done = forty[:20]
+    assert propose(SPACE, OWN, 0, done) == propose(SPACE, OWN, 0, done) == forty[20].values
+    late = run(objective, forty[20].values, 23, done)
+    assert replace(late, seconds=0) == replace(forty[20], number=23, seconds=0)
 
 
 @pytest.mark.parametrize("stop", [0, 1, 7, 13])

@@ -1,12 +1,12 @@
-"""The search for better settings: Optuna proposes, a run answers, and the hopeless are stopped early.
+"""The search for better settings: `propose` asks Optuna for values, `run` tries them, and stops what is hopeless.
 
-It knows nothing of pictures, files or progress bars: `search` is a generator of trials, and whoever iterates over it
-keeps them and decides when it is enough.
+It knows nothing of pictures, files or progress bars. Whoever calls the two, here or on several machines, keeps the
+trials and decides when it is enough.
 
-A trial follows from the seed, its number, and the trials before it, and from nothing else: Optuna's study is made anew
-from these for every trial, in memory. That is why a killed search goes on to the very trials that it would have had,
-and why no trial can be left half done or be counted twice; the records that the caller keeps are the only truth. (A
-journal or a database of Optuna's own would be a second one, with trials left running by a kill to be found and mended.)
+What is proposed follows from the seed and the trials before it, and from nothing else: Optuna's study is made anew
+from these each time, in memory. That is why a killed search goes on to the very trials that it would have had, and why
+no trial can be left half done or be counted twice; the records that the caller keeps are the only truth. (A journal or
+a database of Optuna's own would be a second one, with trials left running by a kill to be found and mended.)
 """
 
 from __future__ import annotations
@@ -61,29 +61,62 @@ class Trial:
     reason: str = ""
 
 
-def search(
-    space: Sequence[Dimension],
-    own: Mapping[str, Any],
-    objective: Objective,
-    seed: int,
-    done: Sequence[Trial] = (),
-) -> Iterator[Trial]:
-    """Yield trials without end: first the recipe's `own` values, then what the sampler proposes, after those `done`.
+def propose(space: Sequence[Dimension], own: Mapping[str, Any], seed: int, done: Sequence[Trial]) -> dict[str, Any]:
+    """Return the values to try next: first the recipe's `own`, then what the sampler learns from the trials `done`.
 
-    `objective` runs one set of values and yields points as it goes. The sampler is the tree-structured Parzen
-    estimator (Bergstra et al. 2011); a trial is stopped where its best accuracy so far lies below the median of the
-    finished trials at the same *fraction of the run*. Not at the same epoch: a run of 40 epochs is then still at its
-    largest steps when one of 10 has brought its rate down, and every long run would be stopped for being long.
+    The sampler is the tree-structured Parzen estimator (Bergstra et al. 2011).
+    """
+    if not done:
+        return dict(own)
+    with _optuna() as optuna:
+        own_seed = int(np.random.SeedSequence([seed, len(done)]).generate_state(1)[0])
+        study = optuna.create_study(
+            direction="maximize", sampler=optuna.samplers.TPESampler(seed=own_seed, n_startup_trials=RANDOM)
+        )
+        distributions = _distributions(optuna, space)
+        for trial in done:
+            study.add_trial(_told(optuna, trial, params=dict(trial.values), distributions=distributions))
+        asked = study.ask(distributions)
+    return {dimension.key: dimension.nearest(asked.params[dimension.key]) for dimension in space}
+
+
+def run(objective: Objective, values: Mapping[str, Any], number: int, done: Sequence[Trial]) -> Trial:
+    """Try one set of values, as trial `number`, and return what became of it. `objective` yields points as it goes.
+
+    Trial 0 always comes to its end. Another is stopped where its best accuracy so far lies below the median of those
+    `done` that finished, at the same *fraction of the run*. Not at the same epoch: a run of 40 epochs is then still at
+    its largest steps when one of 10 has brought its rate down, and every long run would be stopped for being long.
     Between two epochs the accuracy is taken as a straight line, so that runs of 7 and of 10 epochs have tenths in
     common.
 
-    A trial that raises TrainingError has failed, and the search goes on.
+    A trial whose objective raises TrainingError has failed.
     """
-    trials = list(done)
-    while True:
-        trial = _run(space, own, objective, seed, trials)
-        trials.append(trial)
-        yield trial
+    begin = time.perf_counter()
+    asked = _watched(done) if number else None
+    points: list[Point] = []
+    reached: dict[int, float] = {}
+
+    def ended(state: Literal["finished", "pruned", "failed"], reason: str = "") -> Trial:
+        best = max(points, key=lambda point: (point.val_accuracy, -point.val_loss), default=None)
+        seconds = round(time.perf_counter() - begin, 3)
+        accuracy, loss = (best.val_accuracy, best.val_loss) if best and state != "failed" else (None, None)
+        return Trial(number, state, values, accuracy, loss, len(points), seconds, reached, reason)
+
+    try:
+        for point in objective(values):
+            if not math.isfinite(point.val_loss):
+                return ended("failed", "The validation loss is no longer a number: the steps are too large.")
+            fresh = tenths(points[-1] if points else None, point)
+            points.append(point)
+            reached |= fresh
+            if asked and fresh and point.fraction < 1:
+                for step, accuracy in fresh.items():
+                    asked.report(accuracy, step)
+                if asked.should_prune():
+                    return ended("pruned", f"below the median at {point.fraction:.0%} of its run")
+    except TrainingError as error:
+        return ended("failed", str(error))
+    return ended("finished") if points else ended("failed", "it gave no epoch")
 
 
 def best_of(trials: Sequence[Trial]) -> Trial | None:
@@ -124,41 +157,6 @@ def importances(space: Sequence[Dimension], trials: Sequence[Trial], seed: int =
     return dict(sorted(known.items(), key=lambda item: -item[1])) if any(known.values()) else {}
 
 
-def _run(
-    space: Sequence[Dimension], own: Mapping[str, Any], objective: Objective, seed: int, before: Sequence[Trial]
-) -> Trial:
-    begin = time.perf_counter()
-    number = len(before)
-    with _optuna() as optuna:
-        study = _study(optuna, space, before, seed)
-        asked = study.ask(_distributions(optuna, space)) if number else None
-    values = {d.key: d.nearest(asked.params[d.key]) for d in space} if asked else dict(own)
-    points: list[Point] = []
-    reached: dict[int, float] = {}
-
-    def ended(state: Literal["finished", "pruned", "failed"], reason: str = "") -> Trial:
-        best = max(points, key=lambda point: (point.val_accuracy, -point.val_loss), default=None)
-        seconds = round(time.perf_counter() - begin, 3)
-        accuracy, loss = (best.val_accuracy, best.val_loss) if best and state != "failed" else (None, None)
-        return Trial(number, state, values, accuracy, loss, len(points), seconds, reached, reason)
-
-    try:
-        for point in objective(values):
-            if not math.isfinite(point.val_loss):
-                return ended("failed", "The validation loss is no longer a number: the steps are too large.")
-            fresh = tenths(points[-1] if points else None, point)
-            points.append(point)
-            reached |= fresh
-            if asked and fresh and point.fraction < 1:
-                for step, accuracy in fresh.items():
-                    asked.report(accuracy, step)
-                if asked.should_prune():
-                    return ended("pruned", f"below the median at {point.fraction:.0%} of its run")
-    except TrainingError as error:
-        return ended("failed", str(error))
-    return ended("finished") if points else ended("failed", "it gave no epoch")
-
-
 def tenths(before: Point | None, now: Point) -> dict[int, float]:
     """Return the accuracy at each tenth of the run between two points, by linear interpolation.
 
@@ -178,29 +176,24 @@ def tenths(before: Point | None, now: Point) -> dict[int, float]:
     return found
 
 
-def _study(optuna: Any, space: Sequence[Dimension], before: Sequence[Trial], seed: int) -> Any:
-    """Return a study that has seen the trials `before`, with a sampler for the next one."""
-    own_seed = int(np.random.SeedSequence([seed, len(before)]).generate_state(1)[0])
-    study = optuna.create_study(
-        direction="maximize",
-        sampler=optuna.samplers.TPESampler(seed=own_seed, n_startup_trials=RANDOM),
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=WARM_UP, n_min_trials=3),
-    )
-    states = {
-        "finished": optuna.trial.TrialState.COMPLETE,
-        "pruned": optuna.trial.TrialState.PRUNED,
-        "failed": optuna.trial.TrialState.FAIL,
-    }
-    distributions = _distributions(optuna, space)
-    for trial in before:
-        study.add_trial(
-            optuna.trial.create_trial(
-                state=states[trial.state], params=dict(trial.values), distributions=distributions,
-                value=None if trial.state == "failed" else trial.val_accuracy,
-                intermediate_values=dict(trial.reached),
-            )
-        )  # fmt: skip
-    return study
+def _watched(done: Sequence[Trial]) -> Any:
+    """Return a trial of Optuna's to report to, which is compared with those `done`."""
+    with _optuna() as optuna:
+        study = optuna.create_study(
+            direction="maximize",
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=WARM_UP, n_min_trials=3),
+        )
+        for trial in done:
+            study.add_trial(_told(optuna, trial))
+        return study.ask()
+
+
+def _told(optuna: Any, trial: Trial, **more: Any) -> Any:
+    """Return a trial as Optuna records it."""
+    states = optuna.trial.TrialState
+    state = {"finished": states.COMPLETE, "pruned": states.PRUNED, "failed": states.FAIL}[trial.state]
+    value = None if trial.state == "failed" else trial.val_accuracy
+    return optuna.trial.create_trial(state=state, value=value, intermediate_values=dict(trial.reached), **more)
 
 
 def _distributions(optuna: Any, space: Sequence[Dimension]) -> dict[str, Any]:

@@ -39,7 +39,7 @@ from keensight.training.loop import start
 from keensight.training.recipe import load_recipe
 from keensight.training.search_space import values_of, with_values
 from keensight.training.trainers import fit_any, fresh
-from keensight.training.tune import Objective, Point, Trial, best_of, importances, search
+from keensight.training.tune import Objective, Point, Trial, best_of, importances, propose, run
 from keensight.workspace import RECIPE, claim
 
 UNITS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
@@ -195,12 +195,12 @@ def _search(
             raise _BudgetUsed
 
     objective = _objective(material, watcher, check_budget)
-    found = search(space, own, objective, material.recipe.seed, trials)
     with suppress(_BudgetUsed):
         while not _is_enough(plan, trials):
             check_budget()
             watcher.trial(len(trials), plan["trials"], _score(trials))
-            trials.append(next(found))
+            values = propose(space, own, material.recipe.seed, trials)
+            trials.append(run(objective, values, len(trials), trials))
             keep(folder, material, trials)
 
 
