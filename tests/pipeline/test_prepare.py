@@ -47,7 +47,7 @@ def guarded(monkeypatch):
 
 
 def test_the_guard_guards(guarded):
-    prepare(open_dataset("digits"), load_recipe("default", CHANGES), Watcher())
+    prepare(open_dataset("digits"), load_recipe("default", CHANGES), Watcher(), choosing=True)
     with pytest.raises(AssertionError, match="a test picture is read"):
         guarded[0].images[guarded[0].rows[:1]]
 

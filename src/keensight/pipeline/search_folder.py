@@ -9,12 +9,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from keensight.data.cache import fingerprint
 from keensight.errors import RunError
 from keensight.files import to_json, write_atomically
 from keensight.pipeline.prepare import Material
 from keensight.training.recipe import changed, flat, from_table, to_toml
 from keensight.training.search_space import Dimension, check_can_be_tuned, search_space, with_values
-from keensight.training.trainers import fresh
 from keensight.training.tune import Trial, best_of
 from keensight.workspace import RECIPE, Kind
 
@@ -32,16 +32,15 @@ def make_plan(
     trials: int | None, budget_s: float | None, resume: bool,
 ) -> dict[str, Any]:  # fmt: skip
     """Write down what the search is made of; when resuming, check that it still is."""
-    kept = _read_plan(folder) if resume else {}
-    if kept and kept["fingerprint"] != material.fingerprint:
+    kept, digest = _read_plan(folder) if resume else {}, fingerprint(material.pixels.dataset)
+    if kept and kept["fingerprint"] != digest:
         raise RunError(
             f"The pictures or labels are not those that the search in {folder} began with, so its trials could not be "
             "compared with new ones. Give the same DATA and --label-pattern, or search into another folder."
         )
     fixed = [change.partition("=")[0].strip() for change in changes]
     if not kept or fixed or keys:
-        model = fresh(material.recipe, material.splits.preprocessing, material.splits.class_names)
-        check_can_be_tuned(model)
+        check_can_be_tuned(material.model)
         space = [
             json.loads(json.dumps(asdict(dimension)))
             for dimension in search_space(material.recipe, len(material.splits.train), fixed, keys)
@@ -58,7 +57,7 @@ def make_plan(
         trials, budget_s = (kept["trials"], kept["budget_s"]) if kept else (TRIALS, None)
     plan = {
         "data": data,
-        "fingerprint": material.fingerprint,
+        "fingerprint": digest,
         "num_train": len(material.splits.train),
         "num_val": len(material.splits.val),
         "search": space,

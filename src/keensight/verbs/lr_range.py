@@ -18,7 +18,6 @@ from keensight.training.loop import start
 from keensight.training.lr_range import LrRange, lr_range_test
 from keensight.training.recipe import load_recipe
 from keensight.training.search_space import check_can_be_tuned
-from keensight.training.trainers import fresh
 from keensight.workspace import Kind, claim
 
 PAGE = "lr-range.html"
@@ -67,9 +66,8 @@ def lr_range(
     asked = load_recipe(recipe or "default", set, seed)
     dataset = open_dataset(data, label_pattern=(label_pattern or asked.label_pattern) or None)
     with claim(None if out is None else Path(out), f"{dataset.name}-lr-range", resume=False, kind=LR_RANGE) as folder:
-        material = prepare(dataset, asked, watcher)
-        splits, used = material.splits, material.recipe
-        model = fresh(used, splits.preprocessing, splits.class_names)
+        material = prepare(dataset, asked, watcher, choosing=True)
+        splits, used, model = material.splits, material.recipe, material.model
         check_can_be_tuned(model)
         state = start(model, splits, used)
         if isinstance(model.network, Transfer):

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from keensight.data.cache import choose_preprocessing, decode
-from keensight.data.sources import only, open_dataset
-from keensight.data.splits import split, splits_jsonl
+from keensight.data.sources import open_dataset
+from keensight.data.splits import splits_jsonl
 from keensight.errors import RunError
 from keensight.evaluation.report import from_dict
 from keensight.files import write_atomically
-from keensight.models.classifier import Classifier
 from keensight.pipeline.finish import finish
+from keensight.pipeline.prepare import Material, prepare
 from keensight.pipeline.resume import own_recipe, same_recipe
 from keensight.pipeline.watch import Watcher
 from keensight.training.checkpoint import load_state, load_weights, save_state, save_weights
 from keensight.training.loop import State, start
-from keensight.training.recipe import load_recipe, to_toml, with_epochs
-from keensight.training.trainers import fit_any, fresh
-from keensight.values import Dataset, Pixels, Preprocessing, Recipe, Report, Splits
+from keensight.training.recipe import load_recipe, to_toml
+from keensight.training.trainers import fit_any
+from keensight.values import Recipe, Report, Splits
 from keensight.workspace import RUN, RunFolder, claim, is_finished, write_history
 
 
@@ -83,20 +82,17 @@ def train(
             return Run(folder, files.bundle, from_dict(json.loads(files.report.read_text(encoding="utf-8"))))
         asked = replace(asked or same_recipe(folder, recipe, set, seed, RUN), label_pattern=label_pattern)
         try:
-            return _train(files, dataset, asked, resume, watcher)
+            return _train(files, prepare(dataset, asked, watcher), resume, watcher)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(_how_to_go_on(files, str(data))) from None
 
 
-def _train(files: RunFolder, dataset: Dataset, asked: Recipe, resume: bool, watcher: Watcher) -> Run:
-    if asked.classes:
-        dataset = only(dataset, asked.classes)
-    preprocessing = choose_preprocessing(dataset, asked)
-    model = fresh(asked, preprocessing, dataset.class_names)  # what does not fit is refused before any work
-    pixels, splits = _pictures(dataset, preprocessing, asked, watcher)
-    recipe = with_epochs(asked, model, splits)
-    _begin(files, recipe, pixels, splits, resume)
-    state = _start(files, model, splits, recipe, resume)
+def _train(files: RunFolder, material: Material, resume: bool, watcher: Watcher) -> Run:
+    pixels, splits, recipe = material.pixels, material.splits, material.recipe
+    _begin(files, recipe, splits_jsonl(pixels, splits), resume)
+    state = start(material.model, splits, recipe)
+    if resume and files.last.exists():
+        load_state(files.last, state)
     if state.history:
         watcher.note(f"Going on after epoch {len(state.history)}.")
     _fit(files, state, splits, recipe, watcher)
@@ -104,52 +100,16 @@ def _train(files: RunFolder, dataset: Dataset, asked: Recipe, resume: bool, watc
     return Run(files.path, files.bundle, report)
 
 
-def _pictures(
-    dataset: Dataset, preprocessing: Preprocessing, recipe: Recipe, watcher: Watcher
-) -> tuple[Pixels, Splits]:
-    pixels = decode(dataset, preprocessing, watcher.pictures)
-    splits = split(pixels, val_fraction=recipe.val_fraction, test_fraction=recipe.test_fraction, seed=recipe.seed)
-    notes = (*splits.notes, *_cautions(dataset, recipe))
-    for note in notes:
-        watcher.note(note)
-    watcher.skipped(pixels.dataset, listed_in="the report")
-    return pixels, replace(splits, notes=notes)
-
-
-def _cautions(dataset: Dataset, recipe: Recipe) -> Iterator[str]:
-    """Say what the recipe knows about the data that it was written for, or else of what its backbone has seen."""
-    if recipe.weights:
-        yield (
-            "It started from given weights. Where they were learnt from this data under another split or seed, they "
-            "know pictures that are held out here, and these numbers flatter the model."
-        )
-    if recipe.caution and recipe.is_for(dataset.name):
-        yield " ".join(recipe.caution.split())
-    elif recipe.model == "transfer":
-        yield (
-            "The backbone has learnt from ImageNet's photographs from the web. If yours come from there too, it may "
-            "have met them, and these numbers flatter the model."
-        )
-
-
-def _begin(files: RunFolder, recipe: Recipe, pixels: Pixels, splits: Splits, resume: bool) -> None:
+def _begin(files: RunFolder, recipe: Recipe, pictures: str, resume: bool) -> None:
     """Write down what the run is made of; when resuming, check that it still is."""
-    lines = splits_jsonl(pixels, splits)
-    if resume and files.splits.exists() and files.splits.read_text(encoding="utf-8") != lines:
+    if resume and files.splits.exists() and files.splits.read_text(encoding="utf-8") != pictures:
         raise RunError(
             f"The pictures, labels or splits are not those that the run in {files.path} began with, so resuming would "
             "mix two experiments. Give the same DATA and --label-pattern, or train into another folder."
         )
     if not resume:
         write_atomically(files.recipe, to_toml(recipe))
-    write_atomically(files.splits, lines)
-
-
-def _start(files: RunFolder, model: Classifier, splits: Splits, recipe: Recipe, resume: bool) -> State:
-    state = start(model, splits, recipe)
-    if resume and files.last.exists():
-        load_state(files.last, state)
-    return state
+    write_atomically(files.splits, pictures)
 
 
 def _fit(files: RunFolder, state: State, splits: Splits, recipe: Recipe, watcher: Watcher) -> None:

@@ -130,7 +130,7 @@ def tune(
             restore_recipe(folder)
         asked = replace(asked or same_recipe(folder, recipe, set, seed, TUNING), label_pattern=label_pattern)
         try:
-            material = prepare(dataset, asked, watcher)
+            material = prepare(dataset, asked, watcher, choosing=True)
             plan = make_plan(folder, str(data), material, set, search, trials, budget_s, resume)
             return _tune(folder, plan, material, watcher)
         except KeyboardInterrupt:
