@@ -117,6 +117,7 @@ def test_the_card_escapes_what_the_data_names(trained):
 
 
 def test_an_unfinished_run_says_how_to_go_on(trained, tmp_path):
-    (tmp_path / "recipe.toml").write_bytes((trained.folder / "recipe.toml").read_bytes())
+    for name in ("recipe.toml", "splits.jsonl"):
+        (tmp_path / name).write_bytes((trained.folder / name).read_bytes())
     with pytest.raises(BundleError, match="not finished.*--resume"):
         load(tmp_path)

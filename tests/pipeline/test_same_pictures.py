@@ -1,5 +1,6 @@
 """Which pictures several bundles are compared on."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from keensight.bundle.read import Bundle
 from keensight.data.cache import fingerprint
 from keensight.data.pixels import Borders
 from keensight.data.sources import only
-from keensight.data.splits import split
+from keensight.data.splits import Listed, split
 from keensight.errors import DataError
 from keensight.pipeline.same_pictures import same_pictures
 from keensight.pipeline.watch import Watcher
@@ -44,15 +45,15 @@ def found(dataset, bundles, wanted=None):
 def test_bundles_that_drew_alike_share_their_test_split(digits):
     name, parts, notes = found(digits, [bundle(digits), bundle(digits)])
     assert name == "test" and notes == []
-    assert set(parts[0].path) == set(parts[1].path) == held_out(digits, 0)
+    assert set(parts[0].paths) == set(parts[1].paths) == held_out(digits, 0)
     name, parts, _ = found(digits, [bundle(digits), bundle(digits)], "val")
-    assert name == "val" and not set(parts[0].path) & held_out(digits, 0)
+    assert name == "val" and not set(parts[0].paths) & held_out(digits, 0)
 
 
 def test_other_sizes_and_label_orders_are_the_same_pictures(digits):
     reversed_names = digits.class_names[::-1]
     name, (one, other), _ = found(digits, [bundle(digits), bundle(digits, reversed_names, size=6)])
-    assert name == "test" and one.paths == other.path
+    assert name == "test" and one.paths == other.paths
     assert one.images.shape[1:] == (8, 8, 1) and other.images.shape[1:] == (6, 6, 1)
     names = [digits.class_names[label] for label in one.labels]
     assert names == [reversed_names[label] for label in other.labels]
@@ -64,7 +65,7 @@ def test_bundles_that_drew_differently_keep_what_all_held_out(digits):
     bundles = [bundle(digits, seed=seed) for seed in (0, 1)]
     name, parts, (note,) = found(digits, bundles)
     both = held_out(digits, 0) & held_out(digits, 1)
-    assert name == "test" and set(parts[0].path) == set(parts[1].path) == both
+    assert name == "test" and set(parts[0].paths) == set(parts[1].paths) == both
     assert "different test splits of digits" in note and f"the {len(both)} pictures that are in all" in note
 
 
@@ -74,14 +75,14 @@ def test_another_order_of_classes_is_another_draw(digits):
     pixels = [keensight.decode(only(part, order), Preprocessing(8, 8, 1)) for order in ("01", "10")]
     tests = [set(split(each, val_fraction=0.2, test_fraction=0.2).test.paths) for each in pixels]
     name, parts, (note,) = found(part, [bundle(part), bundle(part, "10")])
-    assert name == "test" and set(parts[0].path) == tests[0] & tests[1] != tests[0]
+    assert name == "test" and set(parts[0].paths) == tests[0] & tests[1] != tests[0]
     assert "the order of classes" in note
 
 
 def test_one_that_never_saw_the_data_takes_what_the_other_held_out(digits):
     bundles = [bundle(digits, trained_on_it=False), bundle(digits, seed=3)]
     name, parts, notes = found(digits, bundles)
-    assert name == "test" and notes == [] and set(parts[0].path) == held_out(digits, 3)
+    assert name == "test" and notes == [] and set(parts[0].paths) == held_out(digits, 3)
 
 
 def test_strangers_take_everything(digits):
@@ -111,7 +112,7 @@ def test_the_datas_own_splits_count(digits):
 
 def test_what_one_has_learnt_is_noted(digits, tmp_path):
     (tmp_path / "bundle").mkdir()
-    lines = [f'{{"split": "train", "sha256": "{sample.sha256}"}}' for sample in digits.samples[:50]]
+    lines = [json.dumps(Listed("train", s.path, "a", s.sha256)._asdict()) for s in digits.samples[:50]]
     (tmp_path / "splits.jsonl").write_text("\n".join(lines))
     other = replace(bundle(digits, trained_on_it=False), path=tmp_path / "bundle")
     _, _, notes = found(digits, [bundle(digits, trained_on_it=False), other])
@@ -134,7 +135,7 @@ def test_pictures_that_cannot_be_read_are_left_out_for_all(tmp_path):
 
     strangers = [bundle(pets, trained_on_it=False, size=size) for size in (9, 5)]
     _, (one, other), _ = same_pictures(pets, strangers, None, Ears())
-    assert one.paths == other.path and len(one) == 7 and "cat/1.png" not in one.paths
+    assert one.paths == other.paths and len(one) == 7 and "cat/1.png" not in one.paths
     assert len(heard) == 1 and "cat/1.png" in heard[0]
     for part, size in ((one, 9), (other, 5)):
         for row, where in zip(part.rows, part.paths, strict=True):
