@@ -24,7 +24,8 @@ RECIPE = "recipe.toml"  # what a run, or a search, was asked for
 BUNDLE = "bundle"
 BUNDLE_FILE = "bundle.json"  # what makes a folder a bundle
 LOCK = ".keensight.lock"  # there while a process writes to the folder, and after a kill
-LEFTOVER = re.compile(r"\.(.+\.[0-9a-f]{12}|bundle\.\d+)")  # what a killed process was writing, under a temporary name
+# what a killed process leaves behind: its lock, and what it was writing under a temporary name
+LEFTOVER = re.compile(r"\.(keensight\.lock|.+\.[0-9a-f]{12}|bundle\.\d+)")
 
 
 class RunFolder:
@@ -122,7 +123,7 @@ def claim(out: Path | None, name: str, resume: bool, kind: Kind = RUN) -> Iterat
         leftovers = [child for child in folder.iterdir() if LEFTOVER.fullmatch(child.name)]
         if not resume:
             _check_empty(folder, kind, leftovers)
-        _remove(leftovers)
+        _remove(child for child in leftovers if child.name != LOCK)
         try:
             yield folder
         except BaseException:
@@ -222,5 +223,5 @@ def _check_empty(folder: Path, kind: Kind, leftovers: Sequence[Path]) -> None:
         raise RunError(
             f"{folder} holds an unfinished {kind.word}. Go on with it with --resume, or choose another --out."
         )
-    if any(child.name != LOCK and child not in leftovers for child in folder.iterdir()):
+    if any(child not in leftovers for child in folder.iterdir()):
         raise RunError(f"{folder} is not empty. Choose a new or empty folder with --out, so that nothing is lost.")
