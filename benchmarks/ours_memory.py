@@ -18,7 +18,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +45,7 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(asked.threads)
-    recipe = replace(keensight.load_recipe(asked.recipe), epochs=1, size=SIZE, normalise=True)
+    recipe = keensight.load_recipe(asked.recipe).having(epochs=1, size=SIZE, normalise=True)
     dataset = keensight.open_dataset(asked.data)
     pixels = keensight.decode(dataset, keensight.choose_preprocessing(dataset, recipe))
     with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
@@ -59,7 +58,9 @@ def main() -> None:
             Split(images, rows[:64], labels[:64], where[:64]),
         )
         splits = Splits(dataset.class_names, pixels.preprocessing, train, val, None)
-        model = keensight.build(recipe.model, recipe.options, pixels.preprocessing, len(dataset.class_names), 0)
+        model = keensight.build(
+            recipe.model.name, recipe.model.options, pixels.preprocessing, len(dataset.class_names), 0
+        )
         with sampled() as samples:
             state = keensight.start(model, splits, recipe)
             halves = []

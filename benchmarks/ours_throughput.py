@@ -17,9 +17,9 @@ import numpy as np
 import keensight
 from keensight.machine import cores, keep_memory, share_the_cores, versions
 from keensight.values import Split
+from keensight.values.recipe import AugmentSettings
 
 BATCHES = {"fashion": 128, "husky": 32}  # as the peers have them
-AUGMENTATION = {"flip": False, "rotate": 0.0, "shear": 0.0, "zoom": 0.0}
 
 
 def main() -> None:
@@ -41,18 +41,22 @@ def main() -> None:
     torch.set_num_threads(asked.threads)
     changes = [f"precision={asked.precision}", f"batch_size={BATCHES[asked.recipe]}"]
     recipe = keensight.load_recipe(asked.recipe, changes, asked.seed)
-    recipe = replace(
-        recipe, epochs=asked.epochs, target_accuracy=0.0, test_fraction=0.0, **({} if asked.augment else AUGMENTATION)
-    )
+    recipe = recipe.having(epochs=asked.epochs, target_accuracy=0.0, test_fraction=0.0)
+    if not asked.augment:
+        recipe = replace(recipe, augment=AugmentSettings())
     dataset = keensight.open_dataset(asked.data)
     preprocessing = keensight.choose_preprocessing(dataset, recipe)
     pixels = keensight.decode(dataset, preprocessing)
-    splits = keensight.split(pixels, val_fraction=recipe.val_fraction, test_fraction=recipe.test_fraction, seed=0)
+    splits = keensight.split(
+        pixels, val_fraction=recipe.data.val_fraction, test_fraction=recipe.data.test_fraction, seed=0
+    )
     held_out = splits.test or splits.val  # what the peers measure on: the test pictures, or the validation folder
-    rows = np.arange(asked.steps * recipe.batch_size) % len(splits.train)
+    rows = np.arange(asked.steps * recipe.train.batch_size) % len(splits.train)
     # one picture to validate on: an epoch's seconds are then its steps
     splits = replace(splits, train=take(splits.train, rows), val=take(splits.val, rows[:1]))
-    model = keensight.build(recipe.model, recipe.options, preprocessing, len(dataset.class_names), recipe.seed)
+    model = keensight.build(
+        recipe.model.name, recipe.model.options, preprocessing, len(dataset.class_names), recipe.seed
+    )
     state = keensight.start(model, splits, recipe)
     seconds = [epoch.seconds for epoch in keensight.fit(state, splits, recipe)]
     from keensight.training.loop import evaluate

@@ -60,7 +60,7 @@ def main() -> int:
     parser.add_argument("--note", default="", help="what a reader of the times must know: what else was running")
     asked = parser.parse_args()
     recipes = [load_recipe(name) for name in asked.recipes or recipe_names()]
-    recipes = [recipe for recipe in recipes if recipe.data]
+    recipes = [recipe for recipe in recipes if recipe.data.source]
     for recipe in recipes:
         check_promise(recipe)
     unkept = []
@@ -80,7 +80,7 @@ def run(
     recipe: Recipe, change: str, promise: dict[str, float], seeds: int, data: Path
 ) -> tuple[dict[str, Any], list[str]]:
     """Train `seeds` times; return what is worth keeping, and the promises that are broken."""
-    source = data / recipe.data if (data / recipe.data).exists() else recipe.data
+    source = data / recipe.data.source if (data / recipe.data.source).exists() else recipe.data.source
     reports, seconds = [], []
     for seed in range(seeds):
         with tempfile.TemporaryDirectory() as folder:
@@ -96,7 +96,7 @@ def run(
     values = [numbers(report) for report in reports]
     complaints = broken(promise, reports)
     return {
-        "data": recipe.data,
+        "data": recipe.data.source,
         "reported": recipe.reported,
         "promise": promise,
         "kept": not complaints,
@@ -150,7 +150,7 @@ def broken(promise: Mapping[str, float], reports: Sequence[Report]) -> list[str]
 def check_promise(recipe: Recipe) -> None:
     """Raise RecipeError for a promise about something that is never measured, before hours of training."""
     splits = [f"{split}.{name}" for split in ("val", "test") for name in METRICS]
-    known = [*splits, *AT_MOST, *(f"attack.{eps:g}" for eps in recipe.attack_eps)]
+    known = [*splits, *AT_MOST, *(f"attack.{eps:g}" for eps in recipe.evaluate.attack_eps)]
     if unknown := [name for name in recipe.promise if name not in known]:
         raise RecipeError(
             f"The promise '{unknown[0]}' of {recipe.name} is not among the numbers that are measured. "

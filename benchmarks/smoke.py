@@ -170,9 +170,9 @@ def augmented(folder: Path) -> tuple[Act, Act]:
     generator = torch.Generator().manual_seed(0)
 
     def one_by_one() -> None:
-        torch.cat([augment(images[i : i + 1], recipe, generator) for i in range(len(images))])
+        torch.cat([augment(images[i : i + 1], recipe.augment, generator) for i in range(len(images))])
 
-    return lambda: augment(images, recipe, generator), one_by_one
+    return lambda: augment(images, recipe.augment, generator), one_by_one
 
 
 def fitted(folder: Path) -> tuple[Act, Act]:
@@ -207,7 +207,7 @@ def fitted(folder: Path) -> tuple[Act, Act]:
         model = build("cnn", {}, preprocessing, 10, 0)
         model.network = nn.Sequential(*map(as_torch_has_it, model.network))
         optimizer = torch.optim.AdamW(model.parameters(), lr=0.005)
-        for part in np.array_split(rng.permutation(1024), math.ceil(1024 / recipe.batch_size)):
+        for part in np.array_split(rng.permutation(1024), math.ceil(1024 / recipe.train.batch_size)):
             pictures = torch.stack([torch.from_numpy(images[row]).permute(2, 0, 1).float() / 255 for row in part])
             loss = F.cross_entropy(model(pictures), torch.from_numpy(labels[part]))
             optimizer.zero_grad()

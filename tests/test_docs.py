@@ -1,10 +1,10 @@
 """Docs cannot drift: help texts are compared, and README blocks run. REWRITE_DOCS=1 mends the former."""
 
+import json
 import os
 import re
 import subprocess
 import sys
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -12,12 +12,13 @@ from PIL import Image
 
 from keensight.cli import VERBS
 from keensight.models.zoo import MODELS, options_of
-from keensight.training.recipe import load_recipe
-from keensight.values import Recipe
+from keensight.training.recipe import choices_of, load_recipe
+from keensight.values.recipe import KEYS, TABLES
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 CLI = ROOT / "docs" / "cli.md"
+RECIPES = ROOT / "docs" / "recipes.md"
 
 
 CLI_BEGINS = """# The command line
@@ -98,11 +99,34 @@ def test_make_targets_in_the_docs_exist():
         assert set(re.findall(r"^    make ([a-z-]+)", file.read_text(), re.MULTILINE)) <= targets
 
 
-def test_every_key_of_a_recipe_is_explained(tmp_path):
-    text = (ROOT / "docs" / "recipes.md").read_text()
-    keys = {field.name for field in fields(Recipe)} - {"options"}
-    keys |= {*MODELS, *(key for model in MODELS for key in options_of(model))}
-    assert not [key for key in sorted(keys) if f"`{key}`" not in text]
+def row_of(key):
+    """A key as a line of the table in docs/recipes.md: its name, default, what is accepted, and what it does."""
+    default = "" if key.default in ("", (), {}) else f"`{json.dumps(key.default)}`"
+    accepted = ", ".join(f"`{json.dumps(choice)}`" for choice in choices_of(key))
+    if key.low is not None:
+        accepted = f"{key.low:,.12g} to {key.high:,.12g}"
+    elif not accepted and key.example:
+        accepted = f"such as `{json.dumps(key.example)}`"
+    return f"| `{key.field}` | {default} | {accepted} | {key.about} |"
+
+
+def test_the_keys_of_a_recipe_in_the_docs_are_those_that_there_are():
+    parts = []
+    for table in ("", *TABLES):
+        title = "On top" if not table else f"`[{table}]`: {TABLES[table].__doc__.partition(';')[0].rstrip('.')}"
+        rows = [row_of(key) for key in KEYS.values() if key.table == table]
+        parts.append(
+            "\n".join([f"## {title}\n", "| key | default | accepted | what it does |", "|---|---|---|---|", *rows])
+        )
+    start, end = "<!-- keys -->\n", "<!-- end of keys -->"
+    before, rest = RECIPES.read_text().split(start)
+    compare(RECIPES, f"{before}{start}\n" + "\n\n".join(parts) + f"\n\n{end}{rest.split(end)[1]}")
+
+
+def test_the_models_and_their_own_keys_are_in_the_docs(tmp_path):
+    text = RECIPES.read_text()
+    names = {*MODELS, *(key for model in MODELS for key in options_of(model))}
+    assert not [name for name in sorted(names) if f"`{name}`" not in text]
     (example,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
     (tmp_path / "parts.toml").write_text(example)
-    assert load_recipe(str(tmp_path / "parts.toml")).options == {"filters": 32}
+    assert load_recipe(str(tmp_path / "parts.toml")).model.options == {"filters": 32}

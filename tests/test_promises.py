@@ -48,7 +48,7 @@ def test_what_is_not_measured_cannot_be_promised(report):
     with pytest.raises(RecipeError, match=r"'test\.acuracy' is not among the numbers.*Did you mean 'test\.accuracy'"):
         broken({"test.acuracy": 0.5}, [report])
     with pytest.raises(RecipeError, match=r"'attack\.0\.7' of default is not among the numbers"):
-        check_promise(replace(load_recipe("default"), promise={"attack.0.7": 0.5}))
+        check_promise(load_recipe("default").having(promise={"attack.0.7": 0.5}))
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -56,4 +56,4 @@ def test_every_recipe_says_what_it_is_and_promises_what_can_be_measured(name):
     recipe = load_recipe(name)
     check_promise(recipe)
     assert len(recipe.about.split()) > 10
-    assert not recipe.data or recipe.promise or recipe.name == "husky-logistic"
+    assert not recipe.data.source or recipe.promise or recipe.name == "husky-logistic"

@@ -254,7 +254,7 @@ def test_nan_in_an_npz(refused, tmp_path, value):
     [
         (["--recipe", "defalt"], ["no recipe 'defalt'", "Did you mean 'default'?", "dense", "logistic", ".toml"]),
         (["--recipe", "absent.toml"], ["no recipe file absent.toml", "Check the path", "default"]),
-        (["--set", "learning_rat=0.1"], ["no key 'learning_rat'", "Did you mean 'learning_rate'?", "batch_size"]),
+        (["--set", "learning_rat=0.1"], ["no key 'learning_rat'", "Did you mean 'learning_rate'?", "[train]"]),
         (["--set", "model=cn"], ["no model 'cn'", "Did you mean 'cnn'?", "logistic"]),
         (["--set", "optimizer=adm"], ["optimizer is 'adm'", "Did you mean 'adam'?", "sgd"]),
         (["--set", "schedule=one-cycl"], ["schedule is 'one-cycl'", "Did you mean 'one-cycle'?", "constant"]),

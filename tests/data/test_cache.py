@@ -84,7 +84,7 @@ def test_progress_reaches_the_end(folder):
 
 def test_size_and_channels_are_chosen_from_the_pictures(folder, tmp_path):
     assert choose_preprocessing(open_dataset(folder), Recipe()) == Preprocessing(10, 14, 3)
-    assert choose_preprocessing(open_dataset(folder), Recipe(size=32, channels=1)) == Preprocessing(32, 32, 1)
+    assert choose_preprocessing(open_dataset(folder), Recipe().having(size=32, channels=1)) == Preprocessing(32, 32, 1)
     assert choose_preprocessing(open_dataset("digits"), Recipe()) == Preprocessing(8, 8, 1)
     for i, file in enumerate(sorted(folder.rglob("*.png"))):
         Image.new("L", (300 + i, 200)).save(file)

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -22,12 +20,13 @@ def blobs(n, classes, channels, seed):
 @pytest.mark.parametrize(("classes", "channels", "batch_size"), [(2, 1, 128), (5, 3, 32), (12, 3, 100)])
 def test_it_learns_what_torch_learns_with_the_logistic_model(classes, channels, batch_size):
     train, val = blobs(1500, classes, channels, 1), blobs(1000, classes, channels, 2)
-    recipe = Recipe(model="logistic", epochs=4, batch_size=batch_size, learning_rate=0.01, precision="float32")
+    recipe = Recipe().having(model="logistic", epochs=4, batch_size=batch_size, learning_rate=0.01, precision="float32")
     splits = Splits(tuple(map(str, range(classes))), Preprocessing(6, 5, channels), train, val, None)
     model = build("logistic", {}, splits.preprocessing, classes, 0)
-    theirs = [epoch.val_accuracy for epoch in fit(model, splits, replace(recipe, keep="last"))]
+    theirs = [epoch.val_accuracy for epoch in fit(model, splits, recipe.having(keep="last"))]
     ours = [
-        answerer.accuracy(val) for answerer in learn(train, classes, passes(len(train), recipe), recipe.weight_decay)
+        answerer.accuracy(val)
+        for answerer in learn(train, classes, passes(len(train), recipe), recipe.train.weight_decay)
     ]
     assert 1.2 / classes < theirs[-1] < 0.99  # neither guessing nor trivial
     assert ours == pytest.approx(theirs, abs=0.003)  # sums have another order, so a picture or two may fall otherwise
@@ -39,17 +38,17 @@ def test_a_split_may_choose_and_reorder_rows():
     rows = np.random.default_rng(3).permutation(600)[:400]
     part = Split(train.images, rows, train.labels[rows], train.paths[:400])
     gathered = Split(train.images[rows], np.arange(400), train.labels[rows], train.paths[:400])
-    recipe = Recipe(epochs=2, learning_rate=0.01)
+    recipe = Recipe().having(epochs=2, learning_rate=0.01)
     (*_, chosen), (*_, plain) = (
-        learn(split, 3, passes(400, recipe), recipe.weight_decay) for split in (part, gathered)
+        learn(split, 3, passes(400, recipe), recipe.train.weight_decay) for split in (part, gathered)
     )
     assert np.array_equal(chosen.weights_DK, plain.weights_DK) and chosen.accuracy(part) == plain.accuracy(gathered)
 
 
 def test_pictures_without_contrast_and_empty_splits_do_no_harm():
     flat = Split(np.full((20, 4, 4, 1), 7, np.uint8), np.arange(20), np.arange(20) % 2, ("x",) * 20)
-    recipe = Recipe(epochs=3, learning_rate=0.01)
-    *_, answerer = learn(flat, 2, passes(20, recipe), recipe.weight_decay)
+    recipe = Recipe().having(epochs=3, learning_rate=0.01)
+    *_, answerer = learn(flat, 2, passes(20, recipe), recipe.train.weight_decay)
     assert np.isfinite(answerer.weights_DK).all() and answerer.accuracy(flat) == 0.5
     empty = Split(flat.images, np.arange(0), flat.labels[:0], ())
     assert answerer.accuracy(empty) == 0

@@ -11,7 +11,7 @@ from keensight.training.search_space import Dimension
 from keensight.training.tune import Trial
 from keensight.values import Recipe
 
-RECIPE = Recipe(name="a <b>recipe</b>", model="dense", epochs=10)
+RECIPE = Recipe().having(name="a <b>recipe</b>", model="dense", epochs=10)
 SPACE = (
     Dimension("learning_rate", 1e-4, 1e-1, log=True),
     Dimension("batch_size", choices=(32, 64, 128)),
@@ -140,4 +140,4 @@ def test_the_range_tests_page():
     ],
 )  # fmt: skip
 def test_the_recipes_rate_is_placed(rate, words):
-    assert words in lr_verdict(CURVE, Recipe(learning_rate=rate))
+    assert words in lr_verdict(CURVE, Recipe().having(learning_rate=rate))

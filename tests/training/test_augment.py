@@ -7,10 +7,10 @@ import torch
 
 from keensight import kernels
 from keensight.training import augment as augmenting
-from keensight.training.augment import augment, is_on
-from keensight.values import Recipe
+from keensight.training.augment import augment
+from keensight.values.recipe import AugmentSettings
 
-PLAIN = Recipe()
+PLAIN = AugmentSettings()
 IMAGES = torch.rand(8, 3, 16, 20, generator=torch.Generator().manual_seed(0))
 STRENGTHS = [
     {"flip": True},
@@ -25,19 +25,19 @@ STRENGTHS = [
 ]
 
 
-def changed(recipe, images=IMAGES, seed=0):
-    return augment(images, recipe, torch.Generator().manual_seed(seed))
+def changed(settings, images=IMAGES, seed=0):
+    return augment(images, settings, torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize("strength", STRENGTHS, ids=lambda s: next(iter(s)))
 def test_every_change_keeps_the_contract(strength):
-    recipe = replace(PLAIN, **strength)
-    assert is_on(recipe) and not is_on(PLAIN)
+    settings = replace(PLAIN, **strength)
+    assert settings.strengths and not PLAIN.strengths
     before = IMAGES.clone()
-    after = changed(recipe)
+    after = changed(settings)
     assert after.shape == IMAGES.shape and after.min() >= 0 and after.max() <= 1
     assert not torch.equal(after, IMAGES) and torch.equal(IMAGES, before)
-    assert torch.equal(after, changed(recipe)) and not torch.equal(after, changed(recipe, seed=1))
+    assert torch.equal(after, changed(settings)) and not torch.equal(after, changed(settings, seed=1))
 
 
 def test_nothing_asked_nothing_changed():
@@ -111,8 +111,8 @@ def test_cutout_hides_one_square():
 def test_compiled_it_is_what_torch_does(shape, fill, monkeypatch):
     """Far turned and shifted too: every source that is outside, on an edge or in a corner comes up."""
     images = torch.rand(6, *shape, generator=torch.Generator().manual_seed(0))
-    recipe = replace(PLAIN, flip=True, rotate=180.0, shear=0.7, zoom=0.9, shift=0.8, fill=fill)
-    ours = changed(recipe, images)
+    settings = replace(PLAIN, flip=True, rotate=180.0, shear=0.7, zoom=0.9, shift=0.8, fill=fill)
+    ours = changed(settings, images)
     assert ours.is_contiguous(memory_format=torch.channels_last)
     monkeypatch.setattr(augmenting, "library", lambda: None)
-    torch.testing.assert_close(ours, changed(recipe, images), rtol=0, atol=1e-4)
+    torch.testing.assert_close(ours, changed(settings, images), rtol=0, atol=1e-4)

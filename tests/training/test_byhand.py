@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -15,8 +13,8 @@ from keensight.values import Preprocessing, Recipe, Split, Splits
 
 SIZE = Preprocessing(8, 8, 1)
 DIGITS = load_digits()
-RECIPE = Recipe(
-    model="scratch", options={"hidden": 32}, normalise=False, optimizer="sgd", momentum=0.0, weight_decay=0.0,
+RECIPE = Recipe().having(
+    model="scratch", hidden=32, normalise=False, optimizer="sgd", momentum=0.0, weight_decay=0.0,
     schedule="linear", learning_rate=0.5, batch_size=32, epochs=4, seed=3,
 )  # fmt: skip
 
@@ -36,7 +34,7 @@ def begin(recipe=RECIPE):
 
 @pytest.mark.parametrize("loss", ["cross-entropy", "squared-error"])
 def test_it_ends_with_the_weights_that_numpy_finds(loss):
-    recipe = replace(RECIPE, loss=loss)
+    recipe = RECIPE.having(loss=loss)
     state = begin(recipe)
     epochs = list(fit_by_hand(state, SPLITS, recipe))
     images = SPLITS.train.images[SPLITS.train.rows].reshape(1000, 64).astype(np.float32) / 255
@@ -69,7 +67,7 @@ def test_stopped_and_resumed_it_ends_with_the_same_bits(tmp_path):
 
 
 def test_a_normalised_model_learns_from_normalised_pixels():
-    recipe = replace(RECIPE, normalise=True, learning_rate=0.1)
+    recipe = RECIPE.having(normalise=True, learning_rate=0.1)
     assert list(fit_by_hand(begin(recipe), SPLITS, recipe))[-1].val_accuracy > 0.8
 
 
@@ -81,7 +79,7 @@ def test_weights_go_in_and_come_out():
 
 
 def test_it_stops_when_validation_is_good_enough():
-    recipe = replace(RECIPE, target_accuracy=0.5)
+    recipe = RECIPE.having(target_accuracy=0.5)
     assert "validation accuracy reached 0.5" in list(fit_by_hand(begin(), SPLITS, recipe))[-1].stopped
 
 
@@ -96,4 +94,4 @@ def test_it_stops_when_validation_is_good_enough():
 )
 def test_what_it_cannot_do_is_refused(changes, message):
     with pytest.raises(RecipeError, match=message):
-        next(fit_by_hand(begin(), SPLITS, replace(RECIPE, **changes)))
+        next(fit_by_hand(begin(), SPLITS, RECIPE.having(**changes)))

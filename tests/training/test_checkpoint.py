@@ -28,7 +28,7 @@ def trained(recipe, steps=3, seed=0, options=None):
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
 def test_a_state_comes_back_bit_for_bit(tmp_path, optimizer):
-    recipe = Recipe(optimizer=optimizer)
+    recipe = Recipe().having(optimizer=optimizer)
     state = trained(recipe)
     save_state(tmp_path / "last.safetensors", state)
     other = trained(recipe, steps=0, seed=9)

@@ -141,21 +141,21 @@ def test_the_strength_is_chosen_on_validation_and_put_in_place(splits):
 
 def test_a_frozen_backbone_stops_after_the_head(splits):
     model = network()
-    epochs = list(fit_transfer(model, splits, Recipe(epochs=5)))
+    epochs = list(fit_transfer(model, splits, Recipe().having(epochs=5)))
     assert [epoch.stopped for epoch in epochs] == ["the head is fitted, and the backbone is frozen"]
-    loss, accuracy = evaluate(model, splits.val, Recipe(precision="float32"))
+    loss, accuracy = evaluate(model, splits.val, Recipe().having(precision="float32"))
     assert epochs[0].val_accuracy == accuracy and epochs[0].val_loss == pytest.approx(loss, abs=1e-5)
     assert epochs[0].best and epochs[0].number == 1
 
 
 def test_one_epoch_or_a_target_ends_it_at_the_head(splits):
-    assert len(list(fit_transfer(network(0.1), splits, Recipe(epochs=1)))) == 1
-    (epoch,) = fit_transfer(network(0.1), splits, Recipe(epochs=5, target_accuracy=0.5))
+    assert len(list(fit_transfer(network(0.1), splits, Recipe().having(epochs=1)))) == 1
+    (epoch,) = fit_transfer(network(0.1), splits, Recipe().having(epochs=5, target_accuracy=0.5))
     assert epoch.stopped == "validation accuracy reached 0.5"
 
 
 def test_fine_tuning_goes_on_from_the_head_with_a_smaller_rate_below(splits):
-    recipe = Recipe(epochs=3, batch_size=64, learning_rate=0.001, weight_decay=0.0)
+    recipe = Recipe().having(epochs=3, batch_size=64, learning_rate=0.001, weight_decay=0.0)
     model = network(0.1)
     state = start(model, splits, recipe)
     before = model.network.backbone[0].weight.detach().clone()
@@ -173,7 +173,9 @@ def test_fine_tuning_goes_on_from_the_head_with_a_smaller_rate_below(splits):
 
 def test_a_step_of_the_backbone_is_a_tenth_of_what_it_would_be(splits):
     """Plain gradient descent: what the scale does to the first step can be read off the weights."""
-    recipe = Recipe(optimizer="sgd", momentum=0.0, weight_decay=0.0, epochs=1, batch_size=300, learning_rate=0.1)
+    recipe = Recipe().having(
+        optimizer="sgd", momentum=0.0, weight_decay=0.0, epochs=1, batch_size=300, learning_rate=0.1
+    )
     moved = {}
     for rate in (1.0, 0.1):
         model = network(rate)
@@ -190,7 +192,7 @@ def test_a_step_of_the_backbone_is_a_tenth_of_what_it_would_be(splits):
 
 @pytest.mark.parametrize("stop_after", [1, 2])
 def test_a_resumed_run_ends_with_the_same_bits(splits, tmp_path, stop_after):
-    recipe = Recipe(epochs=3, batch_size=64, learning_rate=0.003, rotate=10.0)
+    recipe = Recipe().having(epochs=3, batch_size=64, learning_rate=0.003, rotate=10.0)
     whole = start(network(0.1), splits, recipe)
     list(fit_transfer(whole, splits, recipe))
     first = start(network(0.1), splits, recipe)

@@ -16,7 +16,7 @@ from keensight.training.recipe import with_epochs
 from keensight.values import Preprocessing, Recipe, Split, Splits
 
 SIZE = Preprocessing(8, 8, 1)
-RECIPE = Recipe(epochs=3, batch_size=32, precision="float32")
+RECIPE = Recipe().having(epochs=3, batch_size=32, precision="float32")
 
 
 def part(n, seed):
@@ -51,15 +51,15 @@ def test_it_learns_and_says_how_it_goes():
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
 @pytest.mark.parametrize("schedule", ["one-cycle", "cosine", "linear", "constant"])
 def test_the_same_seed_gives_the_same_bits(optimizer, schedule):
-    recipe = replace(RECIPE, optimizer=optimizer, schedule=schedule, learning_rate=0.01, rotate=10.0)
+    recipe = RECIPE.having(optimizer=optimizer, schedule=schedule, learning_rate=0.01, rotate=10.0)
     runs = []
     for _ in range(2):
         state = begin(recipe)
         list(fit(state, SPLITS, recipe))
         runs.append(weights(state))
     assert torch.equal(*runs)
-    other = begin(replace(recipe, seed=1))
-    list(fit(other, SPLITS, replace(recipe, seed=1)))
+    other = begin(recipe.having(seed=1))
+    list(fit(other, SPLITS, recipe.having(seed=1)))
     assert not torch.equal(runs[0], weights(other))
 
 
@@ -76,8 +76,8 @@ def test_breaking_out_and_going_on_gives_the_same_bits():
 
 def test_one_epoch_of_sgd_equals_a_naive_loop():
     """The same batches through plain torch: gradients, momentum and rate by hand."""
-    recipe = replace(
-        RECIPE, model="logistic", optimizer="sgd", momentum=0.0, weight_decay=0.0, schedule="constant",
+    recipe = RECIPE.having(
+        model="logistic", optimizer="sgd", momentum=0.0, weight_decay=0.0, schedule="constant",
         learning_rate=0.1, epochs=1,
     )  # fmt: skip
     state = begin(recipe, "logistic")
@@ -109,17 +109,17 @@ def test_every_picture_is_seen_once_in_an_epoch():
 
 
 def test_stop_rules(ticking):
-    target = replace(RECIPE, target_accuracy=0.6, epochs=50)
+    target = RECIPE.having(target_accuracy=0.6, epochs=50)
     assert list(fit(begin(target), SPLITS, target))[-1].stopped == "validation accuracy reached 0.6"
-    patient = replace(RECIPE, patience=2, epochs=200, schedule="constant")
+    patient = RECIPE.having(patience=2, epochs=200, schedule="constant")
     epochs = list(fit(begin(patient), SPLITS, patient))
     assert epochs[-1].stopped == "no better for 2 epochs" and len(epochs) < 200
     assert [epoch.best for epoch in epochs[-2:]] == [False, False] and epochs[-3].best
-    hurried = replace(RECIPE, budget_s=0.5, epochs=10_000, schedule="linear")
+    hurried = RECIPE.having(budget_s=0.5, epochs=10_000, schedule="linear")
     state = begin(hurried)
     last = list(fit(state, SPLITS, hurried))[-1]
     assert "budget" in last.stopped and 0.5 <= state.seconds <= 0.5 + 3 * ticking
-    assert last.learning_rate < 0.5 * hurried.learning_rate  # the schedule came down with the clock
+    assert last.learning_rate < 0.5 * hurried.train.learning_rate  # the schedule came down with the clock
 
 
 def test_a_finished_run_yields_no_more():
@@ -130,7 +130,7 @@ def test_a_finished_run_yields_no_more():
 
 
 def test_a_loss_that_is_no_number_stops_with_advice():
-    wild = replace(RECIPE, optimizer="sgd", learning_rate=100.0, momentum=0.99, schedule="constant", epochs=50)
+    wild = RECIPE.having(optimizer="sgd", learning_rate=100.0, momentum=0.99, schedule="constant", epochs=50)
     with pytest.raises(TrainingError, match=r"no longer a number in epoch \d+.*--set learning_rate=10"):
         list(fit(begin(wild), SPLITS, wild))
 
@@ -149,7 +149,7 @@ def test_a_loss_of_ones_own_is_used():
         return logits.square().mean(), logits
 
     state = begin()
-    epochs = list(fit(state, SPLITS, replace(RECIPE, epochs=20, learning_rate=0.01), loss=asked))
+    epochs = list(fit(state, SPLITS, RECIPE.having(epochs=20, learning_rate=0.01), loss=asked))
     assert epochs[-1].train_loss < 0.01
 
 
@@ -164,9 +164,9 @@ def test_bfloat16_stays_close_to_float32():
     state = begin()
     list(fit(state, SPLITS, RECIPE))
     exact = predict_logits(state.model, SPLITS.val, RECIPE)
-    rough = predict_logits(state.model, SPLITS.val, replace(RECIPE, precision="bfloat16"))
+    rough = predict_logits(state.model, SPLITS.val, RECIPE.having(precision="bfloat16"))
     assert not torch.equal(exact, rough) and (exact - rough).abs().max() < 0.1
-    bf16 = replace(RECIPE, precision="bfloat16")
+    bf16 = RECIPE.having(precision="bfloat16")
     state = begin(bf16)
     assert list(fit(state, SPLITS, bf16))[-1].val_accuracy > 0.95
     assert all(p.dtype == torch.float32 for p in state.model.parameters())
@@ -174,10 +174,10 @@ def test_bfloat16_stays_close_to_float32():
 
 def test_the_number_of_epochs_follows_the_work():
     model = begin().model
-    assert with_epochs(RECIPE, model, SPLITS).epochs == 3
-    assert with_epochs(replace(RECIPE, epochs=0), model, SPLITS).epochs == 60
+    assert with_epochs(RECIPE, model, SPLITS).train.epochs == 3
+    assert with_epochs(RECIPE.having(epochs=0), model, SPLITS).train.epochs == 60
     many = replace(SPLITS, train=replace(SPLITS.train, rows=np.zeros(10_000_000, np.int64)))
-    assert with_epochs(replace(RECIPE, epochs=0), model, many).epochs == 3
+    assert with_epochs(RECIPE.having(epochs=0), model, many).train.epochs == 3
 
 
 def test_seconds_add_up():
@@ -187,8 +187,8 @@ def test_seconds_add_up():
 
 
 def test_the_last_epoch_can_be_kept_whatever_its_accuracy():
-    state = begin(replace(RECIPE, keep="last", learning_rate=0.5, optimizer="sgd", epochs=6))
-    epochs = list(fit(state, SPLITS, replace(RECIPE, keep="last", learning_rate=0.5, optimizer="sgd", epochs=6)))
+    state = begin(RECIPE.having(keep="last", learning_rate=0.5, optimizer="sgd", epochs=6))
+    epochs = list(fit(state, SPLITS, RECIPE.having(keep="last", learning_rate=0.5, optimizer="sgd", epochs=6)))
     assert all(epoch.best for epoch in epochs)
-    by_accuracy = list(fit(begin(), SPLITS, replace(RECIPE, epochs=6)))
+    by_accuracy = list(fit(begin(), SPLITS, RECIPE.having(epochs=6)))
     assert not all(epoch.best for epoch in by_accuracy)

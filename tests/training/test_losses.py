@@ -77,7 +77,7 @@ def test_every_loss_in_the_table_can_be_learnt_from():
     train = Split(np.zeros((9, 4, 4, 1), np.uint8), np.arange(9), SIGNS.numpy(), ("",) * 9)
     for name, make in LOSSES.items():
         model = linear_model()
-        loss = make(Recipe(loss=name, eps=0.05), train, 2)
+        loss = make(Recipe().having(loss=name, eps=0.05), train, 2)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
         values = []
         for _ in range(60):

@@ -79,7 +79,7 @@ def test_nothing_learnt(losses):
 
 # --- on a network ----------------------------------------------------------------------------------------------------
 
-RECIPE = Recipe(epochs=1, batch_size=20, precision="float32", model="dense", options={"hidden": (16,)})
+RECIPE = Recipe().having(epochs=1, batch_size=20, precision="float32", model="dense", hidden=(16,))
 
 
 def part(n, seed):
@@ -93,20 +93,20 @@ SPLITS = Splits(("dark", "light"), Preprocessing(8, 8, 1), part(200, 0), part(60
 
 
 def begin(recipe):
-    return start(build(recipe.model, recipe.options, SPLITS.preprocessing, 2, 0), SPLITS, recipe)
+    return start(build(recipe.model.name, recipe.model.options, SPLITS.preprocessing, 2, 0), SPLITS, recipe)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_the_suggested_rate_teaches(optimizer):
     """One epoch at the suggestion beats one at a hundredth of it, and one where the test saw it diverge."""
-    recipe = replace(RECIPE, optimizer=optimizer, schedule="constant")
+    recipe = RECIPE.having(optimizer=optimizer, schedule="constant")
     heard = []
     found = lr_range_test(begin(recipe), SPLITS, recipe, lambda done, total: heard.append((done, total)))
     assert heard[0] == (1, STEPS) and len(heard) == len(found.rates) == len(found.losses) == len(found.smoothed)
 
     def loss_at(rate):
         try:
-            return next(fit(begin(recipe), SPLITS, replace(recipe, learning_rate=rate))).val_loss
+            return next(fit(begin(recipe), SPLITS, recipe.having(learning_rate=rate))).val_loss
         except TrainingError:
             return np.inf
 
@@ -116,7 +116,7 @@ def test_the_suggested_rate_teaches(optimizer):
 
 
 def test_it_is_deterministic_and_sees_training_pictures_alone():
-    recipe = replace(RECIPE, options={"hidden": (16,), "dropout": 0.2}, rotate=10.0)
+    recipe = RECIPE.having(hidden=(16,), dropout=0.2, rotate=10.0)
     broken = replace(SPLITS, val=None)
     first, again = (lr_range_test(begin(recipe), broken, recipe) for _ in range(2))
     assert first == again

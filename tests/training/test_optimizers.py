@@ -57,7 +57,7 @@ def test_training_does_not_wait_for_torchs_compiler():
         dataset = keensight.open_dataset("digits")
         recipe = keensight.load_recipe("dense", ["epochs=1"])
         splits = keensight.split(keensight.decode(dataset, keensight.choose_preprocessing(dataset, recipe)))
-        model = keensight.build(recipe.model, recipe.options, splits.preprocessing, 10, 0)
+        model = keensight.build(recipe.model.name, recipe.model.options, splits.preprocessing, 10, 0)
         list(keensight.fit(model, splits, recipe))
         assert "torch" in sys.modules and "torch._dynamo" not in sys.modules
     """

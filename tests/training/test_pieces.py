@@ -66,7 +66,7 @@ def test_batch_statistics_are_the_mean_of_the_pieces():
 
 @pytest.mark.parametrize("model", ["cnn", "planes"])
 def test_training_side_by_side_gives_the_same_bits_every_time(model):
-    recipe = Recipe(epochs=2, batch_size=64, rotate=10.0, precision="float32")
+    recipe = Recipe().having(epochs=2, batch_size=64, rotate=10.0, precision="float32")
     ends = []
     for _ in range(2):
         state = start(build(model, {"dropout": 0.3}, SIZE, 3, 0), SPLITS, recipe)

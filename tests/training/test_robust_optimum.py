@@ -6,8 +6,6 @@ exactly, and a dual solution proves it, whoever found that: see `proven_bound`.
 Shape letters: N pictures, D pixels.
 """
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -66,12 +64,12 @@ def pictures_of(split):
 
 
 def splits_of(dataset, recipe):
-    dataset = only(dataset, recipe.classes)
+    dataset = only(dataset, recipe.data.classes)
     return keensight.split(keensight.decode(dataset, keensight.choose_preprocessing(dataset, recipe)), seed=recipe.seed)
 
 
 def learn(splits, recipe):
-    model = keensight.build(recipe.model, recipe.options, splits.preprocessing, 2, recipe.seed)
+    model = keensight.build(recipe.model.name, recipe.model.options, splits.preprocessing, 2, recipe.seed)
     list(keensight.fit(model, splits, recipe))
     return model
 
@@ -114,7 +112,7 @@ def test_training_comes_close_to_the_optimum_and_never_below(digits, eps):
     assert proven_bound(a, pictures, signs, eps) > 0.1  # a task with an optimum of nothing would be no test
     best = objective(w, b, pictures, signs, eps)
     recipe = keensight.load_recipe("zero-one-robust")
-    patient = replace(recipe, eps=eps, epochs=500, batch_size=300, learning_rate=0.2, optimizer="adam")
+    patient = recipe.having(eps=eps, epochs=500, batch_size=300, learning_rate=0.2, optimizer="adam")
     assert best - 1e-6 <= objective(*weights_of(learn(digits, patient)), pictures, signs, eps) <= 1.02 * best
 
 
@@ -135,13 +133,13 @@ def test_the_recipe_stops_before_the_optimum_and_why(shared):
     recipe = keensight.load_recipe("zero-one-robust")
     splits = splits_of(keensight.open_dataset(shared / "mnist"), recipe)
     pictures, signs = pictures_of(splits.train)
-    w, b, a = solve(pictures, signs, recipe.eps)
-    best = objective(w, b, pictures, signs, recipe.eps)
-    assert best == pytest.approx(proven_bound(a, pictures, signs, recipe.eps), abs=1e-6)
+    w, b, a = solve(pictures, signs, recipe.train.eps)
+    best = objective(w, b, pictures, signs, recipe.train.eps)
+    assert best == pytest.approx(proven_bound(a, pictures, signs, recipe.train.eps), abs=1e-6)
     optimal = keensight.build("linear", {}, splits.preprocessing, 2, seed=0)
     put(w, b, optimal)
-    stopped, patient = learn(splits, recipe), learn(splits, replace(recipe, **TO_THE_END))
-    excess = [objective(*weights_of(model), pictures, signs, recipe.eps) / best for model in (patient, stopped)]
+    stopped, patient = learn(splits, recipe), learn(splits, recipe.having(**TO_THE_END))
+    excess = [objective(*weights_of(model), pictures, signs, recipe.train.eps) / best for model in (patient, stopped)]
     print(f"optimum {best:.5f}, patient and recipe {excess} times that")
     of_optimum, of_recipe = accuracies(optimal, splits.test), accuracies(stopped, splits.test)
     print(f"optimum {of_optimum}, recipe {of_recipe}")

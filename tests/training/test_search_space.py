@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import pytest
 import torch
 from torch import nn
@@ -9,10 +7,10 @@ from keensight.models.classifier import Classifier
 from keensight.models.transfer import Transfer
 from keensight.models.zoo import MODELS
 from keensight.training.recipe import from_table, load_recipe, recipe_names
-from keensight.training.search_space import check_can_be_tuned, search_space, values_of, with_values
+from keensight.training.search_space import check_can_be_tuned, search_space, values_of
 from keensight.values import Recipe
 
-DENSE = Recipe(model="dense", epochs=12, learning_rate=0.001)
+DENSE = Recipe().having(model="dense", epochs=12, learning_rate=0.001)
 
 
 def keys(*words, **options):
@@ -26,14 +24,14 @@ def test_the_standard_keys():
     assert rate.log and rate.low == pytest.approx(0.001 / 30, rel=0.01) and rate.high == pytest.approx(0.03)
     assert found["batch_size"].choices == (32, 64, 128, 256, 512)
     assert (found["epochs"].low, found["epochs"].high) == (3, 24)
-    (long,) = search_space(replace(DENSE, epochs=60_000), 1000, search=["epochs"])
+    (long,) = search_space(DENSE.having(epochs=60_000), 1000, search=["epochs"])
     assert long.high == 100_000, "a recipe takes no more"
 
 
 def test_what_a_model_or_loss_lacks_is_not_searched():
-    assert "dropout" not in keys(replace(DENSE, model="logistic"), 1000)
-    assert "label_smoothing" not in keys(replace(DENSE, loss="squared-error"), 1000)
-    assert keys(replace(DENSE, model="scratch"), 1000) == ["learning_rate", "batch_size", "epochs"]
+    assert "dropout" not in keys(DENSE.having(model="logistic"), 1000)
+    assert "label_smoothing" not in keys(DENSE.having(loss="squared-error"), 1000)
+    assert keys(DENSE.having(model="scratch"), 1000) == ["learning_rate", "batch_size", "epochs"]
 
 
 def test_what_is_set_is_not_searched():
@@ -42,14 +40,14 @@ def test_what_is_set_is_not_searched():
 
 
 def test_no_batch_is_larger_than_the_data_except_the_recipes_own():
-    (sizes,) = search_space(replace(DENSE, batch_size=100), 70, search=["batch_size"])
+    (sizes,) = search_space(DENSE.having(batch_size=100), 70, search=["batch_size"])
     assert sizes.choices == (32, 64, 100)
 
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_every_range_holds_the_recipes_own_value(name):
     """Also of keys that are only searched by name, and of recipes whose weight decay is 0."""
-    recipe = replace(load_recipe(name), epochs=load_recipe(name).epochs or 7)
+    recipe = load_recipe(name).having(epochs=load_recipe(name).train.epochs or 7)
     with pytest.raises(UsageError, match="cannot be searched") as refusal:
         search_space(recipe, 1000, search=["nothing"])
     listed = str(refusal.value).rpartition(" are ")[2].rstrip(".").split(", ")
@@ -66,8 +64,8 @@ def test_every_searched_value_makes_a_recipe_that_is_accepted():
 
 
 def test_values_go_into_the_recipe_and_its_options():
-    changed = with_values(replace(DENSE, options={"hidden": (9,)}), {"dropout": 0.3, "epochs": 4})
-    assert changed.options == {"hidden": (9,), "dropout": 0.3} and changed.epochs == 4
+    changed = DENSE.having(hidden=(9,)).having(dropout=0.3, epochs=4)
+    assert changed.model.options == {"hidden": (9,), "dropout": 0.3} and changed.train.epochs == 4
     assert values_of(changed, ["dropout", "epochs", "learning_rate"]) == {
         "dropout": 0.3, "epochs": 4, "learning_rate": 0.001
     }  # fmt: skip

@@ -15,8 +15,8 @@ def check(recipe, model, classes):
 @pytest.mark.parametrize("loss", ["hinge", "robust-hinge"])
 def test_a_two_class_loss_refuses_more_classes(loss):
     with pytest.raises(RecipeError, match=rf"The loss '{loss}' tells two classes apart, and the data has 3: a, b, c\."):
-        check(Recipe(loss=loss), "cnn", ("a", "b", "c"))
-    check(Recipe(loss=loss), "cnn", ("a", "b"))
+        check(Recipe().having(loss=loss), "cnn", ("a", "b", "c"))
+    check(Recipe().having(loss=loss), "cnn", ("a", "b"))
 
 
 def test_what_is_exact_for_linear_models_refuses_others():
@@ -25,14 +25,14 @@ def test_what_is_exact_for_linear_models_refuses_others():
         ("attack 'exact'", {"attack": "exact", "attack_eps": (0.1,)}),
     ):
         with pytest.raises(RecipeError) as refusal:
-            check(Recipe(model="dense", **settings), "dense", ("a", "b"))
+            check(Recipe().having(model="dense", **settings), "dense", ("a", "b"))
         assert str(refusal.value) == (
             f"The {what} is for linear models of two classes, and the model here is 'dense', of 2 classes. Use the "
             f"model 'linear' for two classes, or another {what.split()[0]}."
         )
-        check(Recipe(model="linear", **settings), "linear", ("a", "b"))
+        check(Recipe().having(model="linear", **settings), "linear", ("a", "b"))
     with pytest.raises(RecipeError, match="is 'logistic', of 3 classes"):
-        check(Recipe(model="logistic", attack="exact", attack_eps=(0.1,)), "logistic", ("a", "b", "c"))
+        check(Recipe().having(model="logistic", attack="exact", attack_eps=(0.1,)), "logistic", ("a", "b", "c"))
 
 
 def test_gradient_descent_by_hand_refuses_what_it_lacks():

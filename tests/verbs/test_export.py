@@ -32,7 +32,7 @@ def test_weights_alone_go_into_another_run(trained, tmp_path):
     for name in before:
         if "running" not in name and "num_batches" not in name:  # batch norm goes on measuring
             np.testing.assert_allclose(before[name], after[name], atol=1e-6)
-    assert again.report.recipe["weights"] == str(file)
+    assert again.report.recipe["model"]["weights"] == str(file)
     assert again.report.history[0].val_accuracy > trained.report.history[0].val_accuracy
 
 

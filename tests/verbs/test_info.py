@@ -6,6 +6,8 @@ import pytest
 
 import keensight
 from keensight.errors import RunError
+from keensight.training.recipe import recipe_names
+from keensight.values import Preprocessing
 
 
 def test_the_history_of_a_run_can_be_plotted_again(trained, tmp_path):
@@ -52,3 +54,22 @@ def test_where_there_is_no_history_there_is_nothing_to_plot(trained, tmp_path):
         (tmp_path / "history.jsonl").write_text(text)
         with pytest.raises(RunError, match="history.jsonl"):
             keensight.info(tmp_path)
+
+
+ARTICLES = {"digits-dense": 407_050, "fashion": 507_530, "husky": 3_304_769}  # as the articles have them
+BUILT = {"zero-one": 2, "zero-one-robust": 2, "fashion-tiny": 10, "digits-scratch": 10, "planes": 2}
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipes_layers_are_those_of_the_model_that_it_builds(name):
+    said = keensight.info(name, layers=True)
+    recipe, shown = keensight.load_recipe(name), said["shown_for"]
+    size = Preprocessing(shown["height"], shown["width"], shown["channels"])
+    built = keensight.build(recipe.model.name, recipe.model.options, size, shown["classes"], 0)
+    total = sum(row["parameters"] for row in said["layers"])
+    assert total == sum(p.numel() for p in built.parameters()) == ARTICLES.get(name, total)
+    assert shown["classes"] == BUILT.get(name, shown["classes"])
+    if recipe.data.size:
+        assert (shown["height"], shown["width"]) == (recipe.data.size, recipe.data.size)
+    if recipe.data.source == "mnist":
+        assert shown == {"height": 28, "width": 28, "channels": 1, "fit": "squash", "classes": shown["classes"]}

@@ -25,7 +25,7 @@ def test_what_is_left_behind(tmp_path, monkeypatch):
     assert (program, verb, data) == ("keensight", "train", "digits")
     assert rest[:4] == ["--recipe", "dense", "--seed", "1"]
     changes = [word for word in rest[4:] if word != "--set"]
-    assert load_recipe("dense", changes).learning_rate == test.found.suggested
+    assert load_recipe("dense", changes).train.learning_rate == test.found.suggested
     assert test.next_command.replace("'", "&#39;") in test.page.read_text()
     assert str(keensight.lr_range("digits", recipe="dense", set=CHANGES).folder) == "tunings/digits-lr-range-2"
 

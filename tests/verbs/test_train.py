@@ -14,7 +14,9 @@ from keensight.values import Recipe
     [("", "mine", True), ("huskies.zip", "huskies", True), ("huskies.zip", "mine", False), ("mnist", "mnist", True)],
 )
 def test_a_recipes_story_is_its_own_datas(data, dataset, is_for):
-    recipe = Recipe(about="A story.", data=data, caution="Careful.", reported="75 %", promise={"test.accuracy": 0.7})
+    recipe = Recipe().having(
+        about="A story.", data=data, caution="Careful.", reported="75 %", promise={"test.accuracy": 0.7}
+    )
     assert recipe.is_for(dataset) is is_for
     assert recipe.told_of(dataset) == (recipe if is_for else Recipe())
 
@@ -26,5 +28,5 @@ def test_on_other_data_a_run_is_not_told_the_articles_story(tmp_path):
     for text in (run.folder / "report.html", run.bundle / "bundle.json", run.bundle / "MODEL_CARD.md"):
         content = text.read_text()
         assert " ".join(story.about.split()) not in " ".join(content.split()) and story.reported not in content
-    assert json.loads((run.bundle / "bundle.json").read_text())["recipe"]["data"] == ""
+    assert json.loads((run.bundle / "bundle.json").read_text())["recipe"]["data"]["source"] == ""
     assert load_recipe(str(tmp_path / "recipe.toml")).about == story.about, "which --resume compares"

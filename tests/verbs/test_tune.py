@@ -106,8 +106,8 @@ def test_training_with_what_was_found_gives_the_accuracy_that_was_promised(searc
 
 
 def test_what_is_set_stays_as_it_is(search):
-    assert load_recipe(str(search.best)).learning_rate == 0.0005
-    assert load_recipe(str(search.best)).epochs == 4
+    assert load_recipe(str(search.best)).train.learning_rate == 0.0005
+    assert load_recipe(str(search.best)).train.epochs == 4
 
 
 def test_more_trials_go_on_from_where_it_was(search, cache, monkeypatch, tmp_path):
@@ -204,8 +204,8 @@ def test_failed_trials_are_kept_with_their_reason_and_all_failing_is_an_error(ca
     true = module.fit_any
 
     def fails(state, splits, recipe, *rest):
-        if recipe.batch_size > limit:
-            raise TrainingError(f"Memory ran out with batch_size={recipe.batch_size}.")
+        if recipe.train.batch_size > limit:
+            raise TrainingError(f"Memory ran out with batch_size={recipe.train.batch_size}.")
         return true(state, splits, recipe, *rest)
 
     monkeypatch.setattr(module, "fit_any", fails)

@@ -25,7 +25,7 @@ def network_of(bundle: Bundle) -> Classifier:
         model = _imported(bundle, len(weights))
     else:
         recipe = recipe_of(bundle)
-        model = build(recipe.model, recipe.options, bundle.preprocessing, len(bundle.labels), recipe.seed)
+        model = build(recipe.model.name, recipe.model.options, bundle.preprocessing, len(bundle.labels), recipe.seed)
     load_weight_bytes(weights, bundle.path / "model.safetensors", model)
     return model.eval()
 
@@ -41,6 +41,4 @@ def _imported(bundle: Bundle, num_bytes: int) -> Classifier:
 
 def recipe_of(bundle: Bundle) -> Recipe:
     """Return the recipe that a bundle was trained with; keys that are younger than the bundle have their defaults."""
-    table = dict(bundle.info["recipe"])
-    options = table.pop("options")
-    return from_table(table | options)
+    return from_table(bundle.info["recipe"])

@@ -22,7 +22,7 @@ from keensight.values import Preprocessing
 from keensight.workspace import bundle_in, is_run, run_name
 
 FORMAT = 1
-NEEDED = {"data": ("sha256", "val_fraction", "test_fraction", "seed"), "recipe": ("options",)}
+NEEDED = {"data": ("sha256", "val_fraction", "test_fraction", "seed"), "recipe": ()}
 OF_AN_IMPORT = {"origin": ("kind", "file", "sha256"), "network": (0,)}  # made elsewhere: no recipe, and unknown data
 
 
@@ -157,10 +157,11 @@ def _described(folder: Path, files: Mapping[str, bytes]) -> Bundle:
         preprocessing = _preprocessing(info["preprocessing"])
         borders = Borders(float(info["borders"]["low"]), float(info["borders"]["high"]))
         for part, keys in (NEEDED if "origin" not in info else OF_AN_IMPORT).items():
+            said = info[part]
             for key in keys:
-                info[part][key]
-        if not isinstance(info.get("recipe", {"options": {}})["options"], dict):
-            raise ValueError("the options of its recipe are no table")
+                said[key]
+        if not isinstance(info.get("recipe", {}), dict):
+            raise ValueError("its recipe is no table")
         for split, measured in (info.get("metrics") or {}).items():
             if measured and [row["name"] for row in measured["per_class"]] != list(labels):
                 raise ValueError(f"its metrics on {ascii(split)[:20]} are those of other labels")

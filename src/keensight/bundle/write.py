@@ -37,11 +37,11 @@ def describe(
         "preprocessing": {**asdict(preprocessing), "resample": "bilinear", "decoder": DECODER_VERSION},
         "borders": asdict(borders),
         "temperature": temperature,
-        "abstain_below": recipe.abstain_below,
-        "recipe": asdict(recipe),
+        "abstain_below": recipe.evaluate.abstain_below,
+        "recipe": recipe.table(),
         "data": dict(data),
     }
-    return Bundle(path, labels, preprocessing, borders, recipe.abstain_below, info)
+    return Bundle(path, labels, preprocessing, borders, recipe.evaluate.abstain_below, info)
 
 
 def write_bundle(bundle: Bundle, report: Report, onnx: bytes, weights: bytes, html: str) -> None:

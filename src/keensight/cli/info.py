@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import asdict
 from json import dumps
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,21 +13,10 @@ from cyclopts import Parameter
 from keensight.cli.output import command, paragraph, percent, print_json, with_interval
 from keensight.errors import BundleError, shortlist
 from keensight.values import Recipe
+from keensight.values.recipe import STORY, TABLES, flattened, nested
 
-GROUPS = {
-    "pictures": ("label_pattern", "classes", "normalise", "size", "channels", "fit", "val_fraction", "test_fraction"),
-    "training": (
-        "weights", "seed", "loss", "eps", "epochs", "batch_size", "optimizer", "learning_rate", "weight_decay",
-        "momentum", "schedule", "label_smoothing", "class_weights", "precision",
-    ),
-    "stopping": ("keep", "patience", "target_accuracy", "budget_s"),
-    "augmentation": (
-        "flip", "rotate", "shear", "zoom", "shift", "crop", "fill", "cutout", "brightness", "contrast",
-    ),
-    "afterwards": ("attack", "attack_eps", "abstain_below"),
-}  # fmt: skip
-TOLD = ("name", "about", "data", "caution", "reported", "promise", "options", "kind", "run", "epochs_done",
-        "best_epoch", "best_val_accuracy", "training_seconds", "stopped", "splits")  # fmt: skip
+TOLD = ("name", *STORY, "kind", "run", "epochs_done", "best_epoch", "best_val_accuracy", "training_seconds", "stopped",
+        "splits")  # fmt: skip
 COLOURS = {1: "grey", 3: "colour"}
 
 
@@ -133,8 +121,7 @@ def _of_bundle(said: Mapping[str, Any]) -> dict[str, str]:
 
 def _own_settings(recipe: Mapping[str, Any]) -> str:
     """Write a recipe's name and what of it is not as by default."""
-    flat = {**recipe, **recipe.get("options", {})}
-    settings = {key: flat[key] for key in _differing(flat) if key not in TOLD}
+    settings = {name: value for name, value in _differing(flattened(recipe)).items() if name not in TOLD}
     return f"{recipe.get('name', '')}: {_settings(settings) or 'all is as by default'}"
 
 
@@ -145,31 +132,31 @@ def _print_recipe(thing: str, said: Mapping[str, Any]) -> None:
     promise = [
         f"{name} at {'most' if name in AT_MOST else 'least'} {limit:g}" for name, limit in said["promise"].items()
     ]
-    options = {key: said.get(key, default) for key, default in options_of(said["model"]).items()}
     lines = {
         said["name"]: said["about"],
-        "data": said["data"],
         "caution": said["caution"],
         "source reached": said["reported"],
         "promise": ", ".join(promise),
-        "model": f"{said['model']}, {_settings(options)}" if options else said["model"],
     }
+    values = flattened({table: said[table] for table in TABLES})
+    differing = nested(options_of(values["model"]) | _differing(values))
+    differing |= {"model": {"name": values["model"], **differing.get("model", {})}}
+    for table in TABLES:
+        settings = dict(differing.get(table, {}))
+        leading = [settings.pop(field) for field in ("source", "name") if field in settings]
+        lines[table] = ", ".join([*leading, *([_settings(settings)] if settings else [])])
+    lines["seed"] = str(said["seed"] or "")
     for title, text in lines.items():
         if text:
             print(paragraph(text, title))
-    differing = _differing(said)
-    groups = {title: {key: differing[key] for key in keys if key in differing} for title, keys in GROUPS.items()}
-    print("\nOther than the default recipe:\n" if any(groups.values()) else "\nAll else is as by default.\n")
-    for title, settings in groups.items():
-        if settings:
-            print(paragraph(_settings(settings), title))
+    print("\nAll else is as by default.\n")
     print(paragraph(f"{command()} info {shlex.quote(thing)} --json", "every key"))
 
 
-def _differing(table: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a table without the keys of a recipe that say what the default recipe does."""
-    defaults = {key: _listed(value) for key, value in asdict(Recipe()).items()}
-    return {key: value for key, value in table.items() if key not in defaults or _listed(value) != defaults[key]}
+def _differing(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values by their keys' names, without those that are the default recipe's."""
+    defaults = {name: _listed(value) for name, value in Recipe().flat().items()}
+    return {name: value for name, value in values.items() if name not in defaults or _listed(value) != defaults[name]}
 
 
 def _listed(value: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -25,9 +24,9 @@ def recipes(*, json: Annotated[bool, Parameter(negative=())] = False) -> int:
 
     found, results = [load_recipe(name) for name in recipe_names()], measured()
     if json:
-        print_json({recipe.name: {**asdict(recipe), "measured": results.get(recipe.name)} for recipe in found})
+        print_json({recipe.name: {**recipe.table(), "measured": results.get(recipe.name)} for recipe in found})
         return 0
-    own = [recipe for recipe in found if not recipe.data or recipe.name in FOR_OWN_PICTURES]
+    own = [recipe for recipe in found if not recipe.data.source or recipe.name in FOR_OWN_PICTURES]
     for title, group in (
         ("For your own pictures", own),
         ("The articles' systems, on their own data", [recipe for recipe in found if recipe not in own]),

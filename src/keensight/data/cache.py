@@ -38,14 +38,14 @@ def choose_preprocessing(dataset: Dataset, recipe: Recipe) -> Preprocessing:
     """
     headers = _peek(dataset)
     heights, widths = {h.height for h in headers}, {h.width for h in headers}
-    if recipe.size:
-        height = width = recipe.size
+    if recipe.data.size:
+        height = width = recipe.data.size
     elif len(heights) == len(widths) == 1 and max(heights | widths) <= 64:
         height, width = heights.pop(), widths.pop()
     else:
         height = width = min(64, int(np.median([min(h.height, h.width) for h in headers])))
-    channels = recipe.channels or (1 if all(h.grey for h in headers) else 3)
-    return Preprocessing(height, width, channels, recipe.fit)  # type: ignore[arg-type]  # it checks itself
+    channels = recipe.data.channels or (1 if all(h.grey for h in headers) else 3)
+    return Preprocessing(height, width, channels, recipe.data.fit)  # type: ignore[arg-type]  # it checks itself
 
 
 def decode(dataset: Dataset, preprocessing: Preprocessing, on_progress: OnProgress | None = None) -> Pixels:

@@ -37,10 +37,12 @@ def logistic_floor(splits: Splits, seed: int = 0) -> Floor:
     """
     splits = _small(splits)
     epochs = min(100, max(4, round(STEPS * 128 / len(splits.train))))
-    recipe = Recipe(epochs=epochs, learning_rate=0.01, seed=seed)
+    recipe = Recipe().having(epochs=epochs, learning_rate=0.01, seed=seed)
     if len(splits.train) >= MANY:
-        recipe = replace(recipe, batch_size=256, learning_rate=0.014)
-    epochs_learnt = learn(splits.train, len(splits.class_names), passes(len(splits.train), recipe), recipe.weight_decay)
+        recipe = recipe.having(batch_size=256, learning_rate=0.014)
+    epochs_learnt = learn(
+        splits.train, len(splits.class_names), passes(len(splits.train), recipe), recipe.train.weight_decay
+    )
     # a generator, so that only the best epoch is kept: with a thousand classes, each takes 12 MB
     val_accuracy, best = max(((each.accuracy(splits.val), each) for each in epochs_learnt), key=lambda pair: pair[0])
     return Floor("logistic regression", val_accuracy, None if splits.test is None else best.accuracy(splits.test))
@@ -48,10 +50,10 @@ def logistic_floor(splits: Splits, seed: int = 0) -> Floor:
 
 def passes(n: int, recipe: Recipe) -> Iterator[list[tuple[IntArray, float]]]:
     """Yield each epoch's steps over `n` pictures: a batch's rows, and the learning rate of a one-cycle schedule."""
-    for epoch in range(recipe.epochs):
+    for epoch in range(recipe.train.epochs):
         batches = shuffled_batches(n, recipe, epoch + 1)
         yield [
-            (batch, recipe.learning_rate * one_cycle((epoch + i / len(batches)) / recipe.epochs))
+            (batch, recipe.train.learning_rate * one_cycle((epoch + i / len(batches)) / recipe.train.epochs))
             for i, batch in enumerate(batches)
         ]
 

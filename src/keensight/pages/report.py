@@ -28,17 +28,13 @@ from keensight.evaluation.words import (
 )
 from keensight.pages import figures
 from keensight.pages.pictures import Pictures, picture_data_uri, weights_gallery
-from keensight.values import (
-    Mistake,
-    Report,
-    Uint8Array,
-)
+from keensight.values import Mistake, Report, Uint8Array
+from keensight.values.recipe import STORY, flattened
 
 MANY_CLASSES = 30  # from here on, the table of classes is folded away below a figure of the weakest
 MANY_LAYERS = 20  # more are folded away
 PICTURE_HEIGHT_PX = 160
 SAMPLE_HEIGHT_PX = 56
-STORY = ("data", "caution", "reported", "promise")  # keys of a recipe that are emptied if it is used on other data
 
 
 def render_html(report: Report, pictures: Pictures) -> str:
@@ -46,11 +42,12 @@ def render_html(report: Report, pictures: Pictures) -> str:
 
     Raises DataError if some mistakes have a picture and some have none.
     """
-    shown = report.test or report.val
+    shown, said = report.test or report.val, flattened(report.recipe)
     names = tuple(each.name for each in shown.per_class)
     return render(
         "pages/report.html",
         report=report,
+        recipe=said,
         shown=shown,
         split="test" if report.test else "validation",
         floors=floor_pairs(report),
@@ -61,7 +58,7 @@ def render_html(report: Report, pictures: Pictures) -> str:
         confused=confused_pairs(shown),
         weakest_first=sorted(shown.per_class, key=lambda each: each.f1),
         best=max((epoch for epoch in report.history if epoch.best), key=lambda epoch: epoch.number, default=None),
-        facts=[(key, value) for key, value in report.recipe.items() if key != "about" and (value or key not in STORY)],
+        facts=[(key, value) for key, value in said.items() if key != "about" and (value or key not in STORY)],
         splits=[(title, report.data["counts"][key]) for key, title in _SPLITS if report.data["counts"].get(key)],
         mistakes=_with_pictures(report.mistakes, pictures.mistakes),
         near_misses=_with_pictures(report.near_misses, pictures.near_misses),

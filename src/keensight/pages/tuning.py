@@ -78,7 +78,7 @@ def render_lr_range(name: str, recipe: Recipe, found: LrRange, command: str) -> 
         found=found,
         command=command,
         verdict=lr_verdict(found, recipe),
-        curve=svg(tuning_figures.lr_curve(found, recipe.learning_rate)),
+        curve=svg(tuning_figures.lr_curve(found, recipe.train.learning_rate)),
     )
 
 
@@ -134,7 +134,7 @@ def hint(trials: Sequence[Trial], shares: Mapping[str, float]) -> str:
 def lr_verdict(found: LrRange, recipe: Recipe) -> str:
     """Say in a sentence or two which learning rates are useful, and how the recipe's own compares."""
     end = "it had not diverged at the largest" if found.diverges is None else f"from {found.diverges:g} on it diverges"
-    own = recipe.learning_rate
+    own = recipe.train.learning_rate
     if found.diverges is not None and own >= found.diverges:
         place = "which is where it diverges: far too large"
     elif own >= found.lowest:

@@ -26,11 +26,11 @@ from keensight.models.tensors import device
 from keensight.pages.comparison import CloseCall, Inside, Wrong
 from keensight.robustness.attacks import accuracy_under_attack
 from keensight.robustness.logits import as_seen, attacked_pictures, logits, thinned
-from keensight.training.recipe import flat
 from keensight.values import AttackResult, FloatArray, IntArray, Metrics, Split, Threat
 
 MOST_BUNDLES = 8
 MOST_ATTACKED = 2000
+NOT_FACTS = ("about", "promise", "shape", "num_classes")  # of a recipe
 NEAREST = 8  # misclassified pictures that are shown of each bundle
 
 
@@ -56,7 +56,7 @@ class Entrant:
     @property
     def kind(self) -> str:
         """What kind of model it is."""
-        return str(self.bundle.info["model"]["name"]) if self.origin else recipe_of(self.bundle).model
+        return str(self.bundle.info["model"]["name"]) if self.origin else recipe_of(self.bundle).model.name
 
     @property
     def origin(self) -> dict[str, Any]:
@@ -68,7 +68,7 @@ class Entrant:
         """What it was trained with; what an older bundle does not say has its default."""
         if self.origin:
             return {f"imported: {key}": value for key, value in self.origin.items()}
-        return {key: value for key, value in flat(recipe_of(self.bundle)).items() if key not in ("about", "promise")}
+        return {key: value for key, value in recipe_of(self.bundle).flat().items() if key not in NOT_FACTS}
 
     @property
     def class_names(self) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -47,8 +46,8 @@ def finish(files: RunFolder, state: State, pixels: Pixels, splits: Splits, recip
     data = {
         "name": pixels.dataset.name,
         "sha256": fingerprint(pixels.dataset),
-        "val_fraction": recipe.val_fraction,
-        "test_fraction": recipe.test_fraction,
+        "val_fraction": recipe.data.val_fraction,
+        "test_fraction": recipe.data.test_fraction,
         "seed": recipe.seed,
     }
     borders = measure_borders(splits.train)
@@ -95,7 +94,7 @@ def _report(
     names, held_out, info = splits.class_names, splits.test or splits.val, predictor.bundle.info
     answers = {name: predictor.on_split(part) for name, part in _parts(splits) if name != "train"}
     measured = {
-        name: metrics(answers[name], part.labels, names, recipe.abstain_below)
+        name: metrics(answers[name], part.labels, names, recipe.evaluate.abstain_below)
         for name, part in _parts(splits)
         if name != "train"
     }
@@ -117,16 +116,16 @@ def _report(
             "notes": list(splits.notes),
             "skipped": [asdict(skipped) for skipped in pixels.dataset.skipped],
         },
-        recipe=json.loads(json.dumps(asdict(recipe))),  # lists, as they come back from a file
+        recipe=recipe.table(),
         preprocessing=asdict(splits.preprocessing),
         model={
-            "name": recipe.model,
+            "name": recipe.model.name,
             "parameters": sum(p.numel() for p in state.model.parameters()),
             "layers": layer_table(state.model, splits.preprocessing),
         },
         history=tuple(state.history),
         temperature=info["temperature"],
-        abstain_below=recipe.abstain_below,
+        abstain_below=recipe.evaluate.abstain_below,
         val=measured["val"],
         test=measured.get("test"),
         uncalibrated_ece=expected_calibration_error(uncalibrated, held_out.labels),
@@ -134,8 +133,8 @@ def _report(
         mistakes=surest,
         near_misses=nearest,
         attacks=tuple(
-            accuracy_under_attack(state.model, held_out, Threat("linf", eps), recipe.attack)
-            for eps in recipe.attack_eps
+            accuracy_under_attack(state.model, held_out, Threat("linf", eps), recipe.evaluate.attack)
+            for eps in recipe.evaluate.attack_eps
         ),
         versions=versions(),
         hardware=hardware(),

@@ -16,6 +16,7 @@ from keensight.data.sources import only, open_dataset
 from keensight.data.splits import assign, read_splits
 from keensight.errors import DataError, UsageError
 from keensight.values import SPLIT_NAMES, Dataset, IntArray, Pixels, Split, SplitName
+from keensight.values.recipe import flattened
 from keensight.workspace import RunFolder
 
 
@@ -27,7 +28,7 @@ def open_for(data: str | Path, bundles: Sequence[Bundle], label_pattern: str | N
 
     Raises DataError where the data cannot be used, or has labels that the bundles do not know.
     """
-    recipes = [bundle.info.get("recipe", {}) for bundle in bundles]
+    recipes = [flattened(bundle.info.get("recipe", {})) for bundle in bundles]
     is_part = any(recipe.get("classes") for recipe in recipes)
     labels = bundles[0].labels
 

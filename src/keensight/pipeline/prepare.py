@@ -32,12 +32,14 @@ def prepare(dataset: Dataset, recipe: Recipe, watcher: Watcher, *, choosing: boo
 
     Raises RecipeError where the recipe does not fit the data, DataError where the data cannot be divided.
     """
-    if recipe.classes:
-        dataset = only(dataset, recipe.classes)
+    if recipe.data.classes:
+        dataset = only(dataset, recipe.data.classes)
     preprocessing = choose_preprocessing(dataset, recipe)
     model = fresh(recipe, preprocessing, dataset.class_names)  # what does not fit is refused before any work
     pixels = decode(dataset, preprocessing, watcher.pictures)
-    splits = split(pixels, val_fraction=recipe.val_fraction, test_fraction=recipe.test_fraction, seed=recipe.seed)
+    splits = split(
+        pixels, val_fraction=recipe.data.val_fraction, test_fraction=recipe.data.test_fraction, seed=recipe.seed
+    )
     told = () if choosing else _cautions(dataset, recipe)
     splits = replace(splits, test=None if choosing else splits.test, notes=(*splits.notes, *told))
     for note in splits.notes:
@@ -48,14 +50,14 @@ def prepare(dataset: Dataset, recipe: Recipe, watcher: Watcher, *, choosing: boo
 
 def _cautions(dataset: Dataset, recipe: Recipe) -> Iterator[str]:
     """Say what the recipe knows about the data that it was written for, or else of what its backbone has seen."""
-    if recipe.weights:
+    if recipe.model.weights:
         yield (
             "It started from given weights. Where they were learnt from this data under another split or seed, they "
             "know pictures that are held out here, and these numbers flatter the model."
         )
     if recipe.caution and recipe.is_for(dataset.name):
         yield " ".join(recipe.caution.split())
-    elif recipe.model == "transfer":
+    elif recipe.model.name == "transfer":
         yield (
             "The backbone has learnt from ImageNet's photographs from the web. If yours come from there too, it may "
             "have met them, and these numbers flatter the model."

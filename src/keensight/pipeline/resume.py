@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from keensight.errors import RecipeError
@@ -22,12 +21,13 @@ def same_recipe(folder: Path, recipe: str | None, changes: Sequence[str], seed: 
     """Return the recipe in a folder. Raises RecipeError where what the command asks for besides does not agree."""
     own = str((folder / RECIPE).absolute())
     stored = load_recipe(own)
-    given, kept = asdict(load_recipe(recipe or own, changes, seed)), asdict(stored)
+    given, kept = load_recipe(recipe or own, changes, seed).flat(), stored.flat()
     for key in given:
         left_open = key in ("size", "channels", "epochs", "label_pattern") and not given[key]
-        if not left_open and given[key] != kept[key]:
+        told = key in ("shape", "num_classes")  # which runs until 0.1 did not note
+        if not left_open and not told and given[key] != kept.get(key):
             raise RecipeError(
-                f"The {kind.word} in {folder} began with {key} = {kept[key]!r}, and {given[key]!r} was asked for. "
+                f"The {kind.word} in {folder} began with {key} = {kept.get(key)!r}, and {given[key]!r} was asked for. "
                 f"Resume without changes to the recipe, or {kind.again.lower()} into another folder with --out."
             )
     return stored

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,8 @@ from keensight.data.cache import fingerprint
 from keensight.errors import RunError
 from keensight.files import to_json, write_atomically
 from keensight.pipeline.prepare import Material
-from keensight.training.recipe import changed, flat, from_table, to_toml
-from keensight.training.search_space import Dimension, check_can_be_tuned, search_space, with_values
+from keensight.training.recipe import changed, from_table, to_toml
+from keensight.training.search_space import Dimension, check_can_be_tuned, search_space
 from keensight.training.tune import Trial, best_of
 from keensight.workspace import RECIPE, Kind
 
@@ -63,7 +63,7 @@ def make_plan(
         "search": space,
         "trials": trials,
         "budget_s": budget_s,
-        "recipe": flat(material.recipe),
+        "recipe": material.recipe.table(),
     }
     write_atomically(folder / TUNING.begun, to_json(plan))
     restore_recipe(folder)
@@ -105,13 +105,13 @@ def write_best(folder: Path, material: Material, trials: Sequence[Trial]) -> Non
     """Write the best recipe so far, where there is one."""
     winner = best_of(trials)
     if winner is not None:
-        recipe = with_values(material.recipe, winner.values)
+        recipe = material.recipe.having(**winner.values)
         about = (
             f"{material.recipe.name}, tuned: validation accuracy {winner.val_accuracy:.4f} in trial {winner.number}, "
             f"where the recipe as it was had {accuracy_of(trials[0])}."
         )
         # the promise was made for other settings
-        recipe = replace(recipe, name=f"{material.recipe.name}-tuned", about=about, promise={})
+        recipe = recipe.having(name=f"{material.recipe.name}-tuned", about=about, promise={})
         keys = {"name", "model", *changed(recipe), *winner.values}  # what is left out is the default
         write_atomically(folder / BEST, to_toml(recipe, keys))
 

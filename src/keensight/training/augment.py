@@ -13,42 +13,27 @@ import torch.nn.functional as F
 
 from keensight.kernels import library
 from keensight.kernels.tensors import address
-from keensight.values import Recipe
+from keensight.values.recipe import AugmentSettings
 
 
-def augment(images_NCHW: torch.Tensor, recipe: Recipe, generator: torch.Generator) -> torch.Tensor:
+def augment(images_NCHW: torch.Tensor, settings: AugmentSettings, generator: torch.Generator) -> torch.Tensor:
     """Return changed copies of pictures, float NCHW in [0, 1], drawn with a CPU `generator`.
 
     `rotate` is in degrees; `shear` in radians; `zoom` and `shift` are fractions of the picture; `crop` and `cutout` are
     pixels; `brightness` and `contrast` are fractions. Each is drawn uniformly, symmetric about no change. `fill` says
     what comes in from outside: "nearest" repeats the edge, "constant" is black.
     """
-    if recipe.rotate or recipe.shear or recipe.zoom or recipe.shift:
-        images_NCHW = _affine(images_NCHW, recipe, generator)
-    elif recipe.flip:
+    if settings.rotate or settings.shear or settings.zoom or settings.shift:
+        images_NCHW = _affine(images_NCHW, settings, generator)
+    elif settings.flip:
         images_NCHW = _flip(images_NCHW, generator)
-    if recipe.crop:
-        images_NCHW = _crop(images_NCHW, recipe, generator)
-    if recipe.cutout:
-        images_NCHW = _cutout(images_NCHW, recipe.cutout, generator)
-    if recipe.brightness or recipe.contrast:
-        images_NCHW = _light(images_NCHW, recipe, generator)
+    if settings.crop:
+        images_NCHW = _crop(images_NCHW, settings, generator)
+    if settings.cutout:
+        images_NCHW = _cutout(images_NCHW, settings.cutout, generator)
+    if settings.brightness or settings.contrast:
+        images_NCHW = _light(images_NCHW, settings, generator)
     return images_NCHW
-
-
-def is_on(recipe: Recipe) -> bool:
-    """Tell whether the recipe augments at all."""
-    return bool(
-        recipe.flip
-        or recipe.rotate
-        or recipe.shear
-        or recipe.zoom
-        or recipe.shift
-        or recipe.crop
-        or recipe.cutout
-        or recipe.brightness
-        or recipe.contrast
-    )
 
 
 def _draw(n: int, strength: float, generator: torch.Generator) -> torch.Tensor:
@@ -60,13 +45,13 @@ def _flip(images_NCHW: torch.Tensor, generator: torch.Generator) -> torch.Tensor
     return torch.where(chosen[:, None, None, None], images_NCHW.flip(3), images_NCHW)
 
 
-def _affine(images_NCHW: torch.Tensor, recipe: Recipe, generator: torch.Generator) -> torch.Tensor:
+def _affine(images_NCHW: torch.Tensor, settings: AugmentSettings, generator: torch.Generator) -> torch.Tensor:
     n, _, height, width = images_NCHW.shape
-    angle = _draw(n, math.radians(recipe.rotate), generator)
-    shear = _draw(n, recipe.shear, generator)
-    zoom_x, zoom_y = 1 + _draw(n, recipe.zoom, generator), 1 + _draw(n, recipe.zoom, generator)
-    shift_x, shift_y = _draw(n, 2 * recipe.shift, generator), _draw(n, 2 * recipe.shift, generator)
-    if recipe.flip:
+    angle = _draw(n, math.radians(settings.rotate), generator)
+    shear = _draw(n, settings.shear, generator)
+    zoom_x, zoom_y = 1 + _draw(n, settings.zoom, generator), 1 + _draw(n, settings.zoom, generator)
+    shift_x, shift_y = _draw(n, 2 * settings.shift, generator), _draw(n, 2 * settings.shift, generator)
+    if settings.flip:
         zoom_x = zoom_x * torch.where(torch.rand(n, generator=generator) < 0.5, -1.0, 1.0)
     cos, sin = torch.cos(angle), torch.sin(angle)
     # output coordinates to input coordinates, in the [-1, 1] frame; the aspect ratio keeps a rotation a rotation
@@ -78,7 +63,7 @@ def _affine(images_NCHW: torch.Tensor, recipe: Recipe, generator: torch.Generato
         ],
         dim=1,
     ).to(images_NCHW.device)
-    return _warp(images_NCHW, theta, repeat_edge=recipe.fill == "nearest")
+    return _warp(images_NCHW, theta, repeat_edge=settings.fill == "nearest")
 
 
 def _warp(images_NCHW: torch.Tensor, theta_N23: torch.Tensor, repeat_edge: bool) -> torch.Tensor:
@@ -94,11 +79,11 @@ def _warp(images_NCHW: torch.Tensor, theta_N23: torch.Tensor, repeat_edge: bool)
     return F.grid_sample(images_NCHW, grid, mode="bilinear", padding_mode=padding, align_corners=False)
 
 
-def _crop(images_NCHW: torch.Tensor, recipe: Recipe, generator: torch.Generator) -> torch.Tensor:
+def _crop(images_NCHW: torch.Tensor, settings: AugmentSettings, generator: torch.Generator) -> torch.Tensor:
     """Pad by `crop` pixels on every side and cut a window of the old size out, elsewhere for each picture."""
     n, channels, height, width = images_NCHW.shape
-    pad = recipe.crop
-    padded = F.pad(images_NCHW, (pad, pad, pad, pad), mode="replicate" if recipe.fill == "nearest" else "constant")
+    pad = settings.crop
+    padded = F.pad(images_NCHW, (pad, pad, pad, pad), mode="replicate" if settings.fill == "nearest" else "constant")
     top = torch.randint(2 * pad + 1, (n, 1), generator=generator).to(images_NCHW.device)
     left = torch.randint(2 * pad + 1, (n, 1), generator=generator).to(images_NCHW.device)
     rows = top + torch.arange(height, device=images_NCHW.device)
@@ -121,9 +106,9 @@ def _cutout(images_NCHW: torch.Tensor, size: int, generator: torch.Generator) ->
     return torch.where(hidden.to(images_NCHW.device), colour, images_NCHW)
 
 
-def _light(images_NCHW: torch.Tensor, recipe: Recipe, generator: torch.Generator) -> torch.Tensor:
+def _light(images_NCHW: torch.Tensor, settings: AugmentSettings, generator: torch.Generator) -> torch.Tensor:
     n = len(images_NCHW)
-    brightness = _draw(n, recipe.brightness, generator).to(images_NCHW.device)[:, None, None, None]
-    contrast = 1 + _draw(n, recipe.contrast, generator).to(images_NCHW.device)[:, None, None, None]
+    brightness = _draw(n, settings.brightness, generator).to(images_NCHW.device)[:, None, None, None]
+    contrast = 1 + _draw(n, settings.contrast, generator).to(images_NCHW.device)[:, None, None, None]
     mean = images_NCHW.mean(dim=(1, 2, 3), keepdim=True)
     return ((images_NCHW - mean) * contrast + mean + brightness).clamp(0, 1)

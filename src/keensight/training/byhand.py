@@ -18,6 +18,7 @@ from keensight.models import scratch
 from keensight.models.classifier import Classifier
 from keensight.training.loop import OnStep, State, evaluate, is_best, why_stop
 from keensight.values import Epoch, FloatArray, Recipe, Split, Splits
+from keensight.values.recipe import KEYS
 
 LOSSES = {"cross-entropy": scratch.cross_entropy, "squared-error": scratch.squared_error}
 
@@ -35,10 +36,10 @@ def fit_by_hand(state: State, splits: Splits, recipe: Recipe, on_step: OnStep | 
         parameters_of(network),
         images_ND,
         splits.train.labels,
-        LOSSES[recipe.loss],
-        epochs=recipe.epochs,
-        batch_size=recipe.batch_size,
-        learning_rate=recipe.learning_rate,
+        LOSSES[recipe.train.loss],
+        epochs=recipe.train.epochs,
+        batch_size=recipe.train.batch_size,
+        learning_rate=recipe.train.learning_rate,
         seed=recipe.seed,
         done=len(state.history),
     )
@@ -64,16 +65,15 @@ def fit_by_hand(state: State, splits: Splits, recipe: Recipe, on_step: OnStep | 
 
 def check_by_hand(recipe: Recipe) -> None:
     """Raise RecipeError for a key that gradient descent by hand does not have."""
-    needed = {
-        "optimizer": "sgd", "momentum": 0.0, "weight_decay": 0.0, "schedule": "linear", "label_smoothing": 0.0,
-        "class_weights": "none", "flip": False, "rotate": 0.0, "shear": 0.0, "zoom": 0.0, "shift": 0.0, "crop": 0,
-        "cutout": 0, "brightness": 0.0, "contrast": 0.0, "budget_s": 0.0,
-    }  # fmt: skip
-    other = [key for key, value in needed.items() if getattr(recipe, key) != value]
-    if recipe.loss not in LOSSES:
+    unknown = ("label_smoothing", "class_weights", "budget_s", *recipe.augment.strengths)
+    needed = {"optimizer": "sgd", "momentum": 0.0, "weight_decay": 0.0, "schedule": "linear"}
+    needed |= {name: KEYS[name].default for name in unknown}
+    said = recipe.flat()
+    other = [name for name, value in needed.items() if said[name] != value]
+    if recipe.train.loss not in LOSSES:
         raise RecipeError(
-            f"loss is '{recipe.loss}'; the model 'scratch' has {' and '.join(LOSSES)}. Use one of these, or the model "
-            "'dense', which is the same network in torch."
+            f"loss is '{recipe.train.loss}'; the model 'scratch' has {' and '.join(LOSSES)}. Use one of these, or the "
+            "model 'dense', which is the same network in torch."
         )
     if other:
         wanted = ", ".join(f"{key} = {needed[key]!r}" for key in other)

@@ -153,7 +153,7 @@ def _fit(model: Classifier, train: Labelled, val: Labelled, recipe: Recipe) -> H
     (train_NF, labels_N), (val_NF, val_labels_N) = train, val
     head = _transfer(model).head
     weights_K = None
-    if recipe.class_weights == "balanced":
+    if recipe.train.class_weights == "balanced":
         weights_K = balanced_weights(labels_N.cpu(), head.out_features).to(labels_N.device)
     best, best_loss, since_best = None, math.inf, 0
     for fitted in regularisation_path(train_NF, labels_N, head.out_features, L2, weights_K):

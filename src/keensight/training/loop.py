@@ -49,7 +49,9 @@ class State:
 
 def start(model: Classifier, splits: Splits, recipe: Recipe) -> State:
     """Return the state before the first epoch: the model normalised and on its device, and the recipe's optimiser."""
-    if recipe.normalise and not recipe.weights:  # weights bring the normalisation that they were trained with
+    if (
+        recipe.model.normalise and not recipe.model.weights
+    ):  # weights bring the normalisation that they were trained with
         set_normalisation(model, splits.train)
     model.to(device())
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stub lacks it
@@ -71,7 +73,7 @@ def fit(
     state = model if isinstance(model, State) else start(model, splits, recipe)
     recipe = with_epochs(recipe, state.model, splits)
     if loss is None:
-        loss = LOSSES[recipe.loss](recipe, splits.train, len(splits.class_names))
+        loss = LOSSES[recipe.train.loss](recipe, splits.train, len(splits.class_names))
     while not (state.history and state.history[-1].stopped):
         begin = time.perf_counter()
         number = len(state.history) + 1
@@ -113,7 +115,7 @@ def predict_logits(model: Classifier, split: Split, recipe: Recipe) -> torch.Ten
     def answer(first: int) -> torch.Tensor:
         with torch.inference_mode():
             images_NCHW = to_images(split.images, split.rows[first : first + batch], device)
-            with autocast(recipe.precision, device):
+            with autocast(recipe.train.precision, device):
                 logits_NK: torch.Tensor = model(images_NCHW).float().cpu()
             return logits_NK
 
@@ -130,9 +132,9 @@ def _train(
     batches = shuffled_batches(len(train), recipe, number)
     labels = torch.from_numpy(train.labels).to(device)
     model.train()
-    count = num_shards(model, recipe.batch_size)
+    count = num_shards(model, recipe.train.batch_size)
     changes = [torch.Generator().manual_seed(_seed(recipe, number, 1) + i) for i in range(count)]
-    augments = augment.is_on(recipe)
+    augments = bool(recipe.augment.strengths)
     loss_sum = torch.zeros((), device=device)
     correct = torch.zeros((), device=device)
     seen = 0
@@ -142,25 +144,25 @@ def _train(
         images_NCHW = to_images(train.images, train.rows[rows], device)
         labels_N = labels[rows]
         if augments:
-            images_NCHW = augment.augment(images_NCHW, recipe, changes[shard])
-        with autocast(recipe.precision, device):
+            images_NCHW = augment.augment(images_NCHW, recipe.augment, changes[shard])
+        with autocast(recipe.train.precision, device):
             value, logits_NK = loss(network, images_NCHW, labels_N)
         return value, (logits_NK.detach().argmax(dim=1) == labels_N).sum()
 
     with (
-        enough_threads(model, recipe.batch_size),
+        enough_threads(model, recipe.train.batch_size),
         torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
         Shards(model, count, _seed(recipe, number, 2)) as shards,
     ):
         torch.manual_seed(_seed(recipe, number, 2))  # for networks that draw from the global generator
         for step, batch in enumerate(batches):
-            progress = (number - 1 + step / len(batches)) / recipe.epochs
-            if recipe.budget_s:
-                elapsed = (state.seconds + time.perf_counter() - begin) / recipe.budget_s
+            progress = (number - 1 + step / len(batches)) / recipe.train.epochs
+            if recipe.train.budget_s:
+                elapsed = (state.seconds + time.perf_counter() - begin) / recipe.train.budget_s
                 if elapsed >= 1 and step > 0:
                     break
                 progress = min(1.0, max(progress, elapsed))
-            rate = recipe.learning_rate * SCHEDULES[recipe.schedule](progress)
+            rate = recipe.train.learning_rate * SCHEDULES[recipe.train.schedule](progress)
             for group in state.optimizer.param_groups:
                 group["lr"] = rate * group["lr_scale"]
             value, right = shards.backward(learn, batch)
@@ -175,7 +177,7 @@ def _train(
     if not math.isfinite(loss_sum.item()):
         raise TrainingError(
             f"The loss is no longer a number in epoch {number}, at a learning rate of {rate:.2g}: the steps are too "
-            f"large and training cannot recover. Try --set learning_rate={recipe.learning_rate / 10:g}, or "
+            f"large and training cannot recover. Try --set learning_rate={recipe.train.learning_rate / 10:g}, or "
             "--set precision=float32 if it was trained in bfloat16. Nothing of this epoch was kept."
         )
     return loss_sum.item() / seen, correct.item() / seen, rate
@@ -184,7 +186,7 @@ def _train(
 def shuffled_batches(n: int, recipe: Recipe, number: int) -> list[IntArray]:
     """Shuffle n rows and cut them into batches of almost equal size, so that none is tiny."""
     rng = np.random.default_rng([recipe.seed, number])
-    return np.array_split(rng.permutation(n), math.ceil(n / recipe.batch_size))
+    return np.array_split(rng.permutation(n), math.ceil(n / recipe.train.batch_size))
 
 
 def _seed(recipe: Recipe, number: int, purpose: int) -> int:
@@ -204,14 +206,14 @@ def _optimizer(model: Classifier, recipe: Recipe) -> torch.optim.Optimizer:
         weights = [p for p in parameters if p.dim() > 1]
         others = [p for p in parameters if p.dim() <= 1]
         groups += [
-            {"params": weights, "weight_decay": recipe.weight_decay, "lr_scale": scale},
+            {"params": weights, "weight_decay": recipe.train.weight_decay, "lr_scale": scale},
             {"params": others, "weight_decay": 0.0, "lr_scale": scale},
         ]
-    if recipe.optimizer == "sgd":
-        nesterov = recipe.momentum > 0
-        return SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=nesterov, fused=True)
-    kind: type[Adam] = {"adam": Adam, "adamw": AdamW}[recipe.optimizer]
-    return kind(groups, lr=recipe.learning_rate, fused=True)
+    if recipe.train.optimizer == "sgd":
+        nesterov = recipe.train.momentum > 0
+        return SGD(groups, lr=recipe.train.learning_rate, momentum=recipe.train.momentum, nesterov=nesterov, fused=True)
+    kind: type[Adam] = {"adam": Adam, "adamw": AdamW}[recipe.train.optimizer]
+    return kind(groups, lr=recipe.train.learning_rate, fused=True)
 
 
 def _part(name: str, parts: Collection[str]) -> str | None:
@@ -225,26 +227,29 @@ def is_best(history: list[Epoch], recipe: Recipe, accuracy: float, loss: float) 
 
     Where the recipe keeps the last, every epoch's are.
     """
-    return recipe.keep == "last" or all((accuracy, -loss) > (epoch.val_accuracy, -epoch.val_loss) for epoch in history)
+    return recipe.train.keep == "last" or all(
+        (accuracy, -loss) > (epoch.val_accuracy, -epoch.val_loss) for epoch in history
+    )
 
 
 def why_stop(state: State, recipe: Recipe, number: int, val_accuracy: float, best: bool) -> str:
     """Return why training ends after epoch `number`, or an empty string: `state.history` ends before that epoch."""
-    if recipe.target_accuracy and val_accuracy >= recipe.target_accuracy:
-        return f"validation accuracy reached {recipe.target_accuracy:g}"
-    if recipe.budget_s and state.seconds >= recipe.budget_s:
-        return f"the budget of {recipe.budget_s:g} s is used up"
-    if number >= recipe.epochs:
-        return f"all {recipe.epochs} epochs are done" if recipe.epochs > 1 else "its one epoch is done"
+    if recipe.train.target_accuracy and val_accuracy >= recipe.train.target_accuracy:
+        return f"validation accuracy reached {recipe.train.target_accuracy:g}"
+    if recipe.train.budget_s and state.seconds >= recipe.train.budget_s:
+        return f"the budget of {recipe.train.budget_s:g} s is used up"
+    if number >= recipe.train.epochs:
+        return f"all {recipe.train.epochs} epochs are done" if recipe.train.epochs > 1 else "its one epoch is done"
     last_best = number if best else max(epoch.number for epoch in state.history if epoch.best)
-    if recipe.patience and number - last_best >= recipe.patience:
-        return f"no better for {recipe.patience} epochs"
+    if recipe.train.patience and number - last_best >= recipe.train.patience:
+        return f"no better for {recipe.train.patience} epochs"
     return ""
 
 
 def _out_of_memory(recipe: Recipe) -> TrainingError:
+    size = recipe.train.batch_size
     return TrainingError(
-        f"Memory ran out with batch_size={recipe.batch_size}. Try --set batch_size={max(1, recipe.batch_size // 2)}; "
+        f"Memory ran out with batch_size={size}. Try --set batch_size={max(1, size // 2)}; "
         "if that is not enough, a smaller size (of the pictures) or a smaller model. The last epoch is saved, and "
         "--resume goes on from it."
     )

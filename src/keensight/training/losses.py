@@ -74,10 +74,12 @@ def balanced_weights(labels_N: torch.Tensor, num_classes: int) -> torch.Tensor:
 
 LOSSES: dict[str, Callable[[Recipe, Split, int], Loss]] = {
     "cross-entropy": lambda recipe, train, num_classes: cross_entropy(
-        recipe.label_smoothing,
-        balanced_weights(torch.from_numpy(train.labels), num_classes) if recipe.class_weights == "balanced" else None,
+        recipe.train.label_smoothing,
+        balanced_weights(torch.from_numpy(train.labels), num_classes)
+        if recipe.train.class_weights == "balanced"
+        else None,
     ),
     "squared-error": lambda recipe, train, num_classes: squared_error(),
     "hinge": lambda recipe, train, num_classes: hinge(),
-    "robust-hinge": lambda recipe, train, num_classes: hinge(recipe.eps),
+    "robust-hinge": lambda recipe, train, num_classes: hinge(recipe.train.eps),
 }

@@ -64,9 +64,10 @@ def lr_range_test(
                 if on_step:
                     on_step(done, len(rates))
     except (MemoryError, torch.OutOfMemoryError) as error:
+        size = recipe.train.batch_size
         raise TrainingError(
-            f"Memory ran out with batch_size={recipe.batch_size}. Try --set batch_size={max(1, recipe.batch_size // 2)}"
-            "; if that is not enough, a smaller size (of the pictures) or a smaller model."
+            f"Memory ran out with batch_size={size}. Try --set batch_size={max(1, size // 2)}; "
+            "if that is not enough, a smaller size (of the pictures) or a smaller model."
         ) from error
     return read_curve([rate for rate, _ in pairs], [loss for _, loss in pairs])
 
@@ -125,7 +126,7 @@ def read_curve(rates: Sequence[float], losses: Sequence[float]) -> LrRange:
 def _step(state: State, splits: Splits, recipe: Recipe) -> Callable[[float], float]:
     """Return the function that takes one step of training at a rate, and returns the loss before it."""
     model, device = state.model, state.model.mean.device
-    loss = LOSSES[recipe.loss](recipe, splits.train, len(splits.class_names))
+    loss = LOSSES[recipe.train.loss](recipe, splits.train, len(splits.class_names))
     labels = torch.from_numpy(splits.train.labels).to(device)
     changes = torch.Generator().manual_seed(recipe.seed)
     batches = _endless(len(splits.train), recipe)
@@ -136,9 +137,9 @@ def _step(state: State, splits: Splits, recipe: Recipe) -> Callable[[float], flo
         for group in state.optimizer.param_groups:
             group["lr"] = rate * group["lr_scale"]
         images_NCHW = to_images(splits.train.images, splits.train.rows[batch], device)
-        if augment.is_on(recipe):
-            images_NCHW = augment.augment(images_NCHW, recipe, changes)
-        with autocast(recipe.precision, device):
+        if recipe.augment.strengths:
+            images_NCHW = augment.augment(images_NCHW, recipe.augment, changes)
+        with autocast(recipe.train.precision, device):
             value, _ = loss(model, images_NCHW, labels[batch])
         state.optimizer.zero_grad(set_to_none=True)
         value.backward()  # type: ignore[no-untyped-call]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict, fields, replace
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -16,68 +16,20 @@ from keensight.errors import RecipeError, shortlist, suggestion
 from keensight.models.classifier import Classifier
 from keensight.models.layers import layers
 from keensight.models.zoo import MODELS, options_of
+from keensight.robustness.attacks import ATTACKS
 from keensight.training.losses import LOSSES
 from keensight.training.schedule import SCHEDULES
 from keensight.values import Recipe, Splits, Threat
+from keensight.values.recipe import KEYS, TABLES, Around, Key, UpTo, flattened, name_of, nested
 
 AT_MOST = ("parameters",)  # promised as a maximum; all others as a minimum
-CHOICES: dict[str, tuple[Any, ...]] = {
-    "channels": (0, 1, 3),
-    "loss": tuple(LOSSES),
-    "fit": ("squash", "letterbox", "crop"),
-    "optimizer": ("adamw", "adam", "sgd"),
-    "schedule": tuple(SCHEDULES),
-    "class_weights": ("none", "balanced"),
-    "keep": ("best", "last"),
-    "precision": ("auto", "float32", "bfloat16"),
-    "attack": ("fgsm", "exact"),
-    "fill": ("nearest", "constant"),
-}
-RANGES: dict[str, tuple[float, float]] = {
-    "seed": (0, 2**32 - 1),
-    "size": (0, 1024),
-    "val_fraction": (0.001, 0.9),
-    "test_fraction": (0, 0.9),
-    "eps": (0, 1),
-    "epochs": (0, 100_000),
-    "batch_size": (1, 65_536),
-    "learning_rate": (1e-9, 100),
-    "weight_decay": (0, 10),
-    "momentum": (0, 0.9999),
-    "label_smoothing": (0, 0.9),
-    "patience": (0, 100_000),
-    "target_accuracy": (0, 1),
-    "budget_s": (0, 31_536_000),
-    "rotate": (0, 180),
-    "shear": (0, 1),
-    "zoom": (0, 0.9),
-    "shift": (0, 1),
-    "crop": (0, 512),
-    "cutout": (0, 1024),
-    "brightness": (0, 1),
-    "contrast": (0, 1),
-    "abstain_below": (0, 1),
-}
-EXAMPLES: dict[str, Any] = {  # for messages, where the default turns something off or leaves it open
-    "classes": ("cat", "dog"),
-    "attack_eps": (0.05, 0.1),
-    "eps": 0.1,
-    "size": 64,
-    "epochs": 20,
-    "label_smoothing": 0.1,
-    "patience": 5,
-    "target_accuracy": 0.95,
-    "budget_s": 600,
-    "rotate": 15,
-    "shear": 0.2,
-    "zoom": 0.2,
-    "shift": 0.1,
-    "crop": 4,
-    "cutout": 8,
-    "brightness": 0.2,
-    "contrast": 0.2,
-    "dropout": 0.2,
-    "backbone_rate": 0.1,
+ROWS: dict[str, Mapping[str, Any]] = {"loss": LOSSES, "schedule": SCHEDULES, "attack": ATTACKS}  # keys that name a row
+OWN = {  # of the models' own keys, those with a range of their own
+    each.name: each
+    for each in (
+        Key("model", "dropout", 0.0, low=0, high=0.999, example=0.2, search=UpTo(0.5)),
+        Key("model", "backbone_rate", 0.0, low=0, high=1, example=0.1, search=Around(30, 30)),
+    )
 }
 WORK = 6e11  # multiplications of a default run, forward passes only: about a minute on two cores
 
@@ -90,21 +42,22 @@ def load_recipe(name: str, changes: Iterable[str] = (), seed: int | None = None)
     Raises RecipeError, with the nearest name, for an unknown recipe or key, and for values that make no sense.
     """
     own = _read(name)
-    table = dict(own)
+    values = flattened(own)
     for change in [changes] if isinstance(changes, str) else changes:
         key, separator, value = change.partition("=")
         if not separator or not key.strip():
             raise RecipeError(f"--set {change} has no value. Write --set KEY=VALUE, such as --set epochs=5.")
-        table[key.strip()] = _value(value.strip())
+        values |= {name_of(key.strip()): _value(value.strip())}
     if seed is not None:
-        table["seed"] = seed
+        values["seed"] = seed
     try:
-        recipe = from_table(table)
+        recipe = from_table(values)
     except RecipeError as error:
         if _is_file(name) and _complaint(own) == str(error):
             raise RecipeError(f"In {name}: {error}") from None
         raise
-    return replace(recipe, weights=str(Path(recipe.weights).absolute())) if recipe.weights else recipe
+    weights = recipe.model.weights
+    return recipe.having(weights=str(Path(weights).absolute())) if weights else recipe
 
 
 def recipe_names() -> list[str]:
@@ -120,54 +73,44 @@ def measured() -> dict[str, Any]:
     return found
 
 
+def keys_of(model: str) -> dict[str, Key]:
+    """Return the keys of recipes with this model, its own last, by their names. Raises RecipeError for no model."""
+    own = {
+        name: OWN.get(name) or Key("model", name, default, low=1, high=65_536)
+        for name, default in options_of(model).items()
+    }
+    return KEYS | {name: replace(known, default=options_of(model)[name]) for name, known in own.items()}
+
+
+def choices_of(key: Key) -> tuple[Any, ...]:
+    """Return all that a key can be, or nothing where that is not a list."""
+    return key.choices or tuple(ROWS.get(key.name, ()))
+
+
 def from_table(table: Mapping[str, Any]) -> Recipe:
-    """Return a checked recipe from flat keys; those that are the model's own become its `options`."""
-    defaults = {f.name: f.default for f in fields(Recipe) if f.name not in ("options", "promise")}
-    model = table.get("model", Recipe().model)
+    """Return a checked recipe from tables, or from flat keys as they were until 0.1."""
+    values = flattened(table)
+    model = values.get("model", Recipe().model.name)
     if not isinstance(model, str):
         raise RecipeError(f"model is {model!r}; it must be a model's name in quotes.")
-    options = options_of(model)
-    settings: dict[str, Any] = {}
-    chosen: dict[str, Any] = {}
-    for key, value in table.items():
-        if key == "promise":
-            settings[key] = _promise(value)
-        elif key in defaults:
-            settings[key] = _typed(key, value, defaults[key])
-        elif key in options:
-            chosen[key] = _typed(key, value, options[key])
-        elif owners := [other for other in MODELS if key in options_of(other)]:
-            raise RecipeError(
-                f"The model '{model}' has no key '{key}': it belongs to {', '.join(owners)}. Choose such a model, as "
-                f"with model={owners[0]}, or leave it out. Of its own, '{model}' has {', '.join(options) or 'no keys'}."
-            )
-        else:
-            raise RecipeError(
-                f"A recipe has no key '{key}'. {suggestion(key, [*defaults, *options])}The keys are "
-                f"{', '.join(sorted(defaults))}, and for the model '{model}': {', '.join(options) or 'none'}."
-            )
-    recipe = Recipe(**settings, options=chosen)
-    _check(recipe)
-    return recipe
+    keys = keys_of(model)
+    for name in values:
+        if name not in keys:
+            raise _unknown(name, model, keys)
+    return Recipe().having(**{name: _checked(keys[name], value) for name, value in values.items()})
 
 
-def to_toml(recipe: Recipe, keys: Collection[str] | None = None) -> str:
+def to_toml(recipe: Recipe, names: Collection[str] | None = None) -> str:
     """Return the recipe, or some of its keys, as a TOML file that `load_recipe` reads back."""
-    table = {key: value for key, value in flat(recipe).items() if keys is None or key in keys}
-    return tomli_w.dumps({key: list(value) if isinstance(value, tuple) else value for key, value in table.items()})
-
-
-def flat(recipe: Recipe) -> dict[str, Any]:
-    """Return the recipe as one flat table, the model's own keys last, as `from_table` takes it."""
-    table = asdict(recipe)
-    options: dict[str, Any] = table.pop("options")
-    return table | options
+    return tomli_w.dumps(
+        nested({name: value for name, value in recipe.flat().items() if names is None or name in names})
+    )
 
 
 def changed(recipe: Recipe) -> dict[str, Any]:
-    """Return the keys of `flat` whose values are not the default ones."""
-    defaults = {**flat(Recipe()), **options_of(recipe.model)}
-    return {key: value for key, value in flat(recipe).items() if value != defaults[key]}
+    """Return the keys, by their names, whose values are not the default ones."""
+    keys = keys_of(recipe.model.name)
+    return {name: value for name, value in recipe.flat().items() if value != keys[name].default}
 
 
 def with_epochs(recipe: Recipe, model: Classifier, splits: Splits) -> Recipe:
@@ -175,11 +118,11 @@ def with_epochs(recipe: Recipe, model: Classifier, splits: Splits) -> Recipe:
 
     A count of multiplications decides, not a clock: the same data and model always get the same number.
     """
-    if recipe.epochs:
+    if recipe.train.epochs:
         return recipe
     per_picture = sum(layer.multiplications for layer in layers(model, splits.preprocessing))
     epochs = round(WORK / (len(splits.train) * max(per_picture, 100_000)))
-    return replace(recipe, epochs=min(60, max(3, epochs)))
+    return recipe.having(epochs=min(60, max(3, epochs)))
 
 
 def _read(name: str) -> dict[str, Any]:
@@ -228,25 +171,69 @@ def _value(text: str) -> Any:
         return text
 
 
-def _typed(key: str, value: Any, default: Any) -> Any:
-    """Return `value` as the type of the key's `default`."""
-    kind = type(default)
-    if key == "classes" and isinstance(value, (list, tuple)):
-        return tuple(map(str, value))
-    if key == "attack_eps" and isinstance(value, (list, tuple)):
-        return tuple(Threat("linf", _typed(key, eps, 0.0)).eps for eps in value)
-    if kind is tuple and isinstance(value, (list, tuple)):
-        if all(type(item) is int and 1 <= item <= 65_536 for item in value):
-            return tuple(value)
-        raise RecipeError(f"{key} is {value!r}; whole numbers from 1 to 65,536 are accepted, such as [512, 128].")
-    if kind is tuple and type(value) is int:
-        return _typed(key, [value], default)
-    if kind is float and type(value) is int:
-        return float(value)
-    if type(value) is not kind:
-        words = {int: "a whole number", float: "a number", bool: "true or false", str: "a name", tuple: "a list"}
-        raise RecipeError(f"{key} is {value!r}; it must be {words[kind]}{_example(key, default)}.")
+def _unknown(name: str, model: str, keys: Mapping[str, Key]) -> RecipeError:
+    """Return what to raise for a key that a recipe with this model does not have."""
+    if owners := [other for other in MODELS if name in options_of(other)]:
+        return RecipeError(
+            f"The model '{model}' has no key '{name}': it belongs to {', '.join(owners)}. Choose such a model, as "
+            f"with model={owners[0]}, or leave it out. Of its own, '{model}' has {_own(model)}."
+        )
+    if name in ("device", "gpu", "gpus", "accelerator"):
+        return RecipeError(
+            f"A recipe has no key '{name}': keensight takes a GPU by itself where there is one. Leave it out."
+        )
+    last = name.rpartition(".")[2]
+    meant = {alias: known.name for known in keys.values() for alias in (*known.also, known.field)}
+    near = f"Did you mean '{meant[last]}'? " if last in meant else suggestion(last, keys)
+    return RecipeError(
+        f"A recipe has no key '{name}'. {near}Its keys stand in {', '.join(f'[{table}]' for table in TABLES)}: "
+        "`keensight info default --json` shows them, and docs/recipes.md says what they do. Of its own, the model "
+        f"'{model}' has {_own(model)}."
+    )
+
+
+def _own(model: str) -> str:
+    return ", ".join(options_of(model)) or "no keys"
+
+
+def _checked(key: Key, value: Any) -> Any:
+    """Return `value` as the type of the key's default. Raises RecipeError where it is of another, or out of range."""
+    if key.name == "promise":
+        return _promise(value)
+    if type(key.default) is tuple:
+        return _items(key, [value] if type(value) is int else value)
+    if type(key.default) is float and type(value) is int:
+        value = float(value)
+    if type(value) is not type(key.default):
+        words = {int: "a whole number", float: "a number", bool: "true or false", str: "a name"}
+        raise RecipeError(f"{key.name} is {value!r}; it must be {words[type(key.default)]}{_such_as(key)}.")
+    if (choices := choices_of(key)) and value not in choices:
+        near = suggestion(str(value), map(str, choices))
+        raise RecipeError(f"{key.name} is '{value}'. {near}It can be {shortlist([str(c) for c in choices])}.")
+    if (
+        type(value) in (int, float)
+        and key.low is not None
+        and key.high is not None
+        and not key.low <= value <= key.high
+    ):
+        raise RecipeError(f"{key.name} is {value:g}; it must lie between {key.low:g} and {key.high:g}.")
     return value
+
+
+def _items(key: Key, value: Any) -> tuple[Any, ...]:
+    kind = type((key.example or key.default)[0])
+    if not isinstance(value, (list, tuple)):
+        raise RecipeError(f"{key.name} is {value!r}; it must be a list{_such_as(key)}.")
+    if kind is str:
+        return tuple(map(str, value))
+    if kind is float:
+        each = replace(key, default=0.0, example=0.1)
+        return tuple(Threat("linf", _checked(each, item)).eps for item in value)
+    if not all(type(item) is int and 1 <= item <= 65_536 for item in value) or (
+        key.name == "shape" and len(value) not in (0, 3)
+    ):
+        raise RecipeError(f"{key.name} is {value!r}; whole numbers from 1 to 65,536 are accepted{_such_as(key)}.")
+    return tuple(value)
 
 
 def _promise(value: Any) -> dict[str, float]:
@@ -255,26 +242,8 @@ def _promise(value: Any) -> dict[str, float]:
     raise RecipeError(f'promise is {value!r}; a table of numbers is accepted, such as {{"test.accuracy" = 0.9}}.')
 
 
-def _example(key: str, default: Any) -> str:
-    if key in CHOICES:
-        return f": {' or '.join(str(choice) for choice in CHOICES[key])}"
-    value = EXAMPLES.get(key, default)
+def _such_as(key: Key) -> str:
+    if choices := choices_of(key):
+        return f": {' or '.join(str(choice) for choice in choices)}"
+    value = key.default if key.example is None else key.example
     return "" if value == "" else f", such as {json.dumps(value, ensure_ascii=False)}"
-
-
-def _check(recipe: Recipe) -> None:
-    for key, choices in CHOICES.items():
-        value = getattr(recipe, key)
-        if value not in choices:
-            near = suggestion(str(value), [str(c) for c in choices])
-            raise RecipeError(f"{key} is '{value}'. {near}It can be {shortlist([str(c) for c in choices])}.")
-    for key, (low, high) in RANGES.items():
-        value = getattr(recipe, key)
-        if not low <= value <= high:
-            raise RecipeError(f"{key} is {value:g}; it must lie between {low:g} and {high:g}.")
-    options = options_of(recipe.model)
-    for key, value in recipe.options.items():
-        if type(options[key]) is int and not 1 <= value <= 65_536:
-            raise RecipeError(f"{key} is {value}; it must lie between 1 and 65,536.")
-        if key == "dropout" and not 0 <= value < 1:
-            raise RecipeError(f"dropout is {value:g}; it must be 0 or more, and less than 1.")

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from keensight.errors import RecipeError, UsageError, shortlist, suggestion
 from keensight.models.classifier import Classifier
 from keensight.models.transfer import Transfer
 from keensight.models.zoo import options_of
-from keensight.training.recipe import CHOICES, RANGES
+from keensight.training.recipe import choices_of, keys_of
 from keensight.values import Recipe
+from keensight.values.recipe import Around, Key, OneOf, UpTo, name_of
 
-FACTOR = 30.0  # a rate is searched from a thirtieth of the recipe's to thirty times it: three decades
-BATCH_SIZES = (32, 64, 128, 256, 512)
-DECAYS = (0.0, 1e-4, 1e-3, 1e-2, 1e-1)  # where the recipe has none, which a logarithmic range cannot hold
 STANDARD = ("learning_rate", "batch_size", "epochs", "weight_decay", "label_smoothing", "dropout")
 BY_HAND = ("learning_rate", "batch_size", "epochs")  # gradient descent by hand has no other keys
-AUGMENTATION = {"rotate": 30.0, "shear": 0.3, "zoom": 0.3, "shift": 0.2, "brightness": 0.4, "contrast": 0.4}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +54,11 @@ def search_space(
     Raises UsageError for a key that cannot be searched, is fixed and searched at once, or where none is left.
     """
     known = _dimensions(recipe, num_train)
+    search, fixed = [name_of(key) for key in search], [name_of(key) for key in fixed]
     if unknown := [key for key in search if key not in known]:
         raise UsageError(
             f"--search names '{unknown[0]}', which cannot be searched here. {suggestion(unknown[0], known)}"
-            f"The keys for the model '{recipe.model}' are {', '.join(known)}."
+            f"The keys for the model '{recipe.model.name}' are {', '.join(known)}."
         )
     if both := [key for key in search if key in fixed]:
         raise UsageError(f"--set fixes {both[0]}, and --search names it. Leave it out of one of the two.")
@@ -74,17 +72,10 @@ def search_space(
     return tuple(known[key] for key in keys)
 
 
-def values_of(recipe: Recipe, keys: Collection[str]) -> dict[str, Any]:
+def values_of(recipe: Recipe, names: Collection[str]) -> dict[str, Any]:
     """Return what a recipe says for some keys, the model's own among them."""
-    options = {**options_of(recipe.model), **recipe.options}
-    return {key: options[key] if key in options else getattr(recipe, key) for key in keys}
-
-
-def with_values(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
-    """Return `recipe` with other values for some of its keys, the model's own among them."""
-    own = {field.name for field in fields(Recipe)}
-    options = {**recipe.options, **{key: value for key, value in values.items() if key not in own}}
-    return replace(recipe, options=options, **{key: value for key, value in values.items() if key in own})
+    values = options_of(recipe.model.name) | recipe.flat()
+    return {name: values[name] for name in names}
 
 
 def check_can_be_tuned(model: Classifier) -> None:
@@ -104,40 +95,30 @@ def tidy(value: float) -> float:
 
 def _dimensions(recipe: Recipe, num_train: int) -> dict[str, Dimension]:
     """Return every key that can be searched with this recipe, the standard ones first."""
-    most = int(RANGES["epochs"][1])
-    sizes = sorted({recipe.batch_size, *(size for size in BATCH_SIZES if size <= max(num_train, min(BATCH_SIZES)))})
-    found = [
-        _around("learning_rate", recipe.learning_rate),
-        Dimension("batch_size", choices=tuple(sizes)),
-        # whole numbers of passes: a quarter of the recipe's may be enough, and twice as many may not be
-        Dimension("epochs", max(1, math.ceil(recipe.epochs / 4)), min(2 * recipe.epochs, most), log=True, whole=True),
-    ]
-    if recipe.model == "scratch":
-        return {dimension.key: dimension for dimension in found if dimension.key in BY_HAND}
-    decays = Dimension("weight_decay", choices=DECAYS)
-    found.append(_around("weight_decay", recipe.weight_decay) if recipe.weight_decay else decays)
-    if recipe.loss == "cross-entropy":
-        found += [_up_to("label_smoothing", 0.2, recipe), Dimension("class_weights", choices=CHOICES["class_weights"])]
-    if "dropout" in options_of(recipe.model):
-        found.append(_up_to("dropout", 0.5, recipe))
-    if rate := values_of(recipe, ["backbone_rate"])["backbone_rate"] if recipe.model == "transfer" else 0:
-        found.append(Dimension("backbone_rate", tidy(rate / FACTOR), min(1.0, tidy(rate * FACTOR)), log=True))
-    if recipe.optimizer == "sgd":
-        found.append(_up_to("momentum", 0.99, recipe))
-    found += [
-        Dimension("optimizer", choices=CHOICES["optimizer"]),
-        Dimension("schedule", choices=CHOICES["schedule"]),
-        Dimension("flip", choices=(False, True)),
-    ]
-    found += [_up_to(key, most, recipe) for key, most in AUGMENTATION.items()]
-    return {dimension.key: dimension for dimension in found}
+    keys, values = keys_of(recipe.model.name), options_of(recipe.model.name) | recipe.flat()
+    without = [] if recipe.train.loss == "cross-entropy" else ["label_smoothing", "class_weights"]
+    without += [] if recipe.train.optimizer == "sgd" else ["momentum"]
+    if recipe.model.name == "scratch":
+        without = [name for name in keys if name not in BY_HAND]
+    found = [_dimension(key, values[name], num_train) for name, key in keys.items() if name not in without]
+    known = {dimension.key: dimension for dimension in found if dimension}
+    return {name: known[name] for name in [*STANDARD, *known] if name in known}
 
 
-def _around(key: str, value: float) -> Dimension:
-    least, most = RANGES[key]
-    low, high = max(least, value / FACTOR), min(most, value * FACTOR)
-    return Dimension(key, min(value, tidy(low)), max(value, tidy(high)), log=True)
-
-
-def _up_to(key: str, most: float, recipe: Recipe) -> Dimension:
-    return Dimension(key, 0.0, max(most, values_of(recipe, [key])[key]))
+def _dimension(key: Key, value: Any, num_train: int) -> Dimension | None:
+    """Return what is searched of a key around the recipe's value; None where that is nothing."""
+    if isinstance(key.search, OneOf):
+        choices = key.search.values or choices_of(key)
+        if key.name == "batch_size":
+            choices = tuple(sorted({value, *(size for size in choices if size <= max(num_train, min(choices)))}))
+        return Dimension(key.name, choices=choices)
+    if isinstance(key.search, UpTo):
+        return Dimension(key.name, 0.0, max(key.search.most, value))
+    if not isinstance(key.search, Around):
+        return None
+    if value:
+        low, high = max(key.low or 0, value / key.search.down), min(key.high or math.inf, value * key.search.up)
+        if type(value) is int:
+            return Dimension(key.name, max(1, math.ceil(low)), high, log=True, whole=True)
+        return Dimension(key.name, min(value, tidy(low)), max(value, tidy(high)), log=True)
+    return Dimension(key.name, choices=key.search.at_zero) if key.search.at_zero else None

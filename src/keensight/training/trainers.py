@@ -24,9 +24,9 @@ def fresh(recipe: Recipe, preprocessing: Preprocessing, class_names: Sequence[st
     Raises RecipeError where it does not fit the pictures or the classes, RunError where the recipe's `weights` do not
     fit it.
     """
-    model = build(recipe.model, recipe.options, preprocessing, len(class_names), recipe.seed)
-    if recipe.weights:
-        load_weights(Path(recipe.weights), model)
+    model = build(recipe.model.name, recipe.model.options, preprocessing, len(class_names), recipe.seed)
+    if recipe.model.weights:
+        load_weights(Path(recipe.model.weights), model)
     check_fits(recipe, model, class_names)
     return model
 
@@ -36,20 +36,23 @@ def check_fits(recipe: Recipe, model: Classifier, class_names: Sequence[str]) ->
 
     Hinge losses are for two classes; a robust hinge, and the exact attack, for linear models.
     """
-    if "hinge" in recipe.loss and len(class_names) != 2:
+    if "hinge" in recipe.train.loss and len(class_names) != 2:
         raise RecipeError(
-            f"The loss '{recipe.loss}' tells two classes apart, and the data has {len(class_names)}: "
+            f"The loss '{recipe.train.loss}' tells two classes apart, and the data has {len(class_names)}: "
             f'{shortlist(list(class_names))}. Choose two of them with classes = ["a", "b"] in the recipe, or use the '
             "loss 'cross-entropy'."
         )
-    robust, exact = recipe.loss == "robust-hinge" and recipe.eps, recipe.attack == "exact" and recipe.attack_eps
+    robust, exact = (
+        recipe.train.loss == "robust-hinge" and recipe.train.eps,
+        recipe.evaluate.attack == "exact" and recipe.evaluate.attack_eps,
+    )
     if robust or exact:
         try:
             linear_weights(model)  # refuses any other model
         except RecipeError:
-            what, other = (f"loss '{recipe.loss}'", "loss") if robust else ("attack 'exact'", "attack")
+            what, other = (f"loss '{recipe.train.loss}'", "loss") if robust else ("attack 'exact'", "attack")
             raise RecipeError(
-                f"The {what} is for linear models of two classes, and the model here is '{recipe.model}', of "
+                f"The {what} is for linear models of two classes, and the model here is '{recipe.model.name}', of "
                 f"{len(class_names)} classes. Use the model 'linear' for two classes, or another {other}."
             ) from None
     if isinstance(model.network, ByHand):

@@ -21,8 +21,9 @@ from keensight.values.data import (
     Uint8Array,
 )
 from keensight.values.measures import ClassMetrics, Floor, Metrics, Mistake, ReliabilityBin, Report
+from keensight.values.recipe import Recipe
 from keensight.values.threats import AttackResult, Threat
-from keensight.values.training import Epoch, Recipe
+from keensight.values.training import Epoch
 
 __all__ = [
     "SPLIT_NAMES",

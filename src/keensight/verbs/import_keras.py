@@ -89,7 +89,7 @@ def import_keras(
         "preprocessing": {**asdict(size), "resample": "bilinear", "decoder": DECODER_VERSION},
         "borders": asdict(UNKNOWN_BORDERS),
         "temperature": 1.0,
-        "abstain_below": Recipe().abstain_below,
+        "abstain_below": Recipe().evaluate.abstain_below,
         "origin": {
             "kind": "keras",
             "file": (odd_name(file.name) or file.name),

@@ -16,7 +16,7 @@ from keensight.files import write_atomically
 from keensight.values import Preprocessing, Recipe
 from keensight.workspace import RunFolder, bundle_in, is_run, read_history
 
-EXAMPLE = Preprocessing(64, 64, 3)  # the picture that a recipe's layers are shown for where it names no size
+EXAMPLE = (64, 64, 3)  # the picture that a recipe's layers are shown for where it names none
 EXAMPLE_CLASSES = 10
 
 
@@ -26,8 +26,8 @@ def info(
     """Describe a run folder, a bundle, a recipe (name or .toml file), a model's name, or DATA.
 
     `layers` adds "layers", for bundles, recipes and models: a list of {"name", "shape", "parameters"}. A recipe
-    that leaves the size open is shown for a colour picture of 64x64 and ten classes. `plot`, for run folders, draws
-    the curves of its history, finished or not, into ``history.svg`` there.
+    that does not say what its data are like is shown for a colour picture of 64x64 and ten classes. `plot`, for run
+    folders, draws the curves of its history, finished or not, into ``history.svg`` there.
 
     Raises KeensightError where it is none of these, or where there is no history to plot.
     """
@@ -117,14 +117,18 @@ def _bundle(path: Path, with_layers: bool) -> dict[str, Any]:
 
 
 def _recipe(recipe: Recipe, with_layers: bool) -> dict[str, Any]:
-    from keensight.training.recipe import flat
-
-    said: dict[str, Any] = {"kind": "recipe", **flat(recipe)}
+    said: dict[str, Any] = {"kind": "recipe", **recipe.table()}
     if with_layers:
-        size = recipe.size or EXAMPLE.height
-        shape = Preprocessing(size, size, 1 if recipe.channels == 1 else 3)
-        said["shown_for"] = {**asdict(shape), "classes": EXAMPLE_CLASSES}
-        said["layers"] = _layers(recipe, shape, EXAMPLE_CLASSES)
+        from keensight.models.layers import layer_table
+        from keensight.models.zoo import build
+
+        height, width, channels = recipe.data.shape or EXAMPLE
+        size = recipe.data.size
+        shown = Preprocessing(size or height, size or width, 1 if (recipe.data.channels or channels) == 1 else 3)
+        num_classes = len(recipe.data.classes) or recipe.data.num_classes or EXAMPLE_CLASSES
+        model = build(recipe.model.name, recipe.model.options, shown, num_classes, recipe.seed)
+        said["shown_for"] = {**asdict(shown), "classes": num_classes}
+        said["layers"] = layer_table(model, shown)
     return said
 
 
@@ -145,11 +149,3 @@ def _data(data: str | Path, label_pattern: str | None) -> dict[str, Any]:
         "default_size": asdict(preprocessing),
         "skipped": [asdict(skipped) for skipped in dataset.skipped],
     }
-
-
-def _layers(recipe: Recipe, preprocessing: Preprocessing, num_classes: int) -> list[dict[str, Any]]:
-    from keensight.models.layers import layer_table
-    from keensight.models.zoo import build
-
-    model = build(recipe.model, recipe.options, preprocessing, num_classes, recipe.seed)
-    return layer_table(model, preprocessing)

@@ -64,7 +64,7 @@ def lr_range(
     """
     watcher = watcher or Watcher()
     asked = load_recipe(recipe or "default", set, seed)
-    dataset = open_dataset(data, label_pattern=(label_pattern or asked.label_pattern) or None)
+    dataset = open_dataset(data, label_pattern=(label_pattern or asked.data.label_pattern) or None)
     with claim(None if out is None else Path(out), f"{dataset.name}-lr-range", resume=False, kind=LR_RANGE) as folder:
         material = prepare(dataset, asked, watcher, choosing=True)
         splits, used, model = material.splits, material.recipe, material.model
@@ -80,8 +80,8 @@ def lr_range(
             words += ["--set", change]
         write_atomically(
             folder / "lr-range.json",
-            to_json({"data": str(data), "recipe": used.name, "batch_size": used.batch_size, **asdict(found)}),
+            to_json({"data": str(data), "recipe": used.name, "batch_size": used.train.batch_size, **asdict(found)}),
         )
         page = folder / PAGE
         write_atomically(page, render_lr_range(folder.resolve().name, used, found, shlex.join(words)))
-        return RangeTest(folder, page, found, used.learning_rate, used.batch_size, shlex.join(words))
+        return RangeTest(folder, page, found, used.train.learning_rate, used.train.batch_size, shlex.join(words))

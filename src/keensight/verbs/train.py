@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from keensight.data.sources import open_dataset
@@ -73,14 +73,14 @@ def train(
     if weights_only is not None:
         set = [*set, f"weights={json.dumps(str(weights_only))}"]  # JSON's quotes are TOML's
     asked = None if resume else load_recipe(recipe or "default", set, seed)
-    label_pattern = label_pattern or (asked or own_recipe(out, recipe)).label_pattern
+    label_pattern = label_pattern or (asked or own_recipe(out, recipe)).data.label_pattern
     dataset = open_dataset(data, label_pattern=label_pattern or None)
     with claim(Path(out) if out is not None else None, dataset.name, resume) as folder:
         files = RunFolder(folder)
         if resume and is_finished(folder):
             watcher.note(f"{folder} is finished; there is nothing to resume.")
             return Run(folder, files.bundle, from_dict(json.loads(files.report.read_text(encoding="utf-8"))))
-        asked = replace(asked or same_recipe(folder, recipe, set, seed, RUN), label_pattern=label_pattern)
+        asked = (asked or same_recipe(folder, recipe, set, seed, RUN)).having(label_pattern=label_pattern)
         try:
             return _train(files, prepare(dataset, asked, watcher), resume, watcher)
         except KeyboardInterrupt:
@@ -116,7 +116,7 @@ def _fit(files: RunFolder, state: State, splits: Splits, recipe: Recipe, watcher
     """Train, keeping a checkpoint and the history after every epoch; leave the best epoch's weights in the model."""
 
     def on_step(done: int, total: int) -> None:
-        watcher.step(len(state.history) + 1, recipe.epochs, done, total)
+        watcher.step(len(state.history) + 1, recipe.train.epochs, done, total)
 
     if state.history:
         write_history(files, state.history)  # a kill may have come between the last checkpoint and its line
@@ -125,7 +125,7 @@ def _fit(files: RunFolder, state: State, splits: Splits, recipe: Recipe, watcher
             save_weights(files.best, state.model)
         save_state(files.last, state)
         write_history(files, state.history)
-        watcher.epoch(epoch, recipe.epochs)
+        watcher.epoch(epoch, recipe.train.epochs)
     load_weights(files.best, state.model)
 
 

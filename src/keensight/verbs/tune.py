@@ -8,7 +8,7 @@ import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ from keensight.pipeline.search_folder import (
 from keensight.pipeline.watch import Watcher
 from keensight.training.loop import start
 from keensight.training.recipe import load_recipe
-from keensight.training.search_space import values_of, with_values
+from keensight.training.search_space import values_of
 from keensight.training.trainers import fit_any, fresh
 from keensight.training.tune import Objective, Point, Trial, best_of, importances, propose, run
 from keensight.workspace import RECIPE, claim
@@ -123,12 +123,12 @@ def tune(
     elif out:
         refuse_finished(out)
     asked = None if resume else load_recipe(recipe or "default", set, seed)
-    label_pattern = label_pattern or (asked or own_recipe(out, recipe)).label_pattern
+    label_pattern = label_pattern or (asked or own_recipe(out, recipe)).data.label_pattern
     dataset = open_dataset(data, label_pattern=label_pattern or None)
     with claim(out, dataset.name, resume, TUNING) as folder:
         if resume:
             restore_recipe(folder)
-        asked = replace(asked or same_recipe(folder, recipe, set, seed, TUNING), label_pattern=label_pattern)
+        asked = (asked or same_recipe(folder, recipe, set, seed, TUNING)).having(label_pattern=label_pattern)
         try:
             material = prepare(dataset, asked, watcher, choosing=True)
             plan = make_plan(folder, str(data), material, set, search, trials, budget_s, resume)
@@ -228,16 +228,16 @@ def _objective(material: Material, watcher: Watcher, check_budget: Any) -> Objec
     splits = material.splits
 
     def objective(values: Mapping[str, Any]) -> Iterator[Point]:
-        recipe = with_values(material.recipe, values)
+        recipe = material.recipe.having(**values)
         model = fresh(recipe, splits.preprocessing, splits.class_names)
         state = start(model, splits, recipe)
 
         def on_step(done: int, total: int) -> None:
-            watcher.step(len(state.history) + 1, recipe.epochs, done, total)
+            watcher.step(len(state.history) + 1, recipe.train.epochs, done, total)
 
         for epoch in fit_any(state, splits, recipe, on_step, watcher.features):
-            watcher.epoch(epoch, recipe.epochs)
-            yield Point(epoch.number / recipe.epochs, epoch.val_accuracy, epoch.val_loss)
+            watcher.epoch(epoch, recipe.train.epochs)
+            yield Point(epoch.number / recipe.train.epochs, epoch.val_accuracy, epoch.val_loss)
             if not epoch.stopped:  # a trial that is over counts, however late it is
                 check_budget()
 
