@@ -24,7 +24,7 @@ def test_the_bundle_is_whole(trained):
         "sbom.cdx.json",
     ]
     info = json.loads((trained.bundle / "bundle.json").read_text())
-    assert info["format"] == 1 and info["labels"] == [str(i) for i in range(10)]
+    assert info["format"] == 2 and info["labels"] == [str(i) for i in range(10)]
     assert info["metrics"]["test"]["accuracy"] == trained.report.test.accuracy
     weights = load_file(trained.bundle / "model.safetensors")
     learnt = sum(w.size for name, w in weights.items() if "running" not in name and "num_batches" not in name)
@@ -45,7 +45,7 @@ def damaged(trained, tmp_path, **changes):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"format": 99}, "format 99; this keensight reads format 1"),
+        ({"format": 99}, "format 99; this keensight reads formats 1 and 2"),
         ({"labels": None}, "has no key 'labels'"),
         ({"labels": ["a", "b"]}, "its metrics on 'val' are those of other labels"),
         ({"labels": ["a", "b"], "metrics": None}, "gives 'probabilities' 10, which is not what its bundle.json says"),

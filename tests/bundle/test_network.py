@@ -20,7 +20,7 @@ def test_it_answers_as_the_onnx_model_does(trained):
     with torch.inference_mode():
         logits = model(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255)
     assert not model.training and not inverted.any()
-    np.testing.assert_allclose(softmax(logits.numpy(), bundle.info["temperature"]), answers, atol=1e-5)
+    np.testing.assert_allclose(softmax(logits.numpy(), bundle.info.temperature), answers, atol=1e-5)
 
 
 def test_its_recipe_comes_back(trained):

@@ -174,6 +174,42 @@ def test_a_hostile_model_is_refused(model, kind):
     refused(changed(model, change), words)
 
 
+def odd(axes=(1,), shape=("N",), name="oddness", kind=TensorProto.FLOAT, declared=True):
+    """Give the model a second output."""
+
+    def change(proto):
+        proto.graph.node.append(
+            helper.make_node("ReduceMean", ["probabilities"], [name], name=name, axes=axes, keepdims=0)
+        )
+        if declared:
+            proto.graph.output.append(helper.make_tensor_value_info(name, kind, shape))
+
+    return change
+
+
+def test_a_second_output_is_how_odd_each_picture_is(model):
+    assert check_onnx(model, SIZE, 4) == ("probabilities",)
+    assert check_onnx(changed(model, odd()), SIZE, 4) == ("probabilities", "oddness")
+    assert check_onnx(changed(model, odd(declared=False)), SIZE, 4) == ("probabilities",)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (odd(name="other"), "gives 'probabilities' 4, 'other' 1, which is not what its bundle.json says"),
+        (odd(shape=("N", 1)), "gives 'probabilities' 4, 'oddness' 1, which is not"),
+        (odd(shape=("N", 4)), "gives 'probabilities' 4, 'oddness' 4, which is not"),
+        (odd(shape=(1,)), "not of any number of pictures"),
+        (odd(kind=TensorProto.INT64), "which is not what its bundle.json says"),
+        (odd(axes=(0,)), "does not make the oddness that it declares"),
+        (lambda p: p.graph.output.append(p.graph.output[0]), "which is not what its bundle.json says"),
+        (lambda p: p.graph.output.insert(0, helper.make_tensor_value_info("oddness", 1, ["N"])), "which is not what"),
+    ],
+)
+def test_another_second_output_is_refused(model, change, words):
+    refused(changed(model, change), words)
+
+
 def test_doubling_over_and_over_is_refused(model):
     def double(proto):
         nodes = [helper.make_node("Concat", [name, name], [f"d{i + 1}"], axis=0)

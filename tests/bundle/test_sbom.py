@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
@@ -11,22 +12,29 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
 import keensight
+from keensight.bundle.info import BundleInfo
 from keensight.bundle.sbom import bill_of_materials
+from keensight.data.pixels import Borders
 from keensight.errors import BundleError
 from keensight.files import to_json
+from keensight.values import Preprocessing
 
-INFO = {
-    "keensight": "0.1.0",
-    "created": "2026-01-01T00:00:00+00:00",
-    "versions": {"keensight": "0.1.0", "python": "3.11.0", "torch": "2.13.0"},
-    "data": {"name": "photos", "sha256": "ab" * 32},
-    "recipe": {"model": "transfer", "options": {}},
-}
+INFO = BundleInfo(
+    keensight="0.1.0",
+    labels=("a", "b"),
+    preprocessing=Preprocessing(8, 8, 1),
+    borders=Borders(0, 1),
+    abstain_below=0.5,
+    recipe={"model": "transfer", "options": {}},
+    data={"name": "photos", "sha256": "ab" * 32},
+    created="2026-01-01T00:00:00+00:00",
+    versions={"keensight": "0.1.0", "python": "3.11.0", "torch": "2.13.0"},
+)
 
 
 def bill(**changes):
-    info = {key: value for key, value in (INFO | changes).items() if value is not None}
-    return bill_of_materials("run", {"bundle.json": to_json(info).encode(), "model.onnx": b"x"})
+    info = replace(INFO, **changes)
+    return bill_of_materials("run", info, {"bundle.json": to_json(info.to_json()).encode(), "model.onnx": b"x"})
 
 
 def validate(text):

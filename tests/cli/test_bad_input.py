@@ -451,7 +451,7 @@ HOSTILE = {
     "binary": (lambda b: (b / "bundle.json").write_bytes(b"\xff\xfe\x00"), ["cannot be read", "again"]),
     "a list": (lambda b: (b / "bundle.json").write_text("[1]"), ["cannot be read", "again"]),
     "deep": (lambda b: (b / "bundle.json").write_text("[" * 100_000), ["cannot be read", "again"]),
-    "other format": (lambda b: spoil(b, format=99), ["format 99", "reads format 1", "newer"]),
+    "other format": (lambda b: spoil(b, format=99), ["format 99", "reads formats 1 and 2", "newer"]),
     "no format": (lambda b: without(b, "format"), ["no key 'format'", "again"]),
     "too few labels": (lambda b: spoil(b, labels=["0", "1"]), ["those of other labels", "again"]),
     "too many labels": (

@@ -1,10 +1,13 @@
+import json
+
 import numpy as np
+import onnx
 import pytest
 from PIL import Image
 
 import keensight
 from keensight.data.sources import reader
-from keensight.errors import PictureError
+from keensight.errors import BundleError, PictureError
 from keensight.inference import predictor as under_test
 from keensight.inference.engines import ENGINES
 from keensight.inference.onnx_runtime import OnnxRuntime
@@ -88,3 +91,52 @@ def test_a_blank_picture_is_no_answer(trained, tmp_path, colour):
     Image.new("L", (30, 20), colour).save(tmp_path / "blank.png")
     (answer,) = keensight.predict(trained.bundle, tmp_path / "blank.png")
     assert answer.abstained and "is blank" in answer.notes[-1]
+
+
+def odd_bundle(trained, tmp_path, rejector):
+    """The trained bundle with a second output: the largest probability, so that the surest picture is the oddest."""
+    proto = onnx.load_from_string((trained.bundle / "model.onnx").read_bytes())
+    proto.graph.initializer.append(onnx.numpy_helper.from_array(np.array([1]), "axis"))
+    for op, inputs, output, attributes in (
+        ("Unsqueeze", ["probabilities", "axis"], "channel", {}),
+        ("GlobalMaxPool", ["channel"], "top", {}),
+        ("ReduceMean", ["top"], "oddness", {"axes": [1, 2], "keepdims": 0}),
+    ):
+        proto.graph.node.append(onnx.helper.make_node(op, inputs, [output], **attributes))
+    proto.graph.output.append(onnx.helper.make_tensor_value_info("oddness", onnx.TensorProto.FLOAT, ["N"]))
+    (tmp_path / "model.onnx").write_bytes(proto.SerializeToString())
+    info = json.loads((trained.bundle / "bundle.json").read_text()) | {"rejector": rejector}
+    (tmp_path / "bundle.json").write_text(json.dumps({key: value for key, value in info.items() if value is not None}))
+    return tmp_path
+
+
+def some_digits():
+    digits = keensight.open_dataset("digits")
+    with reader(digits) as read:
+        return np.stack([read(sample) for sample in digits.samples[:40]])
+
+
+def test_what_is_odder_than_the_threshold_is_none_of_the_classes(trained, tmp_path):
+    images, plain = some_digits(), load(trained.bundle)
+    expected = plain.on_images(images)
+    threshold = float(np.median([answer.probability for answer in expected]))
+    rejecting = load(odd_bundle(trained, tmp_path, {"threshold": threshold, "coverage": 0.95}))
+    answers = rejecting.on_images(images)
+    odd = [answer.probability > threshold for answer in expected]
+    assert 5 < sum(odd) < 35
+    for answer, before, is_odd in zip(answers, expected, odd, strict=True):
+        assert (answer.label, answer.probabilities) == (before.label, pytest.approx(before.probabilities, abs=1e-6))
+        assert answer.abstained == (is_odd or before.abstained)
+        assert answer.notes == before.notes + (under_test.ODD,) * is_odd
+
+
+def test_without_a_rejector_oddness_changes_nothing(trained, tmp_path):
+    images = some_digits()
+    assert load(odd_bundle(trained, tmp_path, None)).on_images(images) == load(trained.bundle).on_images(images)
+
+
+def test_a_rejector_without_oddness_is_refused(trained, tmp_path):
+    odd_bundle(trained, tmp_path, {"threshold": 0.5, "coverage": 0.95})
+    (tmp_path / "model.onnx").write_bytes((trained.bundle / "model.onnx").read_bytes())
+    with pytest.raises(BundleError, match=r"model.onnx cannot be read \(it has no output oddness, by which its bundle"):
+        load(tmp_path)

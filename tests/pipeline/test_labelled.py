@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 import keensight
+from keensight.bundle.info import BundleInfo
 from keensight.bundle.read import Bundle
 from keensight.data.cache import fingerprint
 from keensight.data.pixels import Borders
@@ -19,8 +20,9 @@ from keensight.values import Preprocessing
 
 def bundle(labels, recipe=None, data=None, path="runs/some/bundle"):
     data = {"sha256": "none", "val_fraction": 0.2, "test_fraction": 0.2, "seed": 0} | (data or {})
-    info = {"recipe": recipe or {}, "data": data}
-    return Bundle(Path(path), tuple(labels), Preprocessing(8, 8, 1), Borders(0, 1), 0.0, info)
+    seen = {"preprocessing": Preprocessing(8, 8, 1), "borders": Borders(0, 1)}
+    info = BundleInfo(labels=tuple(labels), **seen, abstain_below=0.0, recipe=recipe or {}, data=data)
+    return Bundle(Path(path), info)
 
 
 @pytest.fixture

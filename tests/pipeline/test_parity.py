@@ -6,7 +6,7 @@ from PIL import Image
 
 import keensight
 from keensight.errors import GateError
-from keensight.interop.onnx.write import to_onnx
+from keensight.interop.onnx.write import with_temperature
 from keensight.pipeline import finish
 from keensight.training.loop import State
 from keensight.verbs import train
@@ -42,12 +42,12 @@ def test_pictures_that_are_arrays_are_compared_as_files(trained):
 
 
 def test_a_model_that_is_exported_wrongly_is_refused_and_the_run_goes_on_later(photographs, tmp_path, monkeypatch):
-    def hotter(model, preprocessing, num_classes, temperature):
-        return to_onnx(model, preprocessing, num_classes, 1.05 * temperature)
+    def hotter(model, temperature):
+        return with_temperature(model, 1.05 * temperature)
 
     out = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr(finish, "to_onnx", hotter)
+        patch.setattr(finish, "with_temperature", hotter)
         with pytest.raises(
             GateError, match=r"answers otherwise than the trained model for \d+ of 12 held-out"
         ) as refused:

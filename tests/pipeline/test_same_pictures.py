@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 import keensight
+from keensight.bundle.info import BundleInfo
 from keensight.bundle.read import Bundle
 from keensight.data.cache import fingerprint
 from keensight.data.pixels import Borders
@@ -24,8 +25,8 @@ def bundle(dataset, labels=None, size=8, trained_on_it=True, test_fraction=0.2, 
     labels = tuple(labels or dataset.class_names)
     sha256 = fingerprint(only(dataset, labels)) if trained_on_it else "others"
     data = {"sha256": sha256, "val_fraction": 0.2, "test_fraction": test_fraction, "seed": seed}
-    info = {"recipe": {}, "data": data}
-    return Bundle(Path("runs/some/bundle"), labels, Preprocessing(size, size, 1), Borders(0, 1), 0.0, info)
+    seen = {"preprocessing": Preprocessing(size, size, 1), "borders": Borders(0, 1)}
+    return Bundle(Path("runs/some/bundle"), BundleInfo(labels=labels, **seen, abstain_below=0.0, recipe={}, data=data))
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ class PageServer:
     def __init__(self, bundle: Path) -> None:
         self.predictor = keensight.load(bundle)
         sealed = self.predictor.bundle
-        test = sealed.info["metrics"]["test"]
+        test = sealed.info.metrics["test"]
         self.model = {
             "name": "digits",
             "version": "2026-11-22",
@@ -44,7 +44,7 @@ class PageServer:
             "verified": True,
             "default": True,
             "drawing": True,
-            "parameters": sealed.info["model"]["parameters"],
+            "parameters": sealed.info.num_parameters,
             "accuracy": {
                 "split": "test",
                 "value": test["accuracy"],

@@ -121,4 +121,4 @@ def test_a_stamp_changes_with_a_file(make_bundle, tmp_path):
 def test_metrics_that_are_not_there_or_odd(frozen, metrics):
     from keensight.serving.registry import _accuracy
 
-    assert _accuracy({"metrics": metrics}) is None
+    assert _accuracy(metrics) is None

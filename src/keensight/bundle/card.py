@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from keensight.bundle.info import BundleInfo
 from keensight.evaluation.words import warnings
 from keensight.values import Metrics, Report
 
@@ -67,16 +67,16 @@ def model_card(report: Report) -> str:
     return "\n".join(lines) + "\n"
 
 
-def imported_card(name: str, info: Mapping[str, Any], notes: Sequence[str]) -> str:
+def imported_card(name: str, info: BundleInfo, notes: Sequence[str]) -> str:
     """Return the card of a model that was made elsewhere, as Markdown, from its bundle.json and what was assumed."""
-    origin, size, labels = info["origin"], info["preprocessing"], info["labels"]
+    origin, size, labels = info.origin or {}, info.preprocessing, info.labels
     lines = [
         f"# Model card: {_plain(name)}",
         "",
-        f"A network with {info['model']['parameters']:,} parameters, imported from `{_plain(origin['file'])}`, which "
+        f"A network with {info.num_parameters or 0:,} parameters, imported from `{_plain(origin['file'])}`, which "
         f"Keras {_plain(origin['keras']) or 'of an unknown version'} wrote (sha256 `{origin['sha256']}`). It takes a "
-        f"picture (resized to {size['height']}x{size['width']}, {'grey' if size['channels'] == 1 else 'colour'}, "
-        f"{size['fit']}) and answers with one of {len(labels)} labels: {', '.join(map(_plain, labels))}.",
+        f"picture (resized to {size.height}x{size.width}, {'grey' if size.channels == 1 else 'colour'}, "
+        f"{size.fit}) and answers with one of {len(labels)} labels: {', '.join(map(_plain, labels))}.",
         "",
         "## How good it is",
         "",
@@ -96,9 +96,9 @@ def imported_card(name: str, info: Mapping[str, Any], notes: Sequence[str]) -> s
         "",
         "Pictures like those it was trained on, whichever these are. It has no label for anything else, and calls "
         "other pictures by one of its labels all the same; it abstains where its probability is below "
-        f"{info['abstain_below']:g}.",
+        f"{info.abstain_below:g}.",
         "",
-        f"Imported {info['created']} by keensight {info['keensight']}.",
+        f"Imported {info.created} by keensight {info.keensight}.",
     ]
     return "\n".join(lines) + "\n"
 

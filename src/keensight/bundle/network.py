@@ -17,11 +17,11 @@ from keensight.values import Recipe
 def network_of(bundle: Bundle) -> Classifier:
     """Return an opened bundle's classifier, images float NCHW in [0, 1] to logits NK, in evaluation mode.
 
-    Its logits are not calibrated: divide them by ``bundle.info["temperature"]`` for what `load` answers.
+    Its logits are not calibrated: divide them by ``bundle.info.temperature`` for what `load` answers.
     Raises BundleError where the bundle has no weights, RunError where its weights do not fit its recipe.
     """
     weights = file_of(bundle, "model.safetensors")
-    if "origin" in bundle.info:
+    if bundle.info.origin is not None:
         model = _imported(bundle, len(weights))
     else:
         recipe = recipe_of(bundle)
@@ -33,7 +33,7 @@ def network_of(bundle: Bundle) -> Classifier:
 def _imported(bundle: Bundle, num_bytes: int) -> Classifier:
     """Build an imported network, without weights, for which there are so many bytes."""
     with torch.device("meta"):  # nothing is allocated before its size is known
-        model = Classifier(chain(bundle.info["network"]), bundle.preprocessing.channels)
+        model = Classifier(chain(bundle.info.network or []), bundle.preprocessing.channels)
     if 4 * sum(each.numel() for each in model.state_dict().values()) > num_bytes + 4096:
         raise BundleError(f"{bundle.path} holds fewer weights than its network has. Import the model again.")
     return model.to_empty(device="cpu")
@@ -41,4 +41,4 @@ def _imported(bundle: Bundle, num_bytes: int) -> Classifier:
 
 def recipe_of(bundle: Bundle) -> Recipe:
     """Return the recipe that a bundle was trained with; keys that are younger than the bundle have their defaults."""
-    return from_table(bundle.info["recipe"])
+    return from_table(bundle.info.recipe or {})

@@ -58,29 +58,31 @@ EXTERNAL = "external data, which is another file of whatever name it says"
 NO_TENSOR = {13: EXTERNAL, 14: EXTERNAL, 6: "text"}
 
 
-def check_onnx(onnx: bytes, size: Preprocessing, num_classes: int) -> None:
-    """Check that an ONNX model is one that keensight could have written for pictures of that size.
+def check_onnx(onnx: bytes, size: Preprocessing, num_classes: int) -> tuple[str, ...]:
+    """Check that an ONNX model is one that keensight could have written for such pictures; return its outputs' names.
 
-    Its input is ``images`` uint8 [N, height, width, channels], its output ``probabilities`` float32 [N, classes]. All
-    weights are inside, and fill their shapes; all operators are ONNX's own, and in `onnx_shapes.SHAPES`;
-    nothing that they make of one picture has more than `MAX_ELEMENTS` numbers. Raises ValueError with what is wrong.
+    Its input is ``images`` uint8 [N, height, width, channels]. Its outputs are ``probabilities`` float32 [N, classes],
+    alone or followed by ``oddness`` float32 [N]. All weights are inside, and fill their shapes; all operators are
+    ONNX's own, and in `onnx_shapes.SHAPES`; nothing that they make of one picture has more than `MAX_ELEMENTS` numbers.
+    Raises ValueError with what is wrong.
     """
     try:
-        _check(onnx, size, num_classes)
+        return _check(onnx, size, num_classes)
     except UnicodeDecodeError:
         raise ValueError("a name in it is not text") from None
     except ValueError as error:
         raise ValueError(f"{error}{disguise(onnx)}") from None
 
 
-def _check(onnx: bytes, size: Preprocessing, num_classes: int) -> None:
+def _check(onnx: bytes, size: Preprocessing, num_classes: int) -> tuple[str, ...]:
     model = message(onnx, MODEL, NO_MODEL, "the file")
     if "graph" not in model:
         raise ValueError("it holds no graph")
     graph = message(model["graph"], GRAPH, NO_GRAPH, "its graph")
-    wanted = ("images", UINT8, (size.height, size.width, size.channels)), ("probabilities", FLOAT, (num_classes,))
+    images = ("images", UINT8, (size.height, size.width, size.channels))
+    outputs = ("probabilities", FLOAT, (num_classes,)), ("oddness", FLOAT, ())
     found = [tuple(map(_declared, graph[end])) for end in ("input", "output")]
-    if found != [(each,) for each in wanted]:
+    if found[0] != (images,) or found[1] not in (outputs, outputs[:1]):
         given = f"takes {_told(found[0])} and gives {_told(found[1])}"
         raise ValueError(f"it {given}, which is not what its bundle.json says")
     shapes: dict[str, Shape] = {"images": _bounded((1, size.height, size.width, size.channels), "a picture")}
@@ -94,8 +96,10 @@ def _check(onnx: bytes, size: Preprocessing, num_classes: int) -> None:
         raise ValueError(f"its graph has {len(graph['node']):,} operators; at most {MAX_NODES:,} are accepted")
     for each in graph["node"]:
         _node(each, shapes, constants)
-    if shapes.get("probabilities") != (1, num_classes):
-        raise ValueError("its graph does not make the probabilities that it declares")
+    for name, _, shape in found[1]:
+        if shapes.get(name) != (1, *shape):
+            raise ValueError(f"its graph does not make the {name} that it declares")
+    return tuple(name for name, *_ in found[1])
 
 
 def _node(data: Any, shapes: dict[str, Shape], constants: dict[str, Sequence[int]]) -> None:
@@ -165,7 +169,7 @@ def _declared(data: Any) -> tuple[str, int, tuple[int, ...]]:
 
 
 def _told(declared: Sequence[tuple[str, int, tuple[int, ...]]]) -> str:
-    return ", ".join(f"{ascii(name)[:40]} {'x'.join(map(str, shape))}" for name, _, shape in declared) or "nothing"
+    return ", ".join(f"{ascii(name)[:40]} {'x'.join(map(str, shape)) or 1}" for name, _, shape in declared) or "nothing"
 
 
 def _define(shapes: dict[str, Shape], name: str, shape: Shape) -> None:

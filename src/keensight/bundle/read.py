@@ -1,34 +1,26 @@
-"""Open a bundle and answer for pictures: NumPy, Pillow and ONNX Runtime, and no torch.
-
-Shape letters: N images, H height, W width, C channels, K classes.
-"""
+"""Open a bundle: read its files once, verify them, and check what predicting relies on. No torch is loaded."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from keensight.bundle.folder import SIGNATURE, read_folder
+from keensight.bundle.info import FORMATS, BundleInfo
 from keensight.bundle.sbom import SBOM, changed_since
 from keensight.bundle.statement import changes_since, open_signature, signed_files
 from keensight.bundle.strict_json import strict_json
 from keensight.bundle.tensors import check_tensors
 from keensight.data.pixels import Borders
-from keensight.errors import BundleError, GateError, RecipeError
-from keensight.names import odd_name
+from keensight.errors import BundleError, GateError
 from keensight.values import Preprocessing
 from keensight.workspace import bundle_in, is_run, run_name
-
-FORMAT = 1
-NEEDED = {"data": ("sha256", "val_fraction", "test_fraction", "seed"), "recipe": ()}
-OF_AN_IMPORT = {"origin": ("kind", "file", "sha256"), "network": (0,)}  # made elsewhere: no recipe, and unknown data
 
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """What `bundle.json` says that predicting needs; `info` is the whole of it.
+    """A bundle's folder, what its `bundle.json` says, and its files.
 
     `files` are the bytes of all its files, as they were read and, if `verified_by` is the SHA-256 of a public key,
     verified; it is None where no key was given. `signed_by` is the key that the signature names, be it verified or not,
@@ -36,15 +28,31 @@ class Bundle:
     """
 
     path: Path
-    labels: tuple[str, ...]
-    preprocessing: Preprocessing
-    borders: Borders
-    abstain_below: float
-    info: Mapping[str, Any]
+    info: BundleInfo
     files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     verified_by: str | None = None
     signed_by: str | None = None
     changes: tuple[str, ...] = ()
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The class names, in the order of the model's probabilities."""
+        return self.info.labels
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How a picture becomes what the model takes."""
+        return self.info.preprocessing
+
+    @property
+    def borders(self) -> Borders:
+        """The training pictures' borders, which tell an inverted picture."""
+        return self.info.borders
+
+    @property
+    def abstain_below(self) -> float:
+        """The probability below which an answer is not sure."""
+        return self.info.abstain_below
 
     @property
     def is_signed(self) -> bool:
@@ -147,49 +155,18 @@ def _folder_of(folder: Path, is_signed: bool) -> Path:
 def _described(folder: Path, files: Mapping[str, bytes]) -> Bundle:
     """Return what a bundle's bundle.json says."""
     try:
-        info = strict_json(files["bundle.json"])
-        if info["format"] != FORMAT:
+        found = strict_json(files["bundle.json"])
+        if found["format"] not in FORMATS:
             raise BundleError(
-                f"{folder} is a bundle of format {ascii(info['format'])[:20]}; this keensight reads format {FORMAT}. "
-                "Use the keensight that wrote it, or a newer one."
+                f"{folder} is a bundle of format {ascii(found['format'])[:20]}; this keensight reads formats "
+                f"{' and '.join(map(str, FORMATS))}. Use the keensight that wrote it, or a newer one."
             )
-        labels = _labels(info["labels"])
-        preprocessing = _preprocessing(info["preprocessing"])
-        borders = Borders(float(info["borders"]["low"]), float(info["borders"]["high"]))
-        for part, keys in (NEEDED if "origin" not in info else OF_AN_IMPORT).items():
-            said = info[part]
-            for key in keys:
-                said[key]
-        if not isinstance(info.get("recipe", {}), dict):
-            raise ValueError("its recipe is no table")
-        for split, measured in (info.get("metrics") or {}).items():
-            if measured and [row["name"] for row in measured["per_class"]] != list(labels):
-                raise ValueError(f"its metrics on {ascii(split)[:20]} are those of other labels")
-        return Bundle(folder, labels, preprocessing, borders, float(info["abstain_below"]), info)
+        return Bundle(folder, BundleInfo.from_json(found))
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise damaged(folder / "bundle.json", error) from error
-
-
-def _preprocessing(found: Any) -> Preprocessing:
-    try:
-        return Preprocessing(found["height"], found["width"], found["channels"], found["fit"])
-    except RecipeError:  # whose advice is for training
-        size = f"{ascii(found['height'])[:20]}x{ascii(found['width'])[:20]}x{ascii(found['channels'])[:20]}"
-        raise ValueError(
-            f"its pictures are {size} with the fit {ascii(found['fit'])[:20]}; sizes from 1x1 to 4096x4096, 1 or 3 "
-            "channels, and squash, letterbox or crop are accepted"
-        ) from None
 
 
 def damaged(file: Path, error: Exception) -> BundleError:
     """Return what to raise where a file of a bundle is not what it must be."""
     detail = f"has no key {error}" if isinstance(error, KeyError) else f"cannot be read ({error})"
     return BundleError(f"{file} {detail}, so it is not a bundle that can be trusted. Train or export it again.")
-
-
-def _labels(labels: Any) -> tuple[str, ...]:
-    if isinstance(labels, list) and all(isinstance(label, str) and not odd_name(label) for label in labels):
-        if len(set(labels)) == len(labels):
-            return tuple(labels)
-        raise ValueError("its labels have a name twice")
-    raise ValueError("its labels are not a list of names in plain text")

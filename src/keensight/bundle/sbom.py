@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
+from keensight.bundle.info import BundleInfo
 from keensight.bundle.strict_json import strict_json
 from keensight.files import to_json
 from keensight.values.recipe import flattened
@@ -17,17 +18,16 @@ SBOM = "sbom.cdx.json"
 NETWORK = ("model.onnx", "model.safetensors")  # no one edits these by hand, as texts may be
 
 
-def bill_of_materials(name: str, files: Mapping[str, bytes]) -> str:
+def bill_of_materials(name: str, info: BundleInfo, files: Mapping[str, bytes]) -> str:
     """Return the bill of materials, as JSON, of a bundle with these files; `name` is what its run is called.
 
-    Versions, data and backbone are those that its bundle.json tells.
+    Versions, data and backbone are those that `info` tells.
     """
     import uuid  # with `quote` and `version` below 15 ms that reading a bundle does not need
 
-    info = strict_json(files["bundle.json"])
     hashed = [_file(file, files[file]) for file in sorted(files)]
     identity = "".join(each["hashes"][0]["content"] for each in hashed)
-    libraries = {package: number for package, number in info["versions"].items() if package != "keensight"}
+    libraries = {package: number for package, number in (info.versions or {}).items() if package != "keensight"}
     return to_json(
         {
             "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
@@ -36,14 +36,14 @@ def bill_of_materials(name: str, files: Mapping[str, bytes]) -> str:
             "serialNumber": f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_OID, identity)}",
             "version": 1,
             "metadata": {
-                "timestamp": info["created"],
-                "tools": {"components": [{**_library("keensight", info["keensight"]), "type": "application"}]},
+                "timestamp": info.created,
+                "tools": {"components": [{**_library("keensight", info.keensight), "type": "application"}]},
                 "component": {"type": "machine-learning-model", "bom-ref": "model", "name": name},
             },
             "components": [
                 *hashed,
                 _source(info),
-                *_backbone(info.get("recipe", {})),
+                *_backbone(info.recipe or {}),
                 *(_library(*each) for each in libraries.items()),
             ],
         }
@@ -83,9 +83,9 @@ def _hashes(bill: Any) -> dict[str, str]:
         raise ValueError("it is no CycloneDX document with the bundle's files") from error
 
 
-def _source(info: Mapping[str, Any]) -> dict[str, Any]:
+def _source(info: BundleInfo) -> dict[str, Any]:
     """Return what the network comes from: labelled pictures, or another program's file."""
-    name, known = ("origin", info["origin"]) if "origin" in info else ("data", info["data"])
+    name, known = ("data", info.data or {}) if info.origin is None else ("origin", info.origin)
     what = {
         "origin": "the file that it was imported from",
         "data": "the labelled pictures it was trained on; the hash is keensight's, of all of them",

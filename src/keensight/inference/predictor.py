@@ -28,6 +28,7 @@ from keensight.values import FloatArray, Prediction, Split, Uint8Array
 SINGLE_STEP = 32  # pictures that are given to the model at a time, at most
 INVERTED = "was inverted, because it is light where all training pictures are dark, or the other way round"
 BLANK = "is blank: all of it has nearly one colour"
+ODD = "is unlike everything that the model has learnt"
 BLANK_LEVELS = 8  # of 256: a spread that no picture of something stays under
 Answer: TypeAlias = Prediction | PictureError
 
@@ -52,7 +53,9 @@ class Predictor:
         self.onnx = onnx
         self._spins, self._row = spins, engine
         try:
-            check_onnx(onnx, bundle.preprocessing, len(bundle.labels))
+            outputs = check_onnx(onnx, bundle.preprocessing, len(bundle.labels))
+            if bundle.info.rejector is not None and "oddness" not in outputs:
+                raise ValueError("it has no output oddness, by which its bundle.json rejects pictures")
         except ValueError as error:
             raise damaged(bundle.path / "model.onnx", error) from error
         self.engine = self._opened(threads or cores())
@@ -76,7 +79,7 @@ class Predictor:
 
     def probabilities_as_seen(self, images_NHWC: Uint8Array) -> FloatArray:
         """Return calibrated probabilities float32 NK for uint8 NHWC, none of which is inverted first."""
-        return _ask(self.engine, images_NHWC)
+        return self.engine.run(images_NHWC)["probabilities"]
 
     def on_split(self, split: Split) -> FloatArray:
         """Return calibrated probabilities float32 NK for a whole split."""
@@ -155,14 +158,17 @@ class Predictor:
     ) -> Iterator[tuple[Uint8Array, Prediction]]:
         """Yield each picture as the model sees it, uint8 HWC, and what it is."""
         seen_NHWC, inverted_N = match_polarity(images_NHWC, self.bundle.borders)
-        probabilities_NK = _ask(engine, seen_NHWC)
+        outputs, rejector = engine.run(seen_NHWC), self.bundle.info.rejector
+        probabilities_NK = outputs["probabilities"]
+        odd_N = np.zeros(len(seen_NHWC), bool) if rejector is None else ~(outputs["oddness"] <= rejector.threshold)
         # one axis after the other: over both at once, NumPy takes 40 times as long
         spreads_NC = images_NHWC.max(axis=1).max(axis=1) - images_NHWC.min(axis=1).min(axis=1)
         # lists, as asking arrays for one number after another took as long as a small model
-        columns = (probabilities_NK.argmax(axis=1), probabilities_NK, inverted_N, spreads_NC.max(axis=1) < BLANK_LEVELS)
+        blank_N = spreads_NC.max(axis=1) < BLANK_LEVELS
+        columns = (probabilities_NK.argmax(axis=1), probabilities_NK, inverted_N, blank_N, odd_N)
         labels, abstain_below = self.bundle.labels, self.bundle.abstain_below
         rows = zip(files, seen_NHWC, *(column.tolist() for column in columns), strict=True)
-        for file, seen_HWC, top, probabilities, inverted, blank in rows:
+        for file, seen_HWC, top, probabilities, inverted, blank, odd in rows:
             yield (
                 seen_HWC,
                 Prediction(
@@ -170,14 +176,10 @@ class Predictor:
                     label=labels[top],
                     probability=probabilities[top],
                     probabilities=dict(zip(labels, probabilities, strict=True)),
-                    abstained=blank or probabilities[top] < abstain_below,
-                    notes=(INVERTED,) * inverted + (BLANK,) * blank,
+                    abstained=blank or odd or probabilities[top] < abstain_below,
+                    notes=(INVERTED,) * inverted + (BLANK,) * blank + (ODD,) * odd,
                 ),
             )
-
-
-def _ask(engine: Engine, images_NHWC: Uint8Array) -> FloatArray:
-    return engine.run(images_NHWC)["probabilities"]
 
 
 def load(path: str | Path, key: str | Path | None = None, *, though_changed: bool = False) -> Predictor:

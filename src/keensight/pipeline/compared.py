@@ -56,12 +56,12 @@ class Entrant:
     @property
     def kind(self) -> str:
         """What kind of model it is."""
-        return str(self.bundle.info["model"]["name"]) if self.origin else recipe_of(self.bundle).model.name
+        return str((self.bundle.info.model or {}).get("name")) if self.origin else recipe_of(self.bundle).model.name
 
     @property
     def origin(self) -> dict[str, Any]:
         """Where it was imported from; empty if it was trained here."""
-        return dict(self.bundle.info.get("origin", {}))
+        return dict(self.bundle.info.origin or {})
 
     @property
     def facts(self) -> dict[str, Any]:

@@ -9,7 +9,9 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from keensight.bundle.write import describe, write_bundle
+from keensight.bundle.info import BundleInfo
+from keensight.bundle.read import Bundle
+from keensight.bundle.write import write_bundle
 from keensight.data.cache import fingerprint
 from keensight.data.pixels import measure_borders
 from keensight.evaluation.calibration import expected_calibration_error, fit_temperature, softmax
@@ -50,16 +52,23 @@ def finish(files: RunFolder, state: State, pixels: Pixels, splits: Splits, recip
         "test_fraction": recipe.data.test_fraction,
         "seed": recipe.seed,
     }
-    borders = measure_borders(splits.train)
-    bundle = describe(files.bundle, splits.class_names, splits.preprocessing, borders, 1.0, recipe, data)
+    info = BundleInfo(
+        labels=splits.class_names,
+        preprocessing=splits.preprocessing,
+        borders=measure_borders(splits.train),
+        abstain_below=recipe.evaluate.abstain_below,
+        recipe=recipe.table(),
+        data=data,
+    )
+    bundle = Bundle(files.bundle, info)
     uncalibrated = to_onnx(model, splits.preprocessing, len(splits.class_names), temperature=1.0)
     temperature = fit_temperature(_logs(Predictor(bundle, uncalibrated).on_split(splits.val)), splits.val.labels)
-    bundle = replace(bundle, info={**bundle.info, "temperature": temperature})
+    bundle = replace(bundle, info=replace(info, temperature=temperature))
     onnx = with_temperature(uncalibrated, temperature)
     shipped = Predictor(bundle, onnx)
     watcher.stage("checking that the bundle answers as the trained model does")
     parity = check_parity(model, shipped, pixels, splits.val)
-    bundle = replace(bundle, info={**bundle.info, "parity": asdict(parity)})
+    bundle = replace(bundle, info=replace(bundle.info, parity=asdict(parity)))
     watcher.stage("logistic regression, to compare")
     floors = (majority_floor(splits), logistic_floor(splits, recipe.seed))
     watcher.stage("evaluating")
@@ -91,7 +100,7 @@ def _report(
     predictor: Predictor,
     floors: tuple[Floor, ...],
 ) -> Report:
-    names, held_out, info = splits.class_names, splits.test or splits.val, predictor.bundle.info
+    names, held_out = splits.class_names, splits.test or splits.val
     answers = {name: predictor.on_split(part) for name, part in _parts(splits) if name != "train"}
     measured = {
         name: metrics(answers[name], part.labels, names, recipe.evaluate.abstain_below)
@@ -100,14 +109,16 @@ def _report(
     }
     headline = answers["test" if splits.test else "val"]
     surest, nearest = telling_mistakes(headline, held_out, names)
-    uncalibrated = softmax(info["temperature"] * _logs(headline), 1.0)
+    info = predictor.bundle.info
+    assert info.data is not None  # as `finish` described it
+    uncalibrated = softmax(info.temperature * _logs(headline), 1.0)
     return Report(
         run=predictor.bundle.name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=round(state.seconds, 3),
         data={
             "name": pixels.dataset.name,
-            "sha256": info["data"]["sha256"],
+            "sha256": info.data["sha256"],
             "class_names": list(names),
             "counts": {
                 name: {names[label]: n for label, n in sorted(Counter(part.labels.tolist()).items())}
@@ -124,7 +135,7 @@ def _report(
             "layers": layer_table(state.model, splits.preprocessing),
         },
         history=tuple(state.history),
-        temperature=info["temperature"],
+        temperature=info.temperature,
         abstain_below=recipe.evaluate.abstain_below,
         val=measured["val"],
         test=measured.get("test"),

@@ -28,7 +28,7 @@ def open_for(data: str | Path, bundles: Sequence[Bundle], label_pattern: str | N
 
     Raises DataError where the data cannot be used, or has labels that the bundles do not know.
     """
-    recipes = [flattened(bundle.info.get("recipe", {})) for bundle in bundles]
+    recipes = [flattened(bundle.info.recipe or {}) for bundle in bundles]
     is_part = any(recipe.get("classes") for recipe in recipes)
     labels = bundles[0].labels
 
@@ -60,7 +60,7 @@ def known_splits(dataset: Dataset, bundle: Bundle) -> NDArray[np.str_]:
 
     `dataset` has the bundle's classes in the bundle's order, and lacks the pictures that could not be read.
     """
-    trained = bundle.info.get("data")  # of an imported model, nobody knows it
+    trained = bundle.info.data  # unknown of an imported model
     if trained and fingerprint(dataset) == trained["sha256"]:
         return assign(dataset, trained["val_fraction"], trained["test_fraction"], trained["seed"])[0]
     return np.array([sample.split or "" for sample in dataset.samples])

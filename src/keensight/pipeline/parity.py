@@ -43,7 +43,7 @@ def check_parity(model: Classifier, predictor: Predictor, pixels: Pixels, held_o
     probability differs by more than `TOLERANCE`.
     """
     part, bundle = thinned(held_out, MOST), predictor.bundle
-    trained_NK = softmax(logits(model, part, bundle.borders) / bundle.info["temperature"])
+    trained_NK = softmax(logits(model, part, bundle.borders) / bundle.info.temperature)
     shipped_NK = _from_files(predictor, pixels, part)
     difference_N = np.abs(trained_NK - shipped_NK).max(axis=1)
     wrong_N = ~(difference_N <= TOLERANCE) | (trained_NK.argmax(axis=1) != shipped_NK.argmax(axis=1))

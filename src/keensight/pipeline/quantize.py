@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 
@@ -14,7 +14,6 @@ from keensight.bundle.write import write_files
 from keensight.data.cache import decode
 from keensight.errors import DataError, GateError, UsageError
 from keensight.evaluation.metrics import metrics
-from keensight.files import to_json
 from keensight.inference.predictor import Predictor, load
 from keensight.interop.onnx.quantize import to_int8
 from keensight.machine import images_at_a_time
@@ -117,18 +116,18 @@ def quantize(
         len(predictor.onnx),
     )
     _check(made, max_drop, even_if_slower)
-    info = {
-        **known.info,
-        "metrics": {"val": asdict(int8_metrics), "test": None},
-        "quantised": {
+    info = replace(
+        known.info,
+        parity=None,  # that was the float32 model's
+        metrics={"val": asdict(int8_metrics), "test": None},
+        quantised={
             "calibrated_on": min(CALIBRATED_ON, len(train)),
             "float32_val_accuracy": made.float32_accuracy,
             "images_per_s": made.images_per_s,
             "float32_images_per_s": made.float32_images_per_s,
         },
-    }
-    info.pop("parity", None)  # that was the float32 model's
-    write_files(target, {**_kept(predictor, made), "bundle.json": to_json(info), "model.onnx": int8})
+    )
+    write_files(target, info, {**_kept(predictor, made), "model.onnx": int8})
     return made
 
 

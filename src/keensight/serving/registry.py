@@ -83,9 +83,9 @@ class Model:
             "verified": self.is_verified,
             "default": is_default,
             "drawing": size.channels == 1 and tuple(sorted(self.bundle.labels)) == DIGITS,
-            "parameters": _parameters(self.bundle.info),
-            "accuracy": _accuracy(self.bundle.info),
-            "warnings": _warnings(self.bundle.info),
+            "parameters": self.bundle.info.num_parameters,
+            "accuracy": _accuracy(self.bundle.info.metrics),
+            "warnings": _warnings(self.bundle.info.warnings),
         }
 
 
@@ -199,7 +199,7 @@ def load_model(
     return Model(
         name=name,
         version=version_of(files),
-        created=str(bundle.info.get("created", "")),
+        created=str(bundle.info.created or ""),
         is_signed=bundle.is_signed,
         is_verified=bundle.verified_by is not None,
         predictor=wide,
@@ -272,24 +272,16 @@ def stamp_of(source: Source) -> Stamp:
     return tuple((name, found.st_size, found.st_mtime_ns, found.st_ino) for name, found in stats)
 
 
-def _parameters(info: Mapping[str, Any]) -> int | None:
-    model = info.get("model")
-    count = model.get("parameters") if isinstance(model, dict) else None
-    return count if isinstance(count, int) else None
-
-
-def _warnings(info: Mapping[str, Any]) -> list[str]:
+def _warnings(found: Any) -> list[str]:
     """Return the warnings that a user must not miss, as sentences."""
-    found = info.get("warnings")
     return [text for text in found if isinstance(text, str)] if isinstance(found, list) else []
 
 
-def _accuracy(info: Mapping[str, Any]) -> dict[str, Any] | None:
+def _accuracy(measured: Any) -> dict[str, Any] | None:
     """Return the accuracy on the test pictures, else on the validation pictures, else None."""
-    measured = info.get("metrics")
     for split in ("test", "val"):
         try:
-            found = measured[split]  # type: ignore[index]  # it may be anything
+            found = measured[split]
             value, low, high = (float(found[key]) for key in ("accuracy", "accuracy_low", "accuracy_high"))
             return {"split": split, "value": value, "low": low, "high": high, "n": int(found["n"])}
         except (LookupError, TypeError, ValueError):

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from keensight.bundle.card import imported_card
 from keensight.bundle.folder import FILES
-from keensight.bundle.read import FORMAT
+from keensight.bundle.info import BundleInfo
 from keensight.bundle.write import write_files
-from keensight.data.pixels import DECODER_VERSION, Borders
+from keensight.data.pixels import Borders
 from keensight.errors import ModelFileError, UsageError, suggestion
-from keensight.files import to_json
 from keensight.inference.predictor import load
 from keensight.interop.keras.model import PIXELS, Imported, read_keras
 from keensight.interop.onnx.write import to_onnx
@@ -21,7 +20,6 @@ from keensight.machine import versions
 from keensight.names import clean_label, odd_name
 from keensight.training.checkpoint import weights_of
 from keensight.values import Preprocessing, Recipe
-from keensight.version import __version__
 from keensight.workspace import RUN, Kind, RunFolder, claim
 
 IMPORT = Kind("import", "Import", Path("imported"), begun=RUN.finished, kept=RUN.finished, finished=RUN.finished)
@@ -82,26 +80,23 @@ def import_keras(
     names, notes = _named(imported, given)
     size = imported.preprocessing
     parameters = sum(parameter.numel() for parameter in imported.model.parameters())
-    info = {
-        "format": FORMAT,
-        "keensight": __version__,
-        "labels": list(names),
-        "preprocessing": {**asdict(size), "resample": "bilinear", "decoder": DECODER_VERSION},
-        "borders": asdict(UNKNOWN_BORDERS),
-        "temperature": 1.0,
-        "abstain_below": Recipe().evaluate.abstain_below,
-        "origin": {
+    info = BundleInfo(
+        labels=names,
+        preprocessing=size,
+        borders=UNKNOWN_BORDERS,
+        abstain_below=Recipe().evaluate.abstain_below,
+        origin={
             "kind": "keras",
             "file": (odd_name(file.name) or file.name),
             "sha256": imported.sha256,
             "keras": imported.keras,
             "pixels": imported.pixels,
         },
-        "network": imported.network,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "model": {"name": "keras", "parameters": parameters},
-        "versions": versions(),
-    }
+        network=imported.network,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        model={"name": "keras", "parameters": parameters},
+        versions=versions(),
+    )
     onnx = to_onnx(imported.model, size, len(names), temperature=1.0)
     if len(onnx) > FILES["model.onnx"]:
         raise ModelFileError(
@@ -110,12 +105,11 @@ def import_keras(
         )
     with claim(None if out is None else Path(out), file.stem, resume=False, kind=IMPORT) as folder:
         written: dict[str, bytes | str] = {
-            "bundle.json": to_json(info),
             "model.onnx": onnx,
             "model.safetensors": weights_of(imported.model),
             "MODEL_CARD.md": imported_card(folder.name, info, notes),
         }
-        write_files(RunFolder(folder).bundle, written)
+        write_files(RunFolder(folder).bundle, info, written)
         load(RunFolder(folder).bundle)  # whatever a bundle must be, this one is
         return ImportedBundle(
             RunFolder(folder).bundle, names, size, imported.pixels, parameters, imported.sha256, tuple(notes)

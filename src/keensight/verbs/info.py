@@ -107,7 +107,7 @@ def _run(run: RunFolder, with_layers: bool, plot: bool) -> dict[str, Any]:
 def _bundle(path: Path, with_layers: bool) -> dict[str, Any]:
     bundle = read_bundle(path, though_changed=True)
     signed = {"key": bundle.signed_by, "changes": list(bundle.changes)} if bundle.is_signed else None
-    said = {"kind": "bundle", "name": bundle.name, "path": str(bundle.path), **bundle.info, "signed": signed}
+    said = {"kind": "bundle", "name": bundle.name, "path": str(bundle.path), **bundle.info.to_json(), "signed": signed}
     if with_layers:
         from keensight.bundle.network import network_of
         from keensight.models.layers import layer_table

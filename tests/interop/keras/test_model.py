@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from keensight.bundle.info import BundleInfo
 from keensight.bundle.read import Bundle
 from keensight.data.pixels import Borders
 from keensight.errors import ModelFileError
@@ -39,7 +40,8 @@ def made(tmp_path_factory):
 
 def answers_of(imported, images):
     size, names = imported.preprocessing, tuple(map(str, range(imported.num_classes)))
-    bundle = Bundle(Path("imported"), names, size, Borders(0, 1), 0.5, {})
+    info = BundleInfo(labels=names, preprocessing=size, borders=Borders(0, 1), abstain_below=0.5)
+    bundle = Bundle(Path("imported"), info)
     onnx = to_onnx(imported.model, size, imported.num_classes, 1.0)
     return Predictor(bundle, onnx).probabilities_as_seen(images)
 

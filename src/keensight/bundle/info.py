@@ -1,0 +1,148 @@
+"""What bundle.json says (docs/bundle.md): checked when it is read, and written, in this one place."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, TypeAlias
+
+from keensight.data.pixels import DECODER_VERSION, Borders
+from keensight.errors import RecipeError
+from keensight.names import odd_name
+from keensight.values import Preprocessing
+from keensight.version import __version__
+
+FORMAT = 2  # what is written
+FORMATS = (1, 2)  # what is read
+NEEDED = {"data": ("sha256", "val_fraction", "test_fraction", "seed"), "recipe": ()}
+OF_AN_IMPORT = {"origin": ("kind", "file", "sha256"), "network": (0,)}  # made elsewhere: no recipe, and unknown data
+
+Table: TypeAlias = Mapping[str, Any]
+
+
+def _how_pictures_are_read() -> Table:
+    return {"preprocessing": {"resample": "bilinear", "decoder": DECODER_VERSION}}
+
+
+@dataclass(frozen=True, slots=True)
+class Rejector:
+    """When a picture is none of the classes: its oddness is above `threshold`.
+
+    `coverage` is the share of the validation pictures, in (0, 1], that are not above it.
+    """
+
+    threshold: float
+    coverage: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BundleInfo:
+    """What a bundle.json says, in the order in which it is written; None is not written.
+
+    Predicting needs what has a type of its own. The tables are as in the file, for those who know what is in them.
+    """
+
+    format: int = FORMAT
+    keensight: str = __version__  # which wrote it
+    labels: tuple[str, ...]
+    preprocessing: Preprocessing
+    borders: Borders
+    temperature: float = 1.0
+    abstain_below: float
+    rejector: Rejector | None = None
+    recipe: Table | None = None
+    data: Table | None = None
+    origin: Table | None = None  # of an imported model, which has neither recipe nor data
+    network: Sequence[Table] | None = None
+    parity: Table | None = None
+    created: str | None = None
+    model: Table | None = None
+    metrics: Table | None = None
+    warnings: Sequence[str] | None = None
+    versions: Table | None = None
+    quantised: Table | None = None
+    besides: Table = field(default_factory=_how_pictures_are_read)  # what no field holds, as a newer release's keys
+
+    @classmethod
+    def from_json(cls, found: Any) -> BundleInfo:
+        """Return what the content of a bundle.json says, which is of one of the `FORMATS`.
+
+        Raises ValueError, LookupError, TypeError or AttributeError where it is not what a bundle has there.
+        """
+        labels = _labels(found["labels"])
+        is_imported = "origin" in found
+        for part, keys in (OF_AN_IMPORT if is_imported else NEEDED).items():
+            table = found[part]
+            for key in keys:
+                table[key]
+        if not isinstance(found.get("recipe", {}), dict):
+            raise ValueError("its recipe is no table")
+        for split, measured in (found.get("metrics") or {}).items():
+            if measured and [row["name"] for row in measured["per_class"]] != list(labels):
+                raise ValueError(f"its metrics on {ascii(split)[:20]} are those of other labels")
+        rejector = found.get("rejector") if found["format"] > 1 else None
+        tables = ("recipe", "data", "origin", "network", "parity", "model", "metrics", "versions", "quantised")
+        return cls(
+            format=found["format"],
+            keensight=str(found.get("keensight", "")),
+            labels=labels,
+            preprocessing=_preprocessing(found["preprocessing"]),
+            borders=Borders(float(found["borders"]["low"]), float(found["borders"]["high"])),
+            temperature=float(found.get("temperature", 1.0)),
+            abstain_below=float(found["abstain_below"]),
+            rejector=None if rejector is None else _rejector(rejector),
+            created=found.get("created"),
+            warnings=found.get("warnings"),
+            besides=found,
+            **{name: found.get(name) for name in tables},
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of bundle.json. What was read from one, and no field holds, is in it again."""
+        said = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "besides"}
+        said["labels"] = list(self.labels)
+        for name in ("preprocessing", "borders", "rejector"):
+            if said[name] is not None:
+                said[name] = _with_others(asdict(said[name]), self.besides.get(name))
+        return {name: value for name, value in _with_others(said, self.besides).items() if value is not None}
+
+    @property
+    def num_parameters(self) -> int | None:
+        """How many parameters the model has, if it is told."""
+        count = self.model.get("parameters") if isinstance(self.model, Mapping) else None
+        return count if isinstance(count, int) else None
+
+
+def _with_others(now: dict[str, Any], before: Any) -> dict[str, Any]:
+    """Return a table with those keys of an older one that it lacks."""
+    return now | {key: value for key, value in (before or {}).items() if key not in now}
+
+
+def _labels(labels: Any) -> tuple[str, ...]:
+    if isinstance(labels, list) and all(isinstance(label, str) and not odd_name(label) for label in labels):
+        if len(set(labels)) == len(labels):
+            return tuple(labels)
+        raise ValueError("its labels have a name twice")
+    raise ValueError("its labels are not a list of names in plain text")
+
+
+def _preprocessing(found: Any) -> Preprocessing:
+    try:
+        return Preprocessing(found["height"], found["width"], found["channels"], found["fit"])
+    except RecipeError:  # whose advice is for training
+        size = f"{ascii(found['height'])[:20]}x{ascii(found['width'])[:20]}x{ascii(found['channels'])[:20]}"
+        raise ValueError(
+            f"its pictures are {size} with the fit {ascii(found['fit'])[:20]}; sizes from 1x1 to 4096x4096, 1 or 3 "
+            "channels, and squash, letterbox or crop are accepted"
+        ) from None
+
+
+def _rejector(found: Any) -> Rejector:
+    rejector = Rejector(float(found["threshold"]), float(found["coverage"]))
+    if not (math.isfinite(rejector.threshold) and 0 < rejector.coverage <= 1):
+        raise ValueError(
+            f"its rejector has the threshold {rejector.threshold:g} and the coverage {rejector.coverage:g}; a finite "
+            "threshold, and a coverage above 0 and at most 1 are accepted"
+        )
+    return rejector
