@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from keensight.errors import KeensightError
     from keensight.inference.predictor import load
     from keensight.models.zoo import build
-    from keensight.robustness.attacks import fgsm
+    from keensight.robustness.attacks.gradient_sign import fgsm
     from keensight.training.loop import fit, start
     from keensight.training.recipe import load_recipe
     from keensight.values import (
@@ -69,7 +69,7 @@ _HOME = {
     "evaluate": "keensight.verbs.evaluate",
     "explain": "keensight.verbs.explain",
     "export": "keensight.verbs.export",
-    "fgsm": "keensight.robustness.attacks",
+    "fgsm": "keensight.robustness.attacks.gradient_sign",
     "fit": "keensight.training.loop",
     "import_keras": "keensight.verbs.import_keras",
     "info": "keensight.verbs.info",

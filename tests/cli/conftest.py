@@ -27,7 +27,7 @@ SERVER = """
 import gc, json, os, signal, sys
 import torch._dynamo, sklearn.datasets, scipy.optimize, scipy.stats
 import keensight.cli.train, keensight.interop.onnx.write, keensight.evaluation.floors, keensight.explanation.weights
-import keensight.robustness.attacks, keensight.verbs.tune, keensight.verbs.lr_range
+import keensight.robustness.answers, keensight.verbs.tune, keensight.verbs.lr_range
 with keensight.training.tune._optuna() as optuna:
     optuna.samplers.TPESampler(seed=0), optuna.importance.FanovaImportanceEvaluator(seed=0)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin without it

@@ -7,6 +7,7 @@ import pytest
 
 from keensight.data.splits import assign, read_splits, split, splits_jsonl
 from keensight.errors import DataError, RecipeError, RunError
+from keensight.pages.findings import sentence
 from keensight.values import Dataset, Pixels, Preprocessing, Sample
 
 
@@ -41,12 +42,17 @@ def test_the_seed_decides():
 def test_identical_pictures_stay_together():
     copies = [Sample(f"copy/{i}", i % 2, f"same-{i // 10}") for i in range(200)]
     samples = pictures(100, 0) + pictures(100, 1) + copies
-    assigned, notes = assign(dataset(samples), 0.15, 0.15, 0)
+    assigned, findings = assign(dataset(samples), 0.15, 0.15, 0)
     homes = {}
     for sample, name in zip(samples, assigned, strict=True):
         assert homes.setdefault(sample.sha256, name) == name
-    assert "180 pictures are byte-identical copies" in notes[0]
-    assert "appear twice with different labels" in notes[1]
+    identical, label = findings
+    assert "180 pictures are byte-identical copies" in sentence(identical)
+    assert "appear twice with different labels" in sentence(label)
+    assert identical.kind == "identical" and identical.samples == tuple(f"copy/{i}" for i in range(200) if i % 10)
+    odd = [i for i in range(200) if i % 2]  # the first of every ten has label 0
+    assert label.kind == "label" and set(label.samples) == {f"copy/{i}" for i in odd + [i // 10 * 10 for i in odd]}
+    assert label.evidence["pairs"][0] == [("copy/0", "cat"), ("copy/1", "dog")]
 
 
 def test_groups_stay_together_also_through_a_shared_picture():
@@ -79,7 +85,7 @@ def test_given_splits_are_kept():
     ]
     splits = split(pixels(samples))
     assert (len(splits.train), len(splits.val), len(splits.test or ())) == (20, 8, 6)
-    assert splits.notes == ()
+    assert splits.findings == ()
 
 
 def test_a_missing_split_is_held_out_of_training():
@@ -91,7 +97,9 @@ def test_a_missing_split_is_held_out_of_training():
     ]
     splits = split(pixels(samples))
     assert (len(splits.train), len(splits.val), len(splits.test or ())) == (170, 40, 30)
-    assert "brings no test split: of its training pictures, 15% for test are held out instead." in splits.notes[0]
+    (found,) = splits.findings
+    assert "brings no test split: of its training pictures, 15% for test are held out instead." in sentence(found)
+    assert found.kind == "held-out" and found.evidence == {"shares": {"test": 0.15}}
     whole = split(pixels(samples), test_fraction=0)
     assert (len(whole.train), whole.test) == (200, None)
 
@@ -105,7 +113,9 @@ def test_a_picture_in_two_given_splits_is_named():
         *pictures(2, 0, start=50, split="test"),
         *pictures(2, 1, start=70, split="test"),
     ]
-    note = split(pixels(samples)).notes[0]
+    found = split(pixels(samples)).findings[0]
+    assert found.kind == "leak" and found.samples == ("0/3", "validation/again.png")
+    note = sentence(found)
     assert "1 pictures are in two of the given splits" in note and "0/3 = validation/again.png" in note
 
 
@@ -136,7 +146,21 @@ def test_two_groups_cannot_be_divided():
 
 def test_groups_are_mentioned():
     samples = [s for g in range(10) for s in pictures(10, g % 2, start=100 * g, group=f"scene-{g}")]
-    assert split(pixels(samples)).notes == ("The pictures are of 10 groups; a split that was drawn has whole groups.",)
+    (found,) = split(pixels(samples)).findings
+    assert sentence(found) == "The pictures are of 10 groups; a split that was drawn has whole groups."
+
+
+def test_a_group_in_two_given_splits_is_named():
+    samples = [
+        *pictures(5, 0, split="train", group="scene-1"),
+        *pictures(5, 1, split="train"),
+        *pictures(2, 1, start=50, split="val"),
+        *pictures(2, 0, start=50, split="val", group="scene-1"),
+    ]
+    leak, *_ = split(pixels(samples), test_fraction=0).findings
+    assert leak.kind == "leak" and leak.evidence == {"groups": ["scene-1"]}
+    assert set(leak.samples) == {sample.path for sample in samples if sample.group}
+    assert sentence(leak) == "1 groups are in two of the given splits: scene-1."
 
 
 def test_data_without_training_pictures_is_refused():

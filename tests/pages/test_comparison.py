@@ -8,6 +8,7 @@ import pytest
 from keensight.evaluation.comparison import Compared, Comparison, Errors, Pair
 from keensight.evaluation.metrics import metrics
 from keensight.pages.comparison import CloseCall, Inside, Wrong, differences, fixed_answers, luck, render_html, verdict
+from keensight.robustness.attacks.table import ATTACKS
 from keensight.values import AttackResult, Threat
 
 NASTY = "<script>alert(1)</script>"
@@ -36,10 +37,10 @@ def comparison(*bundles, notes=()):
     )
 
 
-def page(first=None, second=None, labels=("cat", "dog"), notes=(), **second_inside):
+def page(first=None, second=None, labels=("cat", "dog"), notes=(), attack=ATTACKS["fgsm"], **second_inside):
     bundles = (first or compared("A", 9, "regular"), second or compared("B", 7, "robust"))
     insides = [inside(bundles[0].errors), inside(bundles[1].errors, **second_inside)]
-    return render_html(comparison(*bundles, notes=notes), insides, labels)
+    return render_html(comparison(*bundles, notes=notes), insides, labels, attack)
 
 
 def plain(html):
@@ -52,6 +53,12 @@ def test_the_page_loads_nothing_and_runs_nothing():
     assert "default-src 'none'; style-src 'unsafe-inline'; img-src data:" in html
     assert "<script" not in html and not re.search(r'(src|href)="(?!data:|#)', html)
     assert not re.search(r"url\((?!#)", html)
+
+
+def test_the_page_says_what_an_attack_can_do():
+    worst = "For linear models of two classes this is the worst that can be done; pixels may leave [0, 1]."
+    assert worst in plain(page(attack=ATTACKS["exact"]))
+    assert "the worst that can be done" not in plain(page()) and "may leave" not in plain(page())
 
 
 def test_a_model_that_always_answers_alike_is_told_off():
@@ -87,7 +94,7 @@ def test_it_has_every_section_for_two_hinge_models():
 def test_sections_that_have_nothing_to_show_are_left_out():
     bundles = (compared("A", 9, attacks=()), compared("B", 7, attacks=()))
     insides = [inside(each.errors, loss="cross-entropy", weights=False) for each in bundles]
-    text = plain(render_html(comparison(*bundles), insides, ("cat", "dog")))
+    text = plain(render_html(comparison(*bundles), insides, ("cat", "dog"), ATTACKS["fgsm"]))
     for heading in ("How do they break?", "What do they look at?", "What were they trained to avoid?", "Attacked"):
         assert heading not in text
     assert "How sure are they when wrong?" in text
@@ -97,7 +104,7 @@ def test_regular_and_robust_share_one_colour_scale():
     bundles = (compared("A", 9), compared("B", 7))
     insides = [inside(each.errors) for each in bundles]
     insides[1] = replace(insides[1], weights_KCHW=insides[1].weights_KCHW * 0.5)
-    html = render_html(comparison(*bundles), insides, ("cat", "dog"))
+    html = render_html(comparison(*bundles), insides, ("cat", "dog"), ATTACKS["fgsm"])
     pictures = re.findall(r'<img src="([^"]+)" alt="weights of [AB]">', html)
     assert len(pictures) == 2 and pictures[0] != pictures[1]
     assert "-0.5 +0.5" in plain(html) and insides[1].norm == pytest.approx(4.0)
@@ -107,7 +114,7 @@ def test_weights_of_more_classes_are_one_picture_each():
     bundles = (compared("A", 9), compared("B", 7))
     w_KCHW = np.random.default_rng(0).normal(size=(3, 1, 4, 4))
     insides = [replace(inside(each.errors, weights=False), weights_KCHW=w_KCHW) for each in bundles]
-    html = render_html(comparison(*bundles), insides, ("cat", "dog", "emu"))
+    html = render_html(comparison(*bundles), insides, ("cat", "dog", "emu"), ATTACKS["fgsm"])
     assert len(re.findall(r'alt="weights of A"', html)) == 3
     centred = w_KCHW - w_KCHW.mean(axis=0)
     assert f"+{np.abs(centred).max():.2g}" in plain(html)

@@ -40,7 +40,7 @@ def guarded(monkeypatch):
             Split(images, part.rows, part.labels, part.paths) for part in (found.train, found.val, found.test)
         )
         watched.append(test)
-        return type(found)(found.class_names, found.preprocessing, train, val, test, found.notes)
+        return type(found)(found.class_names, found.preprocessing, train, val, test, found.findings)
 
     monkeypatch.setattr(choosing, "split", guarding)
     return watched

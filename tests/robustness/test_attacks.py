@@ -1,21 +1,43 @@
-"""One contract for every attack, and answers from someone else where there are some."""
+"""One contract for every attack in the table, and answers from someone else where there are some."""
 
 import eagerpy
 import foolbox
-import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from keensight.errors import RecipeError
+from keensight.errors import KeensightError, RecipeError
+from keensight.models.classifier import Classifier
 from keensight.models.linear import linear_weights
 from keensight.models.zoo import build
-from keensight.robustness.attacks import accuracy_under_attack, exact_linear, fgsm
-from keensight.values import Preprocessing, Split, Threat
+from keensight.robustness.attacks.gradient_sign import fgsm
+from keensight.robustness.attacks.linear import exact_linear
+from keensight.robustness.attacks.table import ATTACKS, strongest
+from keensight.robustness.needs import are_met
+from keensight.training.recipe import CHOICES
+from keensight.values import Preprocessing, Threat
+from keensight.verbs.compare import compare
 
 GENERATOR = torch.Generator().manual_seed(0)
 IMAGES = torch.rand(16, 1, 8, 8, generator=GENERATOR)
 LABELS = torch.randint(0, 3, (16,), generator=GENERATOR)
-ATTACKS = {"fgsm": fgsm}
+EPS = {"linf": (0.0, 0.05, 0.3), "l2": (0.0, 0.5, 2.0)}
+ORDERS = {"linf": float("inf"), "l2": 2.0}
+
+
+def draw(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def a_linear_model():
+    return build("linear", {"init": "glorot"}, Preprocessing(8, 8, 1), 2, seed=0).eval()
+
+
+def a_conv_net():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        layers = nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(36, 2)
+    return Classifier(nn.Sequential(*layers), 1).eval()
 
 
 @pytest.fixture
@@ -23,15 +45,50 @@ def model():
     return build("dense", {"hidden": (16,)}, Preprocessing(8, 8, 1), 3, seed=0).eval()
 
 
+@pytest.mark.parametrize(
+    ("name", "norm", "make"),
+    [
+        (name, norm, make)
+        for name, row in ATTACKS.items()
+        for norm in row.norms
+        for make in (a_linear_model, a_conv_net)
+    ],
+)
+def test_every_attack_keeps_its_contract(name, norm, make):
+    row, model, labels = ATTACKS[name], make(), LABELS.clamp(max=1)
+    if not are_met(row.needs, model, 2):
+        with pytest.raises(KeensightError):
+            row.run(model, IMAGES, labels, Threat(norm, 0.1), draw())
+        return
+    before, state = IMAGES.clone(), {key: value.clone() for key, value in model.state_dict().items()}
+    for eps in EPS[norm]:
+        threat = Threat(norm, eps)
+        attacked = row.run(model, IMAGES, labels, threat, draw())
+        moved = torch.linalg.vector_norm((attacked - IMAGES).flatten(start_dim=1), ORDERS[norm], dim=1)
+        assert attacked.shape == IMAGES.shape and moved.max() <= eps + 1e-6
+        if row.clips:
+            assert attacked.min() >= 0 and attacked.max() <= 1
+        assert torch.equal(IMAGES, before) and not attacked.requires_grad
+        assert torch.equal(attacked, row.run(model, IMAGES, labels, threat, draw()))
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+
+
 @pytest.mark.parametrize("name", ATTACKS)
-@pytest.mark.parametrize("eps", [0.0, 0.05, 0.3])
-def test_an_attack_stays_within_its_threat(model, name, eps):
-    before = IMAGES.clone()
-    attacked = ATTACKS[name](model, IMAGES, LABELS, Threat("linf", eps))
-    assert (attacked - IMAGES).abs().max() <= eps + 1e-6
-    assert attacked.min() >= 0 and attacked.max() <= 1
-    assert torch.equal(IMAGES, before) and not attacked.requires_grad
-    assert torch.equal(attacked, ATTACKS[name](model, IMAGES, LABELS, Threat("linf", eps)))
+def test_every_attack_is_a_choice_and_is_named_where_one_chooses(name):
+    assert name in CHOICES["attack"] and f'"{name}"' in compare.__doc__ and ATTACKS[name].title
+
+
+def test_the_strongest_attack_is_one_that_all_models_are_fit_for(model):
+    assert strongest([a_linear_model(), a_linear_model()], 2) == "exact"
+    assert strongest([a_linear_model(), a_conv_net()], 2) == "fgsm" and strongest([model], 3) == "fgsm"
+
+
+def test_whole_numbers_have_no_gradient():
+    model = a_conv_net()
+    model.register_parameter("scale", nn.Parameter(torch.tensor([3], dtype=torch.int8), requires_grad=False))
+    with pytest.raises(KeensightError, match="No attack fits these models of 2 classes"):
+        strongest([model], 2)
 
 
 def test_fgsm_agrees_with_foolbox(model):
@@ -63,25 +120,11 @@ def test_no_attack_is_worse_than_the_exact_one():
 
     worst = margins(exact_linear(model, IMAGES, labels, Threat("linf", 0.1)))
     assert torch.allclose(worst, margins(IMAGES) - 0.1 * linear_weights(model).abs().sum(), atol=1e-4)
-    assert (margins(fgsm(model, IMAGES, labels, Threat("linf", 0.1))) >= worst - 1e-5).all()
+    for row in ATTACKS.values():
+        if "linf" in row.norms:
+            assert (margins(row.run(model, IMAGES, labels, Threat("linf", 0.1), draw())) >= worst - 1e-5).all()
 
 
 def test_the_exact_attack_is_for_linear_models(model):
     with pytest.raises(RecipeError, match="exact for a linear model"):
         exact_linear(model, IMAGES, LABELS, Threat("linf", 0.1))
-
-
-def test_accuracy_under_attack_counts(model):
-    pixels = (IMAGES.permute(0, 2, 3, 1).numpy() * 255).round().astype(np.uint8)
-    split = Split(pixels, np.arange(16)[::-1].copy(), LABELS.numpy()[::-1].copy(), ("",) * 16)
-    result = accuracy_under_attack(model, split, Threat("linf", 0.1), most=10)
-    rows = split.rows[:10]
-    images = torch.from_numpy(pixels[rows]).permute(0, 3, 1, 2).float() / 255
-    attacked = fgsm(model, images, LABELS[rows.copy()], Threat("linf", 0.1))
-    assert result.n == 10 and result.attack == "FGSM"
-    assert result.accuracy == (model(attacked).argmax(1) == LABELS[rows.copy()]).float().mean().item()
-
-
-def test_a_threat_checks_itself():
-    with pytest.raises(RecipeError, match="pixels lie in"):
-        Threat("linf", 1.5)

@@ -136,7 +136,7 @@ def test_a_loss_that_is_no_number_stops_with_advice():
 
 
 def test_running_out_of_memory_says_what_to_lower():
-    def greedy(model, images, labels):
+    def greedy(model, images, labels, draw):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     with pytest.raises(TrainingError, match="batch_size=32. Try --set batch_size=16"):
@@ -144,13 +144,34 @@ def test_running_out_of_memory_says_what_to_lower():
 
 
 def test_a_loss_of_ones_own_is_used():
-    def asked(model, images, labels):
+    def asked(model, images, labels, draw):
         logits = model(images)
         return logits.square().mean(), logits
 
     state = begin()
     epochs = list(fit(state, SPLITS, RECIPE.having(epochs=20, learning_rate=0.01), loss=asked))
     assert epochs[-1].train_loss < 0.01
+
+
+def test_a_loss_draws_from_the_recipes_seed_and_from_nothing_else():
+    """The same in every run, others in every epoch and piece; augmentation and dropout draw what they always do."""
+
+    def learn(seed, draws):
+        def loss(model, images, labels, draw):
+            drawn.append(torch.rand(1, generator=draw).item() if draws else 0.0)
+            seen.append(images.sum().item())
+            logits = model(images)
+            return F.cross_entropy(logits, labels), logits
+
+        drawn, seen = [], []
+        recipe = RECIPE.having(seed=seed, shift=0.2, dropout=0.2)
+        state = start(build("cnn", recipe.model.options, SIZE, 2, seed), SPLITS, recipe)
+        list(fit(state, SPLITS, recipe, loss=loss))
+        return sorted(drawn), sorted(seen), weights(state)  # pieces come in any order
+
+    first, again, other, without = learn(0, True), learn(0, True), learn(1, True), learn(0, False)
+    assert first[0] == again[0] and len(set(first[0])) == len(first[0]) and not set(first[0]) & set(other[0])
+    assert first[1] == without[1] and torch.equal(first[2], without[2])
 
 
 def test_images_arrive_as_nchw_in_0_1():

@@ -15,7 +15,7 @@ from scipy.optimize import linprog
 import keensight
 from keensight.data.sources import only
 from keensight.models.linear import linear_weights
-from keensight.robustness.attacks import accuracy_under_attack
+from keensight.robustness.answers import outcome
 from keensight.values import Threat
 
 # what it takes to come near the optimum, which the recipe does not want
@@ -118,7 +118,7 @@ def test_training_comes_close_to_the_optimum_and_never_below(digits, eps):
 
 def accuracies(model, split):
     """Return the accuracy on a split at eps 0, 0.1, 0.2 and 0.3 of the exact attack."""
-    return [accuracy_under_attack(model, split, Threat("linf", eps), "exact").accuracy for eps in (0, 0.1, 0.2, 0.3)]
+    return [outcome(model, split, Threat("linf", eps), "exact").accuracy for eps in (0, 0.1, 0.2, 0.3)]
 
 
 @pytest.mark.slow

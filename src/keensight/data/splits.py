@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from keensight.errors import DataError, RecipeError, RunError, shortlist
-from keensight.values import SPLIT_NAMES, Dataset, IntArray, Pixels, Sample, Split, SplitName, Splits
+from keensight.values import SPLIT_NAMES, Dataset, Finding, IntArray, Pixels, Sample, Split, SplitName, Splits
 
 
 def split(pixels: Pixels, *, val_fraction: float = 0.15, test_fraction: float = 0.15, seed: int = 0) -> Splits:
@@ -32,7 +32,7 @@ def split(pixels: Pixels, *, val_fraction: float = 0.15, test_fraction: float = 
         )
     dataset = pixels.dataset
     labels = np.array([sample.label for sample in dataset.samples], np.int64)
-    assigned, notes = assign(dataset, val_fraction, test_fraction, seed)
+    assigned, findings = assign(dataset, val_fraction, test_fraction, seed)
     _check_can_be_trained_on(dataset, assigned, labels)
 
     def take(name: SplitName) -> Split:
@@ -41,39 +41,32 @@ def split(pixels: Pixels, *, val_fraction: float = 0.15, test_fraction: float = 
         return Split(pixels.images, pixels.rows[members], labels[members], paths)
 
     test = take("test") if (assigned == "test").any() else None
-    return Splits(dataset.class_names, pixels.preprocessing, take("train"), take("val"), test, tuple(notes))
+    return Splits(dataset.class_names, pixels.preprocessing, take("train"), take("val"), test, findings)
 
 
 def assign(
     dataset: Dataset, val_fraction: float, test_fraction: float, seed: int
-) -> tuple[np.typing.NDArray[np.str_], list[str]]:
-    """Return the split name of every sample, and what a reader must know about how they came to be."""
+) -> tuple[np.typing.NDArray[np.str_], tuple[Finding, ...]]:
+    """Return the split name of every sample, and what a reader must know of how they came to be."""
     given = {sample.split for sample in dataset.samples} - {None}
     fractions: dict[SplitName, float] = {"val": val_fraction, "test": test_fraction}
     missing = {name: share for name, share in fractions.items() if name not in given and share > 0}
     assigned = np.array([sample.split or "train" for sample in dataset.samples])
-    notes = []
+    findings: list[Finding] = []
     if given:
-        notes += list(_shared_pictures(dataset))
+        findings += _shared(dataset)
         if missing:
-            shares = " and ".join(f"{share:.0%} for {name}" for name, share in missing.items())
-            notes.append(
-                f"The data brings no {' and no '.join(missing)} split: of its training pictures, {shares} are held out "
-                "instead."
-            )
+            findings.append(Finding("held-out", evidence={"shares": dict(missing)}))
     if missing:
         pool = np.flatnonzero(assigned == "train")
         for name, members in _draw([dataset.samples[i] for i in pool], missing, seed).items():
             assigned[pool[members]] = name
     if not given and (copies := _copies(dataset.samples)):
-        notes.append(
-            f"{copies:,} pictures are byte-identical copies of others; copies stay in one split, so that none is "
-            "both learnt and tested."
-        )
+        findings.append(Finding("identical", samples=copies))
     if groups := {sample.group for sample in dataset.samples} - {None}:
-        notes.append(f"The pictures are of {len(groups):,} groups; a split that was drawn has whole groups.")
-    notes += list(_two_labels(dataset))
-    return assigned, notes
+        findings.append(Finding("groups", evidence={"count": len(groups)}))
+    findings += _two_labels(dataset)
+    return assigned, tuple(findings)
 
 
 class Listed(NamedTuple):
@@ -172,42 +165,42 @@ def _units(samples: Sequence[Sample], order: Collection[int]) -> list[list[int]]
     return list(units.values())
 
 
-def _shared_pictures(dataset: Dataset) -> Iterator[str]:
-    """Warn about pictures, and about groups, that given splits share."""
-    first: dict[str, Sample] = {}
-    shared: list[str] = []
+def _shared(dataset: Dataset) -> Iterator[Finding]:
+    """Yield what given splits share: pictures, and groups."""
+    shared = [(one.path, other.path) for one, other in _twins(dataset.samples) if one.split != other.split]
+    if shared:
+        yield Finding("leak", _paths(shared), evidence={"pairs": [list(pair) for pair in shared]})
     groups: dict[str, set[str]] = defaultdict(set)
     for sample in dataset.samples:
-        other = first.setdefault(sample.sha256, sample)
-        if other.split != sample.split:
-            shared.append(f"{other.path} = {sample.path}")
         if sample.group is not None:
             groups[sample.group].add(sample.split or "train")
-    if shared:
-        yield (
-            f"{len(shared):,} pictures are in two of the given splits, which makes the numbers look better than they "
-            f"are: {shortlist(shared)}."
-        )
-    torn = sorted(group for group, names in groups.items() if len(names) > 1)
+    if torn := {group for group, names in groups.items() if len(names) > 1}:
+        members = tuple(sample.path for sample in dataset.samples if sample.group in torn)
+        yield Finding("leak", members, evidence={"groups": sorted(torn)})
+
+
+def _two_labels(dataset: Dataset) -> Iterator[Finding]:
+    """Yield the pictures that carry two labels: one of them must be wrong."""
+    torn = [(one, other) for one, other in _twins(dataset.samples) if one.label != other.label]
     if torn:
-        yield f"{len(torn):,} groups are in two of the given splits: {shortlist(torn)}."
+        pairs = [[(sample.path, dataset.class_names[sample.label]) for sample in pair] for pair in torn]
+        yield Finding("label", _paths([(one.path, other.path) for one, other in torn]), evidence={"pairs": pairs})
 
 
-def _copies(samples: Sequence[Sample]) -> int:
-    return len(samples) - len({sample.sha256 for sample in samples})
+def _copies(samples: Sequence[Sample]) -> tuple[str, ...]:
+    return tuple(other.path for _, other in _twins(samples))
 
 
-def _two_labels(dataset: Dataset) -> Iterator[str]:
-    """Name pictures that carry two labels: one of them must be wrong."""
+def _twins(samples: Sequence[Sample]) -> Iterator[tuple[Sample, Sample]]:
+    """Yield each sample whose content came before, after the first sample with that content."""
     first: dict[str, Sample] = {}
-    torn = []
-    for sample in dataset.samples:
-        other = first.setdefault(sample.sha256, sample)
-        if other.label != sample.label:
-            names = dataset.class_names
-            torn.append(f"{other.path} ({names[other.label]}) = {sample.path} ({names[sample.label]})")
-    if torn:
-        yield f"{len(torn):,} pictures appear twice with different labels, so one label is wrong: {shortlist(torn)}."
+    for sample in samples:
+        if (other := first.setdefault(sample.sha256, sample)) is not sample:
+            yield other, sample
+
+
+def _paths(pairs: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(path for pair in pairs for path in pair))
 
 
 def _check_can_be_trained_on(dataset: Dataset, assigned: np.typing.NDArray[np.str_], labels: IntArray) -> None:

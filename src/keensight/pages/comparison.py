@@ -19,6 +19,8 @@ from keensight.pages.comparison_figures import colour_scale, hinge_curves, margi
 from keensight.pages.figures import accuracy_over_eps
 from keensight.pages.pictures import picture_data_uri
 from keensight.pages.report import PICTURE_HEIGHT_PX, render, svg
+from keensight.robustness.attacks.row import AttackRow
+from keensight.robustness.needs import in_words
 from keensight.values import FloatArray, IntArray, Uint8Array
 
 MOST_CLASSES = 10  # that weights are shown for
@@ -65,8 +67,13 @@ class Inside:
         return float(np.abs(self.weights_KCHW[1] - self.weights_KCHW[0]).sum())
 
 
-def render_html(comparison: Comparison, insides: Sequence[Inside], labels: Sequence[str]) -> str:
-    """Return the comparison as one self-contained HTML page; `insides` are in the order of its bundles."""
+def render_html(
+    comparison: Comparison, insides: Sequence[Inside], labels: Sequence[str], attack: AttackRow | None
+) -> str:
+    """Return the comparison as one self-contained HTML page; `insides` are in the order of its bundles.
+
+    `attack` is the one that its `attacks` are of, if any.
+    """
     bundles = comparison.bundles
     results = bundles[0].attacks
     lines = {each.letter: {one.threat.eps: one.accuracy for one in each.attacks} for each in bundles if results}
@@ -81,9 +88,9 @@ def render_html(comparison: Comparison, insides: Sequence[Inside], labels: Seque
         luck=luck,
         p_value=p_value,
         curve=svg(accuracy_over_eps(lines)) if lines else "",
-        attack=results[0].attack if results else "",
+        attack=attack,
+        attacked_kind=in_words(attack.needs) if attack else "",
         attacked_n=results[0].n if results else 0,
-        is_exact=bool(results) and results[0].attack.startswith("exact"),
         attack_rows=[
             (result.threat.eps, [each.attacks[i].accuracy for each in bundles]) for i, result in enumerate(results)
         ],

@@ -24,8 +24,7 @@ from keensight.models.classifier import Classifier
 from keensight.models.linear import is_linear, pixel_weights
 from keensight.models.tensors import device
 from keensight.pages.comparison import CloseCall, Inside, Wrong
-from keensight.robustness.attacks import accuracy_under_attack
-from keensight.robustness.logits import as_seen, attacked_pictures, logits, thinned
+from keensight.robustness.answers import attacked_pictures, logits, outcome, result, thinned
 from keensight.values import AttackResult, FloatArray, IntArray, Metrics, Split, Threat
 
 MOST_BUNDLES = 8
@@ -74,11 +73,6 @@ class Entrant:
     def class_names(self) -> list[str]:
         """The comparison's classes, in its order."""
         return [self.bundle.labels[k] for k in self.order_K]
-
-    @property
-    def is_linear_of_two(self) -> bool:
-        """Whether the exact attack can be had."""
-        return is_linear(self.model) and len(self.order_K) == 2
 
     def logits(self, part: Split, threat: Threat | None = None, attack: str = "fgsm") -> FloatArray:
         """Return logits NK with the classes in the comparison's order."""
@@ -139,10 +133,9 @@ def measured(each: Entrant, part: Split) -> tuple[Metrics, NDArray[np.bool_]]:
 
 def attacked(each: Entrant, part: Split, epsilons: Sequence[float], attack: str) -> tuple[AttackResult, ...]:
     """Return the accuracy within each epsilon, on at most 2,000 pictures."""
-    few = as_seen(thinned(part, MOST_ATTACKED), each.bundle.borders)
-    return tuple(
-        accuracy_under_attack(each.model, few, Threat("linf", eps), attack, most=MOST_ATTACKED) for eps in epsilons
-    )
+    few = thinned(part, MOST_ATTACKED)
+    threats = [Threat("linf", eps) for eps in epsilons]
+    return tuple(result(attack, outcome(each.model, few, threat, attack, each.bundle.borders)) for threat in threats)
 
 
 def inside(each: Entrant, part: Split, shown: float | None, attack: str) -> Inside:

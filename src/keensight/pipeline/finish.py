@@ -26,13 +26,16 @@ from keensight.machine import hardware, versions
 from keensight.models.layers import layer_table
 from keensight.pages.pictures import Pictures, sample_rows
 from keensight.pages.report import render_html
+from keensight.pipeline.notes import notes
 from keensight.pipeline.parity import check_parity
 from keensight.pipeline.watch import Watcher
-from keensight.robustness.attacks import accuracy_under_attack
+from keensight.robustness.answers import outcome, result
 from keensight.training.checkpoint import weights_of
 from keensight.training.loop import State
-from keensight.values import SPLIT_NAMES, FloatArray, Floor, Pixels, Recipe, Report, Split, Splits, Threat
+from keensight.values import SPLIT_NAMES, AttackResult, FloatArray, Floor, Pixels, Recipe, Report, Split, Splits, Threat
 from keensight.workspace import RunFolder
+
+MOST_ATTACKED = 10_000
 
 
 def finish(files: RunFolder, state: State, pixels: Pixels, splits: Splits, recipe: Recipe, watcher: Watcher) -> Report:
@@ -124,7 +127,8 @@ def _report(
                 name: {names[label]: n for label, n in sorted(Counter(part.labels.tolist()).items())}
                 for name, part in _parts(splits)
             },
-            "notes": list(splits.notes),
+            "notes": notes(splits, recipe, pixels.dataset.name),
+            "findings": [asdict(finding) for finding in splits.findings],
             "skipped": [asdict(skipped) for skipped in pixels.dataset.skipped],
         },
         recipe=recipe.table(),
@@ -143,12 +147,19 @@ def _report(
         floors=floors,
         mistakes=surest,
         near_misses=nearest,
-        attacks=tuple(
-            accuracy_under_attack(state.model, held_out, Threat("linf", eps), recipe.evaluate.attack)
-            for eps in recipe.evaluate.attack_eps
-        ),
+        attacks=_attacked(state, held_out, recipe),
         versions=versions(),
         hardware=hardware(),
+    )
+
+
+def _attacked(state: State, held_out: Split, recipe: Recipe) -> tuple[AttackResult, ...]:
+    rows, labels, paths = held_out.rows, held_out.labels, held_out.paths
+    few = Split(held_out.images, rows[:MOST_ATTACKED], labels[:MOST_ATTACKED], paths[:MOST_ATTACKED])
+    threats = [Threat("linf", eps) for eps in recipe.evaluate.attack_eps]
+    return tuple(
+        result(recipe.evaluate.attack, outcome(state.model, few, threat, recipe.evaluate.attack, seed=recipe.seed))
+        for threat in threats
     )
 
 

@@ -17,7 +17,7 @@ from keensight.errors import GateError
 from keensight.evaluation.calibration import softmax
 from keensight.inference.predictor import Predictor
 from keensight.models.classifier import Classifier
-from keensight.robustness.logits import logits, thinned
+from keensight.robustness.answers import logits, thinned
 from keensight.values import FloatArray, IntArray, Pixels, Split, Uint8Array
 
 TOLERANCE = 1e-3  # of a probability, for float32

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from keensight.data.cache import choose_preprocessing, decode
 from keensight.data.sources import only
 from keensight.data.splits import split
 from keensight.models.classifier import Classifier
+from keensight.pages.findings import sentence
+from keensight.pipeline.notes import notes
 from keensight.pipeline.watch import Watcher
 from keensight.training.recipe import with_epochs
 from keensight.training.trainers import fresh
@@ -40,25 +41,10 @@ def prepare(dataset: Dataset, recipe: Recipe, watcher: Watcher, *, choosing: boo
     splits = split(
         pixels, val_fraction=recipe.data.val_fraction, test_fraction=recipe.data.test_fraction, seed=recipe.seed
     )
-    told = () if choosing else _cautions(dataset, recipe)
-    splits = replace(splits, test=None if choosing else splits.test, notes=(*splits.notes, *told))
-    for note in splits.notes:
+    findings = [sentence(finding) for finding in splits.findings]
+    for note in findings if choosing else notes(splits, recipe, dataset.name):
         watcher.note(note)
+    if choosing:
+        splits = replace(splits, test=None)
     watcher.skipped(pixels.dataset, listed_in="" if choosing else "the report")
     return Material(pixels, splits, with_epochs(recipe, model, splits), model)
-
-
-def _cautions(dataset: Dataset, recipe: Recipe) -> Iterator[str]:
-    """Say what the recipe knows about the data that it was written for, or else of what its backbone has seen."""
-    if recipe.model.weights:
-        yield (
-            "It started from given weights. Where they were learnt from this data under another split or seed, they "
-            "know pictures that are held out here, and these numbers flatter the model."
-        )
-    if recipe.caution and recipe.is_for(dataset.name):
-        yield " ".join(recipe.caution.split())
-    elif recipe.model.name == "transfer":
-        yield (
-            "The backbone has learnt from ImageNet's photographs from the web. If yours come from there too, it may "
-            "have met them, and these numbers flatter the model."
-        )

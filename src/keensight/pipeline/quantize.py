@@ -19,7 +19,7 @@ from keensight.interop.onnx.quantize import to_int8
 from keensight.machine import images_at_a_time
 from keensight.pipeline.labelled import known_splits, open_for, part_of
 from keensight.pipeline.watch import Watcher
-from keensight.robustness.logits import as_seen, thinned
+from keensight.robustness.answers import as_seen, thinned
 from keensight.values import Metrics, Pixels, Split, SplitName, Uint8Array
 
 CALIBRATED_ON = 256  # training pictures

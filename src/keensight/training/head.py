@@ -24,8 +24,9 @@ from keensight.models.classifier import Classifier
 from keensight.models.folding import folded
 from keensight.models.tensors import to_images
 from keensight.models.transfer import Transfer
+from keensight.robustness.losses import Loss
 from keensight.training.loop import OnStep, State, fit, start, why_stop
-from keensight.training.losses import Loss, balanced_weights
+from keensight.training.losses import balanced_weights
 from keensight.training.optimizers import LBFGS
 from keensight.training.pieces import side_by_side
 from keensight.values import Epoch, FloatArray, Recipe, Split, Splits

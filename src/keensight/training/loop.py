@@ -25,8 +25,9 @@ from keensight.errors import TrainingError
 from keensight.machine import images_at_a_time
 from keensight.models.classifier import Classifier, set_normalisation
 from keensight.models.tensors import autocast, device, to_images
+from keensight.robustness.losses import Loss
 from keensight.training import augment
-from keensight.training.losses import LOSSES, Loss
+from keensight.training.losses import loss_of
 from keensight.training.optimizers import SGD, Adam, AdamW
 from keensight.training.pieces import Shards, enough_threads, num_shards, side_by_side
 from keensight.training.recipe import with_epochs
@@ -73,7 +74,7 @@ def fit(
     state = model if isinstance(model, State) else start(model, splits, recipe)
     recipe = with_epochs(recipe, state.model, splits)
     if loss is None:
-        loss = LOSSES[recipe.train.loss](recipe, splits.train, len(splits.class_names))
+        loss = loss_of(recipe, splits.train, len(splits.class_names))
     while not (state.history and state.history[-1].stopped):
         begin = time.perf_counter()
         number = len(state.history) + 1
@@ -134,6 +135,7 @@ def _train(
     model.train()
     count = num_shards(model, recipe.train.batch_size)
     changes = [torch.Generator().manual_seed(_seed(recipe, number, 1) + i) for i in range(count)]
+    draws = [torch.Generator().manual_seed(_seed(recipe, number, 3) + i) for i in range(count)]
     augments = bool(recipe.augment.strengths)
     loss_sum = torch.zeros((), device=device)
     correct = torch.zeros((), device=device)
@@ -146,7 +148,7 @@ def _train(
         if augments:
             images_NCHW = augment.augment(images_NCHW, recipe.augment, changes[shard])
         with autocast(recipe.train.precision, device):
-            value, logits_NK = loss(network, images_NCHW, labels_N)
+            value, logits_NK = loss(network, images_NCHW, labels_N, draws[shard])
         return value, (logits_NK.detach().argmax(dim=1) == labels_N).sum()
 
     with (

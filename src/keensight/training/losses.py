@@ -1,21 +1,20 @@
-"""Loss functions for `fit`: each takes (model, images NCHW, labels N) and returns the loss and the logits NK.
+"""The losses of recipes, in one visible table; what a loss is stands in `robustness/losses.py`.
 
-A loss gets the model, not its answers, so that a robust loss can ask the model about pictures of its own making.
+Shape letters: N images, C channels, H height, W width, K classes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from keensight.models.linear import linear_weights, signed
+from keensight.robustness.losses import Loss, hinge
+from keensight.robustness.needs import LINEAR, TWO_CLASSES, Need
 from keensight.values import Recipe, Split
-
-Loss: TypeAlias = Callable[[nn.Module, torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
 
 def cross_entropy(label_smoothing: float = 0.0, class_weights_K: torch.Tensor | None = None) -> Loss:
@@ -24,7 +23,9 @@ def cross_entropy(label_smoothing: float = 0.0, class_weights_K: torch.Tensor | 
     The mean is over images, weighted or not, as Keras has it: so the loss of a batch is the mean of its pieces' losses.
     """
 
-    def loss(model: nn.Module, images_NCHW: torch.Tensor, labels_N: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def loss(
+        model: nn.Module, images_NCHW: torch.Tensor, labels_N: torch.Tensor, draw: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         logits_NK = model(images_NCHW).float()
         weights = None if class_weights_K is None else class_weights_K.to(logits_NK.device)
         total = F.cross_entropy(logits_NK, labels_N, weights, label_smoothing=label_smoothing, reduction="sum")
@@ -36,28 +37,12 @@ def cross_entropy(label_smoothing: float = 0.0, class_weights_K: torch.Tensor | 
 def squared_error() -> Loss:
     """Return the squared difference between probabilities and one-hot labels: summed over classes, mean over images."""
 
-    def loss(model: nn.Module, images_NCHW: torch.Tensor, labels_N: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def loss(
+        model: nn.Module, images_NCHW: torch.Tensor, labels_N: torch.Tensor, draw: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         logits_NK = model(images_NCHW).float()
         targets_NK = F.one_hot(labels_N, logits_NK.shape[1]).float()
         return (logits_NK.softmax(dim=1) - targets_NK).square().sum(dim=1).mean(), logits_NK
-
-    return loss
-
-
-def hinge(eps: float = 0.0) -> Loss:
-    """Return the mean hinge loss max(0, 1 - y f(x)) of a two-class model, with f the difference of its logits.
-
-    With `eps`, the worst that an attacker within that max-norm distance can do: max(0, 1 - (y f(x) - eps ||w||_1)).
-    For a linear model that is exact (Wong and Kolter, 2017, arXiv:1711.00851, section 2; Xu, Caramanis and Mannor,
-    2009, for the support vector machine); for others there is no such w, and `linear_weights` refuses.
-    """
-
-    def loss(model: nn.Module, images_NCHW: torch.Tensor, labels_N: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        logits_NK = model(images_NCHW).float()
-        margins_N = signed(labels_N) * (logits_NK[:, 1] - logits_NK[:, 0])
-        if eps:
-            margins_N = margins_N - eps * linear_weights(model).abs().sum()
-        return F.relu(1 - margins_N).mean(), logits_NK
 
     return loss
 
@@ -72,14 +57,32 @@ def balanced_weights(labels_N: torch.Tensor, num_classes: int) -> torch.Tensor:
     return len(labels_N) / (num_classes * counts.float())
 
 
-LOSSES: dict[str, Callable[[Recipe, Split, int], Loss]] = {
-    "cross-entropy": lambda recipe, train, num_classes: cross_entropy(
-        recipe.train.label_smoothing,
-        balanced_weights(torch.from_numpy(train.labels), num_classes)
-        if recipe.train.class_weights == "balanced"
-        else None,
+@dataclass(frozen=True, slots=True)
+class LossRow:
+    """A recipe's loss: how to make it for training pictures of so many classes, and what it needs of a model."""
+
+    make: Callable[[Recipe, Split, int], Loss]
+    needs: Callable[[Recipe], tuple[Need, ...]] = lambda recipe: ()
+
+
+LOSSES: dict[str, LossRow] = {
+    "cross-entropy": LossRow(
+        lambda recipe, train, num_classes: cross_entropy(
+            recipe.train.label_smoothing,
+            balanced_weights(torch.from_numpy(train.labels), num_classes)
+            if recipe.train.class_weights == "balanced"
+            else None,
+        )
     ),
-    "squared-error": lambda recipe, train, num_classes: squared_error(),
-    "hinge": lambda recipe, train, num_classes: hinge(),
-    "robust-hinge": lambda recipe, train, num_classes: hinge(recipe.train.eps),
+    "squared-error": LossRow(lambda recipe, train, num_classes: squared_error()),
+    "hinge": LossRow(lambda recipe, train, num_classes: hinge(), lambda recipe: (TWO_CLASSES,)),
+    "robust-hinge": LossRow(
+        lambda recipe, train, num_classes: hinge(recipe.train.eps),
+        lambda recipe: (LINEAR, TWO_CLASSES) if recipe.train.eps else (TWO_CLASSES,),
+    ),
 }
+
+
+def loss_of(recipe: Recipe, train: Split, num_classes: int) -> Loss:
+    """Return the loss that a recipe asks for."""
+    return LOSSES[recipe.train.loss].make(recipe, train, num_classes)

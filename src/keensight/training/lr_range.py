@@ -18,7 +18,7 @@ from keensight.errors import TrainingError
 from keensight.models.tensors import autocast, to_images
 from keensight.training import augment
 from keensight.training.loop import State, shuffled_batches
-from keensight.training.losses import LOSSES
+from keensight.training.losses import loss_of
 from keensight.training.search_space import tidy
 from keensight.values import FloatArray, Recipe, Splits
 
@@ -126,9 +126,9 @@ def read_curve(rates: Sequence[float], losses: Sequence[float]) -> LrRange:
 def _step(state: State, splits: Splits, recipe: Recipe) -> Callable[[float], float]:
     """Return the function that takes one step of training at a rate, and returns the loss before it."""
     model, device = state.model, state.model.mean.device
-    loss = LOSSES[recipe.train.loss](recipe, splits.train, len(splits.class_names))
+    loss = loss_of(recipe, splits.train, len(splits.class_names))
     labels = torch.from_numpy(splits.train.labels).to(device)
-    changes = torch.Generator().manual_seed(recipe.seed)
+    changes, draw = (torch.Generator().manual_seed(recipe.seed + i) for i in range(2))
     batches = _endless(len(splits.train), recipe)
     model.train()
 
@@ -140,7 +140,7 @@ def _step(state: State, splits: Splits, recipe: Recipe) -> Callable[[float], flo
         if recipe.augment.strengths:
             images_NCHW = augment.augment(images_NCHW, recipe.augment, changes)
         with autocast(recipe.train.precision, device):
-            value, _ = loss(model, images_NCHW, labels[batch])
+            value, _ = loss(model, images_NCHW, labels[batch], draw)
         state.optimizer.zero_grad(set_to_none=True)
         value.backward()  # type: ignore[no-untyped-call]
         state.optimizer.step()

@@ -16,7 +16,7 @@ from keensight.errors import RecipeError, shortlist, suggestion
 from keensight.models.classifier import Classifier
 from keensight.models.layers import layers
 from keensight.models.zoo import MODELS, options_of
-from keensight.robustness.attacks import ATTACKS
+from keensight.robustness.attacks.table import ATTACKS
 from keensight.training.losses import LOSSES
 from keensight.training.schedule import SCHEDULES
 from keensight.values import Recipe, Splits, Threat

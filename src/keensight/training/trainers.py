@@ -8,13 +8,15 @@ from pathlib import Path
 from keensight.errors import RecipeError, shortlist
 from keensight.models.classifier import Classifier
 from keensight.models.dense import ByHand
-from keensight.models.linear import linear_weights
 from keensight.models.transfer import Transfer
 from keensight.models.zoo import build
+from keensight.robustness.attacks.table import ATTACKS
+from keensight.robustness.needs import TWO_CLASSES, are_met, in_words
 from keensight.training.byhand import check_by_hand, fit_by_hand
 from keensight.training.checkpoint import load_weights
 from keensight.training.head import OnProgress, fit_transfer
 from keensight.training.loop import OnStep, State, fit
+from keensight.training.losses import LOSSES
 from keensight.values import Epoch, Preprocessing, Recipe, Splits
 
 
@@ -32,29 +34,24 @@ def fresh(recipe: Recipe, preprocessing: Preprocessing, class_names: Sequence[st
 
 
 def check_fits(recipe: Recipe, model: Classifier, class_names: Sequence[str]) -> None:
-    """Raise RecipeError, before any work is done, where the loss or the attack does not fit the model or the classes.
-
-    Hinge losses are for two classes; a robust hinge, and the exact attack, for linear models.
-    """
-    if "hinge" in recipe.train.loss and len(class_names) != 2:
+    """Raise RecipeError, before any work is done, where the model or the classes are not what loss or attack need."""
+    num_classes = len(class_names)
+    needs = LOSSES[recipe.train.loss].needs(recipe)
+    if TWO_CLASSES in needs and num_classes != 2:
         raise RecipeError(
-            f"The loss '{recipe.train.loss}' tells two classes apart, and the data has {len(class_names)}: "
+            f"The loss '{recipe.train.loss}' tells two classes apart, and the data has {num_classes}: "
             f'{shortlist(list(class_names))}. Choose two of them with classes = ["a", "b"] in the recipe, or use the '
             "loss 'cross-entropy'."
         )
-    robust, exact = (
-        recipe.train.loss == "robust-hinge" and recipe.train.eps,
-        recipe.evaluate.attack == "exact" and recipe.evaluate.attack_eps,
-    )
-    if robust or exact:
-        try:
-            linear_weights(model)  # refuses any other model
-        except RecipeError:
-            what, other = (f"loss '{recipe.train.loss}'", "loss") if robust else ("attack 'exact'", "attack")
+    asked = [("loss", recipe.train.loss, needs)]
+    if recipe.evaluate.attack_eps:
+        asked.append(("attack", recipe.evaluate.attack, ATTACKS[recipe.evaluate.attack].needs))
+    for what, name, needs in asked:
+        if not are_met(needs, model, num_classes):
             raise RecipeError(
-                f"The {what} is for linear models of two classes, and the model here is '{recipe.model.name}', of "
-                f"{len(class_names)} classes. Use the model 'linear' for two classes, or another {other}."
-            ) from None
+                f"The {what} '{name}' is for {in_words(needs)}, and the model here is '{recipe.model.name}', of "
+                f"{num_classes} classes. Use the model 'linear' for two classes, or another {what}."
+            )
     if isinstance(model.network, ByHand):
         check_by_hand(recipe)
 

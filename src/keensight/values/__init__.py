@@ -20,24 +20,31 @@ from keensight.values.data import (
     Splits,
     Uint8Array,
 )
+from keensight.values.findings import Action, Decision, Finding, FindingKind
 from keensight.values.measures import ClassMetrics, Floor, Metrics, Mistake, ReliabilityBin, Report
 from keensight.values.recipe import Recipe
-from keensight.values.threats import AttackResult, Threat
+from keensight.values.threats import AttackResult, Norm, Outcome, Threat, worst
 from keensight.values.training import Epoch
 
 __all__ = [
     "SPLIT_NAMES",
+    "Action",
     "AttackResult",
     "ClassMetrics",
     "Dataset",
     "DatasetKind",
+    "Decision",
     "Epoch",
+    "Finding",
+    "FindingKind",
     "Fit",
     "FloatArray",
     "Floor",
     "IntArray",
     "Metrics",
     "Mistake",
+    "Norm",
+    "Outcome",
     "Pixels",
     "Prediction",
     "Preprocessing",
@@ -51,4 +58,5 @@ __all__ = [
     "Splits",
     "Threat",
     "Uint8Array",
+    "worst",
 ]

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keensight.errors import DataError, RecipeError
+from keensight.values.findings import Finding
 
 Uint8Array: TypeAlias = NDArray[np.uint8]
 IntArray: TypeAlias = NDArray[np.int64]
@@ -115,4 +116,4 @@ class Splits:
     train: Split
     val: Split
     test: Split | None
-    notes: tuple[str, ...] = ()  # what the reader of the report must know: shared pictures, splits held out
+    findings: tuple[Finding, ...] = ()  # what a reader must know of how they came to be

@@ -1,30 +1,95 @@
-"""What an attacker may do, and what came of it."""
+"""What an attacker may do, and what came of it.
+
+Shape letter: N pictures.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
-from keensight.errors import RecipeError
+import numpy as np
+from numpy.typing import NDArray
+
+from keensight.errors import KeensightError, RecipeError
+from keensight.values.data import FloatArray
+
+Norm = Literal["linf", "l2"]
 
 
 @dataclass(frozen=True, slots=True)
 class Threat:
-    """What an attacker may do: move every pixel by at most `eps`, as a fraction of the range [0, 1]."""
+    """What an attacker may do: move a picture by at most `eps` in a norm, with pixels in [0, 1].
 
-    norm: Literal["linf"]
+    "linf" bounds every pixel's move, "l2" the root of the sum of their squares. `steps` is how often the attacker may
+    ask for a gradient; 0 leaves that to the attack.
+    """
+
+    norm: Norm
     eps: float
+    steps: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.eps <= 1:
+        if self.norm not in get_args(Norm):
+            raise RecipeError(f"The norm is '{self.norm}'; {' and '.join(get_args(Norm))} are accepted.")
+        if self.norm == "linf" and not 0 <= self.eps <= 1:
             raise RecipeError(f"An epsilon of {self.eps} was asked for; pixels lie in [0, 1], and so must epsilon.")
+        if not 0 <= self.eps < math.inf:
+            raise RecipeError(f"An epsilon of {self.eps} was asked for; give a finite number of 0 or more.")
+        if self.steps < 0:
+            raise RecipeError(f"{self.steps} steps were asked for; give 1 or more, or 0 to leave it to the attack.")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """What an attack within `threat` made of N pictures.
+
+    `survived_N` (bool) tells which of them the model still calls by their label. `distance_N` (float) is how far, in
+    the threat's norm, each of the others was moved; infinite for those that survived.
+    """
+
+    threat: Threat
+    survived_N: NDArray[np.bool_]
+    distance_N: FloatArray
+
+    @property
+    def accuracy(self) -> float:
+        """The share of pictures, in [0, 1], that survived."""
+        return int(self.survived_N.sum()) / len(self.survived_N)
 
 
 @dataclass(frozen=True, slots=True)
 class AttackResult:
-    """Accuracy on `n` pictures after an attack within `threat`."""
+    """An outcome as a row of a report: the accuracy on `n` pictures under the attack with this title."""
 
     attack: str
     threat: Threat
     accuracy: float
     n: int
+
+
+def worst(outcomes: Sequence[Outcome]) -> Outcome:
+    """Return what several attacks within one threat made of the same pictures: a picture must survive all of them.
+
+    Its distance is that of the nearest picture that any of them found. Raises KeensightError for none, or for outcomes
+    of other threats or other numbers of pictures.
+
+    >>> threat = Threat("linf", 0.1)
+    >>> one = Outcome(threat, np.array([True, False, False]), np.array([np.inf, 0.1, 0.05]))
+    >>> other = Outcome(threat, np.array([True, True, False]), np.array([np.inf, np.inf, 0.1]))
+    >>> worst([one, other]).survived_N, worst([one, other]).distance_N
+    (array([ True, False, False]), array([ inf, 0.1 , 0.05]))
+    """
+    if len({(each.threat.norm, each.threat.eps, len(each.survived_N)) for each in outcomes}) != 1:
+        told = ", ".join(f"{e.threat.norm} {e.threat.eps:g} on {len(e.survived_N):,}" for e in outcomes) or "none"
+        raise KeensightError(
+            f"The worst of these outcomes was asked for: {told}. Give one or more, of one norm and epsilon, on the "
+            "same pictures."
+        )
+    return Outcome(
+        outcomes[0].threat,
+        np.logical_and.reduce([each.survived_N for each in outcomes]),
+        np.minimum.reduce([each.distance_N for each in outcomes]),
+    )

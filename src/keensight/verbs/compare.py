@@ -14,7 +14,8 @@ from keensight.pipeline.compared import Entrant, attacked, inside, measured, ope
 from keensight.pipeline.labelled import open_for, split_asked
 from keensight.pipeline.same_pictures import same_pictures
 from keensight.pipeline.watch import Watcher
-from keensight.robustness.attacks import ATTACKS
+from keensight.robustness.attacks.table import ATTACKS, strongest
+from keensight.robustness.needs import are_met, in_words
 from keensight.values import AttackResult, Metrics
 from keensight.workspace import Kind, bundle_in, claim
 
@@ -89,7 +90,7 @@ def compare(
         )
         page = folder / PAGE
         comparison = Comparison(str(data), chosen, len(parts[0]), compared, tests, tuple(notes), page)
-        write_atomically(page, render_html(comparison, insides, entrants[0].class_names))
+        write_atomically(page, render_html(comparison, insides, entrants[0].class_names, ATTACKS[attack]))
         return comparison
 
 
@@ -116,16 +117,18 @@ def _checked_eps(eps: Sequence[float]) -> tuple[float, ...]:
 
 
 def _checked_attack(attack: str | None, entrants: Sequence[Entrant]) -> str:
-    bent = [each for each in entrants if not each.is_linear_of_two]
+    num_classes = len(entrants[0].order_K)
+    fitting = strongest([each.model for each in entrants], num_classes)
     if attack is None:
-        return "fgsm" if bent else "exact"
+        return fitting
     if attack not in ATTACKS:
         raise UsageError(
             f"There is no attack '{attack}'. {suggestion(attack, ATTACKS)}The attacks are {shortlist(list(ATTACKS))}."
         )
-    if attack == "exact" and bent:
+    row = ATTACKS[attack]
+    if unfit := [each for each in entrants if not are_met(row.needs, each.model, num_classes)]:
         raise UsageError(
-            f"The exact attack was asked for, but it needs linear models of two classes, and {bent[0].bundle.path} is "
-            f"a '{bent[0].kind}' model of {len(bent[0].order_K)} classes. Use --attack fgsm."
+            f"The {row.title} was asked for, but it needs {in_words(row.needs)}, and {unfit[0].bundle.path} is a "
+            f"'{unfit[0].kind}' model of {num_classes} classes. Use --attack {fitting}."
         )
     return attack

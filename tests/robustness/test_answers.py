@@ -1,14 +1,19 @@
 import numpy as np
+import pytest
 import torch
 
 import keensight
 from keensight.bundle.network import network_of
 from keensight.bundle.read import read_bundle
 from keensight.data.pixels import Borders
+from keensight.errors import KeensightError, RecipeError
 from keensight.evaluation.calibration import softmax
 from keensight.models.linear import linear_weights
 from keensight.models.zoo import build
-from keensight.robustness.logits import as_seen, attacked_pictures, logits, thinned
+from keensight.robustness.answers import as_seen, attacked_pictures, logits, outcome, result, thinned
+from keensight.robustness.attacks.gradient_sign import fgsm
+from keensight.robustness.attacks.row import AttackRow
+from keensight.robustness.attacks.table import ATTACKS
 from keensight.values import Preprocessing, Split, Threat
 
 SIZE = Preprocessing(6, 5, 1)
@@ -89,3 +94,69 @@ def test_thinning_is_even():
     assert len(few) == 100 and few.labels.mean() == 0.5 and len(set(few.paths)) == 100
     assert [int(where) for where in few.paths] == few.rows.tolist()
     assert thinned(split, 1000) is split
+
+
+def test_an_outcome_is_what_the_attack_made_of_each_picture():
+    model, split, threat = random_linear("logistic", 3), noise(300), Threat("linf", 0.02)
+    found = outcome(model, split, threat, "fgsm")
+    images = torch.from_numpy(split.images[split.rows]).permute(0, 3, 1, 2).float() / 255
+    labels = torch.from_numpy(split.labels)
+    attacked = fgsm(model, images, labels, threat)
+    right = (model(attacked).argmax(1) == labels).numpy()
+    assert found.survived_N.dtype == bool and 0 < right.sum() < 300
+    np.testing.assert_array_equal(found.survived_N, right)
+    moved = (attacked - images).abs().flatten(start_dim=1).amax(dim=1).numpy()
+    np.testing.assert_allclose(found.distance_N, np.where(right, np.inf, moved), atol=1e-6)
+    row = result("fgsm", found)
+    assert (row.attack, row.threat, row.n) == ("FGSM", threat, 300) and row.accuracy == right.mean()
+
+
+def test_distances_are_in_the_threats_norm(monkeypatch):
+    def brighter(model, images, labels, threat, draw):
+        return images + threat.eps * torch.ones(30).div(30**0.5).view(1, 1, 6, 5)
+
+    monkeypatch.setitem(ATTACKS, "brighter", AttackRow(brighter, "brighter", ("l2",), (), clips=False))
+    found = outcome(random_linear(), noise(50), Threat("l2", 2.0), "brighter")
+    assert not found.survived_N.all()
+    np.testing.assert_allclose(found.distance_N[~found.survived_N], 2.0, rtol=1e-5)
+    with pytest.raises(RecipeError, match="A threat in linf was asked for, and the brighter is one in l2"):
+        outcome(random_linear(), noise(50), Threat("linf", 0.1), "brighter")
+
+
+def test_what_an_attack_draws_comes_from_the_seed(monkeypatch):
+    def anywhere(model, images, labels, threat, draw):
+        return images + threat.eps * (2 * torch.rand(images.shape, generator=draw) - 1)
+
+    monkeypatch.setitem(ATTACKS, "anywhere", AttackRow(anywhere, "anywhere", ("linf",), (), clips=False))
+    threat = Threat("linf", 0.5)
+    distances = [outcome(random_linear(), noise(), threat, "anywhere", seed=seed).distance_N for seed in (0, 0, 1)]
+    np.testing.assert_array_equal(distances[0], distances[1])
+    assert not np.array_equal(distances[0], distances[2])
+
+
+def test_large_pictures_are_attacked_a_few_at_a_time(monkeypatch):
+    def counted(model, images, labels, threat, draw):
+        counts.append(len(images))
+        return images
+
+    counts = []
+    monkeypatch.setitem(ATTACKS, "counted", AttackRow(counted, "counted", ("linf",), ()))
+    size = Preprocessing(224, 224, 3)
+    images = np.zeros((20, 224, 224, 3), np.uint8)
+    split = Split(images, np.arange(20), np.zeros(20, np.int64), ("",) * 20)
+    outcome(random_linear(size=size), split, Threat("linf", 0.1), "counted")
+    assert counts == [8, 8, 4]
+    counts.clear()
+    outcome(random_linear(), noise(), Threat("linf", 0.1), "counted")
+    assert counts == [256, 44]
+
+
+def test_a_model_is_as_it_was_after_it_was_asked():
+    model = random_linear().train()
+    outcome(model, noise(9), Threat("linf", 0.1), "fgsm")
+    assert model.training and all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_nothing_cannot_be_attacked():
+    with pytest.raises(KeensightError, match="no picture to attack"):
+        outcome(random_linear(), noise(0), Threat("linf", 0.1), "fgsm")

@@ -1,0 +1,60 @@
+"""What a finding says, in a sentence: for the terminal, the report and the card."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from keensight.errors import shortlist
+from keensight.values import Finding
+
+
+def sentence(finding: Finding) -> str:
+    """Say what was found, and what it means for the reader.
+
+    >>> sentence(Finding("groups", evidence={"count": 10}))
+    'The pictures are of 10 groups; a split that was drawn has whole groups.'
+    """
+    return SENTENCES[finding.kind](finding)
+
+
+def _identical(finding: Finding) -> str:
+    return (
+        f"{len(finding.samples):,} pictures are byte-identical copies of others; copies stay in one split, so that "
+        "none is both learnt and tested."
+    )
+
+
+def _leak(finding: Finding) -> str:
+    if groups := finding.evidence.get("groups"):
+        return f"{len(groups):,} groups are in two of the given splits: {shortlist(groups)}."
+    shared = [f"{one} = {other}" for one, other in finding.evidence["pairs"]]
+    return (
+        f"{len(shared):,} pictures are in two of the given splits, which makes the numbers look better than they are: "
+        f"{shortlist(shared)}."
+    )
+
+
+def _label(finding: Finding) -> str:
+    torn = [" = ".join(f"{path} ({label})" for path, label in pair) for pair in finding.evidence["pairs"]]
+    return f"{len(torn):,} pictures appear twice with different labels, so one label is wrong: {shortlist(torn)}."
+
+
+def _groups(finding: Finding) -> str:
+    return f"The pictures are of {finding.evidence['count']:,} groups; a split that was drawn has whole groups."
+
+
+def _held_out(finding: Finding) -> str:
+    missing: Mapping[str, float] = finding.evidence["shares"]
+    shares = " and ".join(f"{share:.0%} for {name}" for name, share in missing.items())
+    return (
+        f"The data brings no {' and no '.join(missing)} split: of its training pictures, {shares} are held out instead."
+    )
+
+
+SENTENCES: dict[str, Callable[[Finding], str]] = {
+    "identical": _identical,
+    "leak": _leak,
+    "label": _label,
+    "groups": _groups,
+    "held-out": _held_out,
+}

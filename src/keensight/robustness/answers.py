@@ -1,0 +1,145 @@
+"""What a network answers of pictures, as they are or attacked, and what an attack makes of them.
+
+Shape letters: N pictures, H height, W width, C channels, K classes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from keensight.data.pixels import Borders, match_polarity
+from keensight.errors import KeensightError, RecipeError
+from keensight.machine import images_at_a_time
+from keensight.models.tensors import to_images
+from keensight.robustness.attacks.row import AttackRow
+from keensight.robustness.attacks.table import ATTACKS
+from keensight.robustness.still import held_still
+from keensight.values import AttackResult, FloatArray, Norm, Outcome, Split, Threat, Uint8Array
+
+GPU_BATCH = 256
+ORDERS: dict[Norm, float] = {"linf": math.inf, "l2": 2.0}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Asked:
+    """Some pictures as the model gets them, before and after an attack, their labels, and the answers to the latter."""
+
+    images_NCHW: torch.Tensor
+    attacked_NCHW: torch.Tensor
+    labels_N: torch.Tensor
+    logits_NK: torch.Tensor
+
+
+def thinned(split: Split, most: int) -> Split:
+    """Return at most `most` pictures of a split, evenly spread over it: a folder's pictures lie class by class.
+
+    >>> split = Split(np.zeros((9, 1, 1, 1), np.uint8), np.arange(9), np.arange(9), tuple("abcdefghi"))
+    >>> thinned(split, 3).paths
+    ('a', 'd', 'g')
+    """
+    if len(split) <= most:
+        return split
+    kept = np.arange(most) * len(split) // most
+    return Split(split.images, split.rows[kept], split.labels[kept], tuple(split.paths[i] for i in kept))
+
+
+def as_seen(split: Split, borders: Borders) -> Split:
+    """Return a split whose pictures are as the bundle's model gets them: some may be inverted; see `match_polarity`."""
+    images_NHWC, inverted_N = match_polarity(split.images[split.rows], borders)
+    if not inverted_N.any():
+        return split
+    return Split(images_NHWC, np.arange(len(split)), split.labels, split.paths)
+
+
+def outcome(
+    model: nn.Module, split: Split, threat: Threat, attack: str, borders: Borders | None = None, seed: int = 0
+) -> Outcome:
+    """Return what the `attack` of this name makes of a split's pictures.
+
+    `borders` are the bundle's, if the model comes from one. All that the attack draws comes from `seed`.
+
+    Raises KeensightError for a split without pictures, RecipeError for a threat that the attack knows nothing of.
+    """
+    if not len(split):
+        raise KeensightError("There is no picture to attack. Give a split that is not empty.")
+    survived, distances = [], []
+    for asked in _ask(model, split, borders, threat, attack, seed):
+        moved_NX = (asked.attacked_NCHW - asked.images_NCHW).flatten(start_dim=1)
+        distance_N = torch.linalg.vector_norm(moved_NX, ORDERS[threat.norm], dim=1)
+        right_N = asked.logits_NK.argmax(dim=1) == asked.labels_N
+        survived.append(right_N.cpu())
+        distances.append(torch.where(right_N, math.inf, distance_N).cpu())
+    return Outcome(threat, torch.cat(survived).numpy(), torch.cat(distances).numpy())
+
+
+def result(attack: str, found: Outcome) -> AttackResult:
+    """Return an outcome of the `attack` of this name as a row of a report."""
+    return AttackResult(ATTACKS[attack].title, found.threat, found.accuracy, len(found.survived_N))
+
+
+def logits(
+    model: nn.Module, split: Split, borders: Borders, threat: Threat | None = None, attack: str = "fgsm", seed: int = 0
+) -> FloatArray:
+    """Return the logits float32 NK of a split's pictures, each attacked within `threat` if there is one.
+
+    `borders` are the bundle's, and labels are indices into its classes. The logits are not calibrated.
+    """
+    parts = [asked.logits_NK.float().cpu() for asked in _ask(model, split, borders, threat, attack, seed)]
+    return torch.cat(parts).numpy()
+
+
+def attacked_pictures(
+    model: nn.Module, split: Split, borders: Borders, threat: Threat | None = None, attack: str = "fgsm", seed: int = 0
+) -> Uint8Array:
+    """Return a split's pictures as the model gets them, attacked if there is a threat, as uint8 NHWC.
+
+    Pixels that an attack moves out of [0, 1] are clipped: no picture shows them.
+    """
+    parts = [
+        (asked.attacked_NCHW.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu()
+        for asked in _ask(model, split, borders, threat, attack, seed)
+    ]
+    return torch.cat(parts).numpy()
+
+
+def _ask(
+    model: nn.Module, split: Split, borders: Borders | None, threat: Threat | None, attack: str, seed: int
+) -> Iterator[Asked]:
+    """Ask about a few pictures at a time: an attack keeps all that a network makes of them, to find its way back."""
+    row = None if threat is None else ATTACKS[attack]
+    if row and threat:
+        _check_norm(row, threat)
+    device = next(model.parameters()).device
+    few = images_at_a_time(*split.images.shape[1:])
+    few = few if device.type == "cpu" else min(GPU_BATCH, 8 * few)
+    draw = torch.Generator().manual_seed(seed)
+    with held_still(model):
+        for first in range(0, len(split), few):
+            part = _slice(split, slice(first, first + few))
+            part = part if borders is None else as_seen(part, borders)
+            images_NCHW = to_images(part.images, part.rows, device)
+            labels_N = torch.from_numpy(part.labels).to(device)
+            attacked_NCHW = images_NCHW
+            if row and threat:
+                attacked_NCHW = row.run(model, images_NCHW, labels_N, threat, draw)
+            with torch.inference_mode():
+                logits_NK = model(attacked_NCHW)
+            yield Asked(images_NCHW, attacked_NCHW, labels_N, logits_NK)
+
+
+def _slice(split: Split, members: slice) -> Split:
+    return Split(split.images, split.rows[members], split.labels[members], split.paths[members])
+
+
+def _check_norm(row: AttackRow, threat: Threat) -> None:
+    if threat.norm not in row.norms:
+        raise RecipeError(
+            f"A threat in {threat.norm} was asked for, and the {row.title} is one in {' and '.join(row.norms)}. "
+            "Ask for such a threat, or choose another attack."
+        )

@@ -1,0 +1,42 @@
+"""What an attack or a loss asks of a model and its data, as checks that can say what they ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from keensight.models.linear import is_linear
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Something that a model, or its number of classes, must be; `before` and `after` are the words around "models"."""
+
+    is_met: Callable[[nn.Module, int], bool]
+    before: str = ""
+    after: str = ""
+
+
+LINEAR = Need(lambda model, num_classes: is_linear(model), before="linear")
+TWO_CLASSES = Need(lambda model, num_classes: num_classes == 2, after="of two classes")
+GRADIENTS = Need(  # whole numbers have no slope
+    lambda model, num_classes: all(parameter.is_floating_point() for parameter in model.parameters()),
+    after="with gradients",
+)
+
+
+def are_met(needs: Sequence[Need], model: nn.Module, num_classes: int) -> bool:
+    """Tell whether a model of so many classes is all that is asked for."""
+    return all(need.is_met(model, num_classes) for need in needs)
+
+
+def in_words(needs: Sequence[Need]) -> str:
+    """Say which models meet all needs.
+
+    >>> in_words([LINEAR, TWO_CLASSES]), in_words([GRADIENTS]), in_words([])
+    ('linear models of two classes', 'models with gradients', 'models')
+    """
+    before, after = [need.before for need in needs], [need.after for need in needs]
+    return " ".join(filter(None, [*before, "models", *after]))
