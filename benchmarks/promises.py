@@ -30,6 +30,7 @@ from keensight.files import to_json, write_atomically
 from keensight.machine import hardware
 from keensight.training.recipe import AT_MOST, load_recipe, measured, recipe_names
 from keensight.values import Recipe, Report
+from keensight.workspace import RunFolder
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "src" / "keensight" / "recipes" / "results.json"
@@ -91,7 +92,7 @@ def run(
                 env=os.environ | {"KEENSIGHT_CACHE": f"{folder}/cache"}, stdout=subprocess.PIPE, check=True,
             )  # fmt: skip
             seconds.append(json.loads(done.stdout)["seconds"])
-            reports.append(from_dict(json.loads(Path(folder, "run", "report.json").read_text(encoding="utf-8"))))
+            reports.append(from_dict(json.loads(RunFolder(Path(folder, "run")).report.read_text(encoding="utf-8"))))
         print(f"  seed {seed}: {seconds[-1]:.0f} s, {numbers(reports[-1])}", file=sys.stderr, flush=True)
     values = [numbers(report) for report in reports]
     complaints = broken(promise, reports)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -50,6 +50,15 @@ def is_picture(name: str) -> bool:
     """
     stem, dot, suffix = name.rpartition(".")  # a PurePosixPath takes 8 times as long
     return (dot + suffix).lower() in PICTURE_SUFFIXES and stem != "" and not stem.endswith("/")
+
+
+def picture_files(paths: Iterable[Path]) -> Iterator[Path]:
+    """Yield the files that are meant: each as it is, and for a folder the pictures in it (itself, if it has none)."""
+    for path in paths:
+        if not path.is_dir():
+            yield path
+            continue
+        yield from sorted(file for file in path.rglob("*") if is_picture(file.name)) or [path]
 
 
 def is_hidden(part: str) -> bool:

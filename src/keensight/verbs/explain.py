@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from keensight.bundle.network import network_of
+from keensight.data.listing import picture_files
 from keensight.errors import DataError, PictureError
 from keensight.explanation.activations import activations
 from keensight.explanation.occlusion import Evidence, occlusion
@@ -18,7 +19,6 @@ from keensight.models.classifier import Classifier
 from keensight.pages.explanation import Section, draw, render_html
 from keensight.pipeline.watch import Watcher
 from keensight.values import Prediction, Uint8Array
-from keensight.verbs.predict import picture_files
 from keensight.workspace import Kind, claim
 
 PAGE = "explanation.html"

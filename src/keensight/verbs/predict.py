@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from keensight.data.listing import is_picture
+from keensight.data.listing import picture_files
 from keensight.inference.predictor import Answer, load, refusal
 from keensight.pipeline.watch import Watcher
 from keensight.values import Prediction
@@ -48,12 +48,3 @@ def predict_each(
     predictor = load(bundle, key)
     (watcher or Watcher()).opened(predictor.bundle)
     return predictor.on_files(picture_files(Path(path) for path in paths))
-
-
-def picture_files(paths: Iterable[Path]) -> Iterator[Path]:
-    """Yield the files that are meant: each as it is, and for a folder the pictures in it (itself, if it has none)."""
-    for path in paths:
-        if not path.is_dir():
-            yield path
-            continue
-        yield from sorted(file for file in path.rglob("*") if is_picture(file.name)) or [path]
