@@ -18,6 +18,7 @@ from keensight.pipeline import search_folder
 from keensight.pipeline.prepare import prepare
 from keensight.pipeline.watch import Watcher
 from keensight.training.recipe import load_recipe
+from keensight.values.recipe import flattened
 from keensight.verbs import tune as module
 from keensight.verbs.tune import seconds_of
 
@@ -75,14 +76,14 @@ def test_what_is_advised_is_the_best_only_where_it_is_better(search):
 
 
 def test_the_best_recipe_says_nothing_that_is_by_default(search):
-    written = tomllib.loads(search.best.read_text())
+    written = flattened(tomllib.loads(search.best.read_text()))
     assert set(written) - {"weight_decay", "label_smoothing", "batch_size"} == {
         "name", "about", "model", "epochs", "learning_rate"
     }  # fmt: skip
     assert dict(search.winner.values).items() <= written.items()
     again = load_recipe(str(search.folder / "recipe.toml"))
-    assert load_recipe(str(search.best)) == replace(
-        again, name="default-tuned", about=written["about"], **search.winner.values
+    assert load_recipe(str(search.best)) == again.having(
+        name="default-tuned", about=written["about"], **search.winner.values
     )
 
 
@@ -98,7 +99,7 @@ def test_training_with_what_was_found_gives_the_accuracy_that_was_promised(searc
     recipe = load_recipe(str(search.best))
     assert recipe.name == "default-tuned" and "tuned: validation accuracy" in recipe.about and not recipe.promise
 
-    splits = prepare(open_dataset("digits"), load_recipe("default", CHANGES), Watcher()).splits
+    splits = prepare(open_dataset("digits"), load_recipe("default", CHANGES), Watcher(), choosing=True).splits
     lines = [json.loads(line) for line in (run.folder / "splits.jsonl").read_text().splitlines()]
     for name, part in (("train", splits.train), ("val", splits.val)):
         assert part.paths == tuple(line["file"] for line in lines if line["split"] == name)
