@@ -270,7 +270,7 @@ def test_other_content_in_a_place_is_named(mirrors, tmp_path, monkeypatch):
     put(tmp_path, {FIRST: wrong_hash(FIRST)})
     assert "but not test-images, test-labels, train-labels" in refusal()
     put(tmp_path, GOOD | {FIRST: wrong_hash(FIRST)})
-    assert "has another content than mnist should have (SHA-256 " in refusal()
+    assert "does not have the content that mnist should have (SHA-256 " in refusal()
     (tmp_path / "mnist").mkdir()
     assert f"{tmp_path / 'mnist'} (no IDX files there)" in refusal()
 

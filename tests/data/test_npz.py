@@ -92,11 +92,11 @@ def test_the_last_chunk_is_checked_too():
         (np.zeros(6), {}, r"y in .* is of type float64 and shape 6.*\.astype\(int\)"),
         (np.eye(6, dtype=int), {}, r"shape 6x6.*\.argmax\(1\)"),
         (np.array([True] * 6), {}, "of type bool"),
-        (np.array(["a", "b", "", "a", "b", "a"]), {}, "the labels '', which are no classes"),
+        (np.array(["a", "b", "", "a", "b", "a"]), {}, "the labels '', which are not classes"),
         (
             np.array([0, 1, 2, 0, -1, 1]),
             {"class_names": np.array(["a", "b"])},
-            "the labels '-1', '2', which are no classes",
+            "the labels '-1', '2', which are not classes",
         ),
         (np.array(["a", "b", "c"] * 2), {"class_names": np.array(["a", "b"])}, "the labels 'c'"),
         (np.array([0, 1] * 3), {"class_names": np.array(["a", "b", "c"])}, "has no pictures of the class c"),

@@ -58,7 +58,7 @@ def test_a_tar_damaged_in_the_middle_is_refused_not_cut_short(tmp_path, pets, ma
     content = bytearray(path.read_bytes())
     content[4 * 512 + 1024 : 4 * 512 + 2048] = b"\x55" * 1024
     path.write_bytes(content)
-    with pytest.raises(DataError, match="ends early or holds something that is no tar header"):
+    with pytest.raises(DataError, match="ends early or holds something that is not a tar header"):
         open_dataset(path)
 
 

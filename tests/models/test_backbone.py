@@ -180,7 +180,7 @@ def test_a_missing_library_is_named_with_its_pip_command(library, monkeypatch):
 
 
 def test_an_unknown_library_is_refused():
-    with pytest.raises(RecipeError, match="Before the colon stands a library, timm or torchvision"):
+    with pytest.raises(RecipeError, match="Before the colon must be a library, timm or torchvision"):
         backbone("keras:resnet18", 32, 32)
 
 

@@ -32,7 +32,7 @@ def test_the_weights_are_the_gradient_with_respect_to_the_pixels(name):
 
 @pytest.mark.parametrize(("name", "num_classes"), [("dense", 2), ("cnn", 2), ("logistic", 3)])
 def test_other_models_have_no_such_weights(name, num_classes):
-    with pytest.raises(RecipeError, match="exact for a linear model of two classes"):
+    with pytest.raises(RecipeError, match="need a linear model of two classes"):
         linear_weights(build(name, {}, SIZE, num_classes, seed=0))
 
 
@@ -46,7 +46,7 @@ def test_a_network_that_cannot_be_counted_through_has_none_either():
 
     model = Classifier(Twofold(), 3)
     assert not is_linear(model)
-    with pytest.raises(RecipeError, match="exact for a linear model of two classes"):
+    with pytest.raises(RecipeError, match="need a linear model of two classes"):
         linear_weights(model)
 
 

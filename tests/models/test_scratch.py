@@ -341,7 +341,7 @@ def test_a_check_that_cannot_work_is_refused(small, setting):
 
 
 def test_a_network_without_cells_is_refused():
-    with pytest.raises(RecipeError, match=r"784-0-10 cells was asked for\. Sizes of 1 or more are accepted; take"):
+    with pytest.raises(RecipeError, match=r"784-0-10 cells was asked for\. Sizes of 1 or more are accepted, such as"):
         initialise(hidden=0)
 
 

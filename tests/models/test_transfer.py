@@ -57,7 +57,7 @@ def test_a_backbone_with_a_rate_learns():
 
 @pytest.mark.parametrize("rate", [-0.1, 1.5])
 def test_a_rate_out_of_range_is_refused(rate):
-    with pytest.raises(RecipeError, match="it must lie between 0, where only the head learns, and 1"):
+    with pytest.raises(RecipeError, match=r"it must lie between 0 \(only the head learns\) and 1"):
         transfer(8, 8, 3, 2, backbone_rate=rate)
 
 

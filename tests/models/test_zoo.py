@@ -30,7 +30,7 @@ def model(request):
 @pytest.mark.parametrize("num_classes", [2, 10])
 def test_images_become_logits(model, size, num_classes):
     if num_classes > 2 and model in TWO_CLASSES:
-        with pytest.raises(RecipeError, match="has one answer, which tells two classes apart, and the data has 10"):
+        with pytest.raises(RecipeError, match="tells only two classes apart, and the data has 10"):
             build(model, {}, size, num_classes, seed=0)
         return
     if size.height < LEAST.get(model, 8):

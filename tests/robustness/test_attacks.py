@@ -126,5 +126,5 @@ def test_no_attack_is_worse_than_the_exact_one():
 
 
 def test_the_exact_attack_is_for_linear_models(model):
-    with pytest.raises(RecipeError, match="exact for a linear model"):
+    with pytest.raises(RecipeError, match="need a linear model"):
         exact_linear(model, IMAGES, LABELS, Threat("linf", 0.1))

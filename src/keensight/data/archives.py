@@ -1,4 +1,4 @@
-"""What zip and tar archives share: pictures listed and read in place, never extracted, and trusted in nothing."""
+"""What zip and tar archives share: pictures are listed and read in place, never extracted; archives are not trusted."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ from keensight.values import DatasetKind, Skipped
 
 MAX_TOTAL_BYTES = 2 * 2**30  # all members together, unless 100 times the archive's own size is more
 MAX_RATIO = 100
-MAX_NAME = 255  # per folder or file name, as on every common file system
+MAX_NAME = 255  # characters of a folder or file name, as on every common file system
 ARCHIVE_SUFFIX = re.compile(r"\.(zip|tar|tgz|tbz2?|txz|tar\.(gz|bz2|xz))$", re.IGNORECASE)
 
 _DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError)
 _MALFORMED = (ValueError, struct.error, NotImplementedError, OverflowError, LookupError, RecursionError, TypeError)
 
-Info = TypeVar("Info")  # what zipfile and tarfile tell of a member
-ReadAt: TypeAlias = Callable[[int, int], bytes]  # from an offset, so many bytes
+Info = TypeVar("Info")  # zipfile's or tarfile's description of a member
+ReadAt: TypeAlias = Callable[[int, int], bytes]  # (offset, number of bytes) to bytes
 
 
 class Member(Protocol):
     """Where a picture lies in its archive."""
 
     def content(self, read_at: ReadAt) -> bytes:
-        """Return the picture's bytes; raises ValueError where they are not what the archive says."""
+        """Return the picture's bytes. Raises ValueError if they do not match the archive's index."""
 
 
 def list_archive(
     path: Path, kind: DatasetKind, plain: Path, pattern: str | None, held: tuple[Contents, Mapping[str, Member]]
 ) -> Listing:
-    """List and hash what is `held` by the archive `path`: its contents, and where in `plain` its usable pictures lie.
+    """List and hash what the archive `path` holds: its contents, and where in `plain` its usable pictures lie.
 
-    `plain` is the file that is read: the archive itself, or what a compressed tar was unpacked to.
+    `plain` is the file that is read: the archive itself, or an unpacked copy of a compressed tar.
     """
     contents, members = held
     pictures = [*contents.pictures, *contents.unusable]
@@ -71,7 +71,7 @@ def picture_members(
     is_folder: Callable[[Info], bool],
     contents: Contents,
 ) -> Iterator[tuple[str, Info]]:
-    """Yield each picture's clean path and its member, the last of each name; note in `contents` what else there is."""
+    """Yield each picture's clean path and its member, the last of each name; list all else in `contents`."""
     last: dict[str, Info] = {}
     for info in infos:
         name = safe_name(name_of(info), path)
@@ -129,7 +129,7 @@ def safe_name(name: str, path: Path) -> str:
 
 
 def name_problem(name: str) -> str | None:
-    """Say why a picture cannot have this path; None where it can."""
+    """Say why a picture cannot have this path, or None if it can."""
     return f"a name of more than {MAX_NAME} characters" if max(map(len, name.split("/"))) > MAX_NAME else None
 
 
@@ -141,7 +141,7 @@ def unpacked_limit(size: int) -> int:
 def check_amount(path: Path, count: int, total: int) -> None:
     """Raise DataError for an archive of more than MAX_FILES members, or of more bytes than it may unpack to."""
     if count > MAX_FILES:
-        raise DataError(f"{path} holds more than {MAX_FILES:,} members; that many are accepted. Split it up.")
+        raise DataError(f"{path} holds more than {MAX_FILES:,} members, the most that are accepted. Split it up.")
     limit = unpacked_limit(path.stat().st_size)
     if total > limit:
         raise bomb(path, f"{total:,}", limit)
@@ -157,7 +157,7 @@ def bomb(path: Path, total: str, limit: int) -> DataError:
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Turn whatever a damaged archive makes zipfile and tarfile raise into a DataError that says what to do."""
+    """Turn the errors that zipfile and tarfile raise for a damaged archive into a DataError that says what to do."""
     try:
         yield
     except (*_DAMAGE, *_MALFORMED) as error:

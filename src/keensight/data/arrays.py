@@ -1,4 +1,4 @@
-"""Arrays of pictures: what IDX files and .npz share, and scikit-learn's digits, which need no file.
+"""Arrays of pictures: the code that IDX files and .npz share, and scikit-learn's digits, which need no file.
 
 Shape letters: N images, H height, W width, C channels. The arrays of one split are called a block.
 """
@@ -19,7 +19,7 @@ from keensight.values import Sample, SplitName, Uint8Array
 
 
 class Block(NamedTuple):
-    """One split's labels and row hashes; `name` is ``images`` where there are no splits."""
+    """One split's labels and row hashes; `name` is ``images`` if there are no splits."""
 
     name: str
     split: SplitName | None
@@ -53,7 +53,7 @@ def hash_block(
 
 
 def check_counts(source: Path, images: str, num_images: int, labels: str, num_labels: int) -> None:
-    """Raise DataError where there is not one label for each picture."""
+    """Raise DataError unless there is one label for each picture."""
     if num_images != num_labels:
         raise DataError(
             f"In {source}, {images} has {num_images:,} pictures but {labels} has {num_labels:,} labels. One label for "
@@ -62,7 +62,7 @@ def check_counts(source: Path, images: str, num_images: int, labels: str, num_la
 
 
 def refuse_pattern(pattern: str | None, source: Path) -> None:
-    """Raise UsageError where a label pattern is given: arrays have labels of their own."""
+    """Raise UsageError if a label pattern is given: arrays have labels of their own."""
     if pattern:
         raise UsageError(
             f"A label pattern is for folders and archives of pictures, but {source} has labels of its own."
@@ -70,7 +70,7 @@ def refuse_pattern(pattern: str | None, source: Path) -> None:
 
 
 def reason_of(error: BaseException) -> str:
-    """Return what an error says, in a form that a sentence can go on after."""
+    """Return an error's text, ready to be followed by a sentence."""
     return (getattr(error, "strerror", None) or str(error) or type(error).__name__).rstrip(".")
 
 
@@ -116,5 +116,5 @@ def _sklearn_digits() -> tuple[Uint8Array, list[int], Path]:
             "in the folder that keensight came in, or give pictures of your own."
         ) from error
     digits = datasets.load_digits()
-    images = np.rint(digits.images * (255 / 16)).astype(np.uint8)  # grey levels are 0 to 16 there
+    images = np.rint(digits.images * (255 / 16)).astype(np.uint8)  # scikit-learn's grey levels go from 0 to 16
     return images[..., None], digits.target.tolist(), Path(datasets.__file__).parent / "data" / "digits.csv.gz"

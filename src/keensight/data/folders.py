@@ -23,7 +23,7 @@ LEADS_OUT = "a link that leads out of the folder"
 
 @dataclass(slots=True)
 class Contents:
-    """What a folder or an archive holds, by POSIX path: pictures, pictures that cannot be used (why), and the rest."""
+    """What a folder or an archive holds, by POSIX path: pictures, unusable ones with the reason, and other files."""
 
     pictures: list[str] = field(default_factory=list)
     unusable: dict[str, str] = field(default_factory=dict)
@@ -31,7 +31,7 @@ class Contents:
     skipped: list[Skipped] = field(default_factory=list)
 
     def add(self, path: str, problem: str | None) -> None:
-        """File a name under pictures or the rest; a picture with a problem is kept with its reason."""
+        """Add a name to the pictures or to the rest; an unusable picture is kept with its reason."""
         if odd := odd_name(path):
             self.skipped.append(Skipped(odd, "a name with control characters, or with bytes that are not UTF-8"))
         elif not is_picture(path):
@@ -45,8 +45,8 @@ class Contents:
 def list_folder(root: Path, pattern: str | None) -> Listing:
     """List and hash the pictures in a folder of split folders, of class folders, or (with `pattern`) of any shape.
 
-    Links that stay inside the folder are followed; files over 100 MiB, empty files, links that lead out and files that
-    are no files (pipes, sockets) are left out, with the reason. Raises DataError for a folder that cannot be read, that
+    Links that stay inside the folder are followed; files over 100 MiB, empty files, links that lead out and special
+    files (pipes, sockets) are left out, with the reason. Raises DataError for a folder that cannot be read, that
     holds no pictures, or whose layout does not tell the classes.
     """
     contents, statuses = walk(root)
@@ -59,7 +59,7 @@ def list_folder(root: Path, pattern: str | None) -> Listing:
 
 
 def hash_folder(root: Path, statuses: dict[str, os.stat_result]) -> tuple[dict[str, str], dict[str, str]]:
-    """Hash files below `root`, those with a known stamp from the memo; return hashes, and reasons of failures, by name.
+    """Hash files below `root`, or take hashes from the memo; return hashes, and reasons of failures, by name.
 
     `statuses` must have been taken before this call, so that a file that changes meanwhile is read again next time.
     """
@@ -73,7 +73,7 @@ def hash_folder(root: Path, statuses: dict[str, os.stat_result]) -> tuple[dict[s
 
 
 def walk(root: Path) -> tuple[Contents, dict[str, os.stat_result]]:
-    """Find all files below `root`; return them sorted out, and the status of each usable picture."""
+    """Find all files below `root`; return them as Contents, and the status of each usable picture."""
     contents = Contents()
     statuses: dict[str, os.stat_result] = {}
     real_root = os.path.realpath(root)
@@ -85,7 +85,7 @@ def walk(root: Path) -> tuple[Contents, dict[str, os.stat_result]]:
         seen += len(entries)
         if seen > MAX_FILES:
             raise DataError(
-                f"The folder {root} holds more than {MAX_FILES:,} files; that many are accepted. Split it up."
+                f"The folder {root} holds more than {MAX_FILES:,} files, the most that are accepted. Split it up."
             )
         if not entries and folder:
             contents.others.append(f"{folder}/")
@@ -137,14 +137,14 @@ def _add_picture(contents: Contents, statuses: dict[str, os.stat_result], path: 
 
 
 def problem_of(status: os.stat_result) -> str | None:
-    """Say why a file with this status cannot be a picture, without opening it; None where it can."""
+    """Say why a file with this status cannot be a picture, without opening it, or None if it can."""
     if not stat.S_ISREG(status.st_mode):
         return "not a regular file (a pipe, a socket or a device)"
     return size_problem(status.st_size)
 
 
 def size_problem(size: int) -> str | None:
-    """Say why a file of `size` bytes cannot be a picture; None where it can."""
+    """Say why a file of `size` bytes cannot be a picture, or None if it can."""
     if size == 0:
         return "an empty file (0 bytes)"
     if size > MAX_PICTURE_BYTES:
@@ -153,15 +153,15 @@ def size_problem(size: int) -> str | None:
 
 
 def read_file(root: Path, path: str) -> bytes:
-    """Return the content of one picture file; raises PictureError where it cannot be read or is too large."""
+    """Return the content of one picture file; raises PictureError if it cannot be read or is too large."""
     try:
         with open(f"{root}/{path}", "rb", opener=_open_without_waiting) as file:  # joining Paths costs 5 µs of 27
             status = os.fstat(file.fileno())
             if problem := problem_of(status):
                 raise PictureError(f"{path}: {problem}")
-            # asked for the most that is accepted, Python takes 100 MiB from the kernel and gives them back, every time
+            # a read of the accepted maximum would allocate 100 MiB and free them again, every time
             content = file.read(status.st_size + 1)
-            if len(content) > status.st_size:  # it has grown since
+            if len(content) > status.st_size:  # it has grown meanwhile
                 content += file.read(MAX_PICTURE_BYTES + 1 - len(content))
     except (OSError, ValueError) as error:
         raise PictureError(f"{path}: {_why(error)}") from error
@@ -177,7 +177,7 @@ def folder_reader(root: Path) -> Iterator[Callable[[Sample], bytes]]:
 
 
 def _open_without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # a pipe put in the file's place must not hang us
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # a pipe that replaced the file must not block us
 
 
 def _is_inside(path: str, folder: str) -> bool:

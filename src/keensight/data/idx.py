@@ -26,8 +26,8 @@ from keensight.errors import DataError, shortlist
 from keensight.values import SplitName, Uint8Array
 
 MAX_ARRAY_BYTES = 8 * 2**30
-KEPT_BYTES = 2**28  # what is larger, unpacked, is unpacked again by each who reads it
-_GZIP_MOST = 1032  # deflate cannot do better, so a header that promises more is lying
+KEPT_BYTES = 2**28  # unpacked; larger files are unpacked again at every read
+_GZIP_MOST = 1032  # deflate's best ratio: a header that promises more is false
 
 FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 CLASS_NAMES: dict[str, tuple[str, ...]] = {  # by the SHA-256 of the raw training images; others are named 0, 1, 2 ...
@@ -85,7 +85,7 @@ def list_idx(
         for role, content in ((f"{split}-images", sha256), (f"{split}-labels", labels_sha256)):
             if expected and expected[role] != content:
                 raise DataError(
-                    f"{found[role]} has another content than {name} should have (SHA-256 {content[:12]}...)."
+                    f"{found[role]} does not have the content that {name} should have (SHA-256 {content[:12]}...)."
                 )
         if split == "train":
             class_names = CLASS_NAMES.get(sha256)
@@ -114,8 +114,8 @@ def idx_shape(path: Path, num_dims: int) -> tuple[int, ...]:
 def read_idx(path: Path, num_dims: int) -> tuple[Uint8Array, str]:
     """Read an IDX file of unsigned bytes, gzipped or not; return its array and the SHA-256 of its raw content.
 
-    A file that is not gzipped is memory-mapped; what was unpacked is kept, up to 256 MB, for as long as the file stays
-    as it is. Raises DataError for a header or size that makes no sense.
+    A file that is not gzipped is memory-mapped; an unpacked one is kept, up to 256 MB, until the file changes. Raises
+    DataError for a header or size that makes no sense.
     """
     with _explained(path):
         status = path.stat()
@@ -154,7 +154,7 @@ def _open(path: Path) -> Any:
 
 
 def _header(path: Path, file: IO[bytes], num_dims: int) -> tuple[bytes, tuple[int, ...]]:
-    """Read a header and check it against the room that the file has; return it and the sizes it gives."""
+    """Read a header and check it against the file's size; return it and the sizes that it gives."""
     header = file.read(4 + 4 * num_dims)
     if len(header) < 4 + 4 * num_dims:
         raise ValueError("it is shorter than an IDX header")

@@ -1,4 +1,4 @@
-"""What folders say: which are splits, which are classes, and which merely wrap the rest."""
+"""The meaning of folders: which are splits, which are classes, and which merely wrap the rest."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def split_named(name: str) -> SplitName | None:
 def arrange(
     pictures: Iterable[str], others: Sequence[str], source: str, pattern: str | None
 ) -> tuple[list[Entry], list[Skipped]]:
-    """Tell split, label and group of every picture from its path; return what is labelled and what is left out.
+    """Find split, label and group of every picture from its path; return what is labelled and what is left out.
 
-    `pictures` and `others` (files that are no pictures; folders with nothing in them, ending in ``/``) are POSIX paths
-    inside the root. Folders say ``split/class/...`` or ``class/...``, below any number of wrapping folders; with a
-    `pattern`, file names give the labels and folders only the splits. `source` names the data in messages. Raises
-    DataError where there are no pictures, or where folders or names do not tell what they are.
+    `pictures` and `others` (files that are not pictures; empty folders, ending in ``/``) are POSIX paths inside the
+    root. Folders say ``split/class/...`` or ``class/...``, below any number of wrapping folders; with a `pattern`, file
+    names give the labels and folders only the splits. `source` names the data in messages. Raises DataError if there
+    are no pictures, or if folders or names do not show what they are.
     """
     paths = [name.split("/") for name in sorted(pictures)]
     if not paths:
@@ -63,8 +63,8 @@ def arrange(
             skipped.append(Skipped(name, "lies outside the class folders, so its class is not known"))
     if not entries:
         raise DataError(
-            f"{source} holds {len(paths):,} pictures, such as {'/'.join(paths[0])}, but no class folders, so nothing "
-            "says what they show. Put the pictures of each class into a folder of their own, or give "
+            f"{source} holds {len(paths):,} pictures, such as {'/'.join(paths[0])}, but no class folders, so their "
+            "labels are unknown. Put the pictures of each class into a folder of their own, or give "
             "--label-pattern '{label}__*' if the file names begin with the label."
         )
     return entries, skipped + _folders_without_pictures(paths, others, level) + unread(others)
@@ -87,13 +87,13 @@ def _by_pattern(
         raise DataError(
             f"None of the {len(paths):,} pictures in {source} fits the label pattern '{pattern}'; one is named "
             f"'{paths[0][-1]}'. {{label}} stands for the label, * for anything, and all else for itself; the suffix "
-            "is left out. Change the pattern, or leave it away if folders are named after the classes."
+            "is ignored. Change the pattern, or leave it out if folders are named after the classes."
         )
     return entries, skipped
 
 
 def _wrapping_depth(paths: list[list[str]]) -> int:
-    """Count the folders that merely wrap the rest, as an archive's top folder does."""
+    """Count the nested folders that merely wrap the rest, as an archive's top folder does."""
     depth = 0
     while True:
         paths = [path for path in paths if len(path) > depth + 1]

@@ -1,4 +1,4 @@
-"""What was found in one DATA, and which files count as pictures."""
+"""The listing of one DATA, and which files count as pictures."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Listing:
     hashes: Mapping[str, str]
     unusable: Mapping[str, str]
     skipped: Sequence[Skipped] = ()
-    class_names: tuple[str, ...] | None = None  # where the data itself gives their order
+    class_names: tuple[str, ...] | None = None  # if the data itself gives their order
 
 
 def is_picture(name: str) -> bool:
@@ -48,7 +48,7 @@ def is_picture(name: str) -> bool:
     >>> is_picture("cats/TOM.JPG"), is_picture("readme.txt")
     (True, False)
     """
-    stem, dot, suffix = name.rpartition(".")  # a PurePosixPath takes 8 times as long
+    stem, dot, suffix = name.rpartition(".")  # PurePosixPath takes 8 times as long
     return (dot + suffix).lower() in PICTURE_SUFFIXES and stem != "" and not stem.endswith("/")
 
 
@@ -62,7 +62,7 @@ def picture_files(paths: Iterable[Path]) -> Iterator[Path]:
 
 
 def is_hidden(part: str) -> bool:
-    """Say whether a file or folder name is one that operating systems leave behind: ``.DS_Store``, ``__MACOSX``."""
+    """Say whether a file or folder is a leftover of an operating system, such as ``.DS_Store`` or ``__MACOSX``."""
     return part.startswith(".") or part in ("__MACOSX", "Thumbs.db", "desktop.ini")
 
 
@@ -77,7 +77,7 @@ def describe(names: Iterable[str]) -> str:
 
 
 def unread(others: Iterable[str]) -> list[Skipped]:
-    """Name pictures in formats that are not read, so that a telephone's do not vanish without a word."""
+    """List pictures in formats that are not read, so that a phone's pictures are not silently left out."""
     return [
         Skipped(name, f"{suffix[1:].upper()} pictures are not read; convert it to JPEG or PNG")
         for name in others

@@ -20,7 +20,7 @@ from keensight.values import Skipped
 MAX_ROW_BYTES = 2**20
 COLUMNS = ("file", "label", "split", "group")
 ACCEPTED = (
-    "A manifest has the columns file and label, and if you like split (train, val or test) and group; each file is a "
+    "A manifest has the columns file and label, and optionally split (train, val or test) and group; each file is a "
     "path relative to the manifest's folder"
 )
 Row = tuple[int, Mapping[str, str]]  # its line number, and its values
@@ -68,7 +68,7 @@ def list_manifest(path: Path, pattern: str | None) -> Listing:
     if missing:
         raise DataError(
             f"{path} names {len(missing):,} file{'s' * (len(missing) > 1)} not found in {root}: {shortlist(missing)}. "
-            f"{ACCEPTED}. Correct the paths, or move the manifest to where they begin."
+            f"{ACCEPTED}. Correct the paths, or move the manifest to the folder where they begin."
         )
     found = [entry for _, entry in entries.values()]
     _check_splits(path, found)
@@ -88,7 +88,9 @@ def _rows(path: Path) -> Iterator[Row]:
         with open(path, encoding="utf-8-sig", newline="") as file:
             for count, row in enumerate(READERS[path.suffix.lower()](path, file)):
                 if count >= MAX_FILES:
-                    raise DataError(f"{path} has more than {MAX_FILES:,} rows; that many are accepted. Split it up.")
+                    raise DataError(
+                        f"{path} has more than {MAX_FILES:,} rows, the most that are accepted. Split it up."
+                    )
                 yield row
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text (byte {error.start:,}). Save it again as UTF-8.") from error
@@ -145,7 +147,7 @@ def _json_rows(path: Path, file: IO[str]) -> Iterator[Row]:
         except (ValueError, RecursionError) as error:
             raise DataError(
                 f"Line {number} of {path} cannot be used: {error}. Each line is one JSON object, such as "
-                '{"file": "cats/tom.jpg", "label": "cat"}, with split and group if you like.'
+                '{"file": "cats/tom.jpg", "label": "cat"}, with optional split and group.'
             ) from error
 
 
@@ -203,7 +205,7 @@ def _inside(path: Path, number: int, name: str) -> str:
 
 
 def _inside_test(root: Path) -> Callable[[str], bool]:
-    """Return a test of whether a file's real place is inside `root`; resolves each folder once, not each file."""
+    """Return a function that checks whether a file really lies inside `root`; it resolves each folder only once."""
     real_root = root.resolve()
     folders: dict[str, bool] = {}
 

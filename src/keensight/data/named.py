@@ -1,4 +1,4 @@
-"""Datasets with a name: looked for on this machine, else downloaded, and checked either way."""
+"""Datasets with a name: found on this machine or else downloaded, and checked either way."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from keensight.errors import DataError, KeensightError
 
 TIMEOUT_S = 20.0  # for each read from a mirror
 DEADLINE_S = 600.0  # for a whole dataset
-SYSTEM_FOLDER = Path("/usr/share/datasets")  # where Debian's packages put them
+SYSTEM_FOLDER = Path("/usr/share/datasets")  # where Debian's packages install them
 FILES: dict[str, tuple[str, int]] = {  # by role: the file's name, and the size of its raw content in bytes
     "train-images": ("train-images-idx3-ubyte.gz", 47_040_016),
     "train-labels": ("train-labels-idx1-ubyte.gz", 60_008),
@@ -75,7 +75,7 @@ def list_named(name: str) -> Listing:
 
     mnist and fashion-mnist are looked for in ``$KEENSIGHT_DATA/<name>``, ``$KEENSIGHT_DATA``,
     ``/usr/share/datasets/<name>`` and the user's cache, and else downloaded into that cache. Raises DataError, naming
-    every place, where none has the right files.
+    every place, if none has the right files.
     """
     if name == "digits":
         return list_digits()
@@ -140,7 +140,7 @@ def download(name: str, folder: Path) -> list[str]:
 def _fetch(url: str, target: Path, raw_size: int, sha256: str, deadline: float) -> str | None:
     """Download `url` to `target` if its raw content has this size and hash; return what went wrong, or None."""
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}")
-    most = raw_size + 2**16  # what gzip makes of bytes that cannot be compressed is hardly more
+    most = raw_size + 2**16  # gzip makes incompressible bytes hardly larger
     try:
         with files.explained(target), open(temporary, "xb") as file:
             problem = _receive(url, file.write, most, deadline)
@@ -161,7 +161,7 @@ def _receive(url: str, write: Callable[[bytes], Any], most: int, deadline: float
                 return f"it sends {expected:,} bytes, and at most {most:,} are accepted"
             received = 0
             with _progress(url, expected) as advance:
-                # read1 returns after one packet, so that a mirror which drips a byte now and then meets the deadline
+                # read1 returns after one packet, so that a mirror that sends single bytes hits the deadline
                 while block := response.read1(2**16):
                     received += len(block)
                     if received > most:
@@ -188,7 +188,7 @@ def _receive(url: str, write: Callable[[bytes], Any], most: int, deadline: float
 
 
 def _content_problem(path: Path, raw_size: int, sha256: str) -> str | None:
-    """Say what is wrong with a gzipped file that should unpack to this size and hash; None where nothing is."""
+    """Say what is wrong with a gzipped file that should unpack to this size and hash, or None."""
     digest, size = hashlib.sha256(), 0
     try:
         with gzip.open(path) as stream:

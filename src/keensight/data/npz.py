@@ -1,4 +1,4 @@
-"""NumPy's .npz files of pictures: what is declared is looked at first, and nothing pickled is read.
+"""NumPy's .npz files of pictures: declared sizes are checked first, and nothing pickled is read.
 
 Shape letters: N images, H height, W width, C channels.
 """
@@ -70,7 +70,7 @@ class _Npz(NamedTuple):
 
 @contextmanager
 def _open(path: Path) -> Iterator[_Npz]:
-    """Yield an .npz's keys and what reads its arrays: as numpy.load does, but only after a look at what is declared."""
+    """Yield an .npz's keys and a function that reads its arrays; declared sizes are checked first."""
     try:
         with zipfile.ZipFile(path) as archive:
             members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
@@ -93,7 +93,7 @@ def _open(path: Path) -> Iterator[_Npz]:
 
 
 def _images(path: Path, load: Callable[[str], NDArray[Any]], key: str) -> tuple[Uint8Array, str]:
-    return to_uint8(load(key), f"{key} in {path}"), "0" * 64  # nobody asks for the content hash
+    return to_uint8(load(key), f"{key} in {path}"), "0" * 64  # the content hash is not used
 
 
 def _npy_shape(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> tuple[int, ...]:
@@ -125,7 +125,7 @@ def _blocks(path: Path, keys: Sequence[str]) -> list[tuple[str, SplitName | None
             f"{path} has the arrays {shortlist(keys, 12) or '(none)'}"
             f"{f', but not {shortlist(lacking)}' if lacking else ''}. These are accepted: images and labels; x and y; "
             "or for each split x_train and y_train, or train_images and train_labels (also val and test), each split "
-            "once; and class_names if you like. Save it again with such names."
+            "once; and optionally class_names. Save it again with such names."
         )
     return [(split or "images", split, images, labels) for split, images, labels in found]
 
@@ -195,7 +195,7 @@ def _labels(path: Path, key: str, labels: NDArray[Any], class_names: tuple[str, 
         ]
     if wrong:
         raise DataError(
-            f"{key} in {path} has the labels {shortlist([repr(name) for name in wrong])}, which are no classes. Plain "
+            f"{key} in {path} has the labels {shortlist([repr(name) for name in wrong])}, which are not classes. Plain "
             "text or integers are accepted, and with class_names only its entries or their positions from 0 on; "
             "correct them."
         )

@@ -12,18 +12,18 @@ from keensight.names import clean_label
 
 
 class Fields(NamedTuple):
-    """What a file name says about its picture."""
+    """The fields of a file name."""
 
     label: str
     group: str | None
 
 
 def label_pattern(pattern: str) -> Callable[[str], Fields | None]:
-    """Return a function from a file name to its fields, or to None where the name does not fit `pattern`.
+    """Return a function from a file name to its fields, or to None if the name does not fit `pattern`.
 
     ``{label}`` captures the label and ``{group}`` the group; other ``{names}`` and ``*`` stand for anything, ``?`` for
-    one character, all else for itself. The suffix of the file name takes no part. A field ends where the text after
-    it first occurs. Raises UsageError for a pattern without ``{label}``, or one whose fields have nothing between them.
+    one character, all else for itself. The file name's suffix is ignored. A field ends where the text after
+    it first occurs. Raises UsageError for a pattern without ``{label}``, or one whose fields are not separated.
 
     >>> fields = label_pattern("{label}__{group}__*")
     >>> fields("1__20170705_180816__-118_34.png")
@@ -47,8 +47,8 @@ def label_pattern(pattern: str) -> Callable[[str], Fields | None]:
                 )
             anything = f"(?P<{token[1:-1]}>.+?)" if token[0] == "{" else ".*?"
             last = not any(later[0] in "{*" for later in tokens[i + 1 :])
-            # An atomic group never goes back on the first place where the text after it occurs: hostile names stay
-            # cheap, and a match is never missed, because the last wildcard can still stretch.
+            # An atomic group never backtracks from the first place where the text after it occurs: hostile names stay
+            # cheap, and no match is missed, because the last wildcard can still extend.
             regex += anything + _literal(following) if last else f"(?>{anything}{_literal(following)})"
         elif not regex:
             regex = _literal(token)  # later literals were appended with the wildcard before them

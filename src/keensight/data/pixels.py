@@ -1,4 +1,4 @@
-"""From a picture file to bytes that a model takes: the one function that training and serving share.
+"""From a picture file to the bytes that a model takes: the one function that training and serving share.
 
 NumPy and Pillow only: a serving image has no torch in it. Shape letters: N images, H height, W width, C channels.
 """
@@ -17,9 +17,9 @@ from keensight.data.resizing import resized
 from keensight.errors import PictureError, TooManyPixelsError
 from keensight.values import FloatArray, Preprocessing, Split, Uint8Array
 
-MAX_PIXELS = 80_000_000  # below Pillow's own warning, above any phone's default mode
-STRIP_PIXELS = 500_000  # composed at a time: meanwhile no other thread runs
-FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM")  # one that is not imported makes Pillow import 40 more
+MAX_PIXELS = 80_000_000  # below Pillow's own limit, above any phone's default mode
+STRIP_PIXELS = 500_000  # composed at a time, as no other thread runs meanwhile
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM")  # for others, Pillow would import 40 more modules
 ACCEPTED = "JPEG, PNG, GIF, WebP, BMP, TIFF and PPM pictures up to 80 megapixels are accepted"
 DECODER_VERSION = 1  # part of the cache's key: raise it when the same file gives other pixels
 
@@ -28,7 +28,7 @@ _GREY_MODES = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a picture says of itself before it is decoded."""
+    """A picture's header, read without decoding it."""
 
     height: int
     width: int
@@ -37,7 +37,7 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Borders:
-    """How light the training pictures' borders are, in [0, 1]: the darkest and the lightest of them."""
+    """The brightness of the training pictures' borders, in [0, 1]: that of the darkest and of the lightest."""
 
     low: float
     high: float
@@ -70,8 +70,8 @@ def decode_picture(picture: bytes | Uint8Array, preprocessing: Preprocessing) ->
 def decode_if_small(picture: bytes, preprocessing: Preprocessing, most_pixels: int) -> Uint8Array | None:
     """Return what `decode_picture` does, or None, undecoded, for a picture of more than `most_pixels`.
 
-    None also for a PNG with more than pixels in it: 3 kB of compressed remarks took 9 ms to read. A header of its own
-    would be read twice: for a picture of 28x28, that is a quarter of the time.
+    None also for a PNG with more than pixels in it: 3 kB of compressed comments took 9 ms to read. Reading the header
+    separately would take a quarter more time for a picture of 28x28.
     """
     if (plain := open_plain_png(picture, most_pixels)) is not None:
         return _fitted(plain, preprocessing)
@@ -94,8 +94,8 @@ def border_levels(images_NHWC: Uint8Array) -> FloatArray:
 
 
 def measure_borders(train: Split) -> Borders:
-    """Return how light the training pictures' borders are."""
-    # the extremes and no percentiles: a rare class of light pictures must not be inverted for being rare
+    """Return the brightness of the training pictures' borders."""
+    # extremes, not percentiles: a rare class of light pictures must not be inverted
     chunks = (train.rows[first : first + 256] for first in range(0, len(train), 256))  # memory stays flat
     levels = np.concatenate([border_levels(train.images[rows]) for rows in chunks])
     return Borders(round(float(levels.min()), 4), round(float(levels.max()), 4))
@@ -104,9 +104,9 @@ def measure_borders(train: Split) -> Borders:
 def match_polarity(images_NHWC: Uint8Array, borders: Borders) -> tuple[Uint8Array, Any]:
     """Invert the pictures that are light where all training pictures are dark, or the other way round.
 
-    A model of white digits on black can so read a black digit on paper. Where there are training pictures with a
-    (nearly) black or white border, the paper's own grey is removed and the contrast stretched as well. Returns the
-    pictures and a bool N that is true where a picture was inverted; pictures are copied only if need be.
+    So a model of white digits on black can read a black digit on paper. If training pictures have a (nearly) black or
+    white border, the paper's own grey is removed and the contrast stretched as well. Returns the pictures and a bool N
+    that is true where a picture was inverted; pictures are copied only if needed.
     """
     levels = border_levels(images_NHWC)
     dark_model, light_model = borders.high < 0.45, borders.low > 0.55
@@ -125,9 +125,9 @@ def match_polarity(images_NHWC: Uint8Array, borders: Borders) -> tuple[Uint8Arra
 
 
 def _stretch(image_HWC: Uint8Array, touches: bool) -> Uint8Array:
-    """Map the border's level to 0 and the brightest pixel to 255, unless there is nothing but border.
+    """Map the border's level to 0 and the brightest pixel to 255, unless the picture is all border.
 
-    Where the drawings that were learnt may touch the border, only its darker part counts as background.
+    If the training drawings may touch the border, only its darker part counts as background.
     """
     background = float(np.quantile(_ring(image_HWC[None]), 0.25 if touches else 0.95))
     contrast = float(image_HWC.max()) - background
@@ -149,11 +149,11 @@ def _open(picture: bytes) -> Image.Image:
         raise PictureError("it is empty (0 bytes)")
     try:
         image = Image.open(io.BytesIO(picture), formats=FORMATS)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):  # the latter where warnings are errors
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):  # the latter if warnings are errors
         raise TooManyPixelsError(f"it has more than {MAX_PIXELS // 10**6} megapixels; {ACCEPTED}") from None
     except UnidentifiedImageError:
         raise PictureError(f"it is not a picture that can be read; {ACCEPTED}") from None
-    except Exception as error:  # Pillow's parsers raise whatever a hostile file makes them raise
+    except Exception as error:  # Pillow's parsers may raise anything for a hostile file
         raise PictureError(f"its header is damaged ({_one_line(error)})") from error
     if image.width * image.height > MAX_PIXELS:
         raise TooManyPixelsError(f"it has {image.width * image.height / 1e6:,.0f} megapixels; {ACCEPTED}")

@@ -1,6 +1,6 @@
-"""PNG files as most small ones are, without what Pillow does around its decoder: a third of the time for 28x28 pixels.
+"""A fast reader for simple PNG files: it skips Pillow's overhead, and takes a third of the time for 28x28 pixels.
 
-https://www.w3.org/TR/png-3/. Pillow inflates and unfilters here, too; only its search for chunks is left out.
+https://www.w3.org/TR/png-3/. Pillow's decoder still inflates and unfilters; only its search for chunks is skipped.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _IDAT = zlib.crc32(b"IDAT")
 
 
 def open_plain_png(picture: bytes, most_pixels: int) -> Image.Image | None:
-    """Return a grey or RGB picture of 8 bits whose file is nothing but header, pixels and end, all of them sound.
+    """Return an 8-bit grey or RGB picture whose file is only header, pixels and end, all of them valid.
 
-    None for every other file, and for more than `most_pixels`: Pillow shall see what it is, or what is wrong with it.
+    None for any other file, and for more than `most_pixels`: these are left to Pillow.
     """
     last = len(picture) - len(END) - _CHECKSUM.size
     if not (last > _FIRST and picture.startswith(START) and picture.endswith(END)):

@@ -1,4 +1,4 @@
-"""Resizing as Pillow does it, to the bit and four times as fast: by code of our own, where it could be compiled."""
+"""Resizing to the same bits as Pillow, four times as fast, by our own C code where it could be compiled."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TRIED = ((40, 31, 23, 17), (64, 64, 36, 36), (20, 9, 31, 14))  # width and heigh
 
 
 def resized(image: Image.Image, width: int, height: int) -> Uint8Array | None:
-    """Return what Pillow's bilinear `resize` makes of a colour picture, uint8 HWC; None for what is left to Pillow.
+    """Return a colour picture resized as by Pillow's bilinear `resize`, uint8 HWC; None for one that is left to Pillow.
 
     Those are pictures that are not RGB; that shrink to a quarter or less, which Pillow does in two steps; and those
     that are tall, or shrink more in height than in width, of which Pillow 13 resizes some by height first.
@@ -29,14 +29,14 @@ def resized(image: Image.Image, width: int, height: int) -> Uint8Array | None:
 
 def _resized(resize: Any, image: Image.Image, width: int, height: int) -> Uint8Array | None:
     images_HWC = np.empty((height, width, 3), np.uint8)
-    pixels = image.tobytes("raw", "RGBX")  # as they lie in Pillow's memory
+    pixels = image.tobytes("raw", "RGBX")  # as in Pillow's memory
     done = resize(pixels, image.height, image.width, images_HWC.ctypes.data, height, width)
     return images_HWC if done else None
 
 
 @functools.cache
 def _resize() -> Any:
-    """Return the compiled function, or None: where there is none, or where this Pillow gives other pixels."""
+    """Return the compiled function, or None if there is none or this Pillow gives other pixels."""
     if library() is None:
         return None
     resize = library().keensight_resize
@@ -44,9 +44,9 @@ def _resize() -> Any:
 
 
 def _agrees(resize: Any, width: int, height: int, new_width: int, new_height: int) -> bool:
-    """Say whether Pillow gives the same for a picture of noise."""
+    """Say whether Pillow gives the same result for a picture of noise."""
     counts = np.arange(height * width * 3, dtype=np.uint32)
-    noise = (counts * np.uint32(2654435761) >> np.uint32(24)).astype(np.uint8)  # numpy.random takes 2 MB, and 10 ms
+    noise = (counts * np.uint32(2654435761) >> np.uint32(24)).astype(np.uint8)  # numpy.random takes 2 MB, 10 ms
     image = Image.fromarray(noise.reshape(height, width, 3))
     expected = np.asarray(image.resize((new_width, new_height), Image.Resampling.BILINEAR))
     found = _resized(resize, image, new_width, new_height)

@@ -1,4 +1,4 @@
-"""The front of `data`: whatever DATA is, it becomes a Dataset here, and a Dataset's pictures are read here."""
+"""The entrance of `data`: any form of DATA becomes a Dataset here, and a Dataset's pictures are read here."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Read: TypeAlias = Callable[[Sample], bytes | Uint8Array]
 
 
 class Form(NamedTuple):
-    """One form of DATA: how it is recognised, and what lists it (given the path and the label pattern)."""
+    """One form of DATA: how it is recognised, and the function that lists it, given the path and the label pattern."""
 
     fits: Callable[[Path], bool]
     list: Callable[[Path, str | None], Listing]
@@ -67,11 +67,11 @@ def open_dataset(
     or tar of one, a CSV or JSON Lines manifest, a folder with IDX files, an .npz, or a name: digits, mnist,
     fashion-mnist. A bare name given as text always means the built-in dataset; write ``./digits`` (or give a Path that
     exists) for a folder called so. `label_pattern`, such as ``'{label}__*'``, takes labels from the file names of a
-    folder or archive. `class_names`, those of a model that is to be measured, fixes the classes and their order: some
-    may then have no picture, and any other label is refused.
+    folder or archive. `class_names`, those of a model to be measured, fixes the classes and their order: some may then
+    have no picture, and any other label is refused.
 
-    Files that cannot be used are listed in the dataset's `skipped`. Raises DataError where there is nothing to learn
-    from: no such path, no pictures, one class only, a class missing from a split, or a damaged or hostile file.
+    Files that cannot be used are listed in the dataset's `skipped`. Raises DataError if there is nothing to learn from:
+    no such path, no pictures, one class only, a class missing from a split, or a damaged or hostile file.
 
     >>> digits = open_dataset("digits")
     >>> len(digits.samples), digits.class_names[:3], digits.samples[0].where
@@ -96,7 +96,7 @@ def open_dataset(
 
 
 def only(dataset: Dataset, classes: Sequence[str]) -> Dataset:
-    """Return the dataset with some of its classes alone, in the order given.
+    """Return the dataset with only some of its classes, in the order given.
 
     Raises DataError for a class that it does not have, or fewer than two.
 
@@ -174,7 +174,7 @@ def _check_usable(data: str, listed: Sequence[Entry], usable: Sequence[Entry], u
 
 
 def _check_classes(data: str, class_names: tuple[str, ...], entries: Iterable[Entry]) -> None:
-    """Every split has every class; a class that only a later split has is one that the model could never learn."""
+    """Check that every split has every class: a class that train lacks could not be learnt."""
     if len(class_names) < 2:
         raise DataError(
             f"{data} holds pictures of only one class ('{class_names[0]}'). A classifier needs two classes or more to "
@@ -210,5 +210,5 @@ def _does_not_exist(data: str, path: Path) -> DataError:
         beside = []
     near = suggestion(path.name.lower(), NAMES) or suggestion(path.name, beside)
     return DataError(
-        f"{data or 'DATA (an empty text)'} does not exist; {ACCEPTED}. {near}Check the spelling and where you are."
+        f"{data or 'DATA (an empty text)'} does not exist; {ACCEPTED}. {near}Check the spelling and the current folder."
     )

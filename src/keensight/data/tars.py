@@ -1,4 +1,4 @@
-"""Tar archives of pictures: read in place, after a compressed one was unpacked to a tar in the user's cache."""
+"""Tar archives of pictures: read in place; a compressed one is first unpacked to a tar in the user's cache."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from keensight.data.listing import Listing
 from keensight.values import Sample
 
 MAX_HEADER_BYTES = 2**20
-STREAMS: dict[bytes, Callable[[Path], BufferedIOBase]] = {  # how a compressed tar begins, and what opens it
+STREAMS: dict[bytes, Callable[[Path], BufferedIOBase]] = {  # first bytes of a compressed tar, and what opens it
     b"\x1f\x8b": gzip.GzipFile,
     b"BZh": bz2.BZ2File,
     b"\xfd7zXZ\x00": lzma.LZMAFile,
@@ -47,7 +47,7 @@ class TarMember(NamedTuple):
     size: int
 
     def content(self, read_at: ReadAt) -> bytes:
-        """Return the picture's bytes; raises ValueError where they are not what the archive says."""
+        """Return the picture's bytes. Raises ValueError if they do not match the archive's index."""
         content = read_at(self.offset, self.size)
         if len(content) != self.size:
             raise ValueError("not the size or checksum that the archive gives")
@@ -69,13 +69,13 @@ def tar_members(plain: Path, path: Path) -> tuple[Contents, dict[str, TarMember]
     """Return what the tar `plain` holds, and where its usable pictures lie; messages call it `path`."""
     infos: list[tarfile.TarInfo] = []
     with explained(path), open(plain, "rb") as file:
-        # tarfile stops without a word at a damaged header, so look at what it stopped at.
+        # tarfile silently stops at a damaged header, so check where it stopped.
         with tarfile.open(fileobj=cast(IO[bytes], _SmallReads(file)), mode="r:") as archive:
             while len(infos) <= MAX_FILES and (info := archive.next()):
                 infos.append(info)
             file.seek(archive.offset)
             if len(infos) <= MAX_FILES and file.read(512) != bytes(512):
-                raise tarfile.ReadError("it ends early or holds something that is no tar header")
+                raise tarfile.ReadError("it ends early or holds something that is not a tar header")
         length = plain.stat().st_size
         for info in infos:
             if info.isreg() and not info.issparse() and info.offset_data + info.size > length:
@@ -148,7 +148,7 @@ def _unpacked(path: Path, opener: Callable[[Path], BufferedIOBase], limit: int) 
 
 
 class _SmallReads:
-    """A file for tarfile that refuses the huge header fields with which a small hostile tar could fill the memory."""
+    """A file for tarfile that refuses huge header fields, with which a small hostile tar could fill the memory."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file

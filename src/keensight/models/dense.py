@@ -1,6 +1,6 @@
-"""A multilayer perceptron: layers in which every cell sees every cell of the layer before.
+"""Multilayer perceptrons: every cell of a layer reads every cell of the layer before.
 
-Shape letters: I cells that a layer reads, O cells that it has.
+Shape letters: I inputs and O outputs of a layer.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ def by_hand(height: int, width: int, channels: int, num_classes: int, hidden: in
 
 
 def from_arrays(*arrays: FloatArray) -> nn.Sequential:
-    """Build the dense network that has these float32 weights: IO and O for each layer, from the pixels on.
+    """Build the dense network with these float32 weights: IO and O for each layer, from the pixels on.
 
     It is what `dense` builds, without dropout, and answers as NumPy does: ``from_arrays(*scratch.arrays(parameters))``
-    brings a network trained by hand into reports, bundles and ONNX. The pixels of a picture count in the order CHW.
+    brings a network trained by hand into reports, bundles and ONNX. A picture's pixels are in the order CHW.
 
-    Raises DataError for shapes that do not follow each other, and for values that are not finite.
+    Raises DataError for shapes that do not fit together, and for values that are not finite.
 
     >>> from_arrays(np.ones((4, 3)), np.zeros(3), np.ones((3, 2)), np.zeros(2))(torch.ones(1, 1, 2, 2)).tolist()
     [[12.0, 12.0]]
@@ -61,13 +61,15 @@ def from_arrays(*arrays: FloatArray) -> nn.Sequential:
     if not shapes or shapes != wanted or 0 in sizes:
         raise DataError(
             f"Arrays of the shapes {', '.join(map(str, shapes)) or 'nothing at all'} came. IO and O for each layer are "
-            "accepted, each reading what the last has, such as (784, 512), (512,), (512, 10), (10,); check their order."
+            "accepted, each I the O before it, such as (784, 512), (512,), (512, 10), (10,); check their order."
         )
     if not all(np.isfinite(array).all() for array in arrays):
         raise DataError(
             "Some weights are not finite numbers. Finite ones are accepted; train again at a lower learning rate."
         )
-    with torch.random.fork_rng(devices=[]):  # the weights drawn here are not kept, and no draw may show outside
+    with torch.random.fork_rng(
+        devices=[]
+    ):  # the weights drawn here are replaced, and must not advance the caller's generator
         network = dense(1, 1, sizes[0], sizes[-1], hidden=sizes[1:-1])
     linears = [module for module in network if isinstance(module, nn.Linear)]
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Dropout that draws from a generator of its own: the same bits in every run, whatever threads do, and cheap ones."""
+"""Dropout with its own generator: the same bits in every run, whatever other threads draw, and faster than torch's."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from torch.autograd.function import once_differentiable
 from keensight.kernels import library
 from keensight.kernels.tensors import SIZES, address
 
-LEVELS = 1 << 16  # a chance is rounded to one of so many
+LEVELS = 1 << 16  # probabilities are rounded to multiples of 1 / LEVELS
 
 
 class Dropout(nn.Module):
-    """Set each input to 0 with the chance `p` while training, and scale the others up (Hinton et al., 2012).
+    """Set each input to 0 with probability `p` while training, and scale the others up (Hinton et al., 2012).
 
-    It draws from `generator`, or from torch's global one where that is None, as on a GPU. Four inputs share a draw of
-    64 bits: torch's own draws, a float64 for each input, were a third of the husky network's step.
+    It draws from `generator`, or from torch's global one if that is None, as on a GPU. Four inputs share a draw of 64
+    bits: torch's own draws, a float64 for each input, took a third of the husky network's step.
     """
 
     def __init__(self, p: float) -> None:
@@ -36,10 +36,10 @@ class Dropout(nn.Module):
         draws = self.generator.integers(0, 2**64, -(-inputs.numel() // 4), np.uint64).view(np.int16)
         bits, least = torch.from_numpy(draws[: inputs.numel()]), round(self.p * LEVELS) - LEVELS // 2
         if inputs.device.type == "cpu" and inputs.dtype in SIZES and _is_dense(inputs) and library() is not None:
-            scale = torch.ones((), dtype=inputs.dtype).div_(1 - self.p).item()  # rounded as the inputs are
+            scale = torch.ones((), dtype=inputs.dtype).div_(1 - self.p).item()  # rounded to the inputs' type
             scaled: torch.Tensor = _Dropped.apply(inputs, bits, least, scale)  # type: ignore[no-untyped-call]
             return scaled
-        kept = torch.empty_like(inputs)  # in the order of its memory
+        kept = torch.empty_like(inputs)  # in the order of the inputs' memory
         return inputs * kept.copy_((bits >= least).as_strided(kept.shape, kept.stride())).div_(1 - self.p)
 
 
@@ -69,7 +69,7 @@ def _is_dense(inputs: torch.Tensor) -> bool:
 
 
 def seed_dropout(network: nn.Module, seed: int) -> None:
-    """Give the dropout layers of a network on the CPU one generator, seeded."""
+    """Give all dropout layers of a network on the CPU one seeded generator."""
     generator = np.random.Generator(np.random.SFC64(seed))
     for module in network.modules():
         if isinstance(module, Dropout):

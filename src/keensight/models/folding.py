@@ -1,4 +1,4 @@
-"""Batch normalisation folded into the convolution before it: the same answers, once training is over, for less work."""
+"""Batch normalisation folded into the convolution before it: after training, the same answers for less work."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import nn
 
 
 def fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return weight and bias of the convolution that answers as `conv` and then `norm` do in evaluation.
+    """Return weight and bias of the convolution that equals `conv` followed by `norm` in evaluation.
 
     Computed in float64 and returned in float32, since rounding would otherwise add up over the layers.
     """
@@ -28,7 +28,7 @@ def merged(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
 
 
 def scale_and_shift(norm: nn.BatchNorm2d | nn.BatchNorm1d) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return what batch normalisation is once training is over: a factor and a summand per channel, in float64."""
+    """Return batch normalisation after training as a factor and a summand per channel, in float64."""
     assert norm.running_mean is not None and norm.running_var is not None  # always tracked in our models
     scale = (norm.running_var.double() + norm.eps).rsqrt()
     if norm.weight is not None:
@@ -40,7 +40,7 @@ def scale_and_shift(norm: nn.BatchNorm2d | nn.BatchNorm1d) -> tuple[torch.Tensor
 
 
 def folded(network: nn.Module) -> nn.Module:
-    """Return a copy for evaluation in which every convolution in a Sequential has taken in its batch normalisation."""
+    """Return a copy for evaluation in which batch normalisation is folded into the convolutions of every Sequential."""
     network = copy.deepcopy(network).eval()
     for sequence in [module for module in network.modules() if isinstance(module, nn.Sequential)]:
         for i, (conv, norm) in enumerate(pairwise(sequence)):

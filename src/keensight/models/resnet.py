@@ -15,14 +15,14 @@ from keensight.models.pooling import MaxPool2d
 
 
 class Residual(nn.Module):
-    """What some layers make of their input, added to it (He et al., 2015, arXiv:1512.03385)."""
+    """Adds the output of some layers to their input (He et al., 2015, arXiv:1512.03385)."""
 
     def __init__(self, *layers: nn.Module) -> None:
         super().__init__()
         self.body = nn.Sequential(*layers)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Return NCHW in the shape that came."""
+        """Return NCHW in the input's shape."""
         outputs: torch.Tensor = inputs + self.body(inputs)
         return outputs
 
@@ -39,9 +39,9 @@ def resnet(
     """Build a residual network for pictures of any size from 8x8: NCHW to logits NK.
 
     A first convolution of `filters` channels; then stages that halve the picture and double the channels, each a
-    convolution, pooling, and a residual convolution, while the shorter side is 4 pixels or more; and the largest value
+    convolution, pooling, and a residual convolution, while the shorter side is 4 pixels or more; then the largest value
     of each channel. After ResNet and Page's ResNet-9. With `mirror`, a trained network answers with the mean for the
-    picture and its mirror image: for twice the work, and only where left and right do not matter.
+    picture and its mirror image: for twice the work, and only if left and right do not matter.
 
     Raises RecipeError for a smaller picture.
     """

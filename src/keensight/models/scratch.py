@@ -1,8 +1,8 @@
 """A network that learns to read digits, by hand: every line of the arithmetic in NumPy, and no framework.
 
 Read it from top to bottom: what a network knows, how it answers, how wrong that is (the loss), which way each weight
-should move (backpropagation), how we can be sure of it (the gradient check), and the loop that moves them. It is the
-network of many an introduction to deep learning: 784 pixels, 512 hidden cells, 10 digits.
+should move (backpropagation), how we can be sure of it (the gradient check), and the loop that moves the weights. Many
+introductions to deep learning use this network: 784 pixels, 512 hidden cells, 10 digits.
 
 Shape letters: N images, D pixels of an image (C, H, W in a row), H hidden cells, K classes. `hidden_NH` has a row for
 each image and a column for each hidden cell, so that the names show which products make sense: ND @ DH gives NH.
@@ -53,10 +53,10 @@ def arrays(parameters: Parameters) -> tuple[FloatArray, FloatArray, FloatArray, 
 
 
 def initialise(pixels: int = 784, hidden: int = 512, classes: int = 10, seed: int = 0) -> Parameters:
-    """Draw float32 weights by chance, as He et al. do (2015, arXiv:1502.01852, equation 10); thresholds start at 0.
+    """Draw random float32 weights, as He et al. do (2015, arXiv:1502.01852, equation 10); thresholds start at 0.
 
-    Were all weights equal, all hidden cells would get the same gradient and stay equal for ever: chance tells them
-    apart. With the spread sqrt(2 / cells read), a cell's sum is about as large as what it reads, however wide the
+    If all weights were equal, all hidden cells would get the same gradient and stay equal: randomness makes them
+    differ. With the spread sqrt(2 / cells read), a cell's sum is about as large as what it reads, however wide the
     layer; the 2 makes up for ReLU, which silences half of the cells. Raises RecipeError for a size below 1.
 
     >>> initialise(pixels=4, hidden=3, classes=2).weights_DH.shape
@@ -64,7 +64,7 @@ def initialise(pixels: int = 784, hidden: int = 512, classes: int = 10, seed: in
     """
     if min(pixels, hidden, classes) < 1:
         raise RecipeError(
-            f"A network of {pixels}-{hidden}-{classes} cells was asked for. Sizes of 1 or more are accepted; take "
+            f"A network of {pixels}-{hidden}-{classes} cells was asked for. Sizes of 1 or more are accepted, such as "
             "784-512-10 for MNIST, or 64-32-10 for scikit-learn's digits."
         )
     rng = np.random.default_rng(seed)
@@ -77,11 +77,11 @@ def initialise(pixels: int = 784, hidden: int = 512, classes: int = 10, seed: in
 
 
 def forward(parameters: Parameters, images_ND: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Make a forward pass: return what the hidden cells say (NH) and the logits (NK), whose largest is the answer.
+    """Make a forward pass: return the hidden cells' values (NH) and the logits (NK), whose largest is the answer.
 
     A cell adds up all that it reads, each value times its weight, and its threshold. ReLU, the larger of that sum and
-    0, lets hidden cells keep silent; without it two layers could say no more than one, for the product of two matrices
-    is a matrix. Raises DataError for images that are not finite floats of the network's size.
+    0, lets hidden cells be silent; without it two layers could do no more than one, as the product of two matrices is a
+    matrix. Raises DataError for images that are not finite floats of the network's size.
     """
     images_ND = _checked_images(parameters, images_ND)
     hidden_NH = np.maximum(images_ND @ parameters.weights_DH + parameters.biases_H, 0)
@@ -105,7 +105,7 @@ def log_softmax(logits_NK: FloatArray) -> FloatArray:
     return logs_NK
 
 
-# A loss says how wrong the logits NK are for the labels N, and how that changes with each logit: a number, and NK.
+# A loss returns how wrong the logits NK are for the labels N, a number, and its derivative by each logit, NK.
 Loss: TypeAlias = Callable[[FloatArray, Labels], tuple[float, FloatArray]]
 
 
@@ -113,7 +113,7 @@ def cross_entropy(logits_NK: FloatArray, labels_N: Labels) -> tuple[float, Float
     """Return the mean over images of -log p[label], p being the softmax probabilities; and its gradient NK.
 
     The logarithm undoes softmax's exponential, and almost all of the derivative cancels. What is left for each logit is
-    (p - y) / N: the probability given, less the one that would have been right (y is 1 for the label, else 0).
+    (p - y) / N: the probability given, less the right one (y is 1 for the label, else 0).
     """
     logs_NK = log_softmax(logits_NK)
     right_NK = np.eye(logits_NK.shape[1], dtype=logits_NK.dtype)[labels_N]
@@ -124,10 +124,10 @@ def squared_error(logits_NK: FloatArray, labels_N: Labels) -> tuple[float, Float
     """Return the mean over images of the sum over classes of (p - y)², p and y as above; and its gradient NK.
 
     So an image's loss is between 0 and 2. (Keras's "mse" takes the mean over classes too: K times less.) The slope by
-    each probability is 2 (p - y) / N. To raise one logit takes probability from all other classes, so by the chain rule
-    the slope by a logit is its p, times what its own slope has above the mean slope, weighted by p. Where the network
-    is sure and wrong, p is near 0 or 1 and this vanishes: it hardly learns from its worst mistakes, and at too high a
-    rate it gets stuck for good. With cross-entropy it learns most from them.
+    each probability is 2 (p - y) / N. Raising one logit takes probability from all other classes, so by the chain rule
+    the slope by a logit is its p, times the difference between its own slope and the mean slope weighted by p. Where
+    the network is sure but wrong, p is near 0 or 1 and this vanishes: it hardly learns from its worst mistakes, and at
+    too high a rate it gets stuck. With cross-entropy it learns most from them.
     """
     p_NK = np.exp(log_softmax(logits_NK))
     errors_NK = p_NK - np.eye(logits_NK.shape[1], dtype=logits_NK.dtype)[labels_N]
@@ -144,13 +144,13 @@ def backpropagate(
 ) -> tuple[float, Parameters]:
     """Return the loss and its derivative by every single weight, from one pass forward and one pass backward.
 
-    It is the chain rule, walked from the answers back to the pixels. Call the slope of the loss by a cell's sum the
-    cell's *blame*; the loss itself says what the logits are to blame for. Layer by layer, from blame follow
+    This is the chain rule, applied from the answers back to the pixels. Call the slope of the loss by a cell's sum the
+    cell's *blame*; the loss itself gives the blame of the logits. Layer by layer, the blame gives
 
     - a weight's derivative: what it carried (the value that it reads) times the blame of the cell it leads to;
-    - a threshold's derivative: the blame, for a threshold is a weight that always reads 1;
-    - the blame in the layer before: the blame of all cells that a cell speaks to, each times the weight between them,
-      added up; and none for a cell that ReLU silenced, for a little more or less of it would not have been heard.
+    - a threshold's derivative: the blame, as a threshold is a weight that always reads 1;
+    - the blame in the layer before: the sum over the cells that read a cell of their blame times the weight between;
+      it is 0 for a cell that ReLU silenced, as a small change of its sum changes nothing.
 
     Raises DataError for images that are not finite floats of the network's size, and for labels that do not fit.
     """
@@ -179,18 +179,18 @@ def check_gradients(
     sample: int | None = None,
     gradient: Gradient = backpropagate,
 ) -> float:
-    """Compare derivatives with what two forward passes per weight say; return the largest relative error.
+    """Compare derivatives with finite differences, two forward passes per weight; return the largest relative error.
 
-    Add `eps` to one weight and make a forward pass, take `eps` from it and make another: the difference of the losses
-    over 2 eps is the derivative, but for an error of the order of eps². It needs no calculus, and it is horribly
-    inefficient: the 407,050 weights of 784-512-10 take 814,100 passes, and backpropagation takes two. So give it a few
-    images, and let `sample` pick that many weights of each array instead of all.
+    Add `eps` to one weight and make a forward pass, subtract `eps` from it and make another: the difference of the
+    losses over 2 eps is the derivative, up to an error of the order of eps². It needs no calculus, and is very slow:
+    the 407,050 weights of 784-512-10 take 814,100 passes, and backpropagation takes two. So give it a few images, and
+    let `sample` pick that many weights of each array instead of all.
 
-    All is computed in float64. Errors are shares of the array's largest derivative: next to its own size, a derivative
-    of almost 0 is all rounding. Below 1e-6 the gradients are right. Wrong ones are far above, and so is a ReLU that
-    wakes up between the two passes: then try a smaller `eps`. A derivative that is not a number counts as infinite.
+    All is computed in float64. Errors are relative to the array's largest derivative, as one near 0 is mostly rounding.
+    Below 1e-6 the gradients are right. Wrong ones are far above, and so is a ReLU that changes sign between the two
+    passes: then try a smaller `eps`. A derivative that is not a number counts as infinite.
 
-    Raises RecipeError for an `eps` or a `sample` that cannot work, and DataError for what `backpropagate` refuses.
+    Raises RecipeError for an invalid `eps` or `sample`, and DataError for what `backpropagate` refuses.
 
     >>> rng = np.random.default_rng(0)
     >>> check_gradients(initialise(5, 4, 3), rng.random((6, 5)), rng.integers(0, 3, 6)) < 1e-6
@@ -201,7 +201,7 @@ def check_gradients(
             f"A gradient check with eps={eps} and sample={sample} was asked for. An eps above 0 and up to 0.1, and a "
             "sample of 1 or more are accepted; leave them out for 1e-5 and all weights."
         )
-    exact = Parameters(*(np.array(array, np.float64, order="C") for array in arrays(parameters)))  # a copy, to nudge
+    exact = Parameters(*(np.array(array, np.float64, order="C") for array in arrays(parameters)))  # a copy, to change
     _, claimed = gradient(exact, images_ND, labels_N, loss)
     rng = np.random.default_rng(0)
     worst = 0.0
@@ -231,7 +231,7 @@ def descend(parameters: Parameters, gradient: Parameters, rate: float) -> Parame
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lesson:
-    """What one pass over the images gave: the new parameters, and the mean loss of the batches when they were met."""
+    """The result of one pass over the images: the new parameters, and the mean loss of batches before their steps."""
 
     number: int  # 1 for the first
     parameters: Parameters
@@ -253,20 +253,20 @@ def train(
 ) -> Iterator[Lesson]:
     """Learn by mini-batch gradient descent, and yield a `Lesson` after each pass over the images.
 
-    Shuffle; take a few images; ask which way every weight should move for a smaller loss on them; move it that way by
+    Shuffle; take a few images; find which way every weight should move for a smaller loss on them; move it that way by
     the rate times its derivative. A few images give only a rough direction, but a thousand rough steps lead further
-    than one exact one. The rate falls linearly to 0, so that the last steps settle what the first have found.
+    than one exact one. The rate falls linearly to 0, so that the last steps are small.
 
-    An epoch's shuffle follows from the seed and its number, and plain descent remembers nothing but its weights. So
-    ``train(lesson.parameters, ..., done=lesson.number)`` goes on where a lesson ended, to the same bits.
+    An epoch's shuffle depends only on the seed and its number, and plain descent has no state but its weights. So
+    ``train(lesson.parameters, ..., done=lesson.number)`` continues where a lesson ended, to the same bits.
 
-    Raises RecipeError for settings that make no sense, DataError for images or labels that do not fit the network, and
+    Raises RecipeError for invalid settings, DataError for images or labels that do not fit the network, and
     TrainingError when the loss is no longer a number.
     """
     if min(epochs, batch_size) < 1 or not 0 < learning_rate < math.inf or done < 0:
         raise RecipeError(
             f"epochs={epochs}, batch_size={batch_size}, learning_rate={learning_rate} and done={done} came. Epochs and "
-            "batches from 1, a finite rate above 0 and done from 0 are accepted; leave them out for what suits MNIST."
+            "batches from 1, a finite rate above 0 and done from 0 are accepted; the defaults suit MNIST."
         )
     images_ND = _checked_images(parameters, images_ND)
     labels_N = _checked_labels(parameters, len(images_ND), labels_N)
@@ -276,7 +276,7 @@ def train(
         loss_sum, rate = 0.0, learning_rate
         for step, batch in enumerate(batches):
             rate = learning_rate * (1 - (number - 1 + step / len(batches)) / epochs)
-            with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is refused below, in words
+            with np.errstate(over="ignore", invalid="ignore"):  # the result is checked below
                 value, gradient = backpropagate(parameters, images_ND[batch], labels_N[batch], loss)
                 parameters = descend(parameters, gradient, rate)
             loss_sum += value * len(batch)
@@ -289,7 +289,7 @@ def train(
 
 
 def _checked_images(parameters: Parameters, images_ND: FloatArray) -> FloatArray:
-    """Return the images in the precision of the weights, or say what is wrong with them."""
+    """Return the images in the precision of the weights. Raises DataError if they do not fit."""
     pixels, given = len(parameters.weights_DH), np.asarray(images_ND)
     wanted = f"Floats of the shape (N, {pixels}), N of 1 or more and all finite, are accepted"
     if given.dtype.kind != "f":
@@ -303,7 +303,7 @@ def _checked_images(parameters: Parameters, images_ND: FloatArray) -> FloatArray
 
 
 def _checked_labels(parameters: Parameters, num_images: int, labels_N: Labels) -> Labels:
-    """Return the labels, or say what is wrong with them."""
+    """Return the labels. Raises DataError if they do not fit."""
     classes, given = len(parameters.biases_K), np.asarray(labels_N)
     wanted = f"A whole number from 0 to {classes - 1} for each of the {num_images:,} images is accepted"
     if given.dtype.kind not in "iu" or given.shape != (num_images,):

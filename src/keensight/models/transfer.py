@@ -1,4 +1,4 @@
-"""Transfer learning: a backbone that has seen ImageNet, and a linear head for the classes at hand."""
+"""Transfer learning: a backbone pretrained on ImageNet, and a linear head for the classes of the data."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from keensight.models.dropout import Dropout
 class Transfer(nn.Module):
     """A backbone under a linear head: images NCHW, normalised as the backbone expects, to logits NK.
 
-    Two attributes tell others what is special: `normalisation`, (mean, std), which the classifier around it takes
-    over; and `lr_scales`, what the learning rate of a part's parameters is multiplied with. A backbone whose scale is
-    0 is frozen: it has no gradients.
+    Two attributes are read from outside: `normalisation`, (mean, std), which the classifier around it takes over; and
+    `lr_scales`, the factor of the learning rate for a part's parameters. A backbone whose scale is 0 is frozen: it has
+    no gradients.
     """
 
     def __init__(self, pretrained: Backbone, num_classes: int, dropout: float, backbone_rate: float) -> None:
@@ -37,7 +37,7 @@ class Transfer(nn.Module):
     def train(self, mode: bool = True) -> Transfer:
         """Switch to training or evaluation; the backbone is always in evaluation.
 
-        Its weights may learn, but its batch statistics stay those of a million photographs: a small batch's are worse.
+        Its weights may learn, but its batch statistics stay those of ImageNet: a small batch's are worse.
         """
         super().train(mode)
         self.backbone.eval()
@@ -60,14 +60,14 @@ def transfer(
 ) -> Transfer:
     """Build a pretrained backbone with a fresh linear head: NCHW to logits NK.
 
-    The backbone learns at `backbone_rate` times the head's learning rate; 0 leaves it as it is. Grey pictures become
-    three equal channels where they are normalised, by broadcasting, so `channels` changes nothing here.
+    The backbone learns at `backbone_rate` times the head's learning rate; 0 freezes it. Grey pictures become three
+    equal channels when they are normalised, by broadcasting, so `channels` changes nothing here.
 
-    Raises RecipeError for an unknown backbone, and KeensightError where its weights are not installed.
+    Raises RecipeError for an unknown backbone, and KeensightError if its weights are not installed.
     """
     if not 0 <= backbone_rate <= 1:
         raise RecipeError(
-            f"backbone_rate is {backbone_rate:g}; it must lie between 0, where only the head learns, and 1, where the "
-            "backbone learns as fast. 0.1 is a good start."
+            f"backbone_rate is {backbone_rate:g}; it must lie between 0 (only the head learns) and 1 (the backbone "
+            "learns as fast). 0.1 is a good start."
         )
     return Transfer(load_backbone(backbone, height, width), num_classes, dropout, backbone_rate)

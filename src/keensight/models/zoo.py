@@ -1,4 +1,4 @@
-"""The models by name, in one visible table, and what can be asked of any of them.
+"""The models by name, in one visible table; their options, and how they are built.
 
 Shape letters: N images, C channels, H height, W width, K classes.
 """

@@ -104,7 +104,7 @@ HOSTILE_H5 = {
         lambda f: (f.move("model_weights", "w"), f.__setitem__("model_weights", h5py.ExternalLink("o.h5", "/"))),
         "'model_weights' is a link",
     ),
-    "circle": (circle, "more within each other, than a network"),
+    "circle": (circle, "deeper nested ones, than a network"),
     "virtual": (replace_kernel(virtual), "lies in another file"),
     "external": (
         replace_kernel(lambda g: g.create_dataset("kernel", (16, 3), "f4", external=[("/etc/passwd", 0, 192)])),
@@ -119,14 +119,14 @@ HOSTILE_H5 = {
         "is packed",
     ),
     "never written": (replace_kernel(lambda g: g.create_dataset("kernel", (16, 3), "f4")), "0 bytes for 48 numbers"),
-    "text": (replace_kernel(lambda g: g.create_dataset("kernel", data=np.full((16, 3), b"x"))), "and no numbers"),
+    "text": (replace_kernel(lambda g: g.create_dataset("kernel", data=np.full((16, 3), b"x"))), "not numbers"),
     "another shape": (replace_kernel(lambda g: g.create_dataset("kernel", data=KERNEL.T)), "has the shape (3, 16)"),
     "no kernel": (replace_kernel(lambda g: None), "(kernel: 0 found)"),
     "two kernels": (lambda f: f.__setitem__("model_weights/dense/t/kernel:0", KERNEL), "(kernel: 2 found)"),
-    "not finite": (replace_kernel(lambda g: g.create_dataset("kernel", data=KERNEL * np.inf)), "no finite numbers"),
-    "no configuration": (lambda f: f.attrs.__delitem__("model_config"), "it holds weights alone"),
-    "an array for text": (lambda f: f.attrs.__setitem__("model_config", np.zeros(9)), "its model_config is no text"),
-    "a number for text": (lambda f: f.attrs.__setitem__("model_config", 9), "its model_config is no text"),
+    "not finite": (replace_kernel(lambda g: g.create_dataset("kernel", data=KERNEL * np.inf)), "not finite numbers"),
+    "no configuration": (lambda f: f.attrs.__delitem__("model_config"), "it holds only weights"),
+    "an array for text": (lambda f: f.attrs.__setitem__("model_config", np.zeros(9)), "its model_config is not text"),
+    "a number for text": (lambda f: f.attrs.__setitem__("model_config", 9), "its model_config is not text"),
 }
 
 
@@ -162,7 +162,9 @@ def test_arrays_cannot_be_read_twice_to_make_more_of_them(tmp_path):
         del file["model_weights/dense/s/dense/bias"]
         file["model_weights/dense/s/dense/bias"] = np.zeros(400, "f4")
 
-    refused(h5(tmp_path / "m.h5", config, spoil, np.zeros((16, 400), "f4")), "together larger than the file")
+    refused(
+        h5(tmp_path / "m.h5", config, spoil, np.zeros((16, 400), "f4")), "weights together are larger than the file"
+    )
 
 
 LINK = zipfile.ZipInfo("assets")

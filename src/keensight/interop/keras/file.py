@@ -1,4 +1,4 @@
-"""Open a Keras file as what it is: data from a stranger. Nothing in it is run, unpickled, followed or unpacked.
+"""Opens a Keras file as untrusted data. No code in it is run, nothing unpickled, no link followed, nothing unpacked.
 
 Two formats: HDF5 (``.h5``, of Keras 2 and 3), and ``.keras``, a zip that holds such a file beside the configuration.
 """
@@ -28,7 +28,7 @@ from keensight.values import FloatArray
 
 MAX_FILE_BYTES = 2 * 2**30
 MAX_JSON_BYTES = 16 * 2**20
-MAX_RATIO = 100  # what a zip may unpack to, in its own sizes; Keras packs nothing
+MAX_RATIO = 100  # how many times its own size a zip may unpack to; Keras does not compress
 MAX_MEMBERS = 1000
 MAX_DIRECTORY_BYTES = 2**20  # a zip's table of contents
 MAX_OBJECTS = 20_000  # groups and datasets with weights
@@ -53,10 +53,10 @@ class KerasFile:
 
 @contextmanager
 def open_keras(path: Path) -> Iterator[KerasFile]:
-    """Yield what a ``.h5`` or ``.keras`` file holds; which of the two it is, its first bytes say.
+    """Yield the contents of a ``.h5`` or ``.keras`` file; its first bytes say which of the two it is.
 
-    Raises ModelFileError, whose text follows on the file's name, for anything else and for whatever is not as Keras
-    writes it.
+    Raises ModelFileError for any other file, and for anything that Keras does not write. Its text continues a sentence
+    that begins with the file's name.
     """
     content = _read(path)
     sha256 = hashlib.sha256(content).hexdigest()
@@ -76,7 +76,7 @@ def open_keras(path: Path) -> Iterator[KerasFile]:
 
 
 def _table(content: str | bytes, what: str) -> dict[str, Any]:
-    """Return a JSON object. Raises ModelFileError where it is none, is too large, or has what `strict_json` refuses."""
+    """Return a JSON object. Raises ModelFileError if it is not one, is too large, or has what `strict_json` refuses."""
     if len(content) > MAX_JSON_BYTES:
         raise ModelFileError(f"{what} is larger than {MAX_JSON_BYTES // 2**20} MiB. {AGAIN}")
     try:
@@ -84,12 +84,12 @@ def _table(content: str | bytes, what: str) -> dict[str, Any]:
     except ValueError as error:
         raise ModelFileError(f"{what} is not the JSON that Keras writes ({error}). {AGAIN}") from None
     if not isinstance(table, dict):
-        raise ModelFileError(f"{what} is no JSON object. {AGAIN}")
+        raise ModelFileError(f"{what} is not a JSON object. {AGAIN}")
     return table
 
 
 class Weights:
-    """The arrays of a file by path, found without following any link, and read only as the configuration has them."""
+    """The arrays of a file by path, found without following links, and read only in the shapes of the configuration."""
 
     def __init__(self, file: h5py.File, root: str, budget: int) -> None:
         self._left = budget
@@ -101,13 +101,13 @@ class Weights:
     def of(self, trail: Sequence[tuple[str, int]], names: Sequence[str], wanted: Mapping[str, Any]) -> list[FloatArray]:
         """Return a layer's arrays, float32, of the shapes `wanted` by name (``a|b`` where versions differ), in order.
 
-        `trail` says where the layer is: (class, which of them in its container) for each container around it, and
-        `names` what they and the layer are called, from the outside in.
+        `trail` locates the layer: (class, its number in the container) for each container around it, and `names` are
+        their names and the layer's, from the outside in.
         """
         raise NotImplementedError
 
     def read(self, key: str, shape: tuple[int, ...], layer: str) -> FloatArray:
-        """Return an array as float32, having checked all that can be checked before."""
+        """Return an array as float32, after all checks that are possible before reading it."""
         dataset, size = self.arrays[key], int(np.prod(shape, dtype=object))
         plan = dataset.id.get_create_plist()
         if dataset.shape != shape:
@@ -116,7 +116,7 @@ class Weights:
                 f"{shape}. {AGAIN}"
             )
         if dataset.dtype.kind not in "fi" or dataset.dtype.itemsize > 8:
-            raise ModelFileError(f"a weight of its layer '{layer}' holds {dataset.dtype}, and no numbers. {AGAIN}")
+            raise ModelFileError(f"a weight of its layer '{layer}' holds {dataset.dtype}, not numbers. {AGAIN}")
         if plan.get_layout() == h5py.h5d.VIRTUAL or plan.get_external_count():
             raise ModelFileError(f"a weight of its layer '{layer}' lies in another file. {AGAIN}")
         stored = dataset.id.get_storage_size()
@@ -127,11 +127,11 @@ class Weights:
             )
         self._left -= stored
         if self._left < 0:
-            raise ModelFileError(f"its weights are together larger than the file, so some are the same. {AGAIN}")
+            raise ModelFileError(f"its weights together are larger than the file, so some must overlap. {AGAIN}")
         array: FloatArray = np.asarray(dataset[()], np.float32)
         if not np.isfinite(array).all():
             raise ModelFileError(
-                f"its layer '{layer}' has weights that are no finite numbers: its training went wrong, or the file is "
+                f"its layer '{layer}' has weights that are not finite numbers: its training went wrong, or the file is "
                 "damaged. Finite ones are accepted; train it again, or save it again."
             )
         return array
@@ -141,7 +141,7 @@ class Weights:
             raise ModelFileError(f"its '{path}' is a link to somewhere else, which Keras never writes. {AGAIN}")
         found = parent[name]
         if len(self.groups) + len(self.arrays) > MAX_OBJECTS or depth > MAX_DEPTH:
-            raise ModelFileError(f"it holds more groups and arrays, or more within each other, than a network. {AGAIN}")
+            raise ModelFileError(f"it holds more groups and arrays, or deeper nested ones, than a network has. {AGAIN}")
         if isinstance(found, h5py.Dataset):
             self.arrays[path] = found
         elif isinstance(found, h5py.Group):
@@ -153,7 +153,7 @@ class Weights:
 
 
 def holds(file: h5py.File, name: str) -> bool:
-    """Say whether a file has something of that name; unlike ``name in file``, this follows no link to find out."""
+    """Say whether a file has an entry of that name; unlike ``name in file``, this follows no link."""
     return bool(file.id.links.exists(name.encode()))
 
 
@@ -183,7 +183,7 @@ class Named(Weights):
 class Numbered(Weights):
     """The weights of a ``.keras`` file: ``layers/conv2d_1/vars/0``, the second of its class, its first variable.
 
-    In files of TensorFlow 2.12 to 2.15 the numbers of a class may have gaps, so it is their order that counts.
+    In files of TensorFlow 2.12 to 2.15 the numbers of a class may have gaps, so only their order counts.
     """
 
     def __init__(self, file: h5py.File, budget: int) -> None:
@@ -240,7 +240,7 @@ def _read(path: Path) -> bytes:
     try:
         if not path.is_file():
             raise ModelFileError(
-                "it is no file, or does not exist; a .keras or .h5 file that Keras wrote is accepted. Correct its name."
+                "it is not a file, or does not exist; a .keras or .h5 file of Keras is accepted. Check the path."
             )
         if (size := path.stat().st_size) > MAX_FILE_BYTES:
             raise ModelFileError(
@@ -253,12 +253,12 @@ def _read(path: Path) -> bytes:
 
 
 def _members(path: Path, content: bytes, names: Sequence[str]) -> dict[str, bytes]:
-    """Return the members `names` of a zip, having looked at what all of them claim."""
+    """Return the members `names` of a zip, after checking the sizes that all members declare."""
     end = content.rfind(b"PK\x05\x06")
     if end < 0 or len(content) < end + 22 or content[max(end - 20, 0) : end].startswith(b"PK\x06\x07"):
         raise ModelFileError(f"it is a damaged zip, or one of more than 4 GiB. {AGAIN}")
     if struct.unpack("<L", content[end + 12 : end + 16])[0] > MAX_DIRECTORY_BYTES:
-        raise ModelFileError(f"it is a zip with a table of contents as no model has. {AGAIN}")
+        raise ModelFileError(f"it is a zip with a larger table of contents than a model has. {AGAIN}")
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         infos = archive.infolist()
         listed = [_clean(info.filename, path) for info in infos]
@@ -291,15 +291,15 @@ def _attribute(file: h5py.File, name: str, default: str | None = None) -> str | 
         if default is not None:
             return default
         raise ModelFileError(
-            "it holds weights alone, and not how the network is built; a whole model is accepted. Build the model in "
+            "it holds only weights, not the network's structure; a whole model is accepted. Build the model in "
             "Keras, load these weights into it, and save it with model.save('model.keras')."
         )
     attribute = file.attrs.get_id(name)
     if attribute.shape != () or attribute.get_storage_size() > MAX_JSON_BYTES:
-        raise ModelFileError(f"its {name} is no text, or larger than {MAX_JSON_BYTES // 2**20} MiB. {AGAIN}")
+        raise ModelFileError(f"its {name} is not text, or larger than {MAX_JSON_BYTES // 2**20} MiB. {AGAIN}")
     value = file.attrs[name]
     if not isinstance(value, (str, bytes)):
-        raise ModelFileError(f"its {name} is no text. {AGAIN}")
+        raise ModelFileError(f"its {name} is not text. {AGAIN}")
     return value
 
 
@@ -310,7 +310,7 @@ def _version(version: Any) -> str:
 
 @contextmanager
 def _explained() -> Iterator[None]:
-    """Turn what damage makes h5py, zipfile and readers of the configuration raise into a ModelFileError."""
+    """Turn the errors that h5py, zipfile and our own parsing raise for damaged files into a ModelFileError."""
     try:
         yield
     except _DAMAGE as error:

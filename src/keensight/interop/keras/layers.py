@@ -1,7 +1,7 @@
-"""Keras' layers, one by one: from a configuration and weights to the steps of a `chain`.
+"""Translates Keras' layers, one by one, from their configuration and weights to the steps of a `chain`.
 
-Keras' pictures are NHWC, ours NCHW: kernels are turned over here, and so are the weights of whatever reads a flattened
-picture. Shape letters: H height, W width, C channels, I and O numbers in and out, D numbers of a vector.
+Keras' pictures are NHWC, ours NCHW: kernels are transposed here, and so are the weights of a layer that reads a
+flattened picture. Shape letters: H height, W width, C channels, I inputs, O outputs, D numbers of a vector.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import numpy as np
 from keensight.errors import suggestion
 from keensight.values import FloatArray
 
-MOST = 4096  # pixels, strides, windows: what a configuration may ask for
-MAX_NUMBERS = 2**26  # that one picture may become, between two layers
+MOST = 4096  # the largest pixels, strides or windows that a configuration may have
+MAX_NUMBERS = 2**26  # the largest output of a layer for one picture
 
 OTHER = "Import a model without it."
 
@@ -25,26 +25,26 @@ Take = Callable[[Mapping[str, tuple[int, ...]]], list[FloatArray]]
 
 
 class UnfitError(Exception):
-    """Why a layer cannot be imported, and what to do: a text that follows on the layer's name."""
+    """Why a layer cannot be imported, and what to do: a text that continues a sentence after the layer's name."""
 
 
 class Building:
-    """A chain under construction: its steps and weights so far, and the shape that Keras has there, less the batch.
+    """A chain under construction: its steps and weights so far, and Keras' output shape there, without the batch.
 
-    `shape` is (H, W, C), (H, W) or (D,). `flat_from` is the HWC that a vector was flattened from, where its numbers
-    stand in our order (CHW) and not in Keras'. Until there is a step that is more than a change of shape, `scale` and
-    `offset` say what pixels were multiplied with, and what was added, as numbers or one for each channel.
+    `shape` is (H, W, C), (H, W) or (D,). `flat_from` is the HWC that a vector was flattened from, if its numbers are
+    in our order (CHW) and not in Keras'. Until the first step that is more than a change of shape, `scale` and `offset`
+    are the factor and the summand that were applied to pixels, as one number or one for each channel.
     """
 
     def __init__(self, shape: tuple[int, ...], major: int) -> None:
         self.shape = shape
-        self.major = major  # version of Keras
+        self.major = major  # Keras' major version
         self.flat_from: tuple[int, int, int] | None = None
         self.steps: list[dict[str, Any]] = []
         self.weights: dict[str, FloatArray] = {}
         self.scale: FloatArray = np.ones(1)
         self.offset: FloatArray = np.zeros(1)
-        self.expects_bytes: bool | None = None  # whether the first layer says that pixels go from 0 to 255
+        self.expects_bytes: bool | None = None  # whether the first layer shows that pixels go from 0 to 255
 
     @property
     def is_leading(self) -> bool:
@@ -58,7 +58,7 @@ class Building:
         self.steps.append({"layer": layer, **options})
 
     def become(self, *shape: int) -> None:
-        """Note the shape after a layer. Raises UnfitError where nothing is left, or far too much."""
+        """Set the shape after a layer. Raises UnfitError if nothing is left, or far too much."""
         if min(shape) < 1 or math.prod(shape) > MAX_NUMBERS:
             raise UnfitError(
                 f"turns {_x(self.shape)} into {_x(shape)}; between 1 and {MAX_NUMBERS:,} numbers are accepted. "
@@ -67,21 +67,21 @@ class Building:
         self.shape = shape
 
     def pictures(self) -> tuple[int, int, int]:
-        """Return the shape HWC. Raises UnfitError where a layer for pictures meets something else."""
+        """Return the shape HWC. Raises UnfitError if a layer for pictures gets something else."""
         if len(self.shape) != 3:
             raise UnfitError(f"reads pictures of height, width and channels, and gets {_x(self.shape)}. {OTHER}")
         height, width, channels = self.shape
         return height, width, channels
 
     def ours(self, array: FloatArray) -> FloatArray:
-        """Return an array with Keras' numbers of a vector along its first axis, in our order."""
+        """Return an array whose first axis is a vector in Keras' order, in our order."""
         if self.flat_from is None:
             return array
         order = np.arange(math.prod(self.flat_from)).reshape(self.flat_from).transpose(2, 0, 1).ravel()
         return array[order]
 
     def affine(self, scale: FloatArray, offset: FloatArray) -> None:
-        """Multiply and add, with a number for all, or one for each of the last axis."""
+        """Multiply and add, with one number for all, or one for each entry of the last axis."""
         if self.is_leading and (len(scale) == len(offset) == 1 or len(self.shape) == 3):
             self.scale, self.offset = self.scale * scale, self.offset * scale + offset
             return
@@ -237,7 +237,7 @@ def _per_channel(kernel_HWCM: FloatArray) -> FloatArray:
 
 
 def _with_bias(config: Config, take: Take, shapes: dict[str, tuple[int, ...]], cells: int) -> list[Any]:
-    """Return the arrays of `shapes`, and the bias, or None where the layer has none."""
+    """Return the arrays of `shapes`, and the bias, or None if the layer has none."""
     if config.get("use_bias", True):
         return list(take(shapes | {"bias": (cells,)}))
     return [*take(shapes), None]
@@ -262,7 +262,7 @@ def _add_conv(
 
 
 def _windows(building: Building, config: Config, reach: Any, strides: Any) -> tuple[list[int], list[int]]:
-    """Return the padding (left, right, top, bottom) of windows that reach so far, and how many there are."""
+    """Return the padding (left, right, top, bottom) of windows, and their number along each side."""
     sizes, padding = building.pictures()[:2], config.get("padding", "valid")
     if padding not in ("valid", "same"):
         raise UnfitError(f"has padding {padding!r}; valid and same are accepted. {OTHER}")
@@ -271,7 +271,7 @@ def _windows(building: Building, config: Config, reach: Any, strides: Any) -> tu
     for size, far, stride in zip(sizes, reach, strides, strict=True):
         number = math.ceil(size / stride) if padding == "same" else (size - far) // stride + 1
         total = max((number - 1) * stride + far - size, 0) if padding == "same" else 0
-        pads = [total // 2, total - total // 2, *pads]  # what is left over goes behind, and W stands before H
+        pads = [total // 2, total - total // 2, *pads]  # an odd pixel goes to the right or bottom; W comes before H
         numbers.append(number)
     return pads, numbers
 
@@ -353,10 +353,10 @@ def _reshape(building: Building, config: Config, take: Take) -> None:
         building.flat_from = None
         building.become(*target)
     elif [*building.shape, 1][:3] == [height, width, channels]:
-        building.become(*target)  # a channel axis more, or less
+        building.become(*target)  # one channel axis more, or less
     else:
         raise UnfitError(
-            f"turns {_x(building.shape)} into {_x(target)}; a flattening, its reverse, and one axis more for the only "
+            f"turns {_x(building.shape)} into {_x(target)}; a flattening, its reverse, and an added axis for a single "
             f"channel are accepted. {OTHER}"
         )
 
@@ -398,7 +398,7 @@ def _prelu(building: Building, config: Config, take: Take) -> None:
 
 
 def _just_activation(building: Building, config: Config, take: Take) -> None:
-    """Add nothing: what every layer's `activation` adds is all that there is."""
+    """Add nothing: the `activation` that every layer may have is added elsewhere."""
 
 
 def _plain(step: str, **options: Any) -> Callable[[Building], None]:
@@ -451,7 +451,7 @@ LAYERS: dict[str, Callable[[Building, Config, Take], None]] = {
     "Activation": _just_activation,
     **ACTIVATION_LAYERS,
 }
-IDENTITIES = (  # once training is over
+IDENTITIES = (  # in evaluation
     "Identity", "Dropout", "SpatialDropout2D", "GaussianDropout", "AlphaDropout", "GaussianNoise",
     "ActivityRegularization", "RandomFlip", "RandomRotation", "RandomZoom", "RandomTranslation", "RandomContrast",
     "RandomBrightness", "RandomShear", "RandomHue", "RandomSaturation", "RandomSharpness", "RandomGrayscale",
@@ -461,7 +461,7 @@ IDENTITIES = (  # once training is over
 
 
 def _ints(config: Config, key: str, default: int | None = None, n: int = 2, most: int = MOST) -> tuple[int, ...]:
-    """Return `n` numbers of 1 to `most`; one that stands alone counts for all."""
+    """Return `n` numbers of 1 to `most`; a single number stands for all."""
     value = config.get(key, default)
     values = value if isinstance(value, list) else [value] * n
     if len(values) != n or not all(type(each) is int and 1 <= each <= most for each in values):

@@ -1,4 +1,4 @@
-"""From a Keras model in a file to a classifier of ours: a chain of layers, its weights, and what its pictures are."""
+"""Imports a Keras model from a file as a classifier: a chain of layers, its weights, and the preprocessing."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ PIXELS = {"0-1": (0.0, 1.0), "0-255": (0.0, 255.0), "-1-1": (-1.0, 1.0)}
 CONTAINERS = ("Sequential", "Functional", "Model")
 MAX_NESTING = 8
 POLICIES = ("float32", "float64", "float16", "bfloat16", "mixed_float16", "mixed_bfloat16")
-HOME = ("keras", "tf_keras", "tensorflow")  # whose modules have Keras' own classes
+HOME = ("keras", "tf_keras", "tensorflow")  # packages with Keras' own classes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Imported:
-    """A Keras model taken over, and what the file does not say and was assumed, as notes.
+    """An imported Keras model, and notes on what the file does not say and was assumed.
 
-    `network` are the steps of the `chain` that `model` holds, `pixels` the range that the Keras model was given.
+    `network` are the steps of the `chain` that `model` holds, `pixels` the range of the pixels that the Keras model
+    reads.
     """
 
     model: Classifier
@@ -46,7 +47,7 @@ class Imported:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A layer in the order of the network, and where it is; see `keras_file.Weights`."""
+    """A layer, and its place in the file; see `keras_file.Weights`."""
 
     kind: str
     config: Mapping[str, Any]
@@ -57,11 +58,11 @@ class Layer:
 def read_keras(path: str | Path, pixels: str | None = None) -> Imported:
     """Read a Keras model from a ``.h5`` or ``.keras`` file: Sequential, or a plain chain of layers.
 
-    The classifier maps images float NCHW in [0, 1] to logits NK: a softmax at the end is left to what reads them, and
-    one sigmoid cell z becomes the logits (0, z). `pixels` is the range that the model was trained with, a key of
-    `PIXELS`; if None, its first layer tells, and 0 to 1 is assumed where it does not.
+    The classifier maps images float NCHW in [0, 1] to logits NK: a softmax at the end is left out, and one sigmoid
+    cell z becomes the logits (0, z). `pixels` is the range that the model was trained with, a key of `PIXELS`; if None,
+    the first layer shows it, and otherwise 0 to 1 is assumed.
 
-    Raises ModelFileError for any other file, a layer that is not known, and whatever else cannot be taken over.
+    Raises ModelFileError for any other file, for an unknown layer, and for anything else that cannot be imported.
     """
     path = Path(path)
     try:
@@ -87,9 +88,7 @@ def _imported(file: KerasFile, pixels: str | None) -> Imported:
         pixels = "0-255" if building.expects_bytes else "0-1"
         notes.append(_PIXEL_NOTES[building.expects_bytes])
     if any(_policy(layer) != "float32" for layer in layers):
-        notes.append(
-            "It was trained in another precision than float32, in which it answers here: the last digits differ."
-        )
+        notes.append("It was trained in another precision than float32, which is used here: the last digits differ.")
     model = _classifier(building, preprocessing, PIXELS[pixels])
     (num_classes,) = building.shape
     return Imported(model, building.steps, preprocessing, num_classes, pixels, file.version, file.sha256, tuple(notes))
@@ -118,7 +117,7 @@ def _flat(table: Mapping[str, Any], trail: Any, names: Any, depth: int) -> Itera
     for row in rows:
         kind, name = row["class_name"], row["config"]["name"]
         if not isinstance(kind, str) or not isinstance(name, str):
-            raise ModelFileError("a layer of it has a name that is no text. Save it again with Keras.")
+            raise ModelFileError("one of its layers has a name that is not text. Save it again with Keras.")
         _check_home(row, f"its layer {_named(name, kind)}")
         place = (*trail, (kind, counts[kind])), (*names, name)
         counts[kind] += 1
@@ -145,8 +144,8 @@ def _check_home(row: Mapping[str, Any], what: str) -> None:
     outside = ">" in str(kind) or (module is not None and str(module).split(".")[0] not in HOME)
     if outside or registered not in (None, kind) or (what == "the model" and kind not in CONTAINERS):
         raise ModelFileError(
-            f"{what} is of the custom class '{_shown(str(registered or kind))}', and only Keras knows what that does. "
-            "Sequential models of Keras' own layers are accepted; build it of those, and copy the weights over."
+            f"{what} is of the custom class '{_shown(str(registered or kind))}', which only its own code defines. "
+            "Sequential models of Keras' own layers are accepted; build it from those, and copy the weights over."
         )
 
 
@@ -166,7 +165,7 @@ def _functions(value: Any) -> Iterator[str]:
 
 
 def _in_a_row(config: Mapping[str, Any]) -> list[Any]:
-    """Return the rows of a functional model whose layers stand in one row, each reading the one before."""
+    """Return the layers of a functional model, each of which must read the one before."""
     rows, before = config["layers"], None
     for row in rows:
         read = [source for node in row["inbound_nodes"] for source in _sources(node)]
@@ -180,7 +179,7 @@ def _in_a_row(config: Mapping[str, Any]) -> list[Any]:
 
 
 def _sources(node: Any) -> Iterator[str]:
-    """Yield the names of the layers that a node reads, in Keras 2's way of writing them or in Keras 3's."""
+    """Yield the names of the layers that a node reads, in Keras 2's format or Keras 3's."""
     if isinstance(node, dict):
         if set(node["kwargs"]) - {"training", "mask"} or any(node["kwargs"].values()):
             yield "something with options of its own"
@@ -196,11 +195,11 @@ def _sources(node: Any) -> Iterator[str]:
 
 
 def _start(file: KerasFile, layers: list[Layer]) -> tuple[Preprocessing, Building, list[str]]:
-    """Return what pictures become before the first layer, the network's beginning, and what was assumed."""
+    """Return the preprocessing of pictures, the network's beginning, and what was assumed."""
     shape, bytes_come = _input(file.config)
     if not shape or not all(type(size) is int and size >= 1 for size in shape):
         raise ModelFileError(
-            f"its input is {shape}, and no size. Pictures of one size are accepted; build the model again with "
+            f"its input {shape} has no fixed size. Pictures of one size are accepted; build the model again with "
             "keras.Input((height, width, channels)) in front, load its weights, and save it."
         )
     notes: list[str] = []
@@ -227,7 +226,7 @@ def _start(file: KerasFile, layers: list[Layer]) -> tuple[Preprocessing, Buildin
 
 
 def _input(config: Mapping[str, Any]) -> tuple[list[Any], bool]:
-    """Return the shape of one picture, and whether it is made of whole numbers."""
+    """Return the shape of one picture, and whether its numbers are integers."""
     rows = config["config"] if isinstance(config["config"], list) else config["config"]["layers"]
     first = rows[0]["config"]
     given = first.get("batch_shape") or first.get("batch_input_shape")
@@ -240,7 +239,7 @@ def _input(config: Mapping[str, Any]) -> tuple[list[Any], bool]:
 
 
 def _picture_of(numbers: int, layers: list[Layer]) -> tuple[int, int, int]:
-    """Return the HWC of a picture of so many numbers: what a Reshape in front says, else a square, grey or colour."""
+    """Return the HWC of a flattened picture: that of a Reshape in front, else a square, grey or colour."""
     first = next((layer for layer in layers if layer.kind not in IDENTITIES), None)
     if first is not None and first.kind == "Reshape" and len(first.config["target_shape"]) in (2, 3):
         height, width, channels = (*first.config["target_shape"], 1)[:3]
@@ -251,8 +250,8 @@ def _picture_of(numbers: int, layers: list[Layer]) -> tuple[int, int, int]:
         if side * side * channels == numbers:
             return side, side, channels
     raise ModelFileError(
-        f"it reads {numbers:,} numbers in a row, which are no square picture. Put keras.layers.Reshape((height, width, "
-        "channels)) in front of it, and save it again."
+        f"it reads {numbers:,} numbers in a row, which is not a square picture. Put keras.layers.Reshape((height, "
+        "width, channels)) in front of it, and save it again."
     )
 
 
@@ -261,18 +260,18 @@ def _taking(file: KerasFile, layer: Layer) -> Any:
 
 
 def _end(building: Building) -> list[str]:
-    """Take the last activation off, so that logits NK are left, and return what was assumed."""
+    """Remove the last activation, so that logits NK are left, and return what was assumed."""
     last = next((i for i in reversed(range(len(building.steps))) if building.steps[i]["layer"] != "Flatten"), -1)
     kind = building.steps[last]["layer"] if last >= 0 else "no layer"
     if len(building.shape) != 1 or building.flat_from is not None:
         raise ModelFileError(
-            f"it answers with {'x'.join(map(str, building.shape))} numbers for a picture, and not with one for each "
+            f"it answers with {'x'.join(map(str, building.shape))} numbers for a picture, not with one for each "
             "class. Import a classifier, such as one that ends in Dense(classes, activation='softmax')."
         )
     (cells,) = building.shape
     is_end = kind in ("Softmax", "Sigmoid")
     if is_end:
-        del building.steps[last]  # behind it there are only Flattens, so no weight changes its number
+        del building.steps[last]  # only Flatten layers follow, so the weights keep their numbers
     elif kind not in ("Linear", "Conv2d", "AdaptiveAvgPool2d", "AdaptiveMaxPool2d", "BatchNorm1d"):
         raise ModelFileError(
             f"its last layer is a {kind}, so its answers are neither probabilities nor logits. A last layer with "
@@ -284,8 +283,8 @@ def _end(building: Building) -> list[str]:
         )
     if kind == "Sigmoid" and cells > 1:
         raise ModelFileError(
-            f"it ends in {cells} sigmoid cells, which may all say yes. Labels that exclude each other are accepted: a "
-            "softmax, or one sigmoid cell; train it with one of them."
+            f"it ends in {cells} sigmoid cells, so a picture may have several labels. Only one label per picture is "
+            "accepted: train it with a softmax, or with one sigmoid cell."
         )
     if cells == 1:
         building.add("TwoLogits")
@@ -309,7 +308,7 @@ def _classifier(building: Building, preprocessing: Preprocessing, pixels: tuple[
     arrays: dict[str, FloatArray] = {f"network.{name}": array for name, array in building.weights.items()}
     arrays |= {"mean": (-offset / scale)[:, None, None], "std": (1 / scale)[:, None, None]}
     state = {name: torch.tensor(np.ascontiguousarray(array, np.float32)) for name, array in arrays.items()}
-    with torch.device("meta"):  # no weights are drawn only to be overwritten
+    with torch.device("meta"):  # so that no weights are drawn only to be overwritten
         model = Classifier(chain(building.steps), preprocessing.channels)
     counts = [name for name in model.state_dict() if name.endswith("num_batches_tracked")]
     model.load_state_dict(state | {name: torch.tensor(0) for name in counts}, assign=True)
