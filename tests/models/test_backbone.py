@@ -207,5 +207,5 @@ def test_another_librarys_network_brings_its_own_constants(monkeypatch):
 def test_a_network_without_a_vector_of_features_is_refused(monkeypatch):
     network = Tiny(nn.Conv2d(3, 7, 3))
     monkeypatch.setitem(sys.modules, "timm", SimpleNamespace(create_model=lambda *_, **__: network))
-    with pytest.raises(RecipeError, match=r"gives \(1, 7, 30, 30\) for a picture, and a vector of features is needed"):
+    with pytest.raises(RecipeError, match=r"gives \(1, 7, 30, 30\) for a picture; a vector of features is needed"):
         backbone("timm:tiny", 32, 32)

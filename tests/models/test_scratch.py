@@ -307,7 +307,7 @@ def test_weights_that_do_not_fit_together_are_refused(small):
         [good[0][:, 0], *good[1:]],
         [good[0][:0], *good[1:]],
     ):
-        with pytest.raises(DataError, match=r"shapes .* came\. DH, H, HK, K are accepted, .* check their order"):
+        with pytest.raises(DataError, match=r"shapes .* were given\. DH, H, HK, K are accepted, .* check their order"):
             Parameters(*arrays_given)
 
 
@@ -325,7 +325,7 @@ def test_weights_that_do_not_fit_together_are_refused(small):
     ids=lambda given: str([np.shape(array) for array in given]),
 )
 def test_arrays_that_are_no_network_are_refused(given):
-    with pytest.raises(DataError, match=r"Arrays of the shapes .* came\. .* are accepted, .* check their order"):
+    with pytest.raises(DataError, match=r"Arrays of the shapes .* were given\. .* are accepted, .* check their order"):
         from_arrays(*given)
 
 
@@ -351,7 +351,7 @@ def test_a_network_without_cells_is_refused():
     ids=str,
 )
 def test_settings_that_make_no_sense_are_refused(small, setting):
-    with pytest.raises(RecipeError, match=r"epochs=.* came\. .* are accepted; leave them out"):
+    with pytest.raises(RecipeError, match=r"epochs=.* were given\. .* are accepted; the defaults suit MNIST"):
         next(train(*small, **setting))
 
 

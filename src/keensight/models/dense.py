@@ -60,7 +60,7 @@ def from_arrays(*arrays: FloatArray) -> nn.Sequential:
     shapes = [np.shape(array) for array in arrays]
     if not shapes or shapes != wanted or 0 in sizes:
         raise DataError(
-            f"Arrays of the shapes {', '.join(map(str, shapes)) or 'nothing at all'} came. IO and O for each layer are "
+            f"Arrays of the shapes {', '.join(map(str, shapes)) or 'none'} were given. IO and O for each layer are "
             "accepted, each I the O before it, such as (784, 512), (512,), (512, 10), (10,); check their order."
         )
     if not all(np.isfinite(array).all() for array in arrays):

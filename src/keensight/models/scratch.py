@@ -42,8 +42,8 @@ class Parameters:
         sizes = np.shape(self.weights_DH)[:1] + np.shape(self.biases_H) + np.shape(self.biases_K)
         if 0 in sizes or len(sizes) != 3 or shapes != [sizes[:2], sizes[1:2], sizes[1:], sizes[2:]]:
             raise DataError(
-                f"Weights and biases of the shapes {', '.join(map(str, shapes))} came. DH, H, HK, K are accepted, such "
-                "as (784, 512), (512,), (512, 10), (10,); check their order, or begin with initialise()."
+                f"Weights and biases of the shapes {', '.join(map(str, shapes))} were given. DH, H, HK, K are accepted, "
+                "such as (784, 512), (512,), (512, 10), (10,); check their order, or begin with initialise()."
             )
 
 
@@ -265,8 +265,8 @@ def train(
     """
     if min(epochs, batch_size) < 1 or not 0 < learning_rate < math.inf or done < 0:
         raise RecipeError(
-            f"epochs={epochs}, batch_size={batch_size}, learning_rate={learning_rate} and done={done} came. Epochs and "
-            "batches from 1, a finite rate above 0 and done from 0 are accepted; the defaults suit MNIST."
+            f"epochs={epochs}, batch_size={batch_size}, learning_rate={learning_rate} and done={done} were given. "
+            "Epochs and batches from 1, a finite rate above 0 and done from 0 are accepted; the defaults suit MNIST."
         )
     images_ND = _checked_images(parameters, images_ND)
     labels_N = _checked_labels(parameters, len(images_ND), labels_N)

@@ -206,7 +206,7 @@ def test_damaged_zips(tmp_path):
 
 HOSTILE_JSON = {
     "no JSON": ("{", "is not the JSON that Keras writes"),
-    "a list": ("[]", "is no JSON object"),
+    "a list": ("[]", "is not a JSON object"),
     "a key twice": ('{"class_name": "Sequential", "class_name": "Sly"}', "the key 'class_name' comes twice"),
     "depth": ('{"a":' * 100_000 + "1" + "}" * 100_000, "is nested more than"),
     "size": (json.dumps({"a": "x" * keras_file.MAX_JSON_BYTES}), "is larger than 16 MiB"),
