@@ -42,8 +42,8 @@ class Parameters:
         sizes = np.shape(self.weights_DH)[:1] + np.shape(self.biases_H) + np.shape(self.biases_K)
         if 0 in sizes or len(sizes) != 3 or shapes != [sizes[:2], sizes[1:2], sizes[1:], sizes[2:]]:
             raise DataError(
-                f"Weights and biases of the shapes {', '.join(map(str, shapes))} were given. DH, H, HK, K are accepted, "
-                "such as (784, 512), (512,), (512, 10), (10,); check their order, or begin with initialise()."
+                f"Weights and biases of the shapes {', '.join(map(str, shapes))} were given. DH, H, HK, K are "
+                "accepted, such as (784, 512), (512,), (512, 10), (10,); check their order, or begin with initialise()."
             )
 
 
