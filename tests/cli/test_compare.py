@@ -34,7 +34,9 @@ def test_json(warm, digits, other, tmp_path):
         report = json.loads((run / "report.json").read_text())
         assert each["metrics"] == report["test"]
         assert each["parameters"] == report["model"]["parameters"]
-        assert [attack["threat"] for attack in each["attacks"]] == [{"norm": "linf", "eps": eps} for eps in (0.0, 0.1)]
+        assert [attack["threat"] for attack in each["attacks"]] == [
+            {"norm": "linf", "eps": eps, "steps": 0} for eps in (0.0, 0.1)
+        ]
         assert all(set(attack) == {"attack", "threat", "accuracy", "n"} for attack in each["attacks"])
     (pair,) = said["pairs"]
     difference = said["bundles"][0]["metrics"]["accuracy"] - said["bundles"][1]["metrics"]["accuracy"]
