@@ -246,7 +246,7 @@ def test_predict_takes_run_or_bundle(warm, digits, pictures):
 def test_recipes_json(warm):
     said = warm("recipes", "--json").json()
     assert set(said) >= {"default", "dense", "logistic"}
-    assert said["dense"]["model"] == "dense"
+    assert said["dense"]["model"]["name"] == "dense"
     assert all(recipe["about"] for recipe in said.values())
     text = warm("recipes")
     assert all(name in text.out for name in said)
