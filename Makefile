@@ -5,6 +5,9 @@ BIN := .venv/bin
 SEEDS ?= 1
 DATA ?= ../shared/data
 
+# What was compiled is kept: the tests start Python often, and a suite without takes half a minute more.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help install demo example test test-slow test-system fuzz promises bench bench-smoke lint format clean
 
 help:  ## show this
@@ -61,7 +64,7 @@ clean:  ## remove what the targets above made
 	@touch $@
 
 .venv/developing: .venv/installed scripts/apt-install
-	scripts/apt-install dataset-fashion-mnist chromium postgresql
+	scripts/apt-install dataset-fashion-mnist chromium-headless-shell postgresql
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[all,dev]'
 	@touch $@
 

@@ -8,8 +8,6 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
-from cyclonedx.schema import SchemaVersion
-from cyclonedx.validation.json import JsonStrictValidator
 
 import keensight
 from keensight.bundle.info import BundleInfo
@@ -38,6 +36,9 @@ def bill(**changes):
 
 
 def validate(text):
+    from cyclonedx.schema import SchemaVersion
+    from cyclonedx.validation.json import JsonStrictValidator  # takes four seconds, which only this file shall cost
+
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
     return json.loads(text)
 

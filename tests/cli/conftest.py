@@ -25,11 +25,12 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 # A warm start saves four seconds of imports; all else is as in a process of its own, signals and descriptors included.
 SERVER = """
 import gc, json, os, signal, sys
-import torch._dynamo, sklearn.datasets, scipy.optimize, scipy.stats
+import torch._dynamo, sklearn.datasets, scipy.optimize, scipy.stats, PIL.Image, filelock
 import keensight.cli.train, keensight.interop.onnx.write, keensight.evaluation.floors, keensight.explanation.weights
-import keensight.robustness.answers, keensight.verbs.tune, keensight.verbs.lr_range
+import keensight.robustness.answers, keensight.verbs.tune, keensight.verbs.lr_range, keensight.pages.report
 with keensight.training.tune._optuna() as optuna:
     optuna.samplers.TPESampler(seed=0), optuna.importance.FanovaImportanceEvaluator(seed=0)
+PIL.Image.init(), keensight.pages.report._template("pages/report.html")
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin without it
 assert "onnxruntime" not in sys.modules  # it starts a thread, and a fork would lose it
 gc.freeze()

@@ -1,12 +1,12 @@
 """The frozen bundle (signed), a copy of it without a signature, and `keensight deploy` on them."""
 
-import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from keensight.cli import main
 
 FROZEN = Path(__file__).parents[1] / "bundle" / "frozen"
 
@@ -30,14 +30,14 @@ def unsigned(tmp_path) -> Path:
     return bundle
 
 
-@pytest.fixture(scope="session")
-def deploy():
-    """Run `keensight deploy` in a process of its own."""
+@pytest.fixture
+def deploy(capsys):
+    """Run `keensight deploy` in this process."""
 
     def run(*words: object) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "keensight", "deploy", *map(str, words)],
-            capture_output=True, text=True, check=False, timeout=120, env=os.environ | {"OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
+        with pytest.raises(SystemExit) as end:
+            main(["deploy", *map(str, words)])
+        said = capsys.readouterr()
+        return subprocess.CompletedProcess(words, end.value.code or 0, said.out, said.err)
 
     return run

@@ -1,7 +1,9 @@
 """Real files of real Keras, from an environment of its own: the answers must be the same."""
 
+import hashlib
 import json
 import os
+import shutil
 import subprocess
 from importlib import util
 from pathlib import Path
@@ -28,14 +30,20 @@ spec.loader.exec_module(make)
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """A folder with the files of all models, and Keras' answers."""
+def made(request, tmp_path_factory):
+    """A folder with the files of all models, and Keras' answers: kept for the next time, if nothing changes them."""
     if not KERAS.exists() and not os.environ.get("CI"):
         pytest.skip(f"there is no Keras to compare with: {KERAS} does not exist (make test makes it)")
+    version = subprocess.check_output([KERAS, "-c", "from importlib.metadata import version; print(version('keras'))"])
+    key = hashlib.sha256(SCRIPT.read_bytes() + version + torch.__version__.encode()).hexdigest()
+    kept = request.config.cache.mkdir("keras") / key
+    if kept.is_dir():
+        return kept
     folder = tmp_path_factory.mktemp("keras")
     environment = {**os.environ, "KERAS_BACKEND": "torch", "KERAS_HOME": str(folder / "home")}
     subprocess.run([KERAS, "-W", "ignore", SCRIPT, folder], env=environment, check=True, capture_output=True)
-    return folder
+    copied = shutil.copytree(folder, kept.with_name(f"{key}.{os.getpid()}"))
+    return copied.rename(kept)
 
 
 def answers_of(imported, images):
