@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -26,6 +28,12 @@ def test_it_answers_as_the_onnx_model_does(trained):
 def test_its_recipe_comes_back(trained):
     bundle = read_bundle(trained.bundle)
     assert recipe_of(bundle) == keensight.load_recipe(str(trained.folder / "recipe.toml"))
+
+
+def test_a_bundle_of_format_1_has_a_flat_recipe(trained):
+    recipe = recipe_of(read_bundle(Path(__file__).parent / "frozen" / "bundle"))
+    assert recipe.model.name == recipe.name == "logistic" and recipe.train.epochs == 60
+    assert recipe.having(epochs=0, about="") == keensight.load_recipe("logistic").having(about="")
 
 
 def test_weights_that_are_missing_or_not_its_own_are_refused(trained, tmp_path):
