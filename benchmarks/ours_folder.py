@@ -36,7 +36,7 @@ def main() -> None:
     def batches(pixels: keensight.Pixels) -> int:
         order = rng.permutation(pixels.rows)
         for first in range(0, len(order), 32):
-            to_images(pixels.images, order[first : first + 32], cpu)
+            to_images(pixels.images[order[first : first + 32]], cpu)
         return len(order)
 
     with tempfile.TemporaryDirectory() as folder:

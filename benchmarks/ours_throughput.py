@@ -16,7 +16,6 @@ import numpy as np
 
 import keensight
 from keensight.machine import cores, keep_memory, share_the_cores, versions
-from keensight.values import Split
 from keensight.values.recipe import AugmentSettings
 
 BATCHES = {"fashion": 128, "husky": 32}  # as the peers have them
@@ -51,9 +50,9 @@ def main() -> None:
         pixels, val_fraction=recipe.data.val_fraction, test_fraction=recipe.data.test_fraction, seed=0
     )
     held_out = splits.test or splits.val  # what the peers measure on: the test pictures, or the validation folder
-    rows = np.arange(asked.steps * recipe.train.batch_size) % len(splits.train)
+    members = np.arange(asked.steps * recipe.train.batch_size) % len(splits.train)
     # one picture to validate on: an epoch's seconds are then its steps
-    splits = replace(splits, train=take(splits.train, rows), val=take(splits.val, rows[:1]))
+    splits = replace(splits, train=splits.train.take(members), val=splits.val.take(members[:1]))
     model = keensight.build(
         recipe.model.name, recipe.model.options, preprocessing, len(dataset.class_names), recipe.seed
     )
@@ -65,7 +64,7 @@ def main() -> None:
     print(
         json.dumps(
             {
-                "images_per_s": len(rows) / statistics.median(seconds[1:]),
+                "images_per_s": len(members) / statistics.median(seconds[1:]),
                 "loss": loss,
                 "accuracy": accuracy,
                 "parameters": sum(p.numel() for p in model.parameters()),
@@ -73,11 +72,6 @@ def main() -> None:
             }
         )
     )
-
-
-def take(split: Split, rows: np.ndarray) -> Split:
-    """Return those rows of a split, which may repeat."""
-    return Split(split.images, split.rows[rows], split.labels[rows], tuple(split.paths[i] for i in rows))
 
 
 if __name__ == "__main__":

@@ -156,7 +156,7 @@ def gathered(folder: Path) -> tuple[Act, Act]:
     def one_by_one() -> None:
         torch.stack([torch.from_numpy(images[row]).permute(2, 0, 1).float() / 255 for row in rows])
 
-    return lambda: to_images(images, rows, cpu), one_by_one
+    return lambda: to_images(images[rows], cpu), one_by_one
 
 
 def augmented(folder: Path) -> tuple[Act, Act]:
@@ -225,7 +225,7 @@ def side_by_side(folder: Path) -> tuple[Act, Act]:
     from torch import nn
 
     from keensight.models.zoo import build
-    from keensight.training.pieces import Shards
+    from keensight.training.pieces import Pieces
     from keensight.values import IntArray
 
     torch.set_num_threads(cores())
@@ -238,9 +238,9 @@ def side_by_side(folder: Path) -> tuple[Act, Act]:
         return F.cross_entropy(logits, labels[rows]), (logits.argmax(1) == labels[rows]).sum()
 
     def steps(count: int) -> None:
-        with Shards(model, count, 0) as shards:
+        with Pieces(model, count, 0) as pieces:
             for rows in np.array_split(np.arange(1024), 8):
-                shards.backward(learn, rows)
+                pieces.backward(learn, rows)
 
     return lambda: steps(2), lambda: steps(1)
 

@@ -1,11 +1,22 @@
 import errno
 import json
+import os
 import stat
+import time
 
 import pytest
 
 from keensight.errors import KeensightError
-from keensight.files import cache_folder, explained, to_json, write_atomically
+from keensight.files import (
+    cache_folder,
+    explained,
+    filling,
+    remove_abandoned,
+    replacing,
+    to_json,
+    write_atomically,
+    write_folder,
+)
 
 
 def test_a_file_is_written_whole(tmp_path):
@@ -38,6 +49,69 @@ def test_the_old_file_survives_a_failed_write(tmp_path, monkeypatch):
         write_atomically(tmp_path / "a.txt", "new")
     assert (tmp_path / "a.txt").read_text() == "old"
     assert list(tmp_path.iterdir()) == [tmp_path / "a.txt"]
+
+
+def test_what_fails_half_way_leaves_the_old_file_alone(tmp_path):
+    (tmp_path / "a.txt").write_text("old")
+    with pytest.raises(KeyboardInterrupt), replacing(tmp_path / "a.txt") as temporary:
+        temporary.write_text("ne")
+        raise KeyboardInterrupt
+    assert [file.read_text() for file in tmp_path.iterdir()] == ["old"]
+
+
+def everything(folder):
+    return {str(file.relative_to(folder)): file.read_text() for file in folder.rglob("*") if file.is_file()}
+
+
+FILES = {"a.txt": "ä", "inner/b.txt": b"b", "inner/c/d.txt": "d"}
+WRITTEN = {"a.txt": "ä", "inner/b.txt": "b", "inner/c/d.txt": "d"}
+
+
+def test_a_folder_is_written_whole(tmp_path):
+    write_folder(tmp_path / "new" / "one", FILES)
+    assert everything(tmp_path / "new" / "one") == WRITTEN
+    assert os.listdir(tmp_path / "new") == ["one"]
+
+
+def test_an_empty_folder_is_filled_and_stays_the_same_folder(tmp_path):
+    before = tmp_path.stat().st_ino
+    write_folder(tmp_path, FILES)
+    assert everything(tmp_path) == WRITTEN and tmp_path.stat().st_ino == before
+    assert sorted(os.listdir(tmp_path)) == ["a.txt", "inner"]
+
+
+def test_a_folder_with_something_in_it_is_not_touched(tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(KeensightError, match=r"not empty\. Nothing is overwritten\. Choose a new or empty folder"):
+        write_folder(tmp_path, FILES)
+    assert everything(tmp_path) == {"mine.txt": "mine"}
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_folder_that_fails_half_way_leaves_nothing(tmp_path, is_there):
+    folder = tmp_path / "new"
+    if is_there:
+        folder.mkdir()
+    with pytest.raises(KeyboardInterrupt), filling(folder) as temporary:
+        (temporary / "a.txt").write_text("half")
+        raise KeyboardInterrupt
+    assert everything(tmp_path) == {} and folder.exists() == is_there
+    assert os.listdir(tmp_path) == ["new"] * is_there
+
+
+def test_another_process_that_was_faster_is_not_overwritten(tmp_path):
+    with pytest.raises(KeensightError, match="Nothing is overwritten"), filling(tmp_path / "new") as temporary:
+        (temporary / "a.txt").write_text("mine")
+        write_folder(tmp_path / "new", {"a.txt": "theirs"})
+    assert everything(tmp_path) == {"new/a.txt": "theirs"}
+
+
+def test_only_old_temporary_names_are_abandoned(tmp_path):
+    for name, age_s in ((".a.tar.0123", 2 * 24 * 3600), (".b.tar.0123", 60), ("c.tar", 2 * 24 * 3600)):
+        (tmp_path / name).write_text("")
+        os.utime(tmp_path / name, times=(time.time() - age_s,) * 2)
+    remove_abandoned(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == [".b.tar.0123", "c.tar"]
 
 
 @pytest.mark.parametrize(

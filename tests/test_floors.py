@@ -13,6 +13,7 @@ FLOORS = [
     "names",
     "files",
     "machine",
+    "executor",
     "workspace",
     "kernels",
     "data",

@@ -1,4 +1,8 @@
-"""The one place that writes files: whole or not at all."""
+"""The one place that writes what lasts, files and folders: whole or not at all.
+
+Each is made under a temporary name in the folder where it belongs, and renamed. What a killed process leaves behind
+is such a temporary name, which begins with a dot.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +10,16 @@ import errno
 import json
 import os
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from keensight.errors import KeensightError
+
+ABANDONED_S = 24 * 3600
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
@@ -21,17 +29,75 @@ def write_atomically(path: Path, content: bytes | str) -> None:
     Raises KeensightError, with the temporary file removed, where the folder cannot be written or the disk is full.
     """
     data = encoded(content) if isinstance(content, str) else content
-    with explained(path):
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
-        try:
-            with open(temporary, "xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+    with replacing(path) as temporary, explained(path), open(temporary, "xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary name beside `path`, for a file that replaces `path` when the block ends.
+
+    Where the block fails, the file is removed, and `path` is as it was. Raises KeensightError where it cannot be
+    renamed; the block's own writing is best `explained`.
+    """
+    temporary = _beside(path)
+    try:
+        yield temporary
+        with explained(path):
             temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def filling(path: Path) -> Iterator[Path]:
+    """Yield an empty folder, which is `path` when the block ends; `path` must be new, or an empty folder.
+
+    Where the block fails, the folder is removed with all that is in it. An empty folder that is there stays the same
+    folder, as it may be a mounted one: what is in ours moves into it. Raises KeensightError where it cannot be made, or
+    is not empty.
+    """
+    with explained(path):
+        is_there = path.is_dir()
+        if is_there and any(path.iterdir()):
+            raise OSError(errno.ENOTEMPTY, "")
+    temporary = make_folder(_beside(path / "filling" if is_there else path))
+    try:
+        yield temporary
+        with explained(path):
+            if is_there:
+                for child in sorted(temporary.iterdir()):
+                    child.rename(path / child.name)
+            else:
+                temporary.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_folder(path: Path, contents: Mapping[str, bytes | str]) -> None:
+    """Write a folder of files, whole or not at all; names may have folders in them. See `filling` for the rest."""
+    with filling(path) as folder:
+        for name, content in contents.items():
+            make_folder((folder / name).parent)
+            write_atomically(folder / name, content)
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove what killed processes left half written in a folder of the cache, a day later."""
+    for leftover in folder.glob(".*"):
+        with suppress(OSError):
+            if time.time() - leftover.stat().st_mtime > ABANDONED_S:
+                if leftover.is_dir():
+                    shutil.rmtree(leftover)
+                else:
+                    leftover.unlink()
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(6)}")
 
 
 def encoded(text: str) -> bytes:
@@ -79,6 +145,7 @@ def explained(path: Path) -> Iterator[None]:
             errno.ELOOP: "Its links lead in a circle. Choose another folder.",
             errno.ENOTDIR: "A part of that path is a file. Choose a path whose parents are folders.",
             errno.EEXIST: "A file has that name already. Choose another name.",
+            errno.ENOTEMPTY: "Nothing is overwritten. Choose a new or empty folder.",
         }.get(error.errno or 0)
         if advice is None:
             raise

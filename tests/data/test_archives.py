@@ -145,3 +145,26 @@ def test_an_archive_replaced_while_open(tmp_path, pets, png, make_zip):
     make_zip(tmp_path / "pets.zip", {"other/1.png": png(0)})
     with reader(dataset) as read, pytest.raises(PictureError, match="no longer in the archive"):
         read(dataset.samples[0])
+
+
+@pytest.mark.parametrize(("suffix", "module", "opened"), [("zip", zipfile, "ZipFile"), ("tar", tarfile, "open")])
+def test_what_an_archive_holds_is_read_once_and_again_when_it_changes(
+    tmp_path, pets, png, make_zip, make_tar, monkeypatch, suffix, module, opened
+):
+    path = {"zip": make_zip, "tar": make_tar}[suffix](tmp_path / f"pets.{suffix}", pets)
+    real, times = getattr(module, opened), []
+
+    def counted(*args, **options):
+        times.append(1)
+        return real(*args, **options)
+
+    monkeypatch.setattr(module, opened, counted)
+    dataset = open_dataset(path)
+    for _ in range(2):
+        with reader(dataset) as read:
+            assert {s.path: read(s) for s in dataset.samples} == pets
+    assert len(times) == 1
+    monkeypatch.setattr(module, opened, real)
+    more = pets | {"pets/train/cat/new.png": png(11)}
+    {"zip": make_zip, "tar": make_tar}[suffix](path, more)
+    assert len(open_dataset(path).samples) == len(more)

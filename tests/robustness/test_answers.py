@@ -10,7 +10,7 @@ from keensight.errors import KeensightError, RecipeError
 from keensight.evaluation.calibration import softmax
 from keensight.models.linear import linear_weights
 from keensight.models.zoo import build
-from keensight.robustness.answers import as_seen, attacked_pictures, logits, outcome, result, thinned
+from keensight.robustness.answers import as_seen, attacked_pictures, logits, outcome, result
 from keensight.robustness.attacks.gradient_sign import fgsm
 from keensight.robustness.attacks.row import AttackRow
 from keensight.robustness.attacks.table import ATTACKS
@@ -85,15 +85,6 @@ def test_attacked_pictures_stay_within_eps_and_are_what_the_logits_are_of():
     again = logits(model, Split(shown, np.arange(40), split.labels, split.paths), ANY)
     np.testing.assert_allclose(again, logits(model, split, ANY, Threat("linf", eps)), atol=0.3)
     np.testing.assert_array_equal(attacked_pictures(model, split, ANY), original)
-
-
-def test_thinning_is_even():
-    labels = np.repeat([0, 1], 500)  # as a folder lists them: class by class
-    split = Split(np.zeros((1000, 1, 1, 1), np.uint8), np.arange(1000), labels, tuple(map(str, range(1000))))
-    few = thinned(split, 100)
-    assert len(few) == 100 and few.labels.mean() == 0.5 and len(set(few.paths)) == 100
-    assert [int(where) for where in few.paths] == few.rows.tolist()
-    assert thinned(split, 1000) is split
 
 
 def test_an_outcome_is_what_the_attack_made_of_each_picture():

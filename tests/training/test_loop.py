@@ -176,7 +176,7 @@ def test_a_loss_draws_from_the_recipes_seed_and_from_nothing_else():
 
 def test_images_arrive_as_nchw_in_0_1():
     images = np.random.default_rng(0).integers(0, 256, (5, 4, 6, 3), np.uint8)
-    batch = to_images(images, np.array([3, 0]), torch.device("cpu"))
+    batch = to_images(images[np.array([3, 0])], torch.device("cpu"))
     assert batch.shape == (2, 3, 4, 6) and batch.is_contiguous(memory_format=torch.channels_last)
     assert np.allclose(batch[0, :, 1, 2].numpy(), images[3, 1, 2] / 255)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,7 +11,7 @@ from keensight.bundle.info import BundleInfo
 from keensight.bundle.read import Bundle
 from keensight.bundle.sbom import SBOM, bill_of_materials
 from keensight.evaluation.words import warnings
-from keensight.files import encoded, explained, make_folder, to_json, write_atomically
+from keensight.files import encoded, to_json, write_folder
 from keensight.values import Report
 from keensight.workspace import run_name
 
@@ -33,7 +31,7 @@ def write_bundle(bundle: Bundle, report: Report, onnx: bytes, weights: bytes, ht
 
 
 def write_files(path: Path, info: BundleInfo, files: Mapping[str, bytes | str]) -> None:
-    """Write a bundle's files beside its place and rename the folder into it.
+    """Write a bundle's files into a new folder, whole or not at all.
 
     `files` are all but bundle.json and the bill of materials, which are made of `info`, and the signature. Raises
     KeensightError where the folder cannot be written.
@@ -42,11 +40,4 @@ def write_files(path: Path, info: BundleInfo, files: Mapping[str, bytes | str]) 
     named = {name: encoded(content) if isinstance(content, str) else content for name, content in files.items()}
     name = run_name(path)
     bill = bill_of_materials(name, info, named)
-    temporary = make_folder(path.with_name(f".{path.name}.{os.getpid()}"))
-    try:
-        for file, content in {**named, SBOM: encoded(bill)}.items():
-            write_atomically(temporary / file, content)
-        with explained(path):
-            temporary.rename(path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    write_folder(path, {**named, SBOM: bill})

@@ -4,29 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import tempfile
-import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
-from queue import SimpleQueue
 from typing import BinaryIO, TypeAlias
 
 import numpy as np
 
-from keensight.data.decoding import Decode, Target, decoders
+from keensight.data.decoding import Target, by_turns, decoders
 from keensight.data.pixels import DECODER_VERSION, Header, read_header
 from keensight.data.sources import reader
-from keensight.errors import DataError, PictureError, shortlist
-from keensight.files import cache_folder, explained, write_atomically
+from keensight.errors import DataError, KeensightError, PictureError, shortlist
+from keensight.executor import Threads
+from keensight.files import cache_folder, explained, filling, remove_abandoned, write_atomically
 from keensight.values import Dataset, Pixels, Preprocessing, Recipe, Sample, Skipped
 
 OnProgress: TypeAlias = Callable[[int, int], None]  # (pictures done, pictures in all)
-FILLING = ".filling-"  # a cache that is being written
-ABANDONED_S = 24 * 3600
 CHUNK = 64  # pictures per task: small enough to keep every core busy, large enough to forget the queue
 
 
@@ -102,26 +95,15 @@ def _key(dataset: Dataset, preprocessing: Preprocessing) -> str:
 
 
 def _fill(folder: Path, dataset: Dataset, preprocessing: Preprocessing, on_progress: OnProgress | None) -> None:
-    """Write the cache under a temporary name and rename it, so that a half-written one is never found."""
-    with explained(folder):
-        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=FILLING))
-        _remove_abandoned(folder.parent)
+    remove_abandoned(folder.parent)
     try:
-        with explained(folder), open(temporary / "images.npy", "wb") as file:
-            failures = _write_images(file, dataset, preprocessing, on_progress)
-        write_atomically(temporary / "failures.json", json.dumps(failures))
-        if not folder.exists():  # another process may have been faster
-            temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _remove_abandoned(parent: Path) -> None:
-    """Remove what a killed process was filling, a day later."""
-    for leftover in parent.glob(f"{FILLING}*"):
-        with suppress(OSError):
-            if time.time() - leftover.stat().st_mtime > ABANDONED_S:
-                shutil.rmtree(leftover)
+        with filling(folder) as temporary:
+            with explained(folder), open(temporary / "images.npy", "wb") as file:
+                failures = _write_images(file, dataset, preprocessing, on_progress)
+            write_atomically(temporary / "failures.json", json.dumps(failures))
+    except (OSError, KeensightError):
+        if not (folder / "failures.json").exists():  # another process may have been faster
+            raise
 
 
 def _write_images(
@@ -134,27 +116,18 @@ def _write_images(
     file.flush()
     target = Target(Path(file.name), file.tell(), preprocessing)
     failures: dict[int, str] = {}
-    with reader(dataset) as read, decoders(total, dataset.kind, dataset.root, read, target) as free:
-        idle: SimpleQueue[Decode] = SimpleQueue()
-        for decoder in free:
-            idle.put(decoder)
-
-        def decode_chunk(first: int) -> dict[int, str]:
-            decoder = idle.get()
-            try:
-                return decoder(first, samples[first : first + CHUNK])
-            finally:
-                idle.put(decoder)
-
-        with ThreadPoolExecutor(len(free)) as pool:
-            try:
-                firsts = range(0, total, CHUNK)
-                for first, reasons in zip(firsts, pool.map(decode_chunk, firsts), strict=True):
-                    failures |= reasons
-                    if on_progress:
-                        on_progress(min(first + CHUNK, total), total)
-            finally:
-                pool.shutdown(cancel_futures=True)
+    with (
+        reader(dataset) as read,
+        decoders(total, dataset.kind, dataset.root, read, target) as found,
+        Threads(len(found)) as threads,
+    ):
+        decode_some = by_turns(found)
+        firsts = range(0, total, CHUNK)
+        answers = threads.map(lambda first: decode_some(first, samples[first : first + CHUNK]), firsts)
+        for first, reasons in zip(firsts, answers, strict=True):
+            failures |= reasons
+            if on_progress:
+                on_progress(min(first + CHUNK, total), total)
     return failures
 
 

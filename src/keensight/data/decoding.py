@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TextIO, TypeAlias
 
 import numpy as np
@@ -58,6 +59,22 @@ class Target:
             file.seek(self.start + first * images[0].nbytes)
             file.write(images.data)
         return reasons
+
+
+def by_turns(decoders: Sequence[Decode]) -> Decode:
+    """Return a function for as many threads as there are decoders: each call takes one that is free."""
+    free: SimpleQueue[Decode] = SimpleQueue()
+    for decoder in decoders:
+        free.put(decoder)
+
+    def decode(first: int, samples: Sequence[Sample]) -> Reasons:
+        decoder = free.get()
+        try:
+            return decoder(first, samples)
+        finally:
+            free.put(decoder)
+
+    return decode
 
 
 @contextmanager

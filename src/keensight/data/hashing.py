@@ -7,7 +7,6 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,8 @@ import numpy as np
 
 from keensight import files
 from keensight.errors import KeensightError, PictureError
+from keensight.executor import Threads
+from keensight.machine import cores
 from keensight.values import Uint8Array
 
 _CHUNK = 64  # pictures per task: a task costs some 30 µs, hashing a small picture 2
@@ -58,14 +59,10 @@ def hash_files(read: Callable[[str], bytes], names: Sequence[str]) -> tuple[dict
     chunks = [names[start : start + _CHUNK] for start in range(0, len(names), _CHUNK)]
     hashes: dict[str, str] = {}
     failed: dict[str, str] = {}
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        try:
-            for done in pool.map(hash_chunk, chunks):
-                hashes.update((name, sha256) for name, sha256, _ in done if sha256)
-                failed.update((name, reason) for name, sha256, reason in done if not sha256)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C need not wait for what is queued
-            raise
+    with Threads(cores()) as threads:
+        for done in threads.map(hash_chunk, chunks):
+            hashes.update((name, sha256) for name, sha256, _ in done if sha256)
+            failed.update((name, reason) for name, sha256, reason in done if not sha256)
     return hashes, failed
 
 

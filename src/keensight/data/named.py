@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
-import secrets
 import sys
 import time
 import urllib.error
@@ -137,20 +136,22 @@ def download(name: str, folder: Path) -> list[str]:
     return []
 
 
+class _BadMirrorError(Exception):
+    """What came from a mirror is not what was asked for."""
+
+
 def _fetch(url: str, target: Path, raw_size: int, sha256: str, deadline: float) -> str | None:
     """Download `url` to `target` if its raw content has this size and hash; return what went wrong, or None."""
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}")
     most = raw_size + 2**16  # gzip makes incompressible bytes hardly larger
     try:
-        with files.explained(target), open(temporary, "xb") as file:
-            problem = _receive(url, file.write, most, deadline)
-        problem = problem or _content_problem(temporary, raw_size, sha256)
-        if problem is None:
-            with files.explained(target):
-                temporary.replace(target)
-        return problem
-    finally:
-        temporary.unlink(missing_ok=True)
+        with files.replacing(target) as temporary:
+            with files.explained(target), open(temporary, "xb") as file:
+                problem = _receive(url, file.write, most, deadline)
+            if problem := problem or _content_problem(temporary, raw_size, sha256):
+                raise _BadMirrorError(problem)
+    except _BadMirrorError as error:
+        return str(error)
+    return None
 
 
 def _receive(url: str, write: Callable[[bytes], Any], most: int, deadline: float) -> str | None:

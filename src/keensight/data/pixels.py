@@ -96,8 +96,7 @@ def border_levels(images_NHWC: Uint8Array) -> FloatArray:
 def measure_borders(train: Split) -> Borders:
     """Return the brightness of the training pictures' borders."""
     # extremes, not percentiles: a rare class of light pictures must not be inverted
-    chunks = (train.rows[first : first + 256] for first in range(0, len(train), 256))  # memory stays flat
-    levels = np.concatenate([border_levels(train.images[rows]) for rows in chunks])
+    levels = np.concatenate([border_levels(train.gather(batch)) for batch in train.batches(256)])
     return Borders(round(float(levels.min()), 4), round(float(levels.max()), 4))
 
 

@@ -74,7 +74,7 @@ def open_dataset(
     no such path, no pictures, one class only, a class missing from a split, or a damaged or hostile file.
 
     >>> digits = open_dataset("digits")
-    >>> len(digits.samples), digits.class_names[:3], digits.samples[0].where
+    >>> len(digits.samples), digits.class_names[:3], digits.samples[0].path
     (1797, ('0', '1', '2'), 'images[0]')
     """
     if str(data) in NAMES and (isinstance(data, str) or not data.exists()):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import bz2
+import functools
 import gzip
 import hashlib
 import lzma
 import os
-import secrets
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from io import BufferedIOBase
 from pathlib import Path
@@ -29,6 +29,7 @@ from keensight.data.archives import (
     unpacked_limit,
 )
 from keensight.data.folders import MAX_FILES, Contents, size_problem
+from keensight.data.hashing import stamp
 from keensight.data.listing import Listing
 from keensight.values import Sample
 
@@ -65,8 +66,18 @@ def list_tar(path: Path, pattern: str | None) -> Listing:
     return list_archive(path, "tar", plain, pattern, tar_members(plain, path))
 
 
-def tar_members(plain: Path, path: Path) -> tuple[Contents, dict[str, TarMember]]:
-    """Return what the tar `plain` holds, and where its usable pictures lie; messages call it `path`."""
+def tar_members(plain: Path, path: Path) -> tuple[Contents, Mapping[str, TarMember]]:
+    """Return what the tar `plain` holds, and where its usable pictures lie; messages call it `path`.
+
+    What the tar used last holds is kept, as for a zip: its headers lie all over the file.
+    """
+    with explained(path):
+        status = plain.stat()
+    return _read_headers(plain, path, *stamp(status))
+
+
+@functools.lru_cache(maxsize=1)
+def _read_headers(plain: Path, path: Path, *_stamp: int) -> tuple[Contents, Mapping[str, TarMember]]:
     infos: list[tarfile.TarInfo] = []
     with explained(path), open(plain, "rb") as file:
         # tarfile silently stops at a damaged header, so check where it stopped.
@@ -81,7 +92,7 @@ def tar_members(plain: Path, path: Path) -> tuple[Contents, dict[str, TarMember]
             if info.isreg() and not info.issparse() and info.offset_data + info.size > length:
                 raise tarfile.ReadError(f"it ends in the middle of {info.name}")
     check_amount(path, len(infos), sum(max(info.size, 0) for info in infos))
-    contents, members = Contents(), {}
+    contents, members = Contents(), dict[str, TarMember]()
     for name, info in picture_members(path, infos, lambda info: info.name, tarfile.TarInfo.isdir, contents):
         problem = name_problem(name)
         if info.issym() or info.islnk():
@@ -120,14 +131,10 @@ def plain_tar(path: Path) -> Path:
     target = files.cache_folder("archives") / f"{hashlib.sha256(os.fsencode(stamp)).hexdigest()}.tar"
     if target.exists():
         return target
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}")
-    try:
-        with files.explained(target), open(temporary, "xb") as unpacked:
-            for block in _unpacked(path, opener, unpacked_limit(status.st_size)):
-                unpacked.write(block)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    files.remove_abandoned(target.parent)
+    with files.replacing(target) as temporary, files.explained(target), open(temporary, "xb") as unpacked:
+        for block in _unpacked(path, opener, unpacked_limit(status.st_size)):
+            unpacked.write(block)
     return target
 
 

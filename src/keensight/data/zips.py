@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import bz2
+import functools
 import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +23,7 @@ from keensight.data.archives import (
     picture_members,
 )
 from keensight.data.folders import MAX_PICTURE_BYTES, Contents, size_problem
+from keensight.data.hashing import stamp
 from keensight.data.listing import Listing
 from keensight.errors import DataError
 from keensight.values import Sample
@@ -64,12 +66,22 @@ def list_zip(path: Path, pattern: str | None) -> Listing:
     return list_archive(path, "zip", path, pattern, zip_members(path))
 
 
-def zip_members(path: Path) -> tuple[Contents, dict[str, ZipMember]]:
-    """Return what a zip archive holds, and where its usable pictures lie."""
+def zip_members(path: Path) -> tuple[Contents, Mapping[str, ZipMember]]:
+    """Return what a zip archive holds, and where its usable pictures lie.
+
+    The index of the archive used last is kept: it is listed, looked at for a picture size, and read, one after another.
+    """
+    with explained(path):
+        status = path.stat()
+    return _read_index(path, *stamp(status))
+
+
+@functools.lru_cache(maxsize=1)
+def _read_index(path: Path, *_stamp: int) -> tuple[Contents, Mapping[str, ZipMember]]:
     with explained(path), zipfile.ZipFile(path) as archive:
         infos = archive.infolist()
     check_amount(path, len(infos), sum(info.file_size for info in infos))
-    contents, members = Contents(), {}
+    contents, members = Contents(), dict[str, ZipMember]()
     for name, info in picture_members(path, infos, lambda info: info.filename, _is_folder, contents):
         if info.flag_bits & 0x1:
             raise DataError(

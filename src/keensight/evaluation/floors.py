@@ -63,7 +63,7 @@ def _small(splits: Splits) -> Splits:
     train, size = splits.train, splits.preprocessing
     if len(train) > MOST:
         few = np.linspace(0, len(train) - 1, MOST).round().astype(np.int64)
-        train = Split(train.images, train.rows[few], train.labels[few], tuple(train.paths[i] for i in few))
+        train = train.take(few)
     small = replace(size, height=min(size.height, 32), width=min(size.width, 32))
     if small == size:
         return replace(splits, train=train)
@@ -73,8 +73,8 @@ def _small(splits: Splits) -> Splits:
 
 def _averaged(split: Split, size: Preprocessing) -> Split:
     parts = []
-    for first in range(0, len(split), 64):
-        images_NCHW = to_images(split.images, split.rows[first : first + 64], torch.device("cpu"))
+    for batch in split.batches(64):
+        images_NCHW = to_images(split.gather(batch), torch.device("cpu"))
         averaged_NCHW = F.adaptive_avg_pool2d(images_NCHW, (size.height, size.width))
         parts.append((255 * averaged_NCHW).round().byte().permute(0, 2, 3, 1).numpy())
     return Split(np.concatenate(parts), np.arange(len(split)), split.labels, split.paths)

@@ -6,9 +6,7 @@ Shape letters: N images, H height, W width, C channels, K classes.
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from itertools import chain, islice
 from pathlib import Path
@@ -21,6 +19,7 @@ from keensight.bundle.read import Bundle, damaged, file_of, read_bundle
 from keensight.data.folders import MAX_PICTURE_BYTES
 from keensight.data.pixels import decode_picture, match_polarity
 from keensight.errors import BundleError, PictureError
+from keensight.executor import Threads
 from keensight.inference.engines import DEFAULT, ENGINES, Engine
 from keensight.machine import cores, images_at_a_time
 from keensight.values import FloatArray, Prediction, Split, Uint8Array
@@ -84,9 +83,8 @@ class Predictor:
     def on_split(self, split: Split) -> FloatArray:
         """Return calibrated probabilities float32 NK for a whole split."""
         size = self.bundle.preprocessing
-        batch = images_at_a_time(size.height, size.width, size.channels)
-        starts = range(0, len(split), batch)
-        return np.concatenate([self.probabilities(split.images[split.rows[i : i + batch]])[0] for i in starts])
+        batches = split.batches(images_at_a_time(size.height, size.width, size.channels))
+        return np.concatenate([self.probabilities(split.gather(batch))[0] for batch in batches])
 
     def predict(self, *files: str | Path) -> list[Prediction]:
         """Return a prediction for each picture file, in order. Raises PictureError where one of them cannot be read."""
@@ -114,17 +112,10 @@ class Predictor:
         # two calls that both wanted all cores took 1.35 times the work, most of it waiting in a loop for each other
         engine = self._on_one_core if len(first) > at_a_time else self.engine
         remaining = chain(first, remaining)
-        under_way: deque[Future[list[tuple[Path, Uint8Array | None, Answer]]]] = deque()
-        with ThreadPoolExecutor(cores()) as pool:
-            try:
-                while True:
-                    while len(under_way) < 2 * cores() and (some := list(islice(remaining, at_a_time))):
-                        under_way.append(pool.submit(self._some, some, engine))
-                    if not under_way:
-                        return
-                    yield from under_way.popleft().result()
-            finally:
-                pool.shutdown(cancel_futures=True)
+        some_at_a_time = iter(lambda: list(islice(remaining, at_a_time)), [])
+        with Threads(cores()) as threads:
+            for answers in threads.map(lambda some: self._some(some, engine), some_at_a_time):
+                yield from answers
 
     def _some(self, files: list[Path], engine: Engine) -> list[tuple[Path, Uint8Array | None, Answer]]:
         """Return what `on_pictures` yields, for a few files."""

@@ -49,11 +49,11 @@ def set_normalisation(model: Classifier, train: Split) -> None:
 
 def channel_statistics(train: Split) -> tuple[FloatArray, FloatArray]:
     """Return mean and standard deviation of each channel, levels in [0, 1], of at most some 10,000 pictures."""
-    rows = train.rows[:: max(1, len(train) // 10_000)]
-    channels = train.images.shape[3]
+    few = train.take(slice(None, None, max(1, len(train) // 10_000)))
+    channels = train.shape[2]
     counts = np.zeros((channels, 256), np.int64)  # of each level: exact, and ten times faster than sums in float64
-    for first in range(0, len(rows), 64):  # a few at a time, so that memory stays flat
-        part = train.images[rows[first : first + 64]]
+    for batch in few.batches(64):
+        part = few.gather(batch)
         for channel in range(channels):
             counts[channel] += np.bincount(part[..., channel].reshape(-1), minlength=256)
     levels = np.arange(256) / 255

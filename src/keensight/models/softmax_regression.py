@@ -30,10 +30,9 @@ class Answerer:
     def accuracy(self, split: Split) -> float:
         """Return the share of a split's pictures, in [0, 1], whose largest logit is the label's; 0 without any."""
         right = 0
-        for first in range(0, len(split), AT_A_TIME):
-            part = slice(first, first + AT_A_TIME)
-            logits_NK = _levels(split.images, split.rows[part]) @ self.weights_DK + self.biases_K
-            right += int((logits_NK.argmax(axis=1) == split.labels[part]).sum())
+        for batch in split.batches(AT_A_TIME):
+            logits_NK = _levels(split.gather(batch)) @ self.weights_DK + self.biases_K
+            right += int((logits_NK.argmax(axis=1) == split.labels[batch]).sum())
         return right / max(1, len(split))
 
 
@@ -47,7 +46,7 @@ def learn(
     The pictures are normalised as a model's are, but the arithmetic of it is done on the weights, which are fewer.
     """
     mean_C, std_C = channel_statistics(train)
-    per_channel = math.prod(train.images.shape[1:3])
+    per_channel = math.prod(train.shape[:2])
     scale_D1 = np.tile(1 / (255 * std_C), per_channel).astype(np.float32)[:, None]
     shift_D1 = np.tile(255 * mean_C, per_channel).astype(np.float32)[:, None]
     weights_DK, biases_K = np.zeros((len(scale_D1), num_classes), np.float32), np.zeros(num_classes, np.float32)
@@ -59,7 +58,7 @@ def learn(
 
     for steps in passes:
         for batch, rate in steps:
-            now, levels_ND = answerer(), _levels(train.images, train.rows[batch])
+            now, levels_ND = answerer(), _levels(train.gather(batch))
             _, blame_NK = cross_entropy(levels_ND @ now.weights_DK + now.biases_K, train.labels[batch])
             blame_K = blame_NK.sum(axis=0)
             move_weights.step(rate, scale_D1 * (levels_ND.T @ blame_NK - shift_D1 * blame_K))
@@ -67,8 +66,8 @@ def learn(
         yield answerer()
 
 
-def _levels(images_NHWC: Uint8Array, rows: NDArray[np.int64]) -> Float32Array:
-    return images_NHWC[rows].reshape(len(rows), -1).astype(np.float32)
+def _levels(images_NHWC: Uint8Array) -> Float32Array:
+    return images_NHWC.reshape(len(images_NHWC), -1).astype(np.float32)
 
 
 class _AdamW:

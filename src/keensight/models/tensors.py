@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
-from keensight.values import IntArray, Uint8Array
+from keensight.executor import Threads
+from keensight.values import Uint8Array
 
 
-def to_images(images_NHWC: Uint8Array, rows: IntArray, device: torch.device) -> torch.Tensor:
-    """Gather rows of uint8 NHWC as float NCHW in [0, 1]; NHWC bytes are channels_last for free."""
-    batch = torch.from_numpy(images_NHWC[rows]).to(device)
-    return batch.permute(0, 3, 1, 2).float().div_(255)
+def to_images(images_NHWC: Uint8Array, device: torch.device) -> torch.Tensor:
+    """Return uint8 NHWC as float NCHW in [0, 1]; NHWC bytes are channels_last for free."""
+    return torch.from_numpy(images_NHWC).to(device).permute(0, 3, 1, 2).float().div_(255)
+
+
+@contextmanager
+def side_by_side(count: int) -> Iterator[Threads]:
+    """Yield `count` threads to map over, each with one core for torch, whose own number of threads comes back after.
+
+    Threads that share every small layer wait for each other at its end: that costs up to a third of the time on two
+    idle cores, and more than half on a busy machine (benchmarks/LOG.md).
+    """
+    before = torch.get_num_threads()
+    try:
+        with Threads(count, lambda: torch.set_num_threads(1)) as threads:
+            yield threads
+    finally:
+        torch.set_num_threads(before)
 
 
 def device() -> torch.device:

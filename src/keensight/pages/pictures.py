@@ -78,16 +78,16 @@ def image_data_uri(image: Image.Image, kind: Literal["png", "jpeg"] = "png") -> 
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def sample_rows(split: Split, num_classes: int, seed: int) -> dict[int, IntArray]:
-    """Return up to 6 rows of ``split.images`` for each of the first 10 classes with any, drawn without replacement.
+def sample_members(split: Split, num_classes: int, seed: int) -> dict[int, IntArray]:
+    """Return up to 6 members of a split for each of the first 10 classes with any, drawn without replacement.
 
-    The same `seed` draws the same rows, and a class's rows do not depend on the other classes.
+    The same `seed` draws the same pictures, and a class's pictures do not depend on the other classes.
     """
     found: dict[int, IntArray] = {}
     for k in range(num_classes):
-        rows = split.rows[split.labels == k]
-        if len(rows) and len(found) < FEW_CLASSES:
-            found[k] = np.random.default_rng([seed, k]).permutation(rows)[:SAMPLES]
+        members = np.flatnonzero(split.labels == k)
+        if len(members) and len(found) < FEW_CLASSES:
+            found[k] = np.random.default_rng([seed, k]).permutation(members)[:SAMPLES]
     return found
 
 

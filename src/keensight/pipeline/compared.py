@@ -24,7 +24,7 @@ from keensight.models.classifier import Classifier
 from keensight.models.linear import is_linear, pixel_weights
 from keensight.models.tensors import device
 from keensight.pages.comparison import CloseCall, Inside, Wrong
-from keensight.robustness.answers import attacked_pictures, logits, outcome, result, thinned
+from keensight.robustness.answers import attacked_pictures, logits, outcome, result
 from keensight.values import AttackResult, FloatArray, IntArray, Metrics, Split, Threat
 
 MOST_BUNDLES = 8
@@ -133,14 +133,14 @@ def measured(each: Entrant, part: Split) -> tuple[Metrics, NDArray[np.bool_]]:
 
 def attacked(each: Entrant, part: Split, epsilons: Sequence[float], attack: str) -> tuple[AttackResult, ...]:
     """Return the accuracy within each epsilon, on at most 2,000 pictures."""
-    few = thinned(part, MOST_ATTACKED)
+    few = part.thinned(MOST_ATTACKED)
     threats = [Threat("linf", eps) for eps in epsilons]
     return tuple(result(attack, outcome(each.model, few, threat, attack, each.bundle.borders)) for threat in threats)
 
 
 def inside(each: Entrant, part: Split, shown: float | None, attack: str) -> Inside:
     """Look at the mistakes, on the pictures as they are and attacked, and at the weights of a linear model."""
-    few = thinned(part, MOST_ATTACKED)
+    few = part.thinned(MOST_ATTACKED)
     wrong = [_wrong(each, part, None, attack)]
     if shown is not None:
         wrong.append(_wrong(each, few, Threat("linf", shown), attack))
@@ -156,9 +156,9 @@ def _wrong(each: Entrant, part: Split, threat: Threat | None, attack: str) -> Wr
     answers_NK, labels_N = each.logits(part, threat, attack), each.labels(part)
     wrong_M = mistakes(answers_NK, labels_N)
     near = wrong_M[:NEAREST]
-    closest = Split(part.images, part.rows[near], part.labels[near], tuple(part.paths[i] for i in near))
+    closest = part.take(near)
     pictures = (attacked_pictures(each.model, closest, each.bundle.borders, threat, attack) if threat and len(near)
-                else part.images[closest.rows])  # fmt: skip
+                else closest.gather())  # fmt: skip
     names = each.class_names
     depths_N, called_N = -gaps(answers_NK, labels_N), answers_NK.argmax(axis=1)
     calls = tuple(

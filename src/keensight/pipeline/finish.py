@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 
@@ -24,7 +24,7 @@ from keensight.inference.predictor import Predictor
 from keensight.interop.onnx.write import to_onnx, with_temperature
 from keensight.machine import hardware, versions
 from keensight.models.layers import layer_table
-from keensight.pages.pictures import Pictures, sample_rows
+from keensight.pages.pictures import Pictures, sample_members
 from keensight.pages.report import render_html
 from keensight.pipeline.notes import notes
 from keensight.pipeline.parity import check_parity
@@ -32,7 +32,20 @@ from keensight.pipeline.watch import Watcher
 from keensight.robustness.answers import outcome, result
 from keensight.training.checkpoint import weights_of
 from keensight.training.loop import State
-from keensight.values import SPLIT_NAMES, AttackResult, FloatArray, Floor, Pixels, Recipe, Report, Split, Splits, Threat
+from keensight.values import (
+    SPLIT_NAMES,
+    AttackResult,
+    FloatArray,
+    Floor,
+    Mistake,
+    Pixels,
+    Recipe,
+    Report,
+    Split,
+    Splits,
+    Threat,
+    Uint8Array,
+)
 from keensight.workspace import RunFolder
 
 MOST_ATTACKED = 10_000
@@ -86,11 +99,16 @@ def finish(files: RunFolder, state: State, pixels: Pixels, splits: Splits, recip
 
 def _pictures(report: Report, state: State, splits: Splits, recipe: Recipe) -> Pictures:
     held_out, names = splits.test or splits.val, splits.class_names
-    samples = sample_rows(splits.train, len(names), recipe.seed)
+    samples = sample_members(splits.train, len(names), recipe.seed)
+    places = {row: member for member, row in enumerate(held_out.rows.tolist())}
+
+    def shown(mistakes: Sequence[Mistake]) -> list[Uint8Array]:
+        return list(held_out.gather(np.array([places[mistake.row] for mistake in mistakes], np.int64)))
+
     return Pictures(
-        mistakes=[held_out.images[mistake.row] for mistake in report.mistakes],
-        near_misses=[held_out.images[mistake.row] for mistake in report.near_misses],
-        samples={names[k]: [splits.train.images[row] for row in rows] for k, rows in samples.items()},
+        mistakes=shown(report.mistakes),
+        near_misses=shown(report.near_misses),
+        samples={names[k]: list(splits.train.gather(members)) for k, members in samples.items()},
         first_layer=first_layer(state.model, splits.preprocessing, names),
     )
 
@@ -154,8 +172,7 @@ def _report(
 
 
 def _attacked(state: State, held_out: Split, recipe: Recipe) -> tuple[AttackResult, ...]:
-    rows, labels, paths = held_out.rows, held_out.labels, held_out.paths
-    few = Split(held_out.images, rows[:MOST_ATTACKED], labels[:MOST_ATTACKED], paths[:MOST_ATTACKED])
+    few = held_out.take(slice(MOST_ATTACKED))
     threats = [Threat("linf", eps) for eps in recipe.evaluate.attack_eps]
     return tuple(
         result(recipe.evaluate.attack, outcome(state.model, few, threat, recipe.evaluate.attack, seed=recipe.seed))

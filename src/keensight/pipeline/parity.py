@@ -17,7 +17,7 @@ from keensight.errors import GateError
 from keensight.evaluation.calibration import softmax
 from keensight.inference.predictor import Predictor
 from keensight.models.classifier import Classifier
-from keensight.robustness.answers import logits, thinned
+from keensight.robustness.answers import logits
 from keensight.values import FloatArray, IntArray, Pixels, Split, Uint8Array
 
 TOLERANCE = 1e-3  # of a probability, for float32
@@ -42,7 +42,7 @@ def check_parity(model: Classifier, predictor: Predictor, pixels: Pixels, held_o
     Raises GateError, with a table of the pictures that differ, unless the most likely class is the same for all and no
     probability differs by more than `TOLERANCE`.
     """
-    part, bundle = thinned(held_out, MOST), predictor.bundle
+    part, bundle = held_out.thinned(MOST), predictor.bundle
     trained_NK = softmax(logits(model, part, bundle.borders) / bundle.info.temperature)
     shipped_NK = _from_files(predictor, pixels, part)
     difference_N = np.abs(trained_NK - shipped_NK).max(axis=1)

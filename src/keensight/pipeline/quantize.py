@@ -19,7 +19,7 @@ from keensight.interop.onnx.quantize import to_int8
 from keensight.machine import images_at_a_time
 from keensight.pipeline.labelled import known_splits, open_for, part_of
 from keensight.pipeline.watch import Watcher
-from keensight.robustness.answers import as_seen, thinned
+from keensight.robustness.answers import as_seen
 from keensight.values import Metrics, Pixels, Split, SplitName, Uint8Array
 
 CALIBRATED_ON = 256  # training pictures
@@ -100,7 +100,7 @@ def quantize(
     watcher.skipped(pixels.dataset)
     train, val = _split(pixels, predictor, "train"), _split(pixels, predictor, "val")
     watcher.stage("quantising")
-    int8 = to_int8(predictor.onnx, _batches(predictor, thinned(train, CALIBRATED_ON)))
+    int8 = to_int8(predictor.onnx, _batches(predictor, train.thinned(CALIBRATED_ON)))
     quantised = Predictor(known, int8)
     watcher.stage("comparing with float32")
     float32_metrics, int8_metrics = _measured(predictor, val), _measured(quantised, val)
@@ -148,8 +148,7 @@ def _split(pixels: Pixels, predictor: Predictor, name: SplitName) -> Split:
 
 def _batches(predictor: Predictor, part: Split) -> Iterator[Uint8Array]:
     part = as_seen(part, predictor.bundle.borders)
-    size = _batch(predictor)
-    return (part.images[part.rows[first : first + size]] for first in range(0, len(part), size))
+    return map(part.gather, part.batches(_batch(predictor)))
 
 
 def _batch(predictor: Predictor) -> int:
@@ -164,8 +163,7 @@ def _measured(predictor: Predictor, part: Split) -> Metrics:
 
 def _seconds_per_image(first: Predictor, second: Predictor, part: Split) -> tuple[float, float]:
     """Return both models' median time per picture, by turns so that what else the machine does slows both."""
-    rows = np.resize(part.rows, _batch(first))
-    images = np.ascontiguousarray(part.images[rows])
+    images = part.gather(np.resize(np.arange(len(part)), _batch(first)))
     times: dict[Predictor, list[float]] = {first: [], second: []}
     for predictor in (first, second) * ROUNDS:
         began, runs = time.perf_counter(), 0

@@ -36,22 +36,9 @@ class Asked:
     logits_NK: torch.Tensor
 
 
-def thinned(split: Split, most: int) -> Split:
-    """Return at most `most` pictures of a split, evenly spread over it: a folder's pictures lie class by class.
-
-    >>> split = Split(np.zeros((9, 1, 1, 1), np.uint8), np.arange(9), np.arange(9), tuple("abcdefghi"))
-    >>> thinned(split, 3).paths
-    ('a', 'd', 'g')
-    """
-    if len(split) <= most:
-        return split
-    kept = np.arange(most) * len(split) // most
-    return Split(split.images, split.rows[kept], split.labels[kept], tuple(split.paths[i] for i in kept))
-
-
 def as_seen(split: Split, borders: Borders) -> Split:
     """Return a split whose pictures are as the bundle's model gets them: some may be inverted; see `match_polarity`."""
-    images_NHWC, inverted_N = match_polarity(split.images[split.rows], borders)
+    images_NHWC, inverted_N = match_polarity(split.gather(), borders)
     if not inverted_N.any():
         return split
     return Split(images_NHWC, np.arange(len(split)), split.labels, split.paths)
@@ -116,14 +103,14 @@ def _ask(
     if row and threat:
         _check_norm(row, threat)
     device = next(model.parameters()).device
-    few = images_at_a_time(*split.images.shape[1:])
+    few = images_at_a_time(*split.shape)
     few = few if device.type == "cpu" else min(GPU_BATCH, 8 * few)
     draw = torch.Generator().manual_seed(seed)
     with held_still(model):
-        for first in range(0, len(split), few):
-            part = _slice(split, slice(first, first + few))
+        for batch in split.batches(few):
+            part = split.take(batch)
             part = part if borders is None else as_seen(part, borders)
-            images_NCHW = to_images(part.images, part.rows, device)
+            images_NCHW = to_images(part.gather(), device)
             labels_N = torch.from_numpy(part.labels).to(device)
             attacked_NCHW = images_NCHW
             if row and threat:
@@ -131,10 +118,6 @@ def _ask(
             with torch.inference_mode():
                 logits_NK = model(attacked_NCHW)
             yield Asked(images_NCHW, attacked_NCHW, labels_N, logits_NK)
-
-
-def _slice(split: Split, members: slice) -> Split:
-    return Split(split.images, split.rows[members], split.labels[members], split.paths[members])
 
 
 def _check_norm(row: AttackRow, threat: Threat) -> None:

@@ -107,7 +107,7 @@ def put_parameters(network: nn.Module, parameters: scratch.Parameters) -> None:
 
 def _pixels(model: Classifier, split: Split) -> FloatArray:
     """Return a split's pictures as float32 ND, normalised as the model does it."""
-    images_NHWC = split.images[split.rows]
+    images_NHWC = split.gather()
     mean, std = (stat.detach().cpu().numpy() for stat in (model.mean, model.std))
     images_NCHW = (images_NHWC.transpose(0, 3, 1, 2).astype(np.float32) / 255 - mean) / std
     images_ND: FloatArray = images_NCHW.reshape(len(images_NCHW), -1)

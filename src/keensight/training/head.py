@@ -22,13 +22,12 @@ from keensight.files import cache_folder, write_atomically
 from keensight.machine import cores, images_at_a_time
 from keensight.models.classifier import Classifier
 from keensight.models.folding import folded
-from keensight.models.tensors import to_images
+from keensight.models.tensors import side_by_side, to_images
 from keensight.models.transfer import Transfer
 from keensight.robustness.losses import Loss
 from keensight.training.loop import OnStep, State, fit, start, why_stop
 from keensight.training.losses import balanced_weights
 from keensight.training.optimizers import LBFGS
-from keensight.training.pieces import side_by_side
 from keensight.values import Epoch, FloatArray, Recipe, Split, Splits
 
 VERSION = 1  # of the way features are computed: part of their cache's key
@@ -189,30 +188,31 @@ def _compute(model: Classifier, split: Split, on_progress: OnProgress | None) ->
         if isinstance(module, nn.ReLU6):
             module.inplace = True  # a private copy: nobody looks at what comes in
     on_cpu = device.type == "cpu"
-    batch = images_at_a_time(*split.images.shape[1:]) if on_cpu else GPU_BATCH
+    size = images_at_a_time(*split.shape) if on_cpu else GPU_BATCH
 
-    def compute(first: int) -> FloatArray:
+    def compute(batch: slice) -> FloatArray:
         with torch.inference_mode():
-            images_NCHW = to_images(split.images, split.rows[first : first + batch], device)
+            images_NCHW = to_images(split.gather(batch), device)
             answer: FloatArray = network((images_NCHW - model.mean) / model.std).float().cpu().numpy()
             return answer
 
     answers: list[FloatArray] = []
-    for answer in side_by_side(compute, range(0, len(split), batch), cores() if on_cpu else 1):
-        answers.append(answer)
-        if on_progress:
-            on_progress(min(len(answers) * batch, len(split)), len(split))
+    with side_by_side(cores() if on_cpu else 1) as threads:
+        for answer in threads.map(compute, split.batches(size)):
+            answers.append(answer)
+            if on_progress:
+                on_progress(min(len(answers) * size, len(split)), len(split))
     return np.concatenate(answers)
 
 
 def _key(model: Classifier, split: Split) -> str:
     """Return a digest of all that the features depend on."""
-    digest = hashlib.sha256(f"{VERSION} {split.images.shape[1:]} {len(split)}".encode())
+    digest = hashlib.sha256(f"{VERSION} {split.shape} {len(split)}".encode())
     for name, tensor in sorted(_transfer(model).backbone.state_dict().items()):
         digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
     digest.update(torch.cat([model.mean, model.std]).cpu().numpy().tobytes())
-    for first in range(0, len(split), 64):
-        digest.update(np.ascontiguousarray(split.images[split.rows[first : first + 64]]).tobytes())
+    for batch in split.batches(64):
+        digest.update(split.gather(batch).tobytes())
     return digest.hexdigest()[:32]
 
 

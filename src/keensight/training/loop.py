@@ -24,12 +24,12 @@ from torch import nn
 from keensight.errors import TrainingError
 from keensight.machine import images_at_a_time
 from keensight.models.classifier import Classifier, set_normalisation
-from keensight.models.tensors import autocast, device, to_images
+from keensight.models.tensors import autocast, device, side_by_side, to_images
 from keensight.robustness.losses import Loss
 from keensight.training import augment
 from keensight.training.losses import loss_of
 from keensight.training.optimizers import SGD, Adam, AdamW
-from keensight.training.pieces import Shards, enough_threads, num_shards, side_by_side
+from keensight.training.pieces import Pieces, enough_threads, num_pieces
 from keensight.training.recipe import with_epochs
 from keensight.training.schedule import SCHEDULES
 from keensight.values import Epoch, IntArray, Recipe, Split, Splits
@@ -111,17 +111,17 @@ def predict_logits(model: Classifier, split: Split, recipe: Recipe) -> torch.Ten
     model.eval()
     device = model.mean.device
     on_cpu = device.type == "cpu"
-    batch = images_at_a_time(*split.images.shape[1:]) if on_cpu else GPU_BATCH
+    size = images_at_a_time(*split.shape) if on_cpu else GPU_BATCH
 
-    def answer(first: int) -> torch.Tensor:
+    def answer(batch: slice) -> torch.Tensor:
         with torch.inference_mode():
-            images_NCHW = to_images(split.images, split.rows[first : first + batch], device)
+            images_NCHW = to_images(split.gather(batch), device)
             with autocast(recipe.train.precision, device):
                 logits_NK: torch.Tensor = model(images_NCHW).float().cpu()
             return logits_NK
 
-    threads = torch.get_num_threads() if on_cpu else 1
-    return torch.cat(list(side_by_side(answer, range(0, len(split), batch), threads)))
+    with side_by_side(torch.get_num_threads() if on_cpu else 1) as threads:
+        return torch.cat(list(threads.map(answer, split.batches(size))))
 
 
 def _train(
@@ -133,7 +133,7 @@ def _train(
     batches = shuffled_batches(len(train), recipe, number)
     labels = torch.from_numpy(train.labels).to(device)
     model.train()
-    count = num_shards(model, recipe.train.batch_size)
+    count = num_pieces(model, recipe.train.batch_size)
     changes = [torch.Generator().manual_seed(_seed(recipe, number, 1) + i) for i in range(count)]
     draws = [torch.Generator().manual_seed(_seed(recipe, number, 3) + i) for i in range(count)]
     augments = bool(recipe.augment.strengths)
@@ -142,19 +142,19 @@ def _train(
     seen = 0
     rate = 0.0
 
-    def learn(shard: int, network: nn.Module, rows: IntArray) -> tuple[torch.Tensor, torch.Tensor]:
-        images_NCHW = to_images(train.images, train.rows[rows], device)
-        labels_N = labels[rows]
+    def learn(piece: int, network: nn.Module, members: IntArray) -> tuple[torch.Tensor, torch.Tensor]:
+        images_NCHW = to_images(train.gather(members), device)
+        labels_N = labels[members]
         if augments:
-            images_NCHW = augment.augment(images_NCHW, recipe.augment, changes[shard])
+            images_NCHW = augment.augment(images_NCHW, recipe.augment, changes[piece])
         with autocast(recipe.train.precision, device):
-            value, logits_NK = loss(network, images_NCHW, labels_N, draws[shard])
+            value, logits_NK = loss(network, images_NCHW, labels_N, draws[piece])
         return value, (logits_NK.detach().argmax(dim=1) == labels_N).sum()
 
     with (
         enough_threads(model, recipe.train.batch_size),
         torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
-        Shards(model, count, _seed(recipe, number, 2)) as shards,
+        Pieces(model, count, _seed(recipe, number, 2)) as pieces,
     ):
         torch.manual_seed(_seed(recipe, number, 2))  # for networks that draw from the global generator
         for step, batch in enumerate(batches):
@@ -167,7 +167,7 @@ def _train(
             rate = recipe.train.learning_rate * SCHEDULES[recipe.train.schedule](progress)
             for group in state.optimizer.param_groups:
                 group["lr"] = rate * group["lr_scale"]
-            value, right = shards.backward(learn, batch)
+            value, right = pieces.backward(learn, batch)
             state.optimizer.step()
             loss_sum += value * len(batch)
             correct += right

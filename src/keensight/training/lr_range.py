@@ -136,7 +136,7 @@ def _step(state: State, splits: Splits, recipe: Recipe) -> Callable[[float], flo
         batch = next(batches)
         for group in state.optimizer.param_groups:
             group["lr"] = rate * group["lr_scale"]
-        images_NCHW = to_images(splits.train.images, splits.train.rows[batch], device)
+        images_NCHW = to_images(splits.train.gather(batch), device)
         if recipe.augment.strengths:
             images_NCHW = augment.augment(images_NCHW, recipe.augment, changes)
         with autocast(recipe.train.precision, device):

@@ -1,41 +1,31 @@
-"""Pieces of a batch side by side, each on one thread, rather than one layer at a time on all of them.
+"""A batch is cut into pieces, and their gradients are summed: each piece on one thread of its own.
 
-Threads that share every small layer wait for each other at its end: that costs up to a third of the time on two idle
-cores, and more than half on a busy machine (benchmarks/LOG.md).
+That is faster than one layer at a time on all threads (`models/tensors.py` says why).
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import nn
 
 from keensight.models.dropout import seed_dropout
+from keensight.models.tensors import side_by_side
 from keensight.values import IntArray
 
-Item = TypeVar("Item")
-Answer = TypeVar("Answer")
-# (number of the shard, the network to ask, rows of the shard) to the mean loss over the rows, and how many are right
+# (number of the piece, the network to ask, its members of the split) to their mean loss, and how many are right
 Learn = Callable[[int, nn.Module, IntArray], tuple[torch.Tensor, torch.Tensor]]
-LEAST = 8  # images in a shard
+LEAST = 8  # images in a piece
 SMALL = 30_000_000  # multiplications of a batch that one thread does sooner than several that wait for each other
-LEAST_TO_NORMALISE = 32  # where batch normalisation measures its mean and spread on each shard alone
+LEAST_TO_NORMALISE = 32  # where batch normalisation measures its mean and spread on each piece alone
 
 
-def side_by_side(function: Callable[[Item], Answer], items: Iterable[Item], threads: int) -> Iterator[Answer]:
-    """Yield what `function` answers for each of `items`, in order, with that many at work at any time."""
-    with _pool(threads) as pool:
-        yield from pool.map(function, items)
-
-
-def num_shards(model: nn.Module, batch_size: int) -> int:
+def num_pieces(model: nn.Module, batch_size: int) -> int:
     """Return into how many pieces a batch is best cut: one for each of torch's threads, if they are not too small.
 
     Networks without convolutions stay whole: their few large products share the cores well (0.56 times as fast cut).
@@ -54,7 +44,7 @@ def num_shards(model: nn.Module, batch_size: int) -> int:
 def enough_threads(model: nn.Module, batch_size: int) -> Iterator[None]:
     """Let torch use one thread inside the `with` block if a batch's products are too small to share.
 
-    That goes for networks without convolutions, whose batches stay whole (see `num_shards`). Logistic regression took
+    That goes for networks without convolutions, whose batches stay whole (see `num_pieces`). Logistic regression took
     up to twenty times as long with two threads on a busy machine, as each of its tiny layers waits for both.
     """
     before = torch.get_num_threads()
@@ -67,7 +57,7 @@ def enough_threads(model: nn.Module, batch_size: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-class Shards:
+class Pieces:
     """A model, and replicas of it that share its parameters, for the pieces of a batch.
 
     The gradients are those of the whole batch, up to the order of sums; batch normalisation sees a piece at a time, and
@@ -82,10 +72,10 @@ class Shards:
         if all(p.device.type == "cpu" for p in self._parameters):
             for i, replica in enumerate(self._replicas):
                 seed_dropout(replica, seed + i)
-        self._context = _pool(count)
+        self._context = side_by_side(count)
 
-    def __enter__(self) -> Shards:
-        self._pool = self._context.__enter__()
+    def __enter__(self) -> Pieces:
+        self._threads = self._context.__enter__()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
@@ -98,23 +88,26 @@ class Shards:
                     else:
                         buffer.copy_(copies[0])
 
-    def backward(self, learn: Learn, rows: IntArray) -> tuple[torch.Tensor, torch.Tensor]:
-        """Leave the gradients of the mean loss over `rows` in the model; return that loss, and how many are right."""
+    def backward(self, learn: Learn, batch: IntArray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Leave the gradients of the mean loss over a batch in the model; return that loss, and how many are right.
+
+        `batch` are members of the split.
+        """
         if len(self._replicas) == 1:
-            value, right = learn(0, self._model, rows)
+            value, right = learn(0, self._model, batch)
             for parameter in self._parameters:
                 parameter.grad = None
             value.backward()  # type: ignore[no-untyped-call]
             return value.detach(), right
-        pieces = np.array_split(rows, len(self._replicas))
+        pieces = np.array_split(batch, len(self._replicas))
 
         def answer(i: int) -> tuple[torch.Tensor, torch.Tensor, list[torch.Tensor]]:
             value, right = learn(i, self._replicas[i], pieces[i])
-            value = value * (len(pieces[i]) / len(rows))
+            value = value * (len(pieces[i]) / len(batch))
             gradients = torch.autograd.grad(value, self._parameters, allow_unused=True, materialize_grads=True)
             return value.detach(), right, list(gradients)
 
-        values, rights, gradients = zip(*self._pool.map(answer, range(len(pieces))), strict=True)
+        values, rights, gradients = zip(*self._threads.map(answer, range(len(pieces))), strict=True)
         total = gradients[0]
         for others in gradients[1:]:
             torch._foreach_add_(total, others)
@@ -123,13 +116,3 @@ class Shards:
             same = gradient.stride() == parameter.stride()
             parameter.grad = gradient if same else torch.empty_like(parameter).copy_(gradient)
         return torch.stack(values).sum(), torch.stack(rights).sum()
-
-
-@contextmanager
-def _pool(threads: int) -> Iterator[ThreadPoolExecutor]:
-    before = torch.get_num_threads()
-    try:
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            yield pool
-    finally:
-        torch.set_num_threads(before)

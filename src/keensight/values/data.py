@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -15,6 +16,7 @@ from keensight.values.findings import Finding
 Uint8Array: TypeAlias = NDArray[np.uint8]
 IntArray: TypeAlias = NDArray[np.int64]
 FloatArray: TypeAlias = NDArray[np.floating[Any]]
+Members: TypeAlias = IntArray | slice  # of a split: their numbers in it
 SplitName = Literal["train", "val", "test"]
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "val", "test")
 Fit = Literal["squash", "letterbox", "crop"]
@@ -23,7 +25,7 @@ DatasetKind = Literal["folder", "zip", "tar", "arrays"]
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One labelled picture. `where` is a path inside the dataset's root, or a row such as ``test[17]``."""
+    """One labelled picture. `path` is one inside the dataset's root, or a row such as ``test[17]``."""
 
     path: str
     label: int
@@ -93,9 +95,14 @@ class Pixels:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Split:
-    """One split: pictures `images[rows]` (uint8 NHWC) and their labels (int64, one each).
+    """One split: its pictures and their labels (int64, one each). A picture's number in the split is its member.
 
-    `images` is shared by all splits and often memory-mapped: gather the rows that you need, when you need them.
+    Member i's picture is `images[rows[i]]` (uint8 HWC). `images` is shared by all splits and often memory-mapped, so
+    only this class looks into it: `gather` the members that you need, when you need them.
+
+    >>> split = Split(np.arange(3, dtype=np.uint8).reshape(3, 1, 1, 1), np.array([2, 0]), np.array([0, 1]), ("c", "a"))
+    >>> split.gather(np.array([1, 0])).ravel().tolist(), split.take(np.array([1])).paths
+    ([0, 2], ('a',))
     """
 
     images: Uint8Array
@@ -105,6 +112,34 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of a picture."""
+        height, width, channels = self.images.shape[1:]
+        return height, width, channels
+
+    def gather(self, members: Members = slice(None)) -> Uint8Array:
+        """Return pictures, uint8 NHWC: a copy, by default of all of them."""
+        return self.images[self.rows[members]]
+
+    def take(self, members: Members) -> Split:
+        """Return the split of these members alone, in their order. No picture is copied."""
+        paths = self.paths[members] if isinstance(members, slice) else tuple(self.paths[i] for i in members)
+        return Split(self.images, self.rows[members], self.labels[members], paths)
+
+    def thinned(self, most: int) -> Split:
+        """Return at most `most` members, evenly spread over the split: a folder's pictures lie class by class.
+
+        >>> split = Split(np.zeros((9, 1, 1, 1), np.uint8), np.arange(9), np.arange(9), tuple("abcdefghi"))
+        >>> split.thinned(3).paths
+        ('a', 'd', 'g')
+        """
+        return self if len(self) <= most else self.take(np.arange(most) * len(self) // most)
+
+    def batches(self, size: int) -> Iterator[slice]:
+        """Yield all members in their order, `size` at a time: pictures are best gathered so, and memory stays flat."""
+        return (slice(first, first + size) for first in range(0, len(self), size))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from keensight.deploy.kubernetes import Cluster, kubernetes_files
 from keensight.deploy.names import image_of
 from keensight.deploy.release import Release, release_of
 from keensight.errors import UsageError
-from keensight.files import explained, make_folder, write_atomically
+from keensight.files import write_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +89,5 @@ def _release(bundle: str | Path, out: str | Path, key: str | Path | None, unsign
 
 
 def _written(out: Path, files: Mapping[str, bytes], image: str, release: Release) -> Deployment:
-    temporary = make_folder(out / f".{os.getpid()}")
-    try:
-        for name, content in files.items():
-            make_folder((temporary / name).parent)
-            write_atomically(temporary / name, content)
-        with explained(out):
-            for child in sorted(temporary.iterdir()):
-                child.rename(out / child.name)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    write_folder(out, files)
     return Deployment(out, tuple(sorted(files)), image, release.name, release.version, release.bundle.verified_by)
