@@ -1,9 +1,9 @@
-"""Code of our own in C, compiled when keensight is installed if there was a C compiler: pooling, dropout, resizing,
-warping, and how a network begins.
+"""Code of our own in C, compiled when keensight is installed if there was a C compiler: pooling, dropout, resizing and
+warping.
 
-Whoever calls it can do without, with the same results: with torch, or with Pillow. (Warped pictures differ by the
-rounding of float32.) The functions trust what they are
-told of sizes and memory, so each is called in one place, which checks.
+Its callers do without it where it is missing, and use torch or Pillow. Pooling, dropout and resizing then give the same
+bits, and warped pictures differ by the rounding of float32. The functions trust what they are told of sizes and memory,
+so each is called in one place, which checks.
 """
 
 from __future__ import annotations
@@ -20,9 +20,6 @@ FUNCTIONS: dict[str, list[Any]] = {  # in the C files beside: what each is given
     "keensight_max_pool_backward": [MEMORY] * 3 + [LONG] * 4 + [WHOLE] * 3,
     "keensight_dropout": [MEMORY] * 3 + [LONG, ctypes.c_int32, ctypes.c_float, WHOLE],
     "keensight_affine": [MEMORY] * 3 + [LONG] + [WHOLE] * 4,
-    "keensight_has_stem": [],
-    "keensight_stem": [MEMORY] * 5 + [LONG] + [WHOLE] * 6,
-    "keensight_stem_backward": [MEMORY] * 5 + [LONG] + [WHOLE] * 6,
     "keensight_resize": [ctypes.c_char_p, WHOLE, WHOLE, MEMORY, WHOLE, WHOLE],
 }
 

@@ -12,7 +12,6 @@ from keensight.errors import RecipeError
 from keensight.models.dropout import Dropout
 from keensight.models.linear import TwoLogits, check_two_classes
 from keensight.models.pooling import MaxPool2d
-from keensight.models.stem import Layers
 
 
 def husky(height: int, width: int, channels: int, num_classes: int, dropout: float = 0.4) -> nn.Sequential:
@@ -29,7 +28,7 @@ def husky(height: int, width: int, channels: int, num_classes: int, dropout: flo
         height, width = (height - 2) // 2, (width - 2) // 2
     _check_something_is_left("husky", 22, height, width)
     layers += [nn.Flatten(), nn.Linear(128 * height * width, 128), nn.ReLU(), nn.Linear(128, 1), TwoLogits()]
-    return _as_keras_starts(Layers(*layers))
+    return _as_keras_starts(nn.Sequential(*layers))
 
 
 def fashion(height: int, width: int, channels: int, num_classes: int) -> nn.Sequential:

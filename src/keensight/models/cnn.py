@@ -8,7 +8,6 @@ from keensight.errors import RecipeError
 from keensight.models.dropout import Dropout
 from keensight.models.mirror import mirrored
 from keensight.models.pooling import MaxPool2d
-from keensight.models.stem import Layers
 
 
 def cnn(
@@ -48,4 +47,4 @@ def cnn(
     if dropout:
         layers.append(Dropout(dropout))
     layers.append(nn.Linear(before * height * width, num_classes))
-    return Layers(*(mirrored(layers) if mirror else layers))
+    return nn.Sequential(*(mirrored(layers) if mirror else layers))
