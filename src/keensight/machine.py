@@ -1,4 +1,4 @@
-"""What this program runs on: processor, cores, and the versions that decide its bits."""
+"""The machine and software that this program runs on: processor, cores, memory settings, and versions."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ def hardware() -> str:
 
 
 def cores() -> int:
-    """Return how many processor cores this process may use: by its affinity, and by its container's limit."""
+    """Return the number of cores that this process may use, by its affinity and its container's limit."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     limit = cpu_limit()
     return count if limit is None else max(1, min(count, math.ceil(limit)))
 
 
 def cpu_limit(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> float | None:
-    """Return the cores' worth of time that Linux' control groups (version 2 or 1) leave this process, None if all.
+    """Return the limit of Linux' control groups (version 2 or 1) on processor time, in cores, or None.
 
-    A group's limit holds for the groups inside it, so the least from here to the root counts.
+    A group's limit also holds for the groups inside it, so the smallest from here to the root counts.
     """
     try:
         groups = [line.split(":", 2)[1:] for line in own.read_text().splitlines()]
@@ -51,7 +51,7 @@ def cpu_limit(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/
             continue
         home = root if not controllers else root / "cpu"
         path = PurePosixPath(group)
-        # in a container, the path may be that of the host, and the limit at the mount's top
+        # in a container, the path may be the host's, and the limit at the mount's top
         for place in (home / str(folder).lstrip("/") for folder in (path, *path.parents)):
             limits += [limit for limit in (_quota(place),) if limit is not None]
     return min(limits, default=None)
@@ -69,17 +69,17 @@ def _quota(group: Path) -> float | None:
 
 
 def images_at_a_time(height: int, width: int, channels: int, most: int = 256) -> int:
-    """Return how many images a network is best given at once on the CPU: few enough that what it makes of them stays
+    """Return the best number of images per call of a network on the CPU: few enough that its activations stay
     in the processor's caches. At 224x224x3, 8 at a time take half the time that 32 do.
     """
     return max(8, min(most, 1_200_000 // (height * width * channels)))
 
 
 def share_the_cores() -> None:
-    """Let OpenMP's threads sleep soon when they wait for each other. Call it before torch is loaded.
+    """Make OpenMP's waiting threads sleep sooner. Call it before torch is loaded.
 
     By default they spin for milliseconds. On two cores that other programs use too, that made training two to ten
-    times slower; this shorter spin is as fast on idle cores (benchmarks/LOG.md). What the user has set is kept.
+    times slower; this shorter spin is as fast on idle cores (benchmarks/LOG.md). A setting of the user's is kept.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "20000")
@@ -88,26 +88,26 @@ def share_the_cores() -> None:
 def keep_memory() -> None:
     """Let the C library keep freed memory for the next step. Call it before threads start; glibc alone understands it.
 
-    By default it returns every large block to the kernel, which clears it again, page by page, when the next step asks
-    for the same: fine-tuning a backbone spent 28 % of its time so (benchmarks/LOG.md).
+    By default it returns every large block to the kernel, which clears it again, page by page, at the next step:
+    fine-tuning a backbone spent 28 % of its time in this way (benchmarks/LOG.md).
     """
     _set_malloc(mmap_threshold=32 * 2**20, trim_threshold=2**30)  # the former is the most that glibc accepts
 
 
 def return_memory() -> None:
-    """Let the C library return what is freed, and Python collect as it does by default, as a server should.
+    """Let the C library return freed memory, and Python collect garbage by default, as a server should.
 
-    One large picture made it 300 MB larger for ever.
+    Otherwise one large picture made it 300 MB larger for good.
     """
     _set_malloc(mmap_threshold=2**20, trim_threshold=2**20)
     gc.set_threshold(*_COLLECTS_AFTER)
 
 
 def collect_rarely() -> None:
-    """Let Python look for cycles of garbage after 100,000 new objects, not 700, and not at all as the process ends.
+    """Let Python collect cyclic garbage after 100,000 new objects, not 700, and not at exit.
 
-    Imports and lists of 70,000 samples made it look through them over and over, and at the end it looked once more
-    through all that torch had brought: 2.5 of the 9 seconds of a short `train` (benchmarks/LOG.md). Training leaves no
+    Imports and lists of 70,000 samples triggered it over and over, and at exit it went once more through all of torch's
+    objects: 2.5 of the 9 seconds of a short `train` (benchmarks/LOG.md). Training leaves no
     tensors in cycles, so memory does not grow.
     """
     gc.set_threshold(100_000, *_COLLECTS_AFTER[1:])
@@ -124,7 +124,7 @@ def _set_malloc(mmap_threshold: int, trim_threshold: int) -> None:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python, keensight and the libraries that take part in the numbers."""
+    """Return the versions of Python, keensight and the libraries that affect the numbers."""
     import platform
     from importlib.metadata import PackageNotFoundError, version  # 20 ms that `--help` does not need
 

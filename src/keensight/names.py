@@ -1,4 +1,4 @@
-"""Names as people and file systems write them: their order, their spelling, and those that no terminal should see."""
+"""Names from people and file systems: their order, their spelling, and those that are not safe to print."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-# What would garble a terminal or could not be written to a UTF-8 file: controls, line separators, lone surrogates.
+# Characters that garble a terminal or cannot be written as UTF-8: controls, line separators, lone surrogates.
 _ODD = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
@@ -29,12 +29,12 @@ def _natural_key(name: str) -> tuple[str | tuple[int, str], ...]:
 
 
 def clean_label(name: str) -> str:
-    """Return a label as it is compared: composed Unicode (a zip made on a Mac decomposes é), no outer blanks."""
+    """Return a label as labels are compared: composed Unicode (a zip made on a Mac decomposes é), no outer blanks."""
     return unicodedata.normalize("NFC", name).strip()
 
 
 def odd_name(name: str) -> str | None:
-    """Return a printable form of a name with control characters or undecodable bytes, or None where it is fine.
+    """Return a printable form of a name with control characters or undecodable bytes, or None if it has none.
 
     >>> odd_name("a.jpg") is None, odd_name(chr(27) + "[2J.jpg")
     (True, '\\\\x1b[2J.jpg')

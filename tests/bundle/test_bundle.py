@@ -78,7 +78,7 @@ def test_what_is_no_bundle_says_so(trained, tmp_path):
     with pytest.raises(BundleError, match="is not a bundle: it has no bundle.json"):
         read_bundle(tmp_path)
     (damaged(trained, tmp_path) / "model.onnx").write_bytes(b"not onnx")
-    with pytest.raises(BundleError, match=r"model.onnx cannot be read \(the file is no protocol buffer"):
+    with pytest.raises(BundleError, match=r"model.onnx cannot be read \(the file is not a protocol buffer"):
         load(tmp_path)
     (tmp_path / "model.onnx").unlink()
     with pytest.raises(BundleError, match="has no model.onnx"):

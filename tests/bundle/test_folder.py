@@ -37,10 +37,10 @@ def test_every_file_is_read_whole_once(bundle, tmp_path):
         (".signature.json.0123", "hidden file"),
         ("weights.pkl", "may be a pickle"),
         ("best.PT", "may be a pickle"),
-        ("model.onnx.data", "is no file of a bundle"),
-        ("Model.onnx", "is no file of a bundle"),
+        ("model.onnx.data", "is not a file of a bundle"),
+        ("Model.onnx", "is not a file of a bundle"),
         ("odd\x1b[2J", r"odd\x1b[2J is no file"),
-        (b"odd\xff", "is no file of a bundle"),
+        (b"odd\xff", "is not a file of a bundle"),
     ],
 )
 def test_a_file_that_no_bundle_has_is_refused_by_name(bundle, name, words):

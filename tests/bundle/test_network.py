@@ -46,7 +46,7 @@ def test_weights_that_are_missing_or_not_its_own_are_refused(trained, tmp_path):
     with pytest.raises(BundleError, match="model.safetensors cannot be read .*its header does not fit"):
         network_of(read_bundle(bundle))
     (bundle / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"\n0")
-    with pytest.raises(BundleError, match="model.safetensors cannot be read .*no JSON object"):
+    with pytest.raises(BundleError, match="model.safetensors cannot be read .*not a JSON object"):
         network_of(read_bundle(bundle))
     header = b'{"x":{"dtype":"F32","shape":[0,99999999999999999999],"data_offsets":[0,0]}}'
     (bundle / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)

@@ -123,7 +123,7 @@ def shadow(proto):
 
 
 HOSTILE = {
-    "external data": (external, "external data, which is another file"),
+    "external data": (external, "external data, which could name any other file"),
     "external data beside raw": (external_entry_alone, "external data"),
     "functions": (function, "functions of its own"),
     "a subgraph": (subgraph, "a subgraph"),
@@ -149,17 +149,17 @@ HOSTILE = {
              node("Add", ["tall", "wide"])),
         "'Add' has the shape 30000x9000x1",
     ),
-    "pads that are computed": (node("Pad", ["", ""]), "input 1 is no constant"),
+    "pads that are computed": (node("Pad", ["", ""]), "input 1 is not a constant"),
     "reading from nowhere": (node("Relu", ["nowhere"]), "reads 'nowhere', which nothing before it makes"),
-    "no place": (both(weight([3, 5], "shape", np.int64), node("Reshape", ["", "shape"])), "no place for as many"),
+    "no place": (both(weight([3, 5], "shape", np.int64), node("Reshape", ["", "shape"])), "does not fit its input"),
     "inputs missing": (node("Gemm", [""]), "its inputs or attributes do not fit it"),
     "attributes missing": (node("Transpose", [""]), "'Transpose' is not accepted"),
-    "two values": (two_values, "has not the one value"),
+    "two values": (two_values, "does not have one value of its type"),
     "one name twice": (shadow, "makes 'images' twice"),
     "no graph": (lambda p: p.ClearField("graph"), "holds no graph"),
     "another input": (lambda p: p.graph.input.append(p.graph.input[0]), "not what its bundle.json says"),
     "one picture at a time": (
-        lambda p: setattr(p.graph.input[0].type.tensor_type.shape.dim[0], "dim_value", 1), "any number of pictures"
+        lambda p: setattr(p.graph.input[0].type.tensor_type.shape.dim[0], "dim_value", 1), "variable number of pictures"
     ),
     "too many operators": (
         lambda p: p.graph.node.extend([p.graph.node[0]] * 10_001), "at most 10,000 are accepted"
@@ -199,7 +199,7 @@ def test_a_second_output_is_how_odd_each_picture_is(model):
         (odd(name="other"), "gives 'probabilities' 4, 'other' 1, which is not what its bundle.json says"),
         (odd(shape=("N", 1)), "gives 'probabilities' 4, 'oddness' 1, which is not"),
         (odd(shape=("N", 4)), "gives 'probabilities' 4, 'oddness' 4, which is not"),
-        (odd(shape=(1,)), "not of any number of pictures"),
+        (odd(shape=(1,)), "must have a variable number of pictures"),
         (odd(kind=TensorProto.INT64), "which is not what its bundle.json says"),
         (odd(axes=(0,)), "does not make the oddness that it declares"),
         (lambda p: p.graph.output.append(p.graph.output[0]), "which is not what its bundle.json says"),
@@ -232,10 +232,10 @@ def test_the_shapes_must_be_those_of_bundle_json(model):
         (b"", "holds no graph"),
         (pickle.dumps({"a": 1}), "begins like a pickle"),
         (b"PK\x03\x04aaaa", "begins like a zip archive"),
-        (b"not onnx", "field that keensight's models never have|no protocol buffer"),
+        (b"not onnx", "field that keensight's models never have|not a protocol buffer"),
         (b"\x08" + b"\xff" * 11, "more than 64 bits"),
         (b"\x3a\xff\xff\xff\xff\x7f", "cut short"),
-        (b"\x0b", "no protocol buffer"),
+        (b"\x0b", "not a protocol buffer"),
         (b"\x08\x08\x08\x08", "has its ir_version twice"),
     ],
 )

@@ -88,8 +88,8 @@ def test_the_same_files_have_the_same_bill():
     [
         (lambda b: b["components"][2]["hashes"][0].update(content="00" * 32), "model.onnx is not the file that"),
         (lambda b: b["components"].pop(3), "model.safetensors is not the file that"),
-        (lambda b: b.update(bomFormat="SPDX"), r"sbom.cdx.json cannot be read \(it is no CycloneDX document"),
-        (lambda b: b.update(components=[1]), r"sbom.cdx.json cannot be read \(it is no CycloneDX document"),
+        (lambda b: b.update(bomFormat="SPDX"), r"sbom.cdx.json cannot be read \(it is not a CycloneDX document"),
+        (lambda b: b.update(components=[1]), r"sbom.cdx.json cannot be read \(it is not a CycloneDX document"),
     ],
 )
 def test_a_bill_of_another_network_is_refused(trained, tmp_path, change, words):

@@ -129,7 +129,7 @@ def test_where_keensight_is_stricter_than_the_stock_client(copy, keys, tmp_path)
     content = (copy / "signature.json").read_bytes()
     (copy / "signature.json").write_bytes(content + b"\n")
     stock_verify(copy, keys[1])
-    assert "says it otherwise" in refusal(copy, keys[1])
+    assert "not as that library writes them" in refusal(copy, keys[1])
     (copy / "signature.json").write_bytes(content)
     (tmp_path / "crlf").write_bytes(keys[1].read_bytes().replace(b"\n", b"\r\n"))
     stock_verify(copy, tmp_path / "crlf")
@@ -247,10 +247,10 @@ def put(where, key, value):
 FORGED = {
     "another statement": (put(lambda s: s, "_type", "x"), "statement is of another type"),
     "another predicate": (put(lambda s: s, "predicateType", "https://model_signing/Digests/v0.1"), "another type"),
-    "more keys": (put(lambda s: s, "more", 1), "has not the keys"),
+    "more keys": (put(lambda s: s, "more", 1), "does not have the keys"),
     "two subjects": (lambda s: s["subject"].append(s["subject"][0]), "not a signature"),
-    "shards": (put(lambda s: s["predicate"]["serialization"], "method", "shards"), "another way than whole"),
-    "another hash": (put(lambda s: s["predicate"]["serialization"], "hash_type", "blake3"), "another way than whole"),
+    "shards": (put(lambda s: s["predicate"]["serialization"], "method", "shards"), "not listed whole"),
+    "another hash": (put(lambda s: s["predicate"]["serialization"], "hash_type", "blake3"), "not listed whole"),
     "links": (put(lambda s: s["predicate"]["serialization"], "allow_symlinks", True), "without links"),
     "a file left out": (
         put(lambda s: s["predicate"]["serialization"], "ignore_paths", ["signature.json", "model.onnx"]),

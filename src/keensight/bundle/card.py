@@ -57,7 +57,7 @@ def model_card(report: Report) -> str:
         "",
         "## Intended use",
         "",
-        "Pictures like those it was trained on. It has no label for anything else, and calls other pictures by one "
+        "Pictures like those it was trained on. It has no label for anything else, and gives other pictures one "
         f"of its labels all the same; it abstains where its calibrated probability is below {report.abstain_below:g}.",
         "",
         f"Trained {report.created} in {report.seconds:.0f} s on {report.hardware}, "

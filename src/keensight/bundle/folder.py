@@ -1,7 +1,7 @@
-"""Read a bundle's folder, once: every file whole, and nothing but the files that a bundle has.
+"""Reads a bundle's folder once: every file whole, and no files but those of a bundle.
 
-What is checked later (signature, JSON, tensors, operators) is checked on these bytes, and these bytes are what is
-loaded: nothing is opened a second time, so nothing can be exchanged in between.
+All later checks (signature, JSON, tensors, operators) read these bytes, and these bytes are loaded. No file is opened a
+second time, so none can be exchanged in between.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from keensight.names import odd_name
 
 MiB = 2**20
 SIGNATURE = "signature.json"
-FILES = {  # each file that a bundle may have, and the most bytes that it may have
+FILES = {  # each file that a bundle may have, and its largest size in bytes
     "bundle.json": 32 * MiB,
     "model.onnx": 512 * MiB,
     "model.safetensors": 512 * MiB,
@@ -42,8 +42,8 @@ BEGINNINGS = {
 def read_folder(folder: Path) -> dict[str, bytes]:
     """Return every file of a bundle's folder by its name.
 
-    Raises BundleError for a file that no bundle has, a link of either kind, a folder, a pipe, a device, a file that is
-    larger than its limit in `FILES`, and for text that is none. The folder itself may be reached through links.
+    Raises BundleError for a file that no bundle has, a link of either kind, a folder, a pipe, a device, a file above
+    its limit in `FILES`, and text that is not UTF-8. The folder itself may be reached through links.
     """
     try:
         home = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -73,7 +73,7 @@ def version_of(files: Mapping[str, bytes]) -> str:
 
 
 def disguise(content: bytes) -> str:
-    """Return what a file begins like, as half a sentence, where that is something that does not belong in a bundle.
+    """Return half a sentence on what a file begins like if that does not belong in a bundle, else an empty text.
 
     >>> disguise(bytes([128, 4, 149]))
     '; it begins like a pickle, which could run code when it is opened'
@@ -84,7 +84,7 @@ def disguise(content: bytes) -> str:
 
 
 def _problem(name: str, found: os.stat_result) -> str | None:
-    """Say why a file is not read, by what the folder's own entry tells."""
+    """Say why a file is not read, judging by its directory entry, or None."""
     if name not in FILES:
         if stat.S_ISDIR(found.st_mode):
             why = "is a folder"
@@ -93,7 +93,7 @@ def _problem(name: str, found: os.stat_result) -> str | None:
         elif name.lower().endswith(PICKLES):
             why = "may be a pickle, which could run code when it is opened"
         else:
-            why = "is no file of a bundle"
+            why = "is not a file of a bundle"
         return f"{why}. A bundle has the files {', '.join(FILES)} and nothing else; delete it, or move it elsewhere."
     if stat.S_ISLNK(found.st_mode):
         return "is a symbolic link. Links are not followed; put the file itself there."
@@ -105,7 +105,7 @@ def _problem(name: str, found: os.stat_result) -> str | None:
             "bundle's files, with `cp -r` for instance, and use the copy."
         )
     if found.st_size > FILES[name]:
-        return f"has {found.st_size:,} bytes; at most {FILES[name]:,} are read. It is not what keensight writes."
+        return f"has {found.st_size:,} bytes; at most {FILES[name]:,} are read. keensight writes no such file."
     return None
 
 
@@ -113,7 +113,7 @@ def _read(home: int, folder: Path, name: str) -> bytes:
     descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=home)
     with open(descriptor, "rb") as file:
         found = os.fstat(descriptor)
-        problem = _problem(name, found)  # once more: of what is open, not of what the name led to a moment ago
+        problem = _problem(name, found)  # again, for the open file, as the name may have changed its target meanwhile
         content = b"" if problem else file.read(found.st_size + 1)
     if not problem and len(content) != found.st_size:
         problem = "changed while it was read. Wait until whatever writes it has finished."

@@ -1,4 +1,4 @@
-"""What bundle.json says (docs/bundle.md): checked when it is read, and written, in this one place."""
+"""The content of bundle.json (docs/bundle.md): the one place that checks, reads and writes it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from keensight.version import __version__
 FORMAT = 2  # what is written
 FORMATS = (1, 2)  # what is read
 NEEDED = {"data": ("sha256", "val_fraction", "test_fraction", "seed"), "recipe": ()}
-OF_AN_IMPORT = {"origin": ("kind", "file", "sha256"), "network": (0,)}  # made elsewhere: no recipe, and unknown data
+OF_AN_IMPORT = {"origin": ("kind", "file", "sha256"), "network": (0,)}  # an imported model: no recipe, unknown data
 
 Table: TypeAlias = Mapping[str, Any]
 
@@ -27,7 +27,7 @@ def _how_pictures_are_read() -> Table:
 
 @dataclass(frozen=True, slots=True)
 class Rejector:
-    """When a picture is none of the classes: its oddness is above `threshold`.
+    """Rejects a picture as none of the classes if its oddness is above `threshold`.
 
     `coverage` is the share of the validation pictures, in (0, 1], that are not above it.
     """
@@ -38,13 +38,13 @@ class Rejector:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BundleInfo:
-    """What a bundle.json says, in the order in which it is written; None is not written.
+    """The content of a bundle.json, in the order in which it is written; None is not written.
 
-    Predicting needs what has a type of its own. The tables are as in the file, for those who know what is in them.
+    Fields that predicting needs have their own types. Tables are as in the file.
     """
 
     format: int = FORMAT
-    keensight: str = __version__  # which wrote it
+    keensight: str = __version__  # the version that wrote it
     labels: tuple[str, ...]
     preprocessing: Preprocessing
     borders: Borders
@@ -62,13 +62,13 @@ class BundleInfo:
     warnings: Sequence[str] | None = None
     versions: Table | None = None
     quantised: Table | None = None
-    besides: Table = field(default_factory=_how_pictures_are_read)  # what no field holds, as a newer release's keys
+    besides: Table = field(default_factory=_how_pictures_are_read)  # keys without a field, such as a newer release's
 
     @classmethod
     def from_json(cls, found: Any) -> BundleInfo:
-        """Return what the content of a bundle.json says, which is of one of the `FORMATS`.
+        """Return the content of a bundle.json as BundleInfo; its format must be one of `FORMATS`.
 
-        Raises ValueError, LookupError, TypeError or AttributeError where it is not what a bundle has there.
+        Raises ValueError, LookupError, TypeError or AttributeError if the content is not valid.
         """
         labels = _labels(found["labels"])
         is_imported = "origin" in found
@@ -77,7 +77,7 @@ class BundleInfo:
             for key in keys:
                 table[key]
         if not isinstance(found.get("recipe", {}), dict):
-            raise ValueError("its recipe is no table")
+            raise ValueError("its recipe is not a table")
         for split, measured in (found.get("metrics") or {}).items():
             if measured and [row["name"] for row in measured["per_class"]] != list(labels):
                 raise ValueError(f"its metrics on {ascii(split)[:20]} are those of other labels")
@@ -99,7 +99,7 @@ class BundleInfo:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return the content of bundle.json. What was read from one, and no field holds, is in it again."""
+        """Return the content of bundle.json, with the unknown keys that were read."""
         said = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "besides"}
         said["labels"] = list(self.labels)
         for name in ("preprocessing", "borders", "rejector"):
@@ -109,13 +109,13 @@ class BundleInfo:
 
     @property
     def num_parameters(self) -> int | None:
-        """How many parameters the model has, if it is told."""
+        """The number of the model's parameters, if bundle.json has it."""
         count = self.model.get("parameters") if isinstance(self.model, Mapping) else None
         return count if isinstance(count, int) else None
 
 
 def _with_others(now: dict[str, Any], before: Any) -> dict[str, Any]:
-    """Return a table with those keys of an older one that it lacks."""
+    """Return a table, with the keys of an older one that it lacks added."""
     return now | {key: value for key, value in (before or {}).items() if key not in now}
 
 
@@ -130,7 +130,7 @@ def _labels(labels: Any) -> tuple[str, ...]:
 def _preprocessing(found: Any) -> Preprocessing:
     try:
         return Preprocessing(found["height"], found["width"], found["channels"], found["fit"])
-    except RecipeError:  # whose advice is for training
+    except RecipeError:  # its advice is for training
         size = f"{ascii(found['height'])[:20]}x{ascii(found['width'])[:20]}x{ascii(found['channels'])[:20]}"
         raise ValueError(
             f"its pictures are {size} with the fit {ascii(found['fit'])[:20]}; sizes from 1x1 to 4096x4096, 1 or 3 "

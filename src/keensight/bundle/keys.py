@@ -1,4 +1,4 @@
-"""Keys to sign bundles with and to verify them: elliptic curves, in PEM files, as model_signing takes them."""
+"""Keys that sign and verify bundles: elliptic curves in PEM files, as model_signing uses them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from keensight.files import explained, make_folder, write_atomically
 
 PublicKey: TypeAlias = ec.EllipticCurvePublicKey
 PrivateKey: TypeAlias = ec.EllipticCurvePrivateKey
-HASHES = {"secp256r1": hashes.SHA256(), "secp384r1": hashes.SHA384(), "secp521r1": hashes.SHA512()}  # as Sigstore pairs
+HASHES = {"secp256r1": hashes.SHA256(), "secp384r1": hashes.SHA384(), "secp521r1": hashes.SHA512()}  # Sigstore's pairs
 MAX_BYTES = 64 * 1024
 PASSWORD = "KEENSIGHT_KEY_PASSWORD"  # noqa: S105
 NEW = "`keensight sign --new-key FILE` makes FILE, which is private, and FILE.pub"
@@ -26,8 +26,8 @@ NEW = "`keensight sign --new-key FILE` makes FILE, which is private, and FILE.pu
 def new_key(path: str | Path) -> tuple[Path, Path]:
     """Make a key pair on the curve P-256 and return its files: `path`, which only its owner can read, and `path`.pub.
 
-    The private key is encrypted where the environment variable KEENSIGHT_KEY_PASSWORD holds a password.
-    Raises UsageError where one of the two exists: a key is never overwritten.
+    The private key is encrypted if the environment variable KEENSIGHT_KEY_PASSWORD holds a password.
+    Raises UsageError if one of the two files exists: a key is never overwritten.
     """
     private = Path(path)
     public = private.with_name(f"{private.name}.pub")
@@ -58,17 +58,17 @@ def public_pem(key: PublicKey) -> bytes:
 
 
 def fingerprint(key: PublicKey) -> str:
-    """Return the SHA-256 of a public key's PEM in hexadecimal, which is how signatures by model_signing name a key."""
+    """Return the SHA-256 of a public key's PEM in hexadecimal, by which model_signing's signatures name a key."""
     return hashlib.sha256(public_pem(key)).hexdigest()
 
 
 def load_public(path: str | Path) -> PublicKey:
-    """Read the public key that bundles are verified with. Raises SigningKeyError where the file holds none."""
+    """Read the public key that verifies bundles. Raises SigningKeyError if the file holds none."""
     pem = _pem(path)
     if b"PRIVATE KEY-----" in pem:
         raise SigningKeyError(
-            f"{path} is a private key. To verify takes the public one, which is the file beside it that ends in .pub; "
-            "keep the private one where only signing needs it."
+            f"{path} is a private key. Verifying takes the public one, the file beside it that ends in .pub; keep the "
+            "private one where only signing needs it."
         )
     try:
         key = serialization.load_pem_public_key(pem)
@@ -82,20 +82,20 @@ def load_public(path: str | Path) -> PublicKey:
 
 
 def load_private(path: str | Path, ask: Callable[[], str] | None = None) -> tuple[PrivateKey, bytes | None]:
-    """Read the private key that bundles are signed with, and return it with the password that it needed.
+    """Read the private key that signs bundles, and return it with the password that it needed.
 
     The password comes from the environment variable KEENSIGHT_KEY_PASSWORD, else from `ask`, which is only called for
-    an encrypted key. Raises SigningKeyError where the file holds no key, or where the password is missing or wrong.
+    an encrypted key. Raises SigningKeyError if the file holds no key, or the password is missing or wrong.
     """
     pem = _pem(path)
     if b"PUBLIC KEY-----" in pem:
-        raise SigningKeyError(f"{path} is a public key: with it bundles are verified. To sign takes the private one.")
+        raise SigningKeyError(f"{path} is a public key, which verifies bundles. Signing takes the private one.")
     password = None
     if b"ENCRYPTED" in pem:
         asked = os.environ.get(PASSWORD) or (ask() if ask else "")
         if not asked:
             raise SigningKeyError(
-                f"{path} is encrypted. Set {PASSWORD} to its password, or sign on a terminal, where it is asked for."
+                f"{path} is encrypted. Set {PASSWORD} to its password, or sign in a terminal, which asks for it."
             )
         password = asked.encode()
     try:

@@ -1,4 +1,4 @@
-"""Open a bundle's network for looking inside: the torch classifier, for what ONNX Runtime cannot tell."""
+"""Opens a bundle's network as a torch classifier, to look inside, as ONNX Runtime cannot."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def network_of(bundle: Bundle) -> Classifier:
     """Return an opened bundle's classifier, images float NCHW in [0, 1] to logits NK, in evaluation mode.
 
     Its logits are not calibrated: divide them by ``bundle.info.temperature`` for what `load` answers.
-    Raises BundleError where the bundle has no weights, RunError where its weights do not fit its recipe.
+    Raises BundleError if the bundle has no weights, RunError if its weights do not fit its recipe.
     """
     weights = file_of(bundle, "model.safetensors")
     if bundle.info.origin is not None:
@@ -31,7 +31,7 @@ def network_of(bundle: Bundle) -> Classifier:
 
 
 def _imported(bundle: Bundle, num_bytes: int) -> Classifier:
-    """Build an imported network, without weights, for which there are so many bytes."""
+    """Build an imported network, without weights, after checking that the bundle has enough bytes for them."""
     with torch.device("meta"):  # nothing is allocated before its size is known
         model = Classifier(chain(bundle.info.network or []), bundle.preprocessing.channels)
     if 4 * sum(each.numel() for each in model.state_dict().values()) > num_bytes + 4096:
@@ -40,5 +40,5 @@ def _imported(bundle: Bundle, num_bytes: int) -> Classifier:
 
 
 def recipe_of(bundle: Bundle) -> Recipe:
-    """Return the recipe that a bundle was trained with; keys that are younger than the bundle have their defaults."""
+    """Return the recipe that a bundle was trained with; keys that are newer than the bundle have their defaults."""
     return from_table(bundle.info.recipe or {})

@@ -1,7 +1,7 @@
-"""Check an ONNX file before ONNX Runtime sees it: what it is made of, and how large all that it makes will be.
+"""Checks an ONNX file before ONNX Runtime loads it: its parts, and the sizes of all its results.
 
-The field numbers are those of https://github.com/onnx/onnx/blob/main/onnx/onnx.proto. Nothing is imported for it but
-NumPy: the base install, which predicts, has no `onnx`.
+The field numbers are those of https://github.com/onnx/onnx/blob/main/onnx/onnx.proto. Only NumPy is imported: the base
+install, which predicts, has no `onnx`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from keensight.bundle.protobuf import Field, message, signed, text
 from keensight.values import Preprocessing
 
 MAX_NODES = 10_000
-MAX_ELEMENTS = 2**26  # numbers in what one operator makes of one picture: 256 MiB of float32
-MAX_CONSTANT = 64  # numbers in a constant that says how to pad, slice or reshape
+MAX_ELEMENTS = 2**26  # numbers in one operator's output for one picture: 256 MiB of float32
+MAX_CONSTANT = 64  # numbers in a constant that controls padding, slicing or reshaping
 FLOAT, UINT8, INT64 = 1, 2, 7
 ITEM_BYTES = {FLOAT: 4, UINT8: 1, 3: 1, 6: 4, INT64: 8}  # 3 is int8, 6 is int32
 ATTRIBUTE_TYPES = {"f": 1, "i": 2, "s": 3, "floats": 6, "ints": 7}
@@ -54,17 +54,17 @@ DIM = {1: Field("size", 0), 2: Field("name", 2)}
 NO_MODEL = {20: "training information", 25: "functions of its own"}
 NO_GRAPH = {15: "sparse initializers"}
 NO_ATTRIBUTE = {5: "a tensor", 6: "a subgraph", 10: "tensors", 11: "subgraphs", 22: "a sparse tensor"}
-EXTERNAL = "external data, which is another file of whatever name it says"
+EXTERNAL = "external data, which could name any other file"
 NO_TENSOR = {13: EXTERNAL, 14: EXTERNAL, 6: "text"}
 
 
 def check_onnx(onnx: bytes, size: Preprocessing, num_classes: int) -> tuple[str, ...]:
-    """Check that an ONNX model is one that keensight could have written for such pictures; return its outputs' names.
+    """Check that keensight could have written an ONNX model for such pictures; return its outputs' names.
 
     Its input is ``images`` uint8 [N, height, width, channels]. Its outputs are ``probabilities`` float32 [N, classes],
     alone or followed by ``oddness`` float32 [N]. All weights are inside, and fill their shapes; all operators are
-    ONNX's own, and in `onnx_shapes.SHAPES`; nothing that they make of one picture has more than `MAX_ELEMENTS` numbers.
-    Raises ValueError with what is wrong.
+    ONNX's own, and in `onnx_shapes.SHAPES`; none of their outputs for one picture has more than `MAX_ELEMENTS` numbers.
+    Raises ValueError that says what is wrong.
     """
     try:
         return _check(onnx, size, num_classes)
@@ -129,7 +129,7 @@ def _attribute(data: Any) -> tuple[str, Any]:
     name = text(found.get("name"))
     given = [kind for kind in ATTRIBUTE_TYPES if found.get(kind, []) != []]
     if len(given) > 1 or ATTRIBUTE_TYPES[given[0] if given else "ints"] != found.get("type"):
-        raise ValueError(f"its attribute {ascii(name)[:40]} has not the one value that its type says")
+        raise ValueError(f"its attribute {ascii(name)[:40]} does not have one value of its type")
     if "s" in given:
         return name, bytes(found["s"])
     if "f" in given:
@@ -140,7 +140,7 @@ def _attribute(data: Any) -> tuple[str, Any]:
 
 
 def _weights(data: Any) -> tuple[str, Shape, list[int] | None]:
-    """Return a tensor's name and shape, and its values where they may say how to pad, slice or reshape."""
+    """Return a tensor's name and shape, and its values if they may control padding, slicing or reshaping."""
     tensor = message(data, TENSOR, NO_TENSOR, "a tensor")
     name, kind = text(tensor.get("name")), tensor.get("type", 0)
     what = f"its tensor {ascii(name)[:60]}"
@@ -158,13 +158,13 @@ def _weights(data: Any) -> tuple[str, Shape, list[int] | None]:
 
 
 def _declared(data: Any) -> tuple[str, int, tuple[int, ...]]:
-    """Return the name, type and shape of an input or output, the shape without its first axis, which must be open."""
+    """Return the name, type and shape of an input or output, its shape without the first axis, which must be free."""
     value = message(data, VALUE, {}, "an input or output")
     tensor = message(message(value.get("type", b""), TYPE, {}, "a type").get("tensor", b""), TENSOR_TYPE, {}, "a type")
     shape = message(tensor.get("shape", b""), SHAPE, {}, "a shape")
     first, *dims = [message(dim, DIM, {}, "a shape") for dim in shape["dims"]] or [{}]
     if "size" in first or any("size" not in dim for dim in dims):
-        raise ValueError("its inputs and outputs are not of any number of pictures, and otherwise of one size")
+        raise ValueError("its inputs and outputs must have a variable number of pictures, and otherwise a fixed size")
     return text(value.get("name")), tensor.get("type", 0), tuple(signed(dim["size"]) for dim in dims)
 
 

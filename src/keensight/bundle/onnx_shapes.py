@@ -1,6 +1,6 @@
-"""How large everything is that an ONNX graph makes of one picture: one row for each operator that a bundle may have.
+"""Output shapes of ONNX operators for one picture: one row for each operator that a bundle may have.
 
-An operator that is not in the table is refused: for what it makes, nobody could tell beforehand how large it gets.
+An operator that is not in the table is refused, because its output size cannot be bounded.
 Shapes are those of the ONNX specification (https://onnx.ai/onnx/operators), for one picture.
 """
 
@@ -17,7 +17,7 @@ Shape: TypeAlias = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """An operator at work: the shapes of its inputs, the values of those that are constant, and its attributes."""
+    """An operator in a graph: the shapes of its inputs, the values of constant ones, and its attributes."""
 
     op: str
     shapes: Sequence[Shape]
@@ -30,15 +30,15 @@ class Node:
         return values
 
     def constant(self, i: int) -> Sequence[int]:
-        """Return the integers of input `i`. Raises ValueError where they are only known when it runs."""
+        """Return the integers of input `i`. Raises ValueError if they are only known when the graph runs."""
         values = self.constants[i]
         if values is None:
-            raise ValueError(f"input {i} is no constant list of integers")
+            raise ValueError(f"input {i} is not a constant list of integers")
         return values
 
 
 def shape_of(node: Node) -> Shape:
-    """Return the shape of a node's output. Raises ValueError where it has none, or where the operator is unknown."""
+    """Return the shape of a node's output. Raises ValueError if it has none, or the operator is unknown."""
     if node.op not in SHAPES:
         raise ValueError("keensight's models never have it")
     try:
@@ -58,14 +58,14 @@ def _broadcast(node: Node) -> Shape:
 def _transpose(node: Node) -> Shape:
     x, order = node.shapes[0], node.attributes["perm"]
     if sorted(order) != list(range(len(x))):
-        raise ValueError("its axes are no permutation")
+        raise ValueError("its axes are not a permutation")
     return tuple(x[axis] for axis in order)
 
 
 def _windows(node: Node, kernel: Sequence[int]) -> Shape:
     """Return how many places a kernel has on each spatial axis."""
     if node.attributes.get("auto_pad", b"NOTSET") != b"NOTSET":
-        raise ValueError("its padding is left to the reader")
+        raise ValueError("its padding is not explicit")
     spatial, n = node.shapes[0][2:], len(kernel)
     pads, strides = node.ints("pads", [0] * 2 * n), node.ints("strides", [1] * n)
     dilations = node.ints("dilations", [1] * n)
@@ -130,7 +130,7 @@ def _reshape(node: Node) -> Shape:
     if sizes.count(-1) == 1:
         sizes[sizes.index(-1)] = _count(x) // -_count(sizes)
     if _count(sizes) != _count(x):
-        raise ValueError("it has no place for as many numbers as come")
+        raise ValueError("its shape does not fit its input")
     return tuple(sizes)
 
 

@@ -1,8 +1,7 @@
-"""Protocol Buffers on the wire, as much of them as an ONNX file needs, and stricter than the format asks for.
+"""Parses Protocol Buffers, as far as an ONNX file needs them, and more strictly than the format asks for.
 
-The encoding is specified at https://protobuf.dev/programming-guides/encoding. A reader may take an unknown field for
-nothing, and two copies of one message for their sum; here both are refused, so that what was checked is what any other
-reader sees.
+The encoding is specified at https://protobuf.dev/programming-guides/encoding. Other readers may ignore an unknown
+field, and merge two copies of one message; here both are refused, so that any other reader sees what was checked.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ FIXED = {1: 8, 5: 4}  # bytes, by wire type
 
 
 class Field(NamedTuple):
-    """A field that a message may have: what it is called, its wire type, and whether it may come more than once."""
+    """A field that a message may have: its name, its wire type, and whether it may be repeated."""
 
     name: str
     wire: int
@@ -22,10 +21,10 @@ class Field(NamedTuple):
 
 
 def message(data: Any, fields: Mapping[int, Field], refused: Mapping[int, str], what: str) -> dict[str, Any]:
-    """Return a message's fields by name: an int or a memoryview, and a list of them for those that may be repeated.
+    """Return a message's fields by name: an int or a memoryview, or a list of them for fields that may be repeated.
 
-    Raises ValueError, naming `what` it is, for bytes that are cut short, a field that is in `refused` (with what it
-    holds) or in neither table, one of another wire type, and one that comes twice and may not.
+    Raises ValueError, with the message's name `what`, for bytes that are cut short, a field that is in `refused` (with
+    its content) or in neither table, a wrong wire type, and a field that is repeated but may not be.
     """
     found: dict[str, Any] = {field.name: [] for field in fields.values() if field.repeated}
     for number, wire, value in _fields(memoryview(data), what):
@@ -46,7 +45,7 @@ def message(data: Any, fields: Mapping[int, Field], refused: Mapping[int, str], 
 
 
 def text(value: Any) -> str:
-    """Return a string field's text, or an empty one for a field that is not there."""
+    """Return a string field's text, or an empty one if the field is missing."""
     return bytes(value or b"").decode()
 
 
@@ -73,7 +72,7 @@ def _fields(data: memoryview, what: str) -> Iterator[tuple[int, int, Any]]:
         elif wire in FIXED:
             size = FIXED[wire]
         else:
-            raise ValueError(f"{what} is no protocol buffer")
+            raise ValueError(f"{what} is not a protocol buffer")
         if size > len(data) - at:
             raise ValueError(f"{what} is cut short")
         yield number, wire, data[at : at + size]

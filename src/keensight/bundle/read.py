@@ -1,4 +1,4 @@
-"""Open a bundle: read its files once, verify them, and check what predicting relies on. No torch is loaded."""
+"""Opens a bundle: reads its files once, verifies them, and checks what predicting relies on. No torch is loaded."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from keensight.workspace import bundle_in, is_run, run_name
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A bundle's folder, what its `bundle.json` says, and its files.
+    """A bundle's folder, the content of its `bundle.json`, and its files.
 
-    `files` are the bytes of all its files, as they were read and, if `verified_by` is the SHA-256 of a public key,
-    verified; it is None where no key was given. `signed_by` is the key that the signature names, be it verified or not,
-    and `changes` is what was changed since. A bundle that is yet to be written has no files.
+    `files` are the bytes of all its files, as they were read. `verified_by` is the SHA-256 of the public key that
+    verified them, or None if no key was given. `signed_by` is the key that the signature names, verified or not, and
+    `changes` is what was changed since it was signed. A bundle that is not written yet has no files.
     """
 
     path: Path
@@ -41,12 +41,12 @@ class Bundle:
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """How a picture becomes what the model takes."""
+        """How a picture becomes the model's input."""
         return self.info.preprocessing
 
     @property
     def borders(self) -> Borders:
-        """The training pictures' borders, which tell an inverted picture."""
+        """The training pictures' borders, by which an inverted picture is recognised."""
         return self.info.borders
 
     @property
@@ -56,26 +56,26 @@ class Bundle:
 
     @property
     def is_signed(self) -> bool:
-        """Whether it has a signature, be it verified or not."""
+        """Whether it has a signature, verified or not."""
         return SIGNATURE in self.files
 
     @property
     def name(self) -> str:
-        """What its run is called: the run's folder, or where the bundle has left it, the bundle's own."""
+        """Its run's name: that of the run folder, or of the bundle's own folder outside a run."""
         return run_name(self.path)
 
 
 def file_of(bundle: Bundle, name: str) -> bytes:
-    """Return the bytes of one of a bundle's files. Raises BundleError where it has none of that name."""
+    """Return the bytes of one of a bundle's files. Raises BundleError if it has none of that name."""
     if name not in bundle.files:
         raise BundleError(f"{bundle.path} has no {name}, so it is not a whole bundle. Train or export it again.")
     return bundle.files[name]
 
 
 def read_bundle(path: str | Path, key: str | Path | None = None, *, though_changed: bool = False) -> Bundle:
-    """Read a bundle's files, once; verify their signature if there is a `key`; and check what predicting relies on.
+    """Read a bundle's files once, verify their signature if there is a `key`, and check what predicting relies on.
 
-    Raises what `load` does. The ONNX model is checked by `Predictor`, still before ONNX Runtime sees it.
+    Raises what `load` does. The ONNX model is checked by `Predictor`, before ONNX Runtime loads it.
     """
     if key is None:
         folder = _folder_of(Path(path), is_signed=False)
@@ -95,7 +95,7 @@ def read_bundle(path: str | Path, key: str | Path | None = None, *, though_chang
 
 
 def _claimed(files: Mapping[str, bytes]) -> tuple[str | None, tuple[str, ...]]:
-    """Return which key a bundle says that it was signed with, and what was changed since; no key checks either."""
+    """Return the key that a bundle's signature names, and what was changed since; neither is verified."""
     if SIGNATURE not in files:
         return None, ()
     try:
@@ -106,7 +106,7 @@ def _claimed(files: Mapping[str, bytes]) -> tuple[str | None, tuple[str, ...]]:
 
 
 def _check(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Check the weights, and the bill of materials where there is one: bundles of keensight 0.1 may have none."""
+    """Check the weights, and the bill of materials if there is one: bundles of keensight 0.1 may have none."""
     file = folder / "model.safetensors"
     try:
         if file.name in files:
@@ -123,7 +123,7 @@ def _check(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def _verified(path: Path, key: str | Path) -> tuple[Path, dict[str, bytes], str]:
-    from keensight.bundle.keys import fingerprint, load_public  # cryptography takes longer than the rest
+    from keensight.bundle.keys import fingerprint, load_public  # importing cryptography takes longer than the rest
     from keensight.bundle.verify import verify_files
 
     public = load_public(key)
@@ -153,7 +153,7 @@ def _folder_of(folder: Path, is_signed: bool) -> Path:
 
 
 def _described(folder: Path, files: Mapping[str, bytes]) -> Bundle:
-    """Return what a bundle's bundle.json says."""
+    """Return the content of a bundle's bundle.json."""
     try:
         found = strict_json(files["bundle.json"])
         if found["format"] not in FORMATS:
@@ -167,6 +167,6 @@ def _described(folder: Path, files: Mapping[str, bytes]) -> Bundle:
 
 
 def damaged(file: Path, error: Exception) -> BundleError:
-    """Return what to raise where a file of a bundle is not what it must be."""
+    """Return the error for an invalid file of a bundle."""
     detail = f"has no key {error}" if isinstance(error, KeyError) else f"cannot be read ({error})"
     return BundleError(f"{file} {detail}, so it is not a bundle that can be trusted. Train or export it again.")

@@ -1,4 +1,4 @@
-"""The bill of materials of a bundle: what it was made with, from which data, and what its files are.
+"""The bill of materials of a bundle: the software and data that it was made from, and its files.
 
 CycloneDX 1.6 as JSON (https://cyclonedx.org/docs/1.6/json/). A bundle's signature covers it like every other file.
 """
@@ -15,13 +15,13 @@ from keensight.files import to_json
 from keensight.values.recipe import flattened
 
 SBOM = "sbom.cdx.json"
-NETWORK = ("model.onnx", "model.safetensors")  # no one edits these by hand, as texts may be
+NETWORK = ("model.onnx", "model.safetensors")  # never edited by hand, unlike the texts
 
 
 def bill_of_materials(name: str, info: BundleInfo, files: Mapping[str, bytes]) -> str:
-    """Return the bill of materials, as JSON, of a bundle with these files; `name` is what its run is called.
+    """Return the bill of materials, as JSON, of a bundle with these files; `name` is its run's name.
 
-    Versions, data and backbone are those that `info` tells.
+    Versions, data and backbone are taken from `info`.
     """
     import uuid  # with `quote` and `version` below 15 ms that reading a bundle does not need
 
@@ -51,9 +51,9 @@ def bill_of_materials(name: str, info: BundleInfo, files: Mapping[str, bytes]) -
 
 
 def changed_since(files: Mapping[str, bytes]) -> list[str]:
-    """Return which files of a bundle's network are not those in its bill of materials.
+    """Return the files of a bundle's network that differ from its bill of materials.
 
-    Raises ValueError where it is no bill of materials.
+    Raises ValueError if it is not a bill of materials.
     """
     listed = _hashes(strict_json(files[SBOM]))
     return [name for name in NETWORK if name in files and listed.get(name) != hashlib.sha256(files[name]).hexdigest()]
@@ -71,7 +71,7 @@ def refreshed(files: Mapping[str, bytes]) -> bytes:
 def _hashes(bill: Any) -> dict[str, str]:
     try:
         if bill["bomFormat"] != "CycloneDX":
-            raise ValueError("it is no CycloneDX document")
+            raise ValueError("it is not a CycloneDX document")
         return {
             each["name"]: digest["content"]
             for each in bill["components"]
@@ -80,11 +80,11 @@ def _hashes(bill: Any) -> dict[str, str]:
             if digest["alg"] == "SHA-256"
         }
     except (KeyError, TypeError) as error:
-        raise ValueError("it is no CycloneDX document with the bundle's files") from error
+        raise ValueError("it is not a CycloneDX document with the bundle's files") from error
 
 
 def _source(info: BundleInfo) -> dict[str, Any]:
-    """Return what the network comes from: labelled pictures, or another program's file."""
+    """Return the network's origin: labelled pictures, or another program's file."""
     name, known = ("data", info.data or {}) if info.origin is None else ("origin", info.origin)
     what = {
         "origin": "the file that it was imported from",
@@ -100,13 +100,13 @@ def _source(info: BundleInfo) -> dict[str, Any]:
 
 
 def _backbone(recipe: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the package that brought pretrained weights, as a list of one or none."""
+    """Return the package of the pretrained weights, as a list of one or none."""
     said = flattened(recipe)
     if said.get("model") != "transfer":
         return []
     from importlib.metadata import PackageNotFoundError, version
 
-    from keensight.models.zoo import options_of  # torch: whoever writes a bundle of a backbone has it anyway
+    from keensight.models.zoo import options_of  # loads torch, which writing a bundle with a backbone needs anyway
 
     backbone = str(said.get("backbone", options_of("transfer")["backbone"]))
     library, colon, _ = backbone.partition(":")

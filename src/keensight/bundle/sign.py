@@ -1,4 +1,4 @@
-"""Sign a bundle with OpenSSF model-signing, offline: `model_signing verify key` accepts it as keensight does."""
+"""Signs a bundle with OpenSSF model-signing, offline; both `model_signing verify key` and keensight accept it."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from keensight.files import write_atomically
 
 
 def sign_bundle(bundle: Bundle, key: str | Path, ask: Callable[[], str] | None = None) -> Bundle:
-    """Write signature.json into a bundle that was loaded, over an older one, and return the bundle as it was signed.
+    """Write signature.json into a loaded bundle, over an older one, and return the signed bundle.
 
-    The private key's password, if it has one, comes from KEENSIGHT_KEY_PASSWORD or from `ask`. Where the bill of
-    materials lists texts that were edited since training, such as the model card, their hashes are renewed first.
+    The private key's password, if it has one, comes from KEENSIGHT_KEY_PASSWORD or from `ask`. If texts in the bill
+    of materials, such as the model card, were edited since training, their hashes are renewed first.
 
-    Raises SigningKeyError for a key that cannot be used, KeensightError where the bundle changes meanwhile.
+    Raises SigningKeyError for a key that cannot be used, KeensightError if the bundle changes meanwhile.
     """
     private, password = load_private(key, ask)
     files = {name: content for name, content in bundle.files.items() if name != SIGNATURE}
@@ -35,7 +35,7 @@ def sign_bundle(bundle: Bundle, key: str | Path, ask: Callable[[], str] | None =
         _sign(bundle.path.resolve(), file, key, password)
         files[SIGNATURE] = file.read_bytes()
     public = private.public_key()
-    verify_files(bundle.path, files, public)  # the library has read the folder again: it must have seen the same
+    verify_files(bundle.path, files, public)  # the library reads the folder again: it must see the same bytes
     write_atomically(bundle.path / SIGNATURE, files[SIGNATURE])
     if read_folder(bundle.path) != files:
         raise KeensightError(f"{bundle.path} changed while it was signed. Wait until nothing writes to it; sign again.")
@@ -46,7 +46,7 @@ def sign_bundle(bundle: Bundle, key: str | Path, ask: Callable[[], str] | None =
 def _sign(bundle: Path, to: Path, key: str | Path, password: bytes | None) -> None:
     from model_signing import hashing, signing
 
-    opened: Any = password  # declared as text, but what it goes to takes bytes
+    opened: Any = password  # declared as text, but the callee takes bytes
     (
         signing.Config()
         .use_elliptic_key_signer(private_key=key, password=opened)

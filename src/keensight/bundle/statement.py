@@ -1,8 +1,8 @@
-"""What a bundle's signature.json says: which key signed which files. Nothing here checks that it is true.
+"""Parses a bundle's signature.json: which key signed which files. It does not verify the signature.
 
 The signature is what OpenSSF model-signing 1.1 writes in key mode (https://github.com/sigstore/model-transparency): a
-Sigstore bundle with a DSSE envelope around an in-toto statement that lists the SHA-256 of every file. To read it takes
-no key and no cryptography, so files that no longer fit it are noticed by whoever opens the bundle.
+Sigstore bundle with a DSSE envelope around an in-toto statement that lists the SHA-256 of every file. Reading it
+takes no key and no cryptography, so changed files are detected by everyone who opens the bundle.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://model_signing/signature/v1.0"
-# What the stock client leaves out unless it is told otherwise. None of them but the first can lie in a bundle at all.
+# Files that OpenSSF's client ignores by default. Only the first of them can be in a bundle at all.
 MAY_BE_IGNORED = {SIGNATURE, ".git", ".gitattributes", ".github", ".gitignore"}
 
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What a signature.json holds: the SHA-256 of the public key, the statement, and the signature of it."""
+    """The parts of a signature.json: the SHA-256 of the public key, the statement, and its signature."""
 
     key: str
     statement: bytes
@@ -37,16 +37,16 @@ class Signature:
 
 
 def open_signature(content: bytes) -> Signature:
-    """Return what a signature.json holds. Raises ValueError where a byte of it is not as model_signing writes it."""
+    """Return the parts of a signature.json. Raises ValueError if a byte of it is not as model_signing writes it."""
     try:
         found = strict_json(content)
         key = found["verificationMaterial"]["publicKey"]["hint"]
         envelope = found["dsseEnvelope"]
         payload, signature = envelope["payload"], envelope["signatures"][0]["sig"]
         if written(key, payload, signature) != content:
-            raise ValueError("it says more, or says it otherwise, than that library writes")
+            raise ValueError("its bytes are not as that library writes them")
         if not re.fullmatch("[0-9a-f]{64}", key):
-            raise ValueError("it names no key by its SHA-256")
+            raise ValueError("it does not name a key by its SHA-256")
         return Signature(key, _decoded(payload, "payload"), _decoded(signature, "signature"))
     except (KeyError, TypeError, IndexError) as error:
         raise ValueError("a part of it is missing") from error
@@ -61,7 +61,7 @@ def signed_files(statement: bytes) -> dict[str, str]:
 
 
 def changes_since(signed: Mapping[str, str], files: Mapping[str, bytes]) -> list[str]:
-    """Return in which way each file of a bundle, but for its signature, is not what was signed."""
+    """Return the differences between a bundle's files, without its signature, and the signed ones."""
     present = {name: hashlib.sha256(content).hexdigest() for name, content in files.items() if name != SIGNATURE}
     changes = [f"{name} was changed" for name in present if name in signed and present[name] != signed[name]]
     changes += [f"{name} was added" for name in present if name not in signed]
@@ -76,7 +76,7 @@ def _decoded(text: str, what: str) -> bytes:
 
 
 def written(hint: str, payload: str, signature: str) -> bytes:
-    """Return the file that model_signing writes around these three."""
+    """Return the file that model_signing writes for these three parts."""
     return json.dumps(
         {
             "mediaType": MEDIA_TYPE,
@@ -92,7 +92,7 @@ def written(hint: str, payload: str, signature: str) -> bytes:
 
 
 def _manifest(statement: Any) -> dict[str, str]:
-    """Return what a statement lists, which must be whole files by SHA-256, in order, with nothing left out."""
+    """Return the files that a statement lists. They must be whole files by SHA-256, in order, with none left out."""
     _only(statement, "_type", "subject", "predicateType", "predicate")
     (subject,) = statement["subject"]
     _only(subject, "name", "digest")
@@ -103,7 +103,7 @@ def _manifest(statement: Any) -> dict[str, str]:
         raise ValueError("its statement is of another type")
     _only(how, "method", "hash_type", "allow_symlinks", "ignore_paths")
     if (how["method"], how["hash_type"], how["allow_symlinks"]) != ("files", "sha256", False):
-        raise ValueError("its files were listed in another way than whole, by SHA-256, without links")
+        raise ValueError("its files are not listed whole, by SHA-256, without links")
     if SIGNATURE not in how["ignore_paths"] or not set(how["ignore_paths"]) <= MAY_BE_IGNORED:
         raise ValueError(f"it leaves out other files than {SIGNATURE}")
     for resource in resources:
@@ -114,10 +114,10 @@ def _manifest(statement: Any) -> dict[str, str]:
     if any(a["name"] >= b["name"] for a, b in pairwise(resources)):
         raise ValueError("it does not list its files in order")
     if hashlib.sha256(digests).hexdigest() != subject["digest"]["sha256"]:
-        raise ValueError("the digest of its list is not that of the files in it")
+        raise ValueError("the digest of its list does not match the files in it")
     return {resource["name"]: resource["digest"] for resource in resources}
 
 
 def _only(found: Any, *keys: str) -> None:
     if not isinstance(found, dict) or set(found) != set(keys):
-        raise ValueError(f"a part of it has not the keys {', '.join(keys)}")
+        raise ValueError(f"a part of it does not have the keys {', '.join(keys)}")

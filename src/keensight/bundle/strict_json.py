@@ -1,4 +1,4 @@
-"""JSON from strangers: one reading of every file or none at all, within limits."""
+"""Reads untrusted JSON: a file has exactly one meaning or is refused, within limits."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ MAX_DEPTH = 32
 MAX_CONTAINERS = 200_000  # lists and objects; a confusion matrix of 1,000 classes has 1,000
 MAX_VALUES = 5_000_000
 MAX_DIGITS = 20  # of an integer: 64 bits
-# A string, the unfinished one at the end of a damaged file too, or a bracket outside of strings.
+# A string, also an unfinished one at the end of a damaged file, or a bracket outside strings.
 TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
 
 
 def strict_json(content: bytes) -> Any:
-    """Return what a JSON file holds.
+    """Return the content of a JSON file.
 
-    Raises ValueError, with what is wrong, where it is no JSON in UTF-8; where a key comes twice, so that two programs
-    could read two things; for NaN, infinity and integers that no 64 bits hold; and, before anything is built in
-    memory, for nesting deeper than `MAX_DEPTH` and more values than `MAX_VALUES`.
+    Raises ValueError, with what is wrong, for anything but JSON in UTF-8; for a repeated key, which programs read
+    differently; for NaN, infinity and integers of more than 64 bits; and, before anything is built in memory, for
+    nesting deeper than `MAX_DEPTH` and more values than `MAX_VALUES`.
 
     >>> strict_json(b'{"a": 1, "a": 2}')
     Traceback (most recent call last):

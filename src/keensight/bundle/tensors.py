@@ -1,7 +1,7 @@
-"""Check a safetensors file before anything reads its tensors.
+"""Checks a safetensors file before anything reads its tensors.
 
-The format (https://github.com/huggingface/safetensors#format): eight bytes that say how long the header is, the header
-as JSON, and the tensors' bytes one after the other.
+The format (https://github.com/huggingface/safetensors#format): eight bytes with the header's length, the header as
+JSON, and the tensors' bytes one after the other.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ def check_tensors(content: bytes) -> None:
         raise ValueError(f"its header does not fit{disguise(content)}")
     header = strict_json(content[8 : 8 + length])
     if not isinstance(header, dict):
-        raise ValueError("its header is no JSON object")
+        raise ValueError("its header is not a JSON object")
     told = header.pop("__metadata__", {})
     if not isinstance(told, dict) or not all(isinstance(value, str) for value in told.values()):
-        raise ValueError("its metadata is no table of text")
+        raise ValueError("its metadata is not a table of text")
     places = sorted(_place(name, tensor) for name, tensor in header.items())
     ends = [(0, 0), *places, (len(content) - 8 - length,) * 2]
     if any(before[1] != after[0] for before, after in pairwise(ends)):
@@ -38,13 +38,13 @@ def check_tensors(content: bytes) -> None:
 
 
 def _place(name: str, tensor: Any) -> tuple[int, int]:
-    """Return where a tensor's bytes begin and end."""
+    """Return the start and end of a tensor's bytes."""
     what = f"its tensor {ascii(name)[:60]}"
     if not isinstance(tensor, dict) or set(tensor) != {"dtype", "shape", "data_offsets"}:
         raise ValueError(f"{what} has other keys than dtype, shape and data_offsets")
     dtype, shape, place = tensor["dtype"], tensor["shape"], tensor["data_offsets"]
     if not (_are_sizes(shape) and len(shape) <= MAX_AXES and _are_sizes(place) and len(place) == 2):
-        raise ValueError(f"{what} has a shape or place that is no list of sizes")
+        raise ValueError(f"{what} has a shape or place that is not a list of sizes")
     if not isinstance(dtype, str) or dtype not in ITEM_BYTES:
         raise ValueError(f"{what} has a type that keensight's models never have")
     size = ITEM_BYTES[dtype]

@@ -1,6 +1,6 @@
-"""Verify a bundle's signature: that the files are those which the owner of a key signed, and none else.
+"""Verifies a bundle's signature: the files are exactly those that the owner of a key signed.
 
-`model_signing verify key` takes the same files. This reader stands alone so that predicting needs no signing library,
+`model_signing verify key` accepts the same files. This code is separate so that predicting needs no signing library,
 and it is stricter: every byte of signature.json counts.
 """
 
@@ -45,7 +45,7 @@ def verify_files(folder: Path, files: Mapping[str, bytes], key: PublicKey) -> No
 def _signed(folder: Path, content: bytes, key: PublicKey) -> dict[str, str]:
     """Return the SHA-256 of every signed file by name. Raises GateError for another key, ValueError for other content.
 
-    The statement's bytes are what the key signed, so no look at them comes before the signature was checked.
+    The key signed the statement's bytes, so they are not read before the signature is checked.
     """
     found = open_signature(content)
     if found.key != fingerprint(key):

@@ -1,4 +1,4 @@
-"""Write a bundle: all that a server needs and all that a reviewer wants, in one folder, whole or not at all."""
+"""Writes a bundle, all that a server needs and a reviewer wants, into one folder, whole or not at all."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from keensight.workspace import run_name
 
 
 def write_bundle(bundle: Bundle, report: Report, onnx: bytes, weights: bytes, html: str) -> None:
-    """Write a trained model's bundle, with all that its report tells."""
+    """Write a trained model's bundle, with the facts of its report."""
     info = replace(
         bundle.info,
         created=report.created,
@@ -33,8 +33,8 @@ def write_bundle(bundle: Bundle, report: Report, onnx: bytes, weights: bytes, ht
 def write_files(path: Path, info: BundleInfo, files: Mapping[str, bytes | str]) -> None:
     """Write a bundle's files into a new folder, whole or not at all.
 
-    `files` are all but bundle.json and the bill of materials, which are made of `info`, and the signature. Raises
-    KeensightError where the folder cannot be written.
+    `files` are all files but bundle.json and the bill of materials, which are made from `info`, and the signature.
+    Raises KeensightError if the folder cannot be written.
     """
     files = {"bundle.json": to_json(info.to_json()), **files}
     named = {name: encoded(content) if isinstance(content, str) else content for name, content in files.items()}

@@ -1,4 +1,4 @@
-"""What runs a bundle's network: a row for each library, and one protocol for all of them.
+"""Engines run a bundle's network: a row for each library, and one protocol for all of them.
 
 Shape letters: N images, H height, W width, C channels, K classes.
 """
@@ -13,7 +13,7 @@ from keensight.values import FloatArray, Uint8Array
 
 
 class Engine(Protocol):
-    """A network that is loaded. Several threads may ask it at once."""
+    """A loaded network. Several threads may use it at once."""
 
     @property
     def name(self) -> str:
@@ -21,14 +21,14 @@ class Engine(Protocol):
 
     @property
     def threads(self) -> int:
-        """How many threads work on one batch."""
+        """The number of threads that work on one batch."""
 
     def run(self, images_NHWC: Uint8Array) -> Mapping[str, FloatArray]:
-        """Return the outputs by name for uint8 NHWC: `probabilities` float32 NK, and where it has it, `oddness` N."""
+        """Return the outputs by name for uint8 NHWC: `probabilities` float32 NK and, if it has one, `oddness` N."""
 
 
-# Opens the bytes of a model that was checked: with so many threads, which wait for each other awake (True, faster for
-# a single caller) or asleep (False). It may raise whatever the library raises.
+# (checked bytes of a model, number of threads, whether waiting threads spin) to a loaded engine. Spinning is faster for
+# a single caller. It may raise whatever the library raises.
 Opener: TypeAlias = Callable[[bytes, int, bool], Engine]
 
 ENGINES: dict[str, Opener] = {

@@ -17,7 +17,7 @@ class OnnxRuntime:
     name = "onnxruntime"
 
     def __init__(self, onnx: bytes, threads: int, spins: bool) -> None:
-        """Load a model. Raises one of the dozen classes of ONNX Runtime where it cannot be loaded."""
+        """Load a model. If that fails, it raises one of ONNX Runtime's dozen exception classes."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3

@@ -1,4 +1,4 @@
-"""Answer for pictures with a bundle: NumPy, Pillow and an engine, and no torch.
+"""Answers for pictures with a bundle: NumPy, Pillow and an engine, without torch.
 
 Shape letters: N images, H height, W width, C channels, K classes.
 """
@@ -24,11 +24,11 @@ from keensight.inference.engines import DEFAULT, ENGINES, Engine
 from keensight.machine import cores, images_at_a_time
 from keensight.values import FloatArray, Prediction, Split, Uint8Array
 
-SINGLE_STEP = 32  # pictures that are given to the model at a time, at most
+SINGLE_STEP = 32  # the most pictures that are given to the model at a time
 INVERTED = "was inverted, because it is light where all training pictures are dark, or the other way round"
 BLANK = "is blank: all of it has nearly one colour"
 ODD = "is unlike everything that the model has learnt"
-BLANK_LEVELS = 8  # of 256: a spread that no picture of something stays under
+BLANK_LEVELS = 8  # of 256: a picture that shows something spreads over more
 Answer: TypeAlias = Prediction | PictureError
 
 
@@ -66,7 +66,7 @@ class Predictor:
     def _opened(self, threads: int) -> Engine:
         try:
             return ENGINES[self._row](self.onnx, threads, self._spins)
-        except Exception as error:  # an engine raises classes of its own
+        except Exception as error:  # engines raise their own exception classes
             raise BundleError(
                 f"{self.bundle.path}/model.onnx cannot be loaded ({str(error)[:300]}). Train or export it again."
             ) from error
@@ -77,7 +77,7 @@ class Predictor:
         return self.probabilities_as_seen(images_NHWC), inverted
 
     def probabilities_as_seen(self, images_NHWC: Uint8Array) -> FloatArray:
-        """Return calibrated probabilities float32 NK for uint8 NHWC, none of which is inverted first."""
+        """Return calibrated probabilities float32 NK for uint8 NHWC, without inverting any."""
         return self.engine.run(images_NHWC)["probabilities"]
 
     def on_split(self, split: Split) -> FloatArray:
@@ -87,7 +87,7 @@ class Predictor:
         return np.concatenate([self.probabilities(split.gather(batch))[0] for batch in batches])
 
     def predict(self, *files: str | Path) -> list[Prediction]:
-        """Return a prediction for each picture file, in order. Raises PictureError where one of them cannot be read."""
+        """Return a prediction for each picture file, in order. Raises PictureError if one of them cannot be read."""
         answers = []
         for file, answer in self.on_files(map(Path, files)):
             if isinstance(answer, PictureError):
@@ -101,15 +101,15 @@ class Predictor:
             yield file, answer
 
     def on_pictures(self, files: Iterable[Path]) -> Iterator[tuple[Path, Uint8Array | None, Answer]]:
-        """Yield what `on_files` does, and between the two the picture as the model sees it, uint8 HWC.
+        """Yield what `on_files` does, with the picture as the model sees it, uint8 HWC, between file and answer.
 
-        Each core decodes some pictures and asks the model about them by itself, so that both go on side by side.
+        Each core decodes some pictures and then runs the model on them, so that both go on side by side.
         """
         size = self.bundle.preprocessing
         at_a_time = max(8, min(SINGLE_STEP, images_at_a_time(size.height, size.width, size.channels) // cores()))
         remaining = iter(files)
         first = list(islice(remaining, at_a_time + 1))
-        # two calls that both wanted all cores took 1.35 times the work, most of it waiting in a loop for each other
+        # two calls that both used all cores took 1.35 times the processor time, most of it spinning
         engine = self._on_one_core if len(first) > at_a_time else self.engine
         remaining = chain(first, remaining)
         some_at_a_time = iter(lambda: list(islice(remaining, at_a_time)), [])
@@ -152,9 +152,9 @@ class Predictor:
         outputs, rejector = engine.run(seen_NHWC), self.bundle.info.rejector
         probabilities_NK = outputs["probabilities"]
         odd_N = np.zeros(len(seen_NHWC), bool) if rejector is None else ~(outputs["oddness"] <= rejector.threshold)
-        # one axis after the other: over both at once, NumPy takes 40 times as long
+        # one axis after the other: NumPy takes 40 times as long over both at once
         spreads_NC = images_NHWC.max(axis=1).max(axis=1) - images_NHWC.min(axis=1).min(axis=1)
-        # lists, as asking arrays for one number after another took as long as a small model
+        # lists, as indexing arrays number by number took as long as a small model
         blank_N = spreads_NC.max(axis=1) < BLANK_LEVELS
         columns = (probabilities_NK.argmax(axis=1), probabilities_NK, inverted_N, blank_N, odd_N)
         labels, abstain_below = self.bundle.labels, self.bundle.abstain_below
@@ -176,8 +176,8 @@ class Predictor:
 def load(path: str | Path, key: str | Path | None = None, *, though_changed: bool = False) -> Predictor:
     """Open a bundle, or the bundle of a run folder, for predicting.
 
-    With `key`, a public key's file, the bundle's signature is verified first. `Predictor.bundle` says by which key.
-    Without it, a signed bundle must still be what its own signature lists, unless it is read `though_changed`.
+    With `key`, a public key's file, the bundle's signature is verified first. `Predictor.bundle` has that key's hash.
+    Without it, a signed bundle's files must still be those that its signature lists, unless `though_changed`.
 
     Raises:
         BundleError: it is missing, incomplete, hostile, or of a format that this version does not read.

@@ -1,7 +1,7 @@
 """A network as a list of steps: each a layer, and the earlier steps that it reads.
 
-What goes through a network layer by layer shares it: the ONNX export, and bounds. They have a table of layers each,
-and refuse by name what their table lacks.
+All code that walks through a network layer by layer uses it: the ONNX export, and bounds. Each has a table of layers,
+and refuses by name what its table lacks.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from keensight.models.linear import TwoLogits
 from keensight.models.mirror import AddMirrored, MeanOfMirrored
 from keensight.models.pooling import MaxPool2d
 
-INPUT = "input"  # what the network gets: steps read it by this name
+INPUT = "input"  # the network's input: steps read it by this name
 
 
 class Add(nn.Module):
-    """The sum of two inputs of one shape, such as a residual connection makes it."""
+    """The sum of two inputs of one shape, as in a residual connection."""
 
     def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         """Return their sum."""
@@ -42,22 +42,22 @@ class Multiply(nn.Module):
 
 
 class Other(nn.Module):
-    """An operation that is no layer and in no table; `what` names it in a refusal."""
+    """An operation that is not a layer and in no table; `what` names it in a refusal."""
 
     def __init__(self, what: str, run: Callable[..., Any]) -> None:
         super().__init__()
         self.what, self._run = what, run
 
     def forward(self, *inputs: Any) -> Any:
-        """Return what the operation makes of its inputs."""
+        """Return the operation's output."""
         return self._run(*inputs)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Step:
-    """One step: what `layer` makes of the outputs of the steps named `inputs`. Its own output has the name `name`.
+    """One step: `layer` reads the outputs of the steps named `inputs`, and its own output is called `name`.
 
-    A layer of the network keeps its name there, such as "features.0". One that is used again has "features.0.again".
+    A layer keeps its name in the network, such as "features.0". If it is used again, that is "features.0.again".
     """
 
     name: str
@@ -66,11 +66,11 @@ class Step:
 
     @property
     def what(self) -> str:
-        """What a refusal calls the layer."""
+        """The layer's name in a refusal."""
         return self.layer.what if isinstance(self.layer, Other) else type(self.layer).__name__
 
 
-# Layers of our own that are one step. Those of torch are too; all others are looked into.
+# Our own layers that are one step. torch's layers are too; all others are traced inside.
 OWN = (AddMirrored, ChannelNorm, Dropout, HardSigmoid, MaxPool2d, MeanOfMirrored, PaddedPool2d, PReLU, TwoLogits)
 FUNCTIONS: Mapping[Any, type[nn.Module]] = {
     operator.add: Add,
@@ -82,10 +82,10 @@ FUNCTIONS: Mapping[Any, type[nn.Module]] = {
 
 
 def trace(network: nn.Module) -> list[Step]:
-    """Return the steps of a network in the order of their work; the last one's output is the network's.
+    """Return the steps of a network in the order of execution; the last one's output is the network's.
 
-    The network is switched to evaluation. The layers are its own, not copies: their parameters may go on learning.
-    Raises RecipeError for a network whose way depends on its input.
+    The network is switched to evaluation. The layers are its own, not copies: they can still be trained.
+    Raises RecipeError for a network whose control flow depends on its input.
 
     >>> [(step.name, step.inputs) for step in trace(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)))]
     [('0', ('input',)), ('1', ('0',))]
@@ -95,7 +95,7 @@ def trace(network: nn.Module) -> list[Step]:
         graph = _Tracer().trace(network)
     except fx.proxy.TraceError as error:
         raise RecipeError(
-            f"The network cannot be written as a list of layers: what it does depends on its input ({error}). Choose "
+            f"The network cannot be written as a list of layers: its steps depend on its input ({error}). Choose "
             "another model or backbone."
         ) from error
     steps: list[Step] = []
@@ -115,7 +115,7 @@ def trace(network: nn.Module) -> list[Step]:
 
 
 def run(steps: Iterable[Step], inputs: torch.Tensor) -> torch.Tensor:
-    """Return what the network answers, step by step: the same as calling it."""
+    """Return the network's output, computed step by step: the same as calling it."""
     values = {INPUT: inputs}
     for step in steps:
         values[step.name] = inputs = step.layer(*(values[name] for name in step.inputs))
@@ -123,9 +123,9 @@ def run(steps: Iterable[Step], inputs: torch.Tensor) -> torch.Tensor:
 
 
 def without_norms(steps: Sequence[Step]) -> list[Step]:
-    """Return steps with the same answers, in which every convolution has taken in the batch normalisation after it.
+    """Return steps with the same output, with batch normalisation folded into the convolution before it.
 
-    That is where nothing else reads the convolution. Its step keeps its name, and its layer is a copy.
+    This is done only if nothing else reads the convolution. Its step keeps its name, and its layer is a copy.
     """
     readers: dict[str, list[Step]] = {}
     for step in steps:
@@ -161,13 +161,13 @@ def _layer(node: fx.Node, network: nn.Module) -> nn.Module:
 
 
 def _inputs(node: fx.Node) -> list[fx.Node]:
-    """Return the steps that a node reads, as often as it reads them where they are all that it is given."""
+    """Return the steps that a node reads; with repetitions if it has no other arguments."""
     alone = [arg for arg in node.args if isinstance(arg, fx.Node)]
     return alone if len(alone) == len(node.args) and not node.kwargs else node.all_input_nodes
 
 
 def _runner(node: fx.Node, network: nn.Module) -> Callable[..., Any]:
-    """Return a function of the node's inputs that does what the node does."""
+    """Return a function of the node's inputs that computes what the node does."""
     inputs = _inputs(node)
 
     def run_it(*values: Any) -> Any:

@@ -1,8 +1,7 @@
-"""Eight-bit ONNX models: static quantisation by ONNX Runtime's own tools, calibrated on training pictures.
+"""Int8 ONNX models: static quantisation by ONNX Runtime's own tools, calibrated on training pictures.
 
-Weights are signed with one scale for each channel, in seven of their eight bits: on a processor without VNNI, two
-products of full-range bytes overflow the sum that they go into. Activations are unsigned, with a scale for each
-tensor.
+Weights are signed, with one scale per channel, and use seven of their eight bits: on a processor without VNNI, the sum
+of two products of full-range bytes overflows. Activations are unsigned, with one scale per tensor.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ from keensight.values import Uint8Array
 def to_int8(onnx: bytes, batches: Iterable[Uint8Array]) -> bytes:
     """Return a model whose convolutions and dense layers compute in int8, with the same inputs and outputs.
 
-    `batches` are training pictures as the model gets them, uint8 NHWC: the range of every layer's activations is
-    measured on them. What ONNX Runtime does not quantise, the softmax for one, stays float32.
+    The range of every layer's activations is measured on `batches`, training pictures as the model gets them, uint8
+    NHWC. What ONNX Runtime does not quantise, such as the softmax, stays float32.
     """
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process

@@ -32,7 +32,7 @@ from keensight.version import __version__
 
 OPSET = 17
 IR_VERSION = 8
-TEMPERATURE = "calibration.inverse_temperature"  # the constant that logits are multiplied with
+TEMPERATURE = "calibration.inverse_temperature"  # the constant that logits are multiplied by
 
 
 class Graph:
@@ -91,9 +91,9 @@ def to_onnx(model: Classifier, preprocessing: Preprocessing, num_classes: int, t
 
 
 def with_temperature(model: bytes, temperature: float) -> bytes:
-    """Return what `to_onnx` wrote as it would have been with another temperature: one number differs.
+    """Return a model that `to_onnx` wrote, with another temperature: one number differs.
 
-    Raises BundleError for a model that is not `to_onnx`'s.
+    Raises BundleError for a model that `to_onnx` did not write.
     """
     proto = onnx.load_from_string(model)
     weights = [each for each in proto.graph.initializer if each.name == TEMPERATURE]
@@ -142,7 +142,7 @@ def _linear(graph: Graph, linear: nn.Linear, x: str, name: str) -> str:
 
 
 def _batch_norm(graph: Graph, norm: nn.BatchNorm2d | nn.BatchNorm1d, x: str, name: str) -> str:
-    """Write what batch normalisation is once training is over: one multiplication and one addition per channel."""
+    """Write batch normalisation in evaluation: one multiplication and one addition per channel."""
     shape = (-1, 1, 1) if isinstance(norm, nn.BatchNorm2d) else (-1,)
     scale, shift = (value.float().view(shape) for value in scale_and_shift(norm))
     scaled = graph.add("Mul", [x, graph.weight(scale, f"{name}.scale")], f"{name}.scaled")
@@ -150,7 +150,7 @@ def _batch_norm(graph: Graph, norm: nn.BatchNorm2d | nn.BatchNorm1d, x: str, nam
 
 
 def _channel_norm(graph: Graph, norm: ChannelNorm, x: str, name: str) -> str:
-    """Write layer normalisation over axis 1 in its parts: ONNX has it for the last axes alone."""
+    """Write layer normalisation over axis 1 in its parts: ONNX has it only for the last axes."""
     mean = graph.add("ReduceMean", [x], f"{name}.mean", axes=[1])
     centred = graph.add("Sub", [x, mean], f"{name}.centred")
     squares = graph.add("Mul", [centred, centred], f"{name}.squares")
@@ -158,7 +158,7 @@ def _channel_norm(graph: Graph, norm: ChannelNorm, x: str, name: str) -> str:
     eps = graph.weight(np.asarray(norm.eps, np.float32), f"{name}.eps")
     spread = graph.add("Sqrt", [graph.add("Add", [variance, eps], f"{name}.safe")], f"{name}.spread")
     normal = graph.add("Div", [centred, spread], f"{name}.normal")
-    # over a picture, a channel has two axes behind it; only the graph's reader knows which of the two x is
+    # in a picture, a channel has two axes after it; only the graph knows whether x is a picture or a vector
     shape = graph.weight(np.array([0, len(norm.weight), -1], np.int64), f"{name}.shape")
     flat = graph.add("Reshape", [normal, shape], f"{name}.flat")
     scaled = graph.add("Mul", [flat, graph.weight(norm.weight[:, None], f"{name}.weight")], f"{name}.scaled")
@@ -175,7 +175,7 @@ def _max_pool(graph: Graph, pool: nn.MaxPool2d, x: str, name: str) -> str:
 
 def _average_pool(graph: Graph, pool: nn.AvgPool2d, x: str, name: str) -> str:
     if _pair(pool.padding) != [0, 0] or pool.ceil_mode or pool.divisor_override:
-        raise _unknown("AvgPool2d with padding, ceil_mode or a divisor of its own")
+        raise _unknown("AvgPool2d with padding, ceil_mode or divisor_override")
     return graph.add(
         "AveragePool", [x], name, kernel_shape=_pair(pool.kernel_size), strides=_pair(pool.stride)
     )  # fmt: skip
@@ -183,7 +183,7 @@ def _average_pool(graph: Graph, pool: nn.AvgPool2d, x: str, name: str) -> str:
 
 def _padded_pool(graph: Graph, pool: PaddedPool2d, x: str, name: str) -> str:
     left, right, top, bottom = pool.pads
-    op = "MaxPool" if pool.kind == "max" else "AveragePool"  # both let nothing count outside
+    op = "MaxPool" if pool.kind == "max" else "AveragePool"  # neither counts padding
     return graph.add(op, [x], name, kernel_shape=pool.kernel_size, strides=pool.stride, pads=[top, left, bottom, right])
 
 
@@ -275,7 +275,7 @@ def _add_mirrored(graph: Graph, module: nn.Module, x: str, name: str) -> str:
 
 
 def _mean_of_mirrored(graph: Graph, module: nn.Module, x: str, name: str) -> str:
-    shape = graph.weight(np.array([2, -1, 0], np.int64), f"{name}.shape")  # 0: as many classes as there are
+    shape = graph.weight(np.array([2, -1, 0], np.int64), f"{name}.shape")  # 0: keeps the number of classes
     halves = graph.add(
         "Reshape",
         [graph.add("Unsqueeze", [x, graph.weight(np.array([0]), f"{name}.axis")], f"{name}.one"), shape],
