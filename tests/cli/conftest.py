@@ -25,7 +25,7 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 # A warm start saves four seconds of imports; all else is as in a process of its own, signals and descriptors included.
 SERVER = """
 import gc, json, os, signal, sys
-import torch._dynamo, sklearn.datasets, scipy.optimize, scipy.stats, PIL.Image, filelock
+import torch._dynamo, sklearn.datasets, scipy.optimize, scipy.stats, PIL.Image, filelock, model_signing
 import keensight.cli.train, keensight.interop.onnx.write, keensight.evaluation.floors, keensight.explanation.weights
 import keensight.robustness.answers, keensight.verbs.tune, keensight.verbs.lr_range, keensight.pages.report
 with keensight.training.tune._optuna() as optuna:
