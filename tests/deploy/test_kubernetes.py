@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 import keensight
-from keensight.deploy.kubernetes import Cluster
+from keensight.deploy.cluster import Cluster
 from keensight.deploy.resources import Resources
 from keensight.errors import UsageError
 

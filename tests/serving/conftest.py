@@ -20,8 +20,8 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from keensight.serving.app import create_app
-from keensight.serving.limits import Limits
-from keensight.serving.registry import Batching, Registry, Source, load_model
+from keensight.serving.limits import Batching, Limits
+from keensight.serving.registry import Registry, Source, load_model
 from keensight.serving.service import Service
 
 FROZEN = Path(__file__).parents[1] / "bundle" / "frozen"

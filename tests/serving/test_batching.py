@@ -7,7 +7,7 @@ import pytest
 
 from keensight.serving.app import create_app
 from keensight.serving.batching import Batcher
-from keensight.serving.registry import Batching
+from keensight.serving.limits import Batching
 from keensight.values import Prediction
 
 

@@ -7,8 +7,8 @@ from PIL import Image
 from keensight.data.pixels import decode_picture
 from keensight.explanation.occlusion import occlusion
 from keensight.serving.heat import heat, overlay
-from keensight.serving.limits import RefusalError
-from keensight.serving.registry import Batching, Source, load_model
+from keensight.serving.limits import Batching, RefusalError
+from keensight.serving.registry import Source, load_model
 
 
 @pytest.fixture

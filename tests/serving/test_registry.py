@@ -3,8 +3,8 @@ import json
 import pytest
 
 from keensight.errors import BundleError, GateError
-from keensight.serving.limits import RefusalError
-from keensight.serving.registry import Batching, Registry, Source, load_model, sources_in, stamp_of
+from keensight.serving.limits import Batching, RefusalError
+from keensight.serving.registry import Registry, Source, load_model, sources_in, stamp_of
 
 
 def quiet(event, **fields):

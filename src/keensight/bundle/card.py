@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from keensight.bundle.info import BundleInfo
-from keensight.evaluation.words import warnings
+from keensight.evaluation.words import percent, warnings
 from keensight.values import Metrics, Report
 
 
@@ -122,7 +122,7 @@ def _weaknesses(m: Metrics, split: str) -> list[str]:
 
 
 def _percent(share: float | None) -> str:
-    return "not measured" if share is None else f"{share:.1%}"
+    return "not measured" if share is None else percent(share)
 
 
 def _plain(text: str) -> str:

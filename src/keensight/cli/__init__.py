@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import atexit
 import errno
-import inspect
 import io
 import os
-import re
 import signal
 import sys
 import warnings
@@ -214,20 +212,17 @@ def _misuse(error: CycloptsError) -> str:
     """Say what is wrong with a command line; of what is missing, in the words of the verb's own help."""
     from cyclopts import MissingArgumentError
 
-    if not isinstance(error, MissingArgumentError) or not error.argument or not error.target:
+    if not isinstance(error, MissingArgumentError) or not error.argument:
         return f"{' '.join(str(error).split())} Try `keensight --help`, or a verb's own --help."
     verb, name = " ".join(error.command_chain or ()), error.argument.name
     if error.keyword:
         return f"{name} came without its value. See `keensight {verb} --help`."
-    told = re.search(
-        rf"^{error.argument.field_info.name}\n((?: +.+\n)+)", inspect.getdoc(error.target) or "", re.MULTILINE
-    )
-    what = " ".join(told[1].split()) if told else ""
+    what = error.argument.parameter.help or ""
     return f"`keensight {verb}` needs {name}{what and f', {what[0].lower()}{what[1:]}'} See `keensight {verb} --help`."
 
 
 def _app() -> App:
-    from cyclopts import App, Group
+    from cyclopts import App, Group, Parameter
 
     from keensight.version import __version__
 
@@ -236,6 +231,7 @@ def _app() -> App:
         help=HELP,
         help_epilogue=f"{_examples(FIRST_STEPS)}\n\nA verb's own help: keensight train --help",
         help_format="plaintext",
+        default_parameter=Parameter(negative=()),
         version=__version__,
         suppress_keyboard_interrupt=False,
     )

@@ -3,57 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from keensight.cli.output import Terminal, print_json
+from keensight import verbs
+from keensight.cli.options import Json, options_of
+from keensight.cli.output import Terminal, percent, print_json
 
 if TYPE_CHECKING:
     from keensight.evaluation.comparison import Comparison
 
 
+@options_of("compare.compare", without=["data"])
 def compare(
-    *bundles_data: Annotated[str, Parameter(required=True, name="BUNDLE BUNDLE... DATA")],
-    split: str | None = None,
-    label_pattern: str | None = None,
-    attack: str | None = None,
-    eps: Annotated[tuple[float, ...] | None, Parameter(negative=(), consume_multiple=True)] = None,
-    out: Path | None = None,
-    key: Path | None = None,
-    json: Annotated[bool, Parameter(negative=())] = False,
+    *,
+    bundles: Annotated[tuple[str, ...], Parameter(name="BUNDLE BUNDLE... DATA")],
+    json: Json = False,
+    **asked: Any,
 ) -> int:
-    """Set bundles beside each other on the same labelled pictures.
+    """Compare, and print what differs.
 
-    Parameters
-    ----------
-    bundles_data
-        Two to eight bundles' folders, or the run folders around them, and last of all DATA: labelled pictures, in any
-        form that train takes.
-    split
-        train, val or test; the test split, or all pictures where there are no splits, if left out.
-    label_pattern
-        Take labels from file names, such as '{label}__*'.
-    attack
-        fgsm or exact; exact where every model is linear with two classes, else fgsm, if left out.
-    eps
-        What the attacker may move every pixel by, from 0 to 1; 0 to 0.3 in six steps if left out.
-    out
-        The folder for the page, new or empty; the first free name under comparisons/ if left out.
-    key
-        Refuse every bundle that the owner of this public key has not signed.
-    json
-        Print one JSON object on stdout.
+    Args:
+        bundles: Two to eight bundles' folders, or the run folders around them, and last of all DATA: labelled pictures,
+            in any form that `train` takes.
     """
-    from keensight.verbs.compare import compare as verb
-
-    *bundles, data = bundles_data
+    *folders, data = bundles
     with Terminal() as terminal:
-        result = verb(
-            bundles, data, split=split, label_pattern=label_pattern, attack=attack, eps=eps, out=out, key=key,
-            watcher=terminal,
-        )  # fmt: skip
+        result = verbs.compare.compare(folders, data, **asked, watcher=terminal)
     if json:
         print_json(_plain(result))
     else:
@@ -79,9 +56,10 @@ def _print(result: Comparison) -> None:
         m = each.metrics
         interval = f"{100 * m.accuracy_low:.1f} to {100 * m.accuracy_high:.1f}"
         auc = "-" if m.roc_auc is None else f"{m.roc_auc:.4f}"
+        accuracy, balanced = percent(m.accuracy), percent(m.balanced_accuracy)
         print(
-            f"{each.letter + ' ' + each.name:{width}}  {m.accuracy:8.2%}  {interval:>14}  {m.balanced_accuracy:8.2%}  "
-            f"{auc:>7}  {m.loss:6.4f}  {m.ece:6.4f}  {each.parameters:10,}"
+            f"{each.letter + ' ' + each.name:{width}}  {accuracy:>8}  {interval:>14}  {balanced:>8}  {auc:>7}  "
+            f"{m.loss:6.4f}  {m.ece:6.4f}  {each.parameters:10,}"
         )
     for sentence in fixed_answers(result.bundles):
         print(sentence)
@@ -95,5 +73,6 @@ def _print(result: Comparison) -> None:
         print(f"\naccuracy under attack ({results[0].attack}), {results[0].n:,} pictures")
         print(f"{'epsilon':{width}}" + "".join(f"{each.threat.eps:8g}" for each in results))
         for each in result.bundles:
-            print(f"{each.letter + ' ' + each.name:{width}}" + "".join(f"{one.accuracy:8.1%}" for one in each.attacks))
+            accuracies = "".join(f"{percent(one.accuracy):>8}" for one in each.attacks)
+            print(f"{each.letter + ' ' + each.name:{width}}{accuracies}")
     print(f"\npage  {result.page}")

@@ -3,45 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
-from typing import Annotated
+from typing import Any
 
-from cyclopts import Parameter
+from keensight import verbs
+from keensight.cli.options import Json, options_of
+from keensight.cli.output import Terminal, accuracy_line, percent, print_json
 
-from keensight.cli.output import Terminal, accuracy_line, print_json
 
-
-def evaluate(
-    bundle: Path,
-    data: str,
-    /,
-    *,
-    split: str | None = None,
-    label_pattern: str | None = None,
-    key: Path | None = None,
-    json: Annotated[bool, Parameter(negative=())] = False,
-) -> int:
-    """Measure a bundle on labelled pictures.
-
-    Parameters
-    ----------
-    bundle
-        The bundle's folder, or the run folder around it.
-    data
-        Labelled pictures, in any form that train takes.
-    split
-        train, val or test; the test split, or all pictures where the data has no splits, if left out.
-    label_pattern
-        Take labels from file names, such as '{label}__*'.
-    key
-        Refuse the bundle unless the owner of this public key signed it.
-    json
-        Print one JSON object on stdout.
-    """
-    from keensight.verbs.evaluate import evaluate as verb
-
+@options_of("evaluate.evaluate")
+def evaluate(*, json: Json = False, **asked: Any) -> int:
+    """Evaluate, and print the metrics."""
     with Terminal() as terminal:
-        result = verb(bundle, data, split=split, label_pattern=label_pattern, key=key, watcher=terminal)
+        result = verbs.evaluate.evaluate(**asked, watcher=terminal)
     if json:
         print_json(
             {
@@ -55,14 +28,14 @@ def evaluate(
     metrics = result.metrics
     print(f"accuracy   {accuracy_line(metrics)}, split: {result.split}")
     common = max(metrics.per_class, key=lambda row: row.n)
-    print(f"to beat    {common.n / metrics.n:.1%}, by always answering '{common.name}'")
-    print(f"balanced   {metrics.balanced_accuracy:.1%}")
+    print(f"to beat    {percent(common.n / metrics.n)}, by always answering '{common.name}'")
+    print(f"balanced   {percent(metrics.balanced_accuracy)}")
     print(f"loss       {metrics.loss:.4f}")
     if metrics.roc_auc is not None:
         print(f"ROC-AUC    {metrics.roc_auc:.4f}")
     print(f"ECE        {metrics.ece:.4f}")
     width = max(len(row.name) for row in metrics.per_class)
-    print(f"answered   {metrics.coverage:.1%} of the pictures, the others are not sure")
+    print(f"answered   {percent(metrics.coverage)} of the pictures, the others are not sure")
     print(f"\n{'class':{width}}  precision  recall      F1       n")
     for row in metrics.per_class:
         print(f"{row.name:{width}}  {row.precision:9.3f}  {row.recall:6.3f}  {row.f1:6.3f}  {row.n:6,}")

@@ -4,42 +4,20 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
-from pathlib import Path
-from typing import Annotated
+from typing import Any
 
-from cyclopts import Parameter
-
+from keensight import verbs
+from keensight.cli.options import Json, options_of
 from keensight.cli.output import Terminal, percent, print_json
 
 
-def explain(
-    bundle: Path,
-    /,
-    *pictures: Annotated[Path, Parameter(required=True)],
-    out: Path | None = None,
-    key: Path | None = None,
-    json: Annotated[bool, Parameter(negative=())] = False,
-) -> int:
-    """Show what the answers for pictures rest on, as a page.
-
-    Parameters
-    ----------
-    bundle
-        The bundle's folder, or the run folder around it.
-    pictures
-        Picture files, or folders of them, 100 pictures at most.
-    out
-        The page's folder, new or empty; the first free name under explanations/ if left out.
-    key
-        Refuse the bundle unless the owner of this public key signed it.
-    json
-        Print one JSON object on stdout.
-    """
+@options_of("explain.explain")
+def explain(*, json: Json = False, **asked: Any) -> int:
+    """Explain, and print what each answer rests on."""
     from keensight.inference.predictor import refusal
-    from keensight.verbs.explain import explain as verb
 
     with Terminal() as terminal:
-        result = verb(bundle, pictures, out, key=key, watcher=terminal)
+        result = verbs.explain.explain(**asked, watcher=terminal)
     for file, error in result.refused:
         print(f"keensight: {refusal(file, error)}", file=sys.stderr)
     if json:

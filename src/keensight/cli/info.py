@@ -6,10 +6,10 @@ import shlex
 from collections.abc import Mapping
 from json import dumps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from cyclopts import Parameter
-
+from keensight import verbs
+from keensight.cli.options import Json, options_of
 from keensight.cli.output import command, paragraph, percent, print_json, with_interval
 from keensight.errors import BundleError, shortlist
 from keensight.values import Recipe
@@ -20,33 +20,10 @@ TOLD = ("name", *STORY, "kind", "run", "epochs_done", "best_epoch", "best_val_ac
 COLOURS = {1: "grey", 3: "colour"}
 
 
-def info(
-    thing: str,
-    /,
-    *,
-    layers: Annotated[bool, Parameter(negative=())] = False,
-    plot: Annotated[bool, Parameter(negative=())] = False,
-    label_pattern: str | None = None,
-    json: Annotated[bool, Parameter(negative=())] = False,
-) -> int:
-    """Describe a run, a bundle, a recipe, a model, or data.
-
-    Parameters
-    ----------
-    thing
-        The folder of a run or a bundle; a recipe's name or file; a model's name; or DATA as train takes it.
-    layers
-        Show just the layers, with output shapes and parameters (bundles, recipes and models).
-    plot
-        Draw the curves of a run's history into its history.svg.
-    label_pattern
-        Take labels from file names, such as '{label}__*' (data).
-    json
-        Print one JSON object on stdout.
-    """
-    from keensight.verbs.info import info as verb
-
-    said = verb(thing, layers=layers, plot=plot, label_pattern=label_pattern)
+@options_of("info.info")
+def info(*, thing: str, plot: bool, json: Json = False, **asked: Any) -> int:
+    """Describe, for people or as JSON."""
+    said = verbs.info.info(thing, plot=plot, **asked)
     if json:
         print_json(said)
     elif plot:

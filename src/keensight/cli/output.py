@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from keensight.evaluation import words
 from keensight.pipeline.watch import Watcher
 from keensight.values import Epoch, Metrics
 
@@ -34,13 +35,13 @@ def paragraph(text: str, title: str) -> str:
     return textwrap.fill(printable, width, initial_indent=f"{title:17} ", subsequent_indent=" " * 18)
 
 
-def percent(share: float) -> str:
-    """Return a share of 1 as a percentage; only all of it is ever written as 100 %.
+def percent(share: float | None) -> str:
+    """Write a share of 1 as `words.percent` does, without its thin space, which not every terminal can show.
 
-    >>> percent(0.95), percent(0.9995), percent(1.0)
-    ('95.0%', '99.95%', '100.0%')
+    >>> percent(0.95), percent(0.99962), percent(1.0)
+    ('95.0%', '99.96%', '100%')
     """
-    return f"{share:.1%}" if share == 1 or round(share, 3) < 1 else f"{min(share, 0.9999):.2%}"
+    return words.percent(share).replace(words.NARROW, "")
 
 
 def accuracy_line(metrics: Metrics) -> str:

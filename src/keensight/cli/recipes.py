@@ -12,14 +12,17 @@ FOR_OWN_PICTURES = ("husky-transfer", "husky-finetune")
 MEASURED = {"val.accuracy": "validation", "val.roc_auc": "its AUC", "test.accuracy": "test"}
 
 
-def recipes(*, json: Annotated[bool, Parameter(negative=())] = False) -> int:
-    """List the recipes that come with keensight, and what they were measured to reach.
-
-    Parameters
-    ----------
-    json
-        Print one JSON object on stdout, with every key of every recipe, and its measurements.
-    """
+def recipes(
+    *,
+    json: Annotated[
+        bool,
+        Parameter(
+            help="Print one JSON object on stdout, with every key of every recipe, and its measurements.",
+            show_default=False,
+        ),
+    ] = False,
+) -> int:
+    """List the recipes that come with keensight, and what they were measured to reach."""
     from keensight.training.recipe import load_recipe, measured, recipe_names
 
     found, results = [load_recipe(name) for name in recipe_names()], measured()

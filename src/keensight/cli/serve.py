@@ -5,89 +5,40 @@ from __future__ import annotations
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
+
+from keensight import verbs
+from keensight.cli.options import options_of
+from keensight.serving.limits import Batching, Limits
 
 if TYPE_CHECKING:
     from keensight.serving.registry import Registry
 
 
+@options_of("serve.serve")
 def serve(
-    *bundles: Path,
-    host: str = "127.0.0.1",
-    port: int = 8000,
-    key: Path | None = None,
-    watch: Path | None = None,
-    batch_size: int = 32,
-    batch_wait: int = 500,
-    queue: int = 256,
-    max_bytes: int = 10_000_000,
-    max_pixels: int = 25_000_000,
-    max_pictures: int = 32,
-    timeout: float = 30.0,
-    connections: int = 512,
-    rate: float = 0.0,
-    trusted_proxy: Annotated[tuple[str, ...], Parameter(negative=())] = (),
-    api_keys: Path | None = None,
-    new_api_key: Annotated[bool, Parameter(negative=())] = False,
-    grace: float = 20.0,
-    keep: Path | None = None,
-    keep_db: str | None = None,
+    *,
+    bundles: tuple[Path, ...] = (),
+    limits: Limits,
+    batching: Batching,
+    grace_s: Annotated[float, Parameter(name="--grace")],
+    trusted_proxies: Annotated[tuple[str, ...], Parameter(name="--trusted-proxy")],
+    keep_db: str | None,
+    new_api_key: bool = False,
     export_kept: Path | None = None,
     model: str | None = None,
     out: Path | None = None,
+    **asked: Any,
 ) -> int:
-    """Answer for pictures over HTTP, and show a web page.
+    """Serve, or do one of the small things around it.
 
-    Parameters
-    ----------
-    bundles
-        Folders of bundles, or the run folders around them. The first is the default model.
-    host
-        The address to listen on; 0.0.0.0 is all networks.
-    port
-        The port to listen on; 0 is any that is free.
-    key
-        Refuse bundles unless the owner of this public key signed them.
-    watch
-        A folder of bundles, NAME or NAME/VERSION: new ones are loaded as they appear. SIGHUP loads at once.
-    batch_size
-        The most pictures that go through a model together; 1 turns batching off.
-    batch_wait
-        How many microseconds a batch waits for pictures that are being decoded.
-    queue
-        The most pictures under way; further ones are refused with status 503.
-    max_bytes
-        The most bytes of a request.
-    max_pixels
-        The most pixels of a picture.
-    max_pictures
-        The most pictures of a request.
-    timeout
-        The most seconds for a request.
-    connections
-        The most open connections.
-    rate
-        The most requests a second from one client; 0 is no limit.
-    trusted_proxy
-        A network whose X-Forwarded-For is believed, such as 10.0.0.0/8. Can be repeated.
-    api_keys
-        Ask for an API key: a file of their SHA-256 hashes, one a line.
-    new_api_key
-        Print a new API key and the line for that file, and end.
-    grace
-        How many seconds requests under way have to finish after SIGTERM.
-    keep
-        Keep pictures, answers and verdicts in this folder. Nothing is kept without it.
-    keep_db
-        Keep answers in this database instead of SQLite: SQLAlchemy's URL.
-    export_kept
-        Write the judged pictures that were kept in this folder as a manifest to train on, and end.
-    model
-        Whose answers go into that manifest, where the folder has those of several models.
-    out
-        The manifest's file; manifest.csv in that folder by default.
+    Args:
+        new_api_key: Print a new API key and the line for that file, and end.
+        export_kept: Write the judged pictures that were kept in this folder as a manifest to train on, and end.
+        model: Whose answers go into that manifest, where the folder has those of several models.
+        out: The manifest's file; manifest.csv in that folder by default.
     """
     if new_api_key:
         from keensight.serving.access import new_api_key as make
@@ -106,33 +57,10 @@ def serve(
         return 0
 
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # until the server can load again
-    from keensight.serving.limits import Limits
-    from keensight.serving.registry import Batching
-    from keensight.verbs.serve import serve as verb
-
-    ended_by = verb(
-        bundles,
-        host=host,
-        port=port,
-        key=key,
-        watch=watch,
-        limits=Limits(
-            max_bytes=max_bytes,
-            max_pixels=max_pixels,
-            max_pictures=max_pictures,
-            request_s=timeout,
-            connections=connections,
-            queue=queue,
-            rate=rate,
-        ),
-        batching=Batching(batch_size, batch_wait),
-        grace_s=grace,
-        api_keys=api_keys,
-        trusted_proxies=trusted_proxy,
-        keep=keep,
-        keep_db=keep_db,
-        on_ready=_ready,
-    )
+    ended_by = verbs.serve.serve(
+        bundles, limits=limits, batching=batching, grace_s=grace_s, trusted_proxies=trusted_proxies, keep_db=keep_db,
+        **asked, on_ready=_ready,
+    )  # fmt: skip
     return 130 if ended_by is signal.SIGINT else 0
 
 

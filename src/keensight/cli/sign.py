@@ -5,36 +5,26 @@ from __future__ import annotations
 import sys
 from getpass import getpass
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import Parameter
-
+from keensight import verbs
+from keensight.cli.options import Json, options_of
 from keensight.cli.output import print_json
+from keensight.errors import UsageError
 
 
+@options_of("sign.sign")
 def sign(
-    bundle: Path | None = None,
-    /,
     *,
+    bundle: Path | None = None,
     key: Path | None = None,
     new_key: Path | None = None,
-    json: Annotated[bool, Parameter(negative=())] = False,
+    json: Json = False,
 ) -> int:
-    """Sign a bundle, or make a key to sign with.
+    """Sign, and print by which key.
 
-    Parameters
-    ----------
-    bundle
-        The bundle's folder, or the run folder around it.
-    key
-        The private key: EC, in a PEM file. KEENSIGHT_KEY_PASSWORD holds its password, if it has one.
-    new_key
-        Make a private key in this file, and the public one beside it, in .pub; then sign with it.
-    json
-        Print one JSON object on stdout.
+    Args:
+        new_key: Make a private key in this file, and the public one beside it, in .pub; then sign with it.
     """
-    from keensight.errors import UsageError
-
     if key is not None and new_key is not None:
         raise UsageError(
             "Both --key and --new-key came, and they exclude each other: --key signs with a key that is there, "
@@ -52,10 +42,8 @@ def sign(
         key, public = make(new_key)
         said |= {"private_key": str(key), "public_key": str(public)}
     if bundle is not None and key is not None:
-        from keensight.verbs.sign import sign as verb
-
         ask = (lambda: getpass(f"Password of {key}: ")) if sys.stdin.isatty() else None
-        signed = verb(bundle, key=key, ask=ask)
+        signed = verbs.sign.sign(bundle, key=key, ask=ask)
         said |= {
             "bundle": str(signed.bundle),
             "signature": str(signed.signature),

@@ -5,62 +5,21 @@ from __future__ import annotations
 import shlex
 import time
 from dataclasses import asdict
-from pathlib import Path
-from typing import Annotated
+from typing import Any
 
-from cyclopts import Parameter
-
-from keensight.cli.numbers import Whole
+from keensight import verbs
+from keensight.cli.options import Json, options_of
 from keensight.cli.output import Terminal, accuracy_line, command, percent, print_json
+from keensight.evaluation.words import warnings
 from keensight.workspace import RunFolder
 
 
-def train(
-    data: str,
-    /,
-    *,
-    recipe: str | None = None,
-    out: Path | None = None,
-    set: Annotated[tuple[str, ...], Parameter(negative=())] = (),
-    seed: Whole | None = None,
-    label_pattern: str | None = None,
-    weights_only: Path | None = None,
-    resume: Annotated[bool, Parameter(negative=())] = False,
-    json: Annotated[bool, Parameter(negative=())] = False,
-) -> int:
-    """Train on labelled pictures; write a report and a bundle.
-
-    Parameters
-    ----------
-    data
-        A folder, .zip or .tar.* of pictures in class folders; a .csv or .jsonl manifest; a folder of IDX files; an
-        .npz; or digits, mnist, fashion-mnist.
-    recipe
-        A recipe's name or .toml file.
-    out
-        The run folder, new or empty; the first free name under runs/ if left out.
-    set
-        Change the recipe, as KEY=VALUE; can be repeated.
-    seed
-        The seed of all randomness.
-    label_pattern
-        Take labels from file names, such as '{label}__*'.
-    weights_only
-        Start from just the parameters in this .safetensors file, which must fit the recipe.
-    resume
-        Go on with an interrupted run.
-    json
-        Print one JSON object on stdout.
-    """
-    from keensight.evaluation.words import warnings
-    from keensight.verbs.train import train as verb
-
+@options_of("train.train")
+def train(*, json: Json = False, **asked: Any) -> int:
+    """Train, and print the headline, what there is to beat, and what was written."""
     begin = time.perf_counter()
     with Terminal() as terminal:
-        run = verb(
-            data, recipe=recipe, out=out, set=set, seed=seed, resume=resume, label_pattern=label_pattern,
-            weights_only=weights_only, watcher=terminal,
-        )  # fmt: skip
+        run = verbs.train.train(**asked, watcher=terminal)
     report = run.report
     seconds = round(time.perf_counter() - begin, 3)
     metrics = {"val": asdict(report.val), "test": asdict(report.test) if report.test else None}

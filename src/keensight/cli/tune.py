@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from keensight.cli.numbers import Whole
-from keensight.cli.output import Terminal, command, print_json
+from keensight import verbs
+from keensight.cli.options import Json, options_of
+from keensight.cli.output import Terminal, command, percent, print_json
+from keensight.errors import UsageError
 
 if TYPE_CHECKING:
     from keensight.training.tune import Trial
@@ -21,66 +21,33 @@ if TYPE_CHECKING:
 SHOWN = 5  # of the best trials
 
 
+@options_of("tune.tune")
 def tune(
-    data: str,
-    /,
     *,
-    recipe: str | None = None,
-    trials: Whole | None = None,
-    budget: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
-    set: Annotated[tuple[str, ...], Parameter(negative=())] = (),
+    data: str,
+    trials: int | None,
+    budget: Annotated[str | None, Parameter(allow_leading_hyphen=True)],
     search: str | None = None,
-    lr_range: Annotated[bool, Parameter(negative=())] = False,
-    out: Path | None = None,
-    seed: Whole | None = None,
-    label_pattern: str | None = None,
-    resume: Annotated[bool, Parameter(negative=())] = False,
-    json: Annotated[bool, Parameter(negative=())] = False,
+    resume: bool,
+    lr_range: bool = False,
+    json: Json = False,
+    **asked: Any,
 ) -> int:
-    """Search for a better learning rate, batch size, epochs and so on; write a recipe and a page.
+    """Tune, and print the best trials and what they gained.
 
-    Trials are compared on validation pictures; the test pictures are not looked at. The first trial is the recipe as it
-    is, so that the answer says what the search gained.
-
-    Parameters
-    ----------
-    data
-        A folder, archive, manifest or name, as for train.
-    recipe
-        A recipe's name or .toml file.
-    trials
-        How many trials in all; 20 if neither this nor --budget is given.
-    budget
-        The time for all trials, such as 90s, 10m or 2h.
-    set
-        Change the recipe, as KEY=VALUE, and do not search that key; can be repeated.
-    search
-        Search these keys in place of the standard ones, such as learning_rate,rotate,flip.
-    lr_range
-        Make a learning-rate range test instead: at most 240 steps, and it suggests a rate.
-    out
-        The folder to write, new or empty; the first free name under tunings/ if left out.
-    seed
-        The seed of all randomness.
-    label_pattern
-        Take labels from file names, such as '{label}__*'.
-    resume
-        Go on with an interrupted search, or add trials to one.
-    json
-        Print one JSON object on stdout.
+    Args:
+        search: Search these keys in place of the standard ones, such as learning_rate,rotate,flip.
+        lr_range: Make a learning-rate range test instead: at most 240 steps, and it suggests a rate.
     """
-    from keensight.verbs.tune import tune as verb
-
     if lr_range:
         _refuse({"--trials": trials, "--budget": budget, "--search": search, "--resume": resume or None})
-        return _lr_range(data, recipe, set, out, seed, label_pattern, json)
+        return _lr_range(json, data=data, **asked)
     begin = time.perf_counter()
     keys = [key.strip() for key in search.split(",") if key.strip()] if search else []
     with Terminal() as terminal:
-        found = verb(
-            data, recipe=recipe, trials=trials, budget=budget, set=set, search=keys, out=out, resume=resume, seed=seed,
-            label_pattern=label_pattern, watcher=terminal,
-        )  # fmt: skip
+        found = verbs.tune.tune(
+            data, trials=trials, budget=budget, search=keys, resume=resume, **asked, watcher=terminal
+        )
     seconds = round(time.perf_counter() - begin, 3)
     if json:
         print_json(_as_json(found, seconds))
@@ -160,7 +127,7 @@ def _table(found: Tuning) -> list[str]:
     keys = list(found.winner.values)
     rows = [["trial", "accuracy", *keys]]
     for trial in shown:
-        accuracy = "failed" if trial.val_accuracy is None else f"{trial.val_accuracy:.2%}"
+        accuracy = "failed" if trial.val_accuracy is None else f"{percent(trial.val_accuracy)}"
         rows.append([str(trial.number), accuracy, *(plain(trial.values[key]) for key in keys)])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
@@ -171,18 +138,13 @@ def _accuracy_line(found: Tuning, trial: Trial) -> str:
     if trial.val_accuracy is None or low is None or high is None:
         return "no result"
     interval = f"95 % interval {100 * low:.1f} to {100 * high:.1f}"
-    return f"{trial.val_accuracy:.1%} ({interval}, {found.num_val:,} validation pictures)"
+    return f"{percent(trial.val_accuracy)} ({interval}, {found.num_val:,} validation pictures)"
 
 
-def _lr_range(
-    data: str, recipe: str | None, changes: Sequence[str], out: Path | None, seed: int | None,
-    label_pattern: str | None, as_json: bool,
-) -> int:  # fmt: skip
-    from keensight.verbs.lr_range import lr_range as verb
-
+def _lr_range(as_json: bool, **asked: Any) -> int:
     begin = time.perf_counter()
     with Terminal() as terminal:
-        test = verb(data, recipe=recipe, set=changes, out=out, seed=seed, label_pattern=label_pattern, watcher=terminal)
+        test = verbs.lr_range.lr_range(**asked, watcher=terminal)
     found, seconds = test.found, round(time.perf_counter() - begin, 3)
     if as_json:
         print_json(
@@ -213,8 +175,6 @@ def _lr_range(
 
 
 def _refuse(given: dict[str, object]) -> None:
-    from keensight.errors import UsageError
-
     if words := [name for name, value in given.items() if value is not None]:
         raise UsageError(
             f"--lr-range makes one short test, and {words[0]} belongs to a search. Leave out one of the two."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 
 from keensight.errors import UsageError
@@ -32,10 +32,13 @@ class Resources:
     Raises UsageError for an invalid quantity, for zero, and for a request above its limit.
     """
 
-    cpu: str = "500m"
-    cpu_limit: str = "2"
-    memory: str = "384Mi"
-    memory_limit: str = "1Gi"
+    cpu: str = field(
+        default="500m",
+        metadata={"help": "The processors that a pod asks for; pods are added when they use 70 % of it."},
+    )
+    cpu_limit: str = field(default="2", metadata={"help": "The most processors for a pod, and so its threads."})
+    memory: str = field(default="384Mi", metadata={"help": "The memory that a pod asks for."})
+    memory_limit: str = field(default="1Gi", metadata={"help": "The most memory for a pod."})
 
     def __post_init__(self) -> None:
         """Check the quantities."""

@@ -22,9 +22,10 @@ from keensight.errors import suggestion
 from keensight.names import odd_name
 from keensight.serving import protocol
 from keensight.serving.answers import described, whole_answer
+from keensight.serving.bodies import held, read_body
 from keensight.serving.guard import Guard, error_response
 from keensight.serving.heat import heat, overlay
-from keensight.serving.limits import RefusalError, held, read_body
+from keensight.serving.limits import RefusalError
 from keensight.serving.metrics import CONTENT_TYPE
 from keensight.serving.openapi import docs_page, openapi
 from keensight.serving.registry import Model

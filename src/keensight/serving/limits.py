@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
 from collections import OrderedDict
@@ -11,8 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address, ip_address
 
-from starlette.requests import ClientDisconnect, Request
-
 from keensight.errors import suggestion
 
 MB = 10**6
@@ -20,18 +17,40 @@ MB = 10**6
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What is accepted. Times are in seconds, `rate` in requests a second from one client (0: no limit)."""
+    """What is accepted. Times are in seconds."""
 
-    max_bytes: int = 10 * MB  # of a request's body
-    max_pixels: int = 25 * MB  # of a picture, by its header
-    max_pictures: int = 32  # in a request
-    request_s: float = 30.0
+    max_bytes: int = field(default=10 * MB, metadata={"help": "The most bytes of a request."})
+    max_pixels: int = field(default=25 * MB, metadata={"help": "The most pixels of a picture."})  # by its header
+    max_pictures: int = field(default=32, metadata={"help": "The most pictures of a request."})
+    request_s: float = field(default=30.0, metadata={"option": "timeout", "help": "The most seconds for a request."})
     body_s: float = 20.0
     header_s: float = 10.0
-    connections: int = 512
-    queue: int = 256  # pictures decoding, waiting, or in the model
+    connections: int = field(default=512, metadata={"help": "The most open connections."})
+    queue: int = field(
+        default=256, metadata={"help": "The most pictures under way; further ones are refused with status 503."}
+    )
     memory: int = 256 * MB  # of all bodies that are being received or answered
-    rate: float = 0.0
+    rate: float = field(default=0.0, metadata={"help": "The most requests a second from one client; 0 is no limit."})
+
+
+@dataclass(frozen=True, slots=True)
+class Batching:
+    """How requests are batched: see `Batcher`. Large images go in smaller batches than `size`."""
+
+    size: int = field(
+        default=32,
+        metadata={
+            "option": "batch-size",
+            "help": "The most pictures that go through a model together; 1 turns batching off.",
+        },
+    )
+    wait_us: int = field(
+        default=500,
+        metadata={
+            "option": "batch-wait",
+            "help": "How many microseconds a batch waits for pictures that are being decoded.",
+        },
+    )
 
 
 class RefusalError(Exception):
@@ -108,60 +127,6 @@ class TokenBuckets:
                 f"More than {self.rate:g} requests a second came from this client. Wait, and send fewer.",
                 {"Retry-After": wait},
             )
-
-
-@contextmanager
-def held(places: Places) -> Iterator[list[int]]:
-    """Yield a list for the sizes that a growing body takes from `places`; at the end they are given back."""
-    sizes: list[int] = []
-    try:
-        yield sizes
-    finally:
-        places.taken -= sum(sizes)
-
-
-async def read_body(request: Request, limits: Limits, memory: Places, sizes: list[int]) -> bytes:
-    """Return a request's body; `sizes` is from `held` and keeps its bytes counted.
-
-    Raises RefusalError: 413 for more than `max_bytes`, by Content-Length or by count; 408 if it takes longer than
-    `body_s`; 503 if all bodies together take too much memory; 415 for a compressed one; 400 if the client leaves.
-    """
-    encoding = request.headers.get("content-encoding", "identity")
-    if encoding.lower() != "identity":
-        raise RefusalError(415, "unsupported_encoding", "Compressed bodies are not accepted. Send it uncompressed.")
-    told = request.headers.get("content-length", "")
-    if told.isascii() and told.isdigit() and int(told) > limits.max_bytes:
-        raise _too_large(limits)
-    chunks, total = [], 0
-    try:
-        async with asyncio.timeout(limits.body_s):
-            async for chunk in request.stream():
-                total += len(chunk)
-                if total > limits.max_bytes:
-                    raise _too_large(limits)
-                memory.check(len(chunk))
-                memory.taken += len(chunk)
-                sizes.append(len(chunk))
-                chunks.append(chunk)
-    except TimeoutError:
-        raise RefusalError(
-            408,
-            "too_slow",
-            f"The body did not arrive within {limits.body_s:g} seconds. Send it faster, or send less.",
-            {"Connection": "close"},
-        ) from None
-    except ClientDisconnect:
-        raise RefusalError(400, "disconnected", "The client went away before its request was complete.") from None
-    return b"".join(chunks)
-
-
-def _too_large(limits: Limits) -> RefusalError:
-    return RefusalError(
-        413,
-        "too_large",
-        f"The request has more than {limits.max_bytes:,} bytes, the most that is accepted. Send smaller or fewer "
-        "pictures.",
-    )
 
 
 def _network(client: str) -> str:

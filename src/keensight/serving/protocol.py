@@ -19,7 +19,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from keensight.serving.limits import RefusalError, held, read_body
+from keensight.serving.bodies import held, read_body
+from keensight.serving.limits import RefusalError
 from keensight.serving.registry import Model
 from keensight.serving.service import Service
 from keensight.values import FloatArray, Uint8Array

@@ -16,7 +16,7 @@ from keensight.errors import BundleError, suggestion
 from keensight.inference.predictor import Predictor
 from keensight.machine import cores, images_at_a_time
 from keensight.serving.batching import Batcher
-from keensight.serving.limits import RefusalError
+from keensight.serving.limits import Batching, RefusalError
 from keensight.values import Uint8Array
 from keensight.workspace import bundle_in
 
@@ -35,14 +35,6 @@ class Source:
 
     path: Path
     name: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Batching:
-    """How requests are batched: see `Batcher`. A `size` of 1 turns it off; large images go in smaller batches."""
-
-    size: int = 32
-    wait_us: int = 500
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -43,16 +43,16 @@ def compare(
     test splits of the data (with other seeds or fractions), only the pictures that all of them held out are used.
 
     Args:
-        bundles: bundle folders, or the run folders around them; the others are each paired with the first.
-        data: labelled pictures, in any form that `train` takes.
-        split: train, val or test.
-        label_pattern: takes labels from file names, such as "{label}__*".
-        attack: "fgsm" or "exact"; None takes exact where every model is linear with two classes, else fgsm.
-        eps: what every pixel may move by, as fractions of the range; 0 to 0.3 in six steps if None, no attack if
-            empty. At most 2,000 pictures are attacked, evenly taken from all.
-        out: the page's folder, new or empty; the first free name under ``comparisons/`` if None.
-        key: a public key's file; every bundle must be what that key signed.
-        watcher: hears of the progress.
+        bundles: Two to eight bundles' folders, or the run folders around them; each is compared with the first.
+        data: Labelled pictures, in any form that `train` takes.
+        split: train, val or test; the test split, or all pictures where there are no splits, if left out.
+        label_pattern: Take labels from file names, such as '{label}__*'.
+        attack: fgsm or exact; exact where every model is linear with two classes, else fgsm, if left out.
+        eps: What an attacker may change every pixel by, from 0 to 1; 0 to 0.3 in six steps if left out. At most 2,000
+            pictures are attacked, evenly taken from all.
+        out: The folder for the page, new or empty; the first free name under comparisons/ if left out.
+        key: Refuse every bundle that the owner of this public key has not signed.
+        watcher: Hears of the progress.
 
     Raises:
         UsageError: the arguments make no sense.

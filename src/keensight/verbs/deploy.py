@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from keensight.deploy.cluster import Cluster
 from keensight.deploy.docker import docker_files
-from keensight.deploy.kubernetes import Cluster, kubernetes_files
+from keensight.deploy.kubernetes import kubernetes_files
 from keensight.deploy.names import image_of
 from keensight.deploy.release import Release, release_of
 from keensight.errors import UsageError
@@ -38,9 +39,13 @@ def deploy_docker(
 ) -> Deployment:
     """Write a folder that an image is built from, with a Dockerfile, into `out`, which must be new or empty.
 
-    With `key`, a public key's file, the bundle is verified first, and again whenever the image starts. `unsigned`
-    leaves that out. `name` is the model's, by default made from the bundle's; `image` is what the image will be called,
-    which the Dockerfile and the result tell how to build.
+    Args:
+        bundle: The bundle's folder, or the run folder around it.
+        out: The folder to write, new or empty.
+        key: The signer's public key, which the bundle is verified with now and at each start.
+        unsigned: Deploy without verifying, now and later.
+        name: The model's name; made from the bundle's if left out.
+        image: What the image will be called, as [REGISTRY/]NAME[:TAG]; NAME:VERSION of the model if left out.
 
     Raises:
         BundleError: there is no bundle, or it cannot be loaded.
@@ -70,8 +75,16 @@ def deploy_kubernetes(
 ) -> Deployment:
     """Write manifests for Kubernetes into `out`, which must be new or empty: a Kustomize base and overlays.
 
-    They run the image that `deploy_docker` wrote the folder of. The other arguments, and what is raised, are as there;
-    UsageError comes, too, where `cluster` says what Kubernetes would not take.
+    They run the image that `deploy_docker` wrote the folder of. What is raised is as there.
+
+    Args:
+        bundle: The bundle's folder, or the run folder around it.
+        out: The folder to write, new or empty.
+        key: The signer's public key, which the bundle is verified with now and at each start.
+        unsigned: Deploy without verifying, now and later.
+        name: What the Deployment, the Service and the rest are called, and the model in the image; made from the
+            bundle's name if left out.
+        cluster: What is particular about the cluster.
     """
     cluster = cluster or Cluster()
     release = _release(bundle, out, key, unsigned, name)

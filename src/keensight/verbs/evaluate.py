@@ -37,9 +37,15 @@ def evaluate(
 ) -> Evaluation:
     """Measure a bundle on labelled pictures, through the same decoding and model that `predict` uses.
 
-    `split` is train, val or test. Without it, the test split is used where the data has splits, and all pictures where
-    it has none. For the very data that the bundle was trained on, splits drawn then are drawn again.
-    With `key`, a public key's file, the bundle must be what that key signed.
+    For the very data that the bundle was trained on, splits drawn then are drawn again.
+
+    Args:
+        bundle: The bundle's folder, or the run folder around it.
+        data: Labelled pictures, in any form that `train` takes.
+        split: train, val or test; the test split, or all pictures where the data has no splits, if left out.
+        label_pattern: Take labels from file names, such as '{label}__*'.
+        key: Refuse the bundle unless the owner of this public key signed it.
+        watcher: Hears of the progress.
 
     Raises:
         UsageError: there is no such split.

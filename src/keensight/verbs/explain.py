@@ -59,11 +59,11 @@ def explain(
     the convolutional layers pass on; and once, the weights of the first layer.
 
     Args:
-        bundle: the bundle's folder, or the run folder around it.
-        pictures: picture files, or folders of them; 100 pictures at most.
-        out: the page's folder, which must be new or empty; the first free name under ``explanations/`` if None.
-        key: a public key's file; the bundle must be what that key signed.
-        watcher: hears of the progress.
+        bundle: The bundle's folder, or the run folder around it.
+        pictures: Picture files, or folders of them; 100 pictures at most.
+        out: The page's folder, new or empty; the first free name under explanations/ if left out.
+        key: Refuse the bundle unless the owner of this public key signed it.
+        watcher: Hears of the progress.
 
     Raises:
         DataError: there are more than 100 pictures.

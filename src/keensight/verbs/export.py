@@ -29,21 +29,29 @@ def export(
     key: str | Path | None = None,
     watcher: Watcher | None = None,
 ) -> Path:
-    """Write a bundle's ONNX model as one file, or with `weights_only` just its parameters, and return where.
+    """Write a bundle's ONNX model as one file, or just its parameters, or an int8 bundle; return its path.
 
-    The ONNX model takes uint8 NHWC pictures of the size in `bundle.json` and answers calibrated probabilities NK. The
-    weights are a safetensors file: `train` with the same recipe takes them as `weights_only`, and any program that
-    reads safetensors does. `out` is ``model.onnx`` or ``model.safetensors`` here if None, and must not exist; its
-    folder is made where there is none. With `data`, the model is first compared with the trained one on what is held
-    out of it; `train` has done so with its own data.
+    The ONNX model takes uint8 NHWC pictures of the size in `bundle.json` and answers calibrated probabilities NK.
 
-    `to` "int8" writes a bundle instead, with `max_drop` and `even_if_slower` for what it may cost; see `quantize`.
+    Args:
+        bundle: The bundle's folder, or the run folder around it.
+        data: Labelled pictures, in any form that `train` takes. int8 needs those that the bundle was trained on; with
+            onnx, the model is compared with the trained one on those held out of them.
+        to: onnx is one file for other runtimes; int8 a smaller bundle, refused unless as good and as fast.
+        out: What to write, which must not exist; model.onnx or model.safetensors here, or bundle-int8 beside the
+            bundle, if left out.
+        weights_only: Just the parameters, as safetensors: `train` takes them, too, as `weights_only`.
+        max_drop: How many points of validation accuracy int8 may lose, 0 to 100.
+        even_if_slower: Keep int8 where it is slower on this machine.
+        label_pattern: Take labels from file names, such as '{label}__*'.
+        key: Refuse the bundle unless the owner of this public key signed it. Without it, one that was changed since it
+            was signed is taken, with a note.
+        watcher: Hears of the progress.
 
-    With `key`, a public key's file, the bundle must be what that key signed. Without, one that was changed since it was
-    signed is taken, and the watcher told.
-
-    Raises BundleError for a bundle that is not whole, UsageError where `out` exists, GateError where the model answers
-    otherwise than the trained one or the bundle is not what `key` signed.
+    Raises:
+        BundleError: the bundle is not whole.
+        UsageError: `out` exists.
+        GateError: the model answers otherwise than the trained one, or the bundle is not what `key` signed.
     """
     if to == "int8":
         if weights_only:

@@ -53,12 +53,11 @@ def import_keras(
     custom class or an unknown layer is refused by name; docs/keras.md lists what is accepted.
 
     Args:
-        file: a ``.keras`` or ``.h5`` file with a whole model.
-        out: the folder to write ``bundle`` into, new or empty; the first free name under ``imported/`` if None.
-        labels: the classes' names in the order of the model's outputs; of one sigmoid cell, first "no", then "yes".
-            "0", "1", ... if None.
-        pixels: the range that the model was trained with, "0-1", "0-255" or "-1-1"; taken from its first layer if
-            None, and 0-1 where that does not tell.
+        file: A whole model that Keras 2 or 3 saved, .keras or .h5: Sequential, or a plain chain of layers.
+        out: The folder around the bundle, OUT/bundle, new or empty; the first free name under imported/ if left out.
+        labels: The classes' names, in the order of the model's outputs; of one sigmoid cell, first no, then yes. 0, 1
+            and so on if left out.
+        pixels: What pixels the model was trained with: 0-1, 0-255 or -1-1. If left out, its first layer tells, or 0-1.
 
     Raises:
         UsageError: the labels are not as many as the classes, or cannot be names; there is no such range of pixels.

@@ -25,11 +25,15 @@ def info(
 ) -> dict[str, Any]:
     """Describe a run folder, a bundle, a recipe (name or .toml file), a model's name, or DATA.
 
-    `layers` adds "layers", for bundles, recipes and models: a list of {"name", "shape", "parameters"}. A recipe
-    that does not say what its data are like is shown for a colour picture of 64x64 and ten classes. `plot`, for run
-    folders, draws the curves of its history, finished or not, into ``history.svg`` there.
+    Args:
+        thing: The folder of a run or a bundle; a recipe's name or file; a model's name; or DATA as `train` takes it.
+        layers: Show the layers of a bundle, recipe or model, with output shapes and parameters. A recipe that does not
+            say what its data are like is shown for a colour picture of 64x64 and ten classes.
+        plot: Draw the curves of a run's history, finished or not, into its history.svg.
+        label_pattern: Take labels from file names, such as '{label}__*' (data).
 
-    Raises KeensightError where it is none of these, or where there is no history to plot.
+    Raises:
+        KeensightError: it is none of these, or there is no history to plot.
     """
     path = Path(thing)
     if is_run(path):

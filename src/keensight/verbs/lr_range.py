@@ -51,13 +51,13 @@ def lr_range(
     Only training pictures are used. A network with a backbone has its head fitted first, as in training.
 
     Args:
-        data: as for `train`.
-        recipe: a recipe's name or .toml file; "default" if None.
-        set: changes to the recipe, each "KEY=VALUE".
-        out: the folder for page and numbers, new or empty; the first free name under ``tunings/`` if None.
-        seed: the recipe's seed.
-        label_pattern: takes labels from file names.
-        watcher: hears of the progress.
+        data: Labelled pictures, in any form that `train` takes.
+        recipe: A recipe's name or .toml file; `default` if left out.
+        set: Change the recipe, as KEY=VALUE; can be repeated.
+        out: The folder for page and numbers, new or empty; the first free name under tunings/ if left out.
+        seed: The seed of all randomness.
+        label_pattern: Take labels from file names, such as '{label}__*'.
+        watcher: Hears of the progress.
 
     Raises:
         KeensightError: with what came, what is accepted and what to do next.

@@ -16,7 +16,10 @@ def predict(
 ) -> list[Prediction]:
     """Return a prediction for each picture file, and for each picture in the folders given.
 
-    With `key`, a public key's file, the bundle must be what that key signed.
+    Args:
+        bundle: The bundle's folder, or the run folder around it.
+        pictures: Picture files, or folders of them.
+        key: Refuse the bundle unless the owner of this public key signed it.
 
     Raises:
         PictureError: one of them cannot be read. `predict_each` goes on instead.

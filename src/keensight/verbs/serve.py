@@ -10,8 +10,8 @@ from keensight.errors import KeensightError, UsageError
 from keensight.machine import return_memory
 from keensight.serving.access import networks, read_api_keys
 from keensight.serving.lifecycle import Reloader, bind, run, url_of
-from keensight.serving.limits import Limits
-from keensight.serving.registry import Batching, Model, Registry, Source, load_model
+from keensight.serving.limits import Batching, Limits
+from keensight.serving.registry import Model, Registry, Source, load_model
 from keensight.serving.service import Service, log
 from keensight.serving.uploads import warm_up
 from keensight.workspace import bundle_in
@@ -35,8 +35,20 @@ def serve(
 ) -> signal.Signals:
     """Serve bundles until SIGTERM or SIGINT, which is returned. SIGHUP reads them again.
 
-    With `key`, a public key's file, only bundles that it signed are served. `watch` is a folder of bundles, NAME or
-    NAME/VERSION, where new ones are loaded as they appear. `on_ready` is told the address and the models.
+    Args:
+        bundles: Folders of bundles, or the run folders around them. The first is the default model.
+        host: The address to listen on; 0.0.0.0 is all networks.
+        port: The port to listen on; 0 is any that is free.
+        key: Refuse bundles unless the owner of this public key signed them.
+        watch: A folder of bundles, NAME or NAME/VERSION: new ones are loaded as they appear. SIGHUP loads at once.
+        limits: What a request may cost.
+        batching: How requests are put together.
+        grace_s: How many seconds requests under way have to finish after SIGTERM.
+        api_keys: Ask for an API key: a file of their SHA-256 hashes, one a line.
+        trusted_proxies: A network whose X-Forwarded-For is believed, such as 10.0.0.0/8. Can be repeated.
+        keep: Keep pictures, answers and verdicts in this folder. Nothing is kept without it.
+        keep_db: Keep answers in this database instead of SQLite: SQLAlchemy's URL.
+        on_ready: Is told the address and the models.
 
     Raises:
         BundleError: a bundle cannot be used.

@@ -22,8 +22,10 @@ class Signed:
 def sign(bundle: str | Path, *, key: str | Path, ask: Callable[[], str] | None = None) -> Signed:
     """Sign a bundle with a private key, offline, with OpenSSF model-signing; an older signature is replaced.
 
-    `key` is an EC key in a PEM file, such as `new_key` makes one. If it is encrypted, its password is in the
-    environment variable KEENSIGHT_KEY_PASSWORD, or `ask` returns it.
+    Args:
+        bundle: The bundle's folder, or the run folder around it.
+        key: The private key: EC, in a PEM file. KEENSIGHT_KEY_PASSWORD holds its password, if it has one.
+        ask: Returns the password where that variable is not set.
 
     Raises:
         SigningKeyError: the key cannot be used.

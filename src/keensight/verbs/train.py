@@ -49,16 +49,16 @@ def train(
     """Train a classifier on labelled pictures, evaluate it, and write report and bundle into a run folder.
 
     Args:
-        data: a folder, archive, manifest, folder of IDX files, .npz, or a name; see `open_dataset`.
-        recipe: a recipe's name or .toml file; "default" if None.
-        out: the run folder, which must be new or empty; the first free name under ``runs/`` if None.
-        set: changes to the recipe, each "KEY=VALUE".
-        seed: the recipe's seed.
-        resume: go on with a run that was interrupted, with the bits that it would have had.
-        label_pattern: takes labels from file names, such as "{label}__*".
-        weights_only: start from the parameters in this safetensors file, of a model of the same shapes, rather than
-            from fresh ones.
-        watcher: hears of the progress.
+        data: A folder, .zip or .tar.* of pictures in class folders; a .csv or .jsonl manifest; a folder of IDX files;
+            an .npz; or digits, mnist, fashion-mnist.
+        recipe: A recipe's name or .toml file; `default` if left out.
+        out: The run folder, new or empty; the first free name under runs/ if left out.
+        set: Change the recipe, as KEY=VALUE; can be repeated.
+        seed: The seed of all randomness.
+        resume: Go on with an interrupted run, which ends with the bits that it would have had.
+        label_pattern: Take labels from file names, such as '{label}__*'.
+        weights_only: Start from just the parameters in this .safetensors file, which must fit the recipe.
+        watcher: Hears of the progress.
 
     Raises:
         KeensightError: with what came, what is accepted and what to do next.

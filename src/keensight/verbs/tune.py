@@ -93,17 +93,17 @@ def tune(
     share one seed. What comes out is a recipe file for `train`, a page, and the trials as JSON lines.
 
     Args:
-        data: as for `train`.
-        recipe: a recipe's name or .toml file; "default" if None.
-        trials: how many in all, 20 if neither this nor `budget` is given.
-        budget: seconds for all trials, or text such as "10m" or "2h"; the first trial always comes to its end.
-        set: changes to the recipe, each "KEY=VALUE"; such a key is not searched.
-        search: the keys to search, in place of the standard ones.
-        out: the search's folder, new or empty; the first free name under ``tunings/`` if None.
-        resume: go on with a search that was interrupted, with the trials that it would have had, or add to one.
-        seed: the recipe's seed, and the search's.
-        label_pattern: takes labels from file names.
-        watcher: hears of the progress.
+        data: Labelled pictures, in any form that `train` takes.
+        recipe: A recipe's name or .toml file; `default` if left out.
+        trials: How many trials in all; 20 if neither this nor `budget` is given.
+        budget: The time for all trials: seconds, or 90s, 10m or 2h. The first trial always comes to its end.
+        set: Change the recipe, as KEY=VALUE, and do not search that key; can be repeated.
+        search: Search these keys in place of the standard ones, such as learning_rate and flip.
+        out: The folder to write, new or empty; the first free name under tunings/ if left out.
+        resume: Go on with an interrupted search, with the trials that it would have had, or add trials to one.
+        seed: The seed of all randomness, that of the search too.
+        label_pattern: Take labels from file names, such as '{label}__*'.
+        watcher: Hears of the progress.
 
     Raises:
         KeensightError: with what came, what is accepted and what to do next.

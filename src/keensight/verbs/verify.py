@@ -25,6 +25,10 @@ def verify(bundle: str | Path, *, key: str | Path) -> Verified:
 
     No network is asked, and nothing of the bundle is run.
 
+    Args:
+        bundle: The bundle's folder, or the run folder around it.
+        key: The signer's public key: EC, in a PEM file.
+
     Raises:
         GateError: it is not signed, or signed with another key, or a file was changed, added, removed or linked.
         SigningKeyError: the key cannot be used.
