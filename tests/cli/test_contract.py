@@ -113,8 +113,10 @@ def test_every_verb_has_help_with_its_arguments_and_options(warm, verb):
         rf"^Usage: keensight {verb}(?: --[a-z-]+ [A-Z]+)*(?: \[OPTIONS\])?(.*)$", done.out, re.MULTILINE
     )
     assert usage.strip() == ARGUMENTS.get(verb, "")
-    options = re.findall(r"^│ [* ]*--([a-z0-9-]+)", done.out, re.MULTILINE)
+    options = re.findall(r"^│ (?:[* ]  )?--([a-z0-9-]+)", done.out, re.MULTILINE)
     assert sorted(options) == sorted(OPTIONS[verb].split())
+    explained = re.findall(r"^│ (?:[* ]  )?--([a-z0-9-]+)(?: [A-Z]+(?:\.\.\.)?)?  +\w", done.out, re.MULTILINE)
+    assert explained == options
     assert "`" not in done.out.split("Examples:")[0]
 
 

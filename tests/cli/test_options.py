@@ -1,5 +1,7 @@
 """Options that are made from a verb's signature, against the signature that Python itself sees."""
 
+from __future__ import annotations
+
 import importlib
 import inspect
 from dataclasses import dataclass, field

@@ -76,7 +76,7 @@ class Option(NamedTuple):
         read, *more = get_args(self.type) if get_origin(self.type) is Annotated else (self.type,)
         is_argument = name in ARGUMENTS
         are_many = is_argument and get_origin(read) is tuple
-        told: dict[str, Any] = {"help": _for_a_shell(self.help, shown)}
+        told: dict[str, Any] = {"help": _for_a_shell(self.help, shown)} if self.help else {}
         if are_many:
             told["required"] = self.default is EMPTY
         elif self.default is False or self.default == ():

@@ -40,7 +40,7 @@ def export(
         to: onnx is one file for other runtimes; int8 a smaller bundle, refused unless as good and as fast.
         out: What to write, which must not exist; model.onnx or model.safetensors here, or bundle-int8 beside the
             bundle, if left out.
-        weights_only: Just the parameters, as safetensors: `train` takes them, too, as `weights_only`.
+        weights_only: Just the parameters, as safetensors, for `train` to start from.
         max_drop: How many points of validation accuracy int8 may lose, 0 to 100.
         even_if_slower: Keep int8 where it is slower on this machine.
         label_pattern: Take labels from file names, such as '{label}__*'.
