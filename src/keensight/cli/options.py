@@ -153,7 +153,8 @@ def _of_command(command: Command) -> Iterator[tuple[str, Option]]:
     types, helps = get_type_hints(command, include_extras=True), _helps(command.__doc__)
     for name, each in inspect.signature(command).parameters.items():
         if each.kind is not Kind.VAR_KEYWORD:
-            yield name, Option(types[name], each.default, helps.get(name, ""))
+            kind = TYPES.get(command.__annotations__[name], types[name])
+            yield name, Option(kind, each.default, helps.get(name, ""))
 
 
 def _of_field(each: Field[Any]) -> Option:
