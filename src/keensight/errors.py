@@ -23,6 +23,10 @@ class TooManyPixelsError(PictureError):
     """It is larger than any picture that is decoded here."""
 
 
+class TooMuchWorkError(PictureError):
+    """It would take longer to decode than a picture of its size should."""
+
+
 class RecipeError(KeensightError):
     """The recipe asks for something that does not exist or cannot work on this data."""
 

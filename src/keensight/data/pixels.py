@@ -12,16 +12,22 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin  # noqa: F401
 
+from keensight.data.bare import bare
+from keensight.data.levels import in_eight_bits, is_deep, key_in_eight_bits
+from keensight.data.orientation import upright
 from keensight.data.plain_png import PNG, open_plain_png
 from keensight.data.resizing import resized
-from keensight.errors import PictureError, TooManyPixelsError
+from keensight.errors import PictureError, TooManyPixelsError, TooMuchWorkError
 from keensight.values import FloatArray, Preprocessing, Split, Uint8Array
 
 MAX_PIXELS = 80_000_000  # below Pillow's own limit, above any phone's default mode
 STRIP_PIXELS = 500_000  # composed at a time, as no other thread runs meanwhile
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM")  # for others, Pillow would import 40 more modules
 ACCEPTED = "JPEG, PNG, GIF, WebP, BMP, TIFF and PPM pictures up to 80 megapixels are accepted"
-DECODER_VERSION = 1  # part of the cache's key: raise it when the same file gives other pixels
+MOST_WORK = 1_000_000_000  # pixels times passes: what libjpeg's own ten scans of 80 megapixels are, some ten seconds
+MOST_SCANS = 24  # that a JPEG needs for any colours; one with more must be small
+MOST_WORK_OF_MANY_SCANS = 100_000_000
+DECODER_VERSION = 2  # part of the cache's key: raise it when the same file gives other pixels
 
 _GREY_MODES = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"}
 
@@ -33,6 +39,7 @@ class Header:
     height: int
     width: int
     grey: bool
+    work: int = 0  # pixels times the passes over them that decoding takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +54,20 @@ def read_header(picture: bytes | Uint8Array) -> Header:
     """Return a picture's size and whether it is grey, without decoding it. Raises PictureError."""
     if isinstance(picture, np.ndarray):
         return Header(picture.shape[0], picture.shape[1], picture.shape[2] == 1)
-    image = _open(picture)
-    return Header(image.height, image.width, image.mode in _GREY_MODES)
+    opened = _open(picture)
+    width, height = opened.size
+    return Header(height, width, opened.image.mode in _GREY_MODES, opened.work)
 
 
 def decode_picture(picture: bytes | Uint8Array, preprocessing: Preprocessing) -> Uint8Array:
     """Turn an encoded picture, or an array uint8 HWC, into uint8 HWC of the size and channels asked for.
 
-    The first frame of an animation is taken, EXIF orientation is applied, transparency is laid on white, and 16-bit
-    greys keep their upper byte. Resizing averages over the pixels that it drops, so that thin lines do not vanish.
+    The first frame of an animation is taken, EXIF orientation is applied, transparency is laid on white, and deep
+    greys are scaled as `levels` says. Resizing averages over the pixels that it drops, so that thin lines stay.
 
     Raises:
-        PictureError: it is not a picture, is damaged or cut short, or has more than `MAX_PIXELS` pixels.
+        PictureError: it is not a picture, is damaged or cut short, has more than `MAX_PIXELS` pixels, or would take
+            far longer to decode than a picture of its size should.
     """
     if isinstance(picture, np.ndarray):
         if picture.shape == (preprocessing.height, preprocessing.width, preprocessing.channels):
@@ -77,10 +86,8 @@ def decode_if_small(picture: bytes, preprocessing: Preprocessing, most_pixels: i
         return _fitted(plain, preprocessing)
     if picture.startswith(PNG):
         return None
-    image = _open(picture)
-    if image.width * image.height > most_pixels:
-        return None
-    return _fitted(_load(image, preprocessing), preprocessing)
+    opened = _open(picture)
+    return _fitted(_load(opened, preprocessing), preprocessing) if opened.work <= most_pixels else None
 
 
 def border_levels(images_NHWC: Uint8Array) -> FloatArray:
@@ -143,34 +150,61 @@ def _ring(images_NHWC: Uint8Array) -> Uint8Array:
     return ring
 
 
-def _open(picture: bytes) -> Image.Image:
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A picture whose header was read, and what its file says beside its pixels."""
+
+    image: Image.Image
+    orientation: int
+    work: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the upright picture."""
+        return self.image.size[::-1] if self.orientation in (5, 6, 7, 8) else self.image.size
+
+
+def _open(picture: bytes) -> _Opened:
     if not picture:
         raise PictureError("it is empty (0 bytes)")
     try:
-        image = Image.open(io.BytesIO(picture), formats=FORMATS)
+        found = bare(picture)
+        image = Image.open(io.BytesIO(found.content), formats=FORMATS)
+        if image.format == "PNG":
+            key_in_eight_bits(image, picture[24])
+        num_tiles = len(image.tile)
+    except TooMuchWorkError:
+        raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):  # the latter if warnings are errors
         raise TooManyPixelsError(f"it has more than {MAX_PIXELS // 10**6} megapixels; {ACCEPTED}") from None
     except UnidentifiedImageError:
         raise PictureError(f"it is not a picture that can be read; {ACCEPTED}") from None
     except Exception as error:  # Pillow's parsers may raise anything for a hostile file
         raise PictureError(f"its header is damaged ({_one_line(error)})") from error
-    if image.width * image.height > MAX_PIXELS:
-        raise TooManyPixelsError(f"it has {image.width * image.height / 1e6:,.0f} megapixels; {ACCEPTED}")
-    return image
+    pixels = image.width * image.height
+    if pixels > MAX_PIXELS:
+        raise TooManyPixelsError(f"it has {pixels / 1e6:,.0f} megapixels; {ACCEPTED}")
+    if pixels * found.passes > (MOST_WORK if found.passes <= MOST_SCANS else MOST_WORK_OF_MANY_SCANS):
+        raise TooMuchWorkError(
+            f"decoding it takes {found.passes:,} passes over {pixels / 1e6:,.1f} megapixels; save it anew, as a plain "
+            "JPEG or PNG"
+        )
+    if num_tiles > 10_000 + pixels // 64:
+        raise TooMuchWorkError(f"it is cut into {num_tiles:,} strips or tiles; save it anew")
+    return _Opened(image, found.orientation, pixels * found.passes)
 
 
-def _load(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
+def _load(opened: _Opened, preprocessing: Preprocessing) -> Image.Image:
+    image = opened.image
     try:
         if image.format == "JPEG":
             # libjpeg can decode at 1/2, 1/4 or 1/8 for a fraction of the work; twice the target keeps the quality
             enough = 2 * max(preprocessing.width, preprocessing.height)
             image.draft(_mode(preprocessing), (enough, enough))
         image.load()
-        if image.format in ("JPEG", "TIFF", "WEBP", "PNG"):
-            ImageOps.exif_transpose(image, in_place=True)
     except Exception as error:
         raise PictureError(f"it is damaged or cut short ({_one_line(error)})") from error
-    return image
+    return upright(image, opened.orientation)
 
 
 def _fitted(image: Image.Image, preprocessing: Preprocessing) -> Uint8Array:
@@ -190,32 +224,20 @@ def _mode(preprocessing: Preprocessing) -> str:
 
 def _flatten(image: Image.Image, mode: str) -> Image.Image:
     """Return `image` as 8-bit grey or RGB, transparency laid on white."""
-    if image.mode == mode:
+    is_opaque = not ("A" in image.mode or "a" in image.mode or "transparency" in image.info)
+    if image.mode == mode and is_opaque:
         return image
-    if image.mode.startswith("I") or image.mode == "F":
-        image = _to_eight_bits(image)
-    if "A" in image.mode or "a" in image.mode or "transparency" in image.info:
+    if is_deep(image):
+        image = in_eight_bits(image)
+        is_opaque = image.mode == "L"
+    if not is_opaque:
+        if image.mode in ("1", "La"):  # which Pillow does not turn into RGBA, or not with their transparency
+            image = image.convert("L" if image.mode == "1" else "LA")
         image, layer = Image.new("RGBA", image.size, "white"), image.convert("RGBA")
         rows = max(1, STRIP_PIXELS // image.width)
         for top in range(0, image.height, rows):
             image.alpha_composite(layer, (0, top), (0, top, image.width, min(top + rows, image.height)))
     return image.convert("RGB").convert(mode) if image.mode == "P" else image.convert(mode)
-
-
-def _to_eight_bits(image: Image.Image) -> Image.Image:
-    levels = np.asarray(image).astype(np.float64)
-    if not np.isfinite(levels).all():
-        raise PictureError("it has pixels that are not numbers")
-    low, high = float(levels.min()), float(levels.max())
-    if image.mode == "F" and low >= 0 and high <= 1:
-        scale = 255.0
-    elif low >= 0 and high <= 255 and not image.mode.startswith("I;16"):
-        scale = 1.0
-    elif low >= 0 and high <= 65535:
-        scale = 1 / 257
-    else:
-        raise PictureError(f"its levels run from {low:g} to {high:g}; 0 to 65535 is accepted, or 0 to 1 for floats")
-    return Image.fromarray(np.round(levels * scale).astype(np.uint8))
 
 
 def _resize(image: Image.Image, size: tuple[int, int], fit: Literal["squash", "letterbox", "crop"]) -> Image.Image:
