@@ -57,7 +57,7 @@ def damaged(trained, tmp_path, **changes):
             "pictures are 0x8x1 with.* accepted",
         ),
         ({"borders": {"low": "x", "high": 1}}, "cannot be read"),
-        ({"recipe": ["filters", 8]}, "cannot be read .*no table"),
+        ({"recipe": ["filters", 8]}, "cannot be read .*not a table"),
     ],
 )
 def test_a_bundle_that_contradicts_itself_is_refused(trained, tmp_path, changes, words):

@@ -261,7 +261,7 @@ def test_a_hair_below_a_strong_floor_is_no_disgrace():
         "well."
     )
     (majority,) = map(plain, warnings(with_accuracy(74, 100, 0.75, 0.5)))
-    assert "below the majority class floor" in majority and "may have learnt nothing of use" in majority
+    assert "below the majority class baseline" in majority and "may have learnt nothing of use" in majority
 
 
 def test_an_interval_that_reaches_the_floor_is_said():
