@@ -143,7 +143,8 @@ def _of_verb(verb: str) -> Iterator[tuple[str, Option]]:
     for arg, default in zip([*args.args, *args.kwonlyargs], defaults, strict=True):
         if arg.arg not in PYTHON_ONLY:
             assert arg.annotation is not None
-            kind = str if arg.arg in AS_TYPED else TYPES.get(ast.unparse(arg.annotation))
+            written = ast.unparse(arg.annotation)
+            kind = TYPES.get(written.replace("str | Path", "str") if arg.arg in AS_TYPED else written)
             value = EMPTY if default is None else ast.literal_eval(default)
             yield arg.arg, Option(kind, value, helps.get(arg.arg, ""))
 
