@@ -39,7 +39,7 @@ def test_every_file_is_read_whole_once(bundle, tmp_path):
         ("best.PT", "may be a pickle"),
         ("model.onnx.data", "is not a file of a bundle"),
         ("Model.onnx", "is not a file of a bundle"),
-        ("odd\x1b[2J", r"odd\x1b[2J is no file"),
+        ("odd\x1b[2J", r"odd\x1b[2J is not a file"),
         (b"odd\xff", "is not a file of a bundle"),
     ],
 )

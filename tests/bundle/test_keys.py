@@ -64,9 +64,9 @@ def test_other_keys_are_refused_by_kind(tmp_path, key, words):
 
 def test_the_other_half_is_refused_by_name(tmp_path):
     private, public = keensight.new_key(tmp_path / "k")
-    with pytest.raises(SigningKeyError, match="k is a private key. To verify takes the public one"):
+    with pytest.raises(SigningKeyError, match="k is a private key. Verifying takes the public one"):
         load_public(private)
-    with pytest.raises(SigningKeyError, match=r"k\.pub is a public key: with it bundles are verified"):
+    with pytest.raises(SigningKeyError, match=r"k\.pub is a public key, which verifies bundles"):
         load_private(public)
 
 

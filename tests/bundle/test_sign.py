@@ -93,10 +93,10 @@ def test_a_changed_or_removed_file_is_named(copy, keys, name):
 
 def test_an_added_renamed_or_linked_file_is_named(copy, keys, tmp_path):
     (copy / "extra.txt").touch()
-    assert "extra.txt is no file of a bundle" in refusal(copy, keys[1])
+    assert "extra.txt is not a file of a bundle" in refusal(copy, keys[1])
     (copy / "extra.txt").unlink()
     (copy / "report.html").rename(copy / "report2.html")
-    assert "report2.html is no file of a bundle" in refusal(copy, keys[1])
+    assert "report2.html is not a file of a bundle" in refusal(copy, keys[1])
     (copy / "report2.html").rename(tmp_path / "report.html")
     (copy / "report.html").symlink_to(tmp_path / "report.html")
     assert "report.html is a symbolic link" in refusal(copy, keys[1])

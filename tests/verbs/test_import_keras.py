@@ -143,4 +143,4 @@ def test_the_command(model, tmp_path, capsys):
     assert "pixels -1-1" in said.out and said.err == ""
     assert run(*words, "--labels-file", "names.txt") == 2
     assert run("import-keras", tmp_path / "none.h5") == 1
-    assert "none.h5 cannot be imported: it is no file, or does not exist" in capsys.readouterr().err
+    assert "none.h5 cannot be imported: it is not a file, or does not exist" in capsys.readouterr().err

@@ -131,7 +131,7 @@ def _verified(path: Path, key: str | Path) -> tuple[Path, dict[str, bytes], str]
     try:
         files = read_folder(folder)
     except BundleError as error:
-        raise GateError(f"The signature cannot hold, because {error}") from error
+        raise GateError(f"The signature cannot be valid, because {error}") from error
     verify_files(folder, files, public)
     return folder, files, fingerprint(public)
 
