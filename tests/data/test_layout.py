@@ -1,6 +1,6 @@
 import pytest
 
-from keensight.data.layout import arrange, split_named
+from keensight.data.layout import arrange, split_named, split_told
 from keensight.errors import DataError
 
 
@@ -12,10 +12,79 @@ def laid_out(pictures, others=(), pattern=None):
 @pytest.mark.parametrize(
     "name,split",
     [("train", "train"), ("Training", "train"), ("val", "val"), ("VALID", "val"), ("validation", "val"),
-     ("test", "test"), ("Testing", "test"), ("tests", None), ("", None)],
+     ("test", "test"), ("Testing", "test"), ("dev", "val"), ("eval", "test"), ("tests", None), ("", None)],
 )  # fmt: skip
 def test_split_names(name, split):
     assert split_named(name) == split
+
+
+@pytest.mark.parametrize(
+    "name,split",
+    [("training_set", "train"), ("test_set", "test"), ("seg_train", "train"), ("train-set", "train"),
+     ("TrainSet", "train"), ("imagenet.val", "val"), ("val2017", "val"), ("test1", "test"), ("Dev Set", "val"),
+     ("train_val", None), ("contest", None), ("training-test", None), ("set", None), ("fold1", None)],
+)  # fmt: skip
+def test_words_in_a_folder_name_tell_its_split(name, split):
+    assert split_told(name) == split
+
+
+@pytest.mark.parametrize(
+    "train,val,test",
+    [("training_set", "", "test_set"), ("seg_train/seg_train", "", "seg_test/seg_test"), ("train-set", "", "val-set"),
+     ("train", "dev", "eval"), ("a/b/train2017", "a/b/val2017", ""), ("pets_train", "pets_valid", "pets_testing")],
+)  # fmt: skip
+def test_the_same_folders_in_every_top_folder_are_classes_of_splits(train, val, test):
+    tops = [top for top in (train, val, test) if top]
+    found, skipped = laid_out([f"{top}/{name}/{i}.jpg" for top in tops for name in ("cats", "dogs") for i in (1, 2)])
+    assert skipped == {} and {label for label, _ in found.values()} == {"cats", "dogs"}
+    assert {path.rsplit("/", 2)[0]: split for path, (_, split) in found.items()} == {
+        top: split_told(top.rsplit("/", 1)[-1]) for top in tops
+    }
+
+
+def test_a_class_that_a_split_lacks_and_folders_beside_splits():
+    found, skipped = laid_out(
+        ["seg_train/seg_train/sea/1.jpg", "seg_train/seg_train/ice/1.jpg", "seg_test/seg_test/sea/1.jpg",
+         "seg_pred/seg_pred/1.jpg"], ["seg_test/seg_test/ice/", "extra/"],
+    )  # fmt: skip
+    assert {found[path] for path in found} == {("sea", "train"), ("ice", "train"), ("sea", "test")}
+    assert "its class is not known" in skipped["seg_pred/seg_pred/1.jpg"] and "extra" in skipped
+
+
+@pytest.mark.parametrize("classes", [("bus", "car", "train"), ("pass", "test"), ("steam_train", "bullet_train")])
+def test_pictures_directly_inside_a_folder_are_a_class_whatever_it_is_called(classes):
+    found, skipped = laid_out([f"vehicles/{name}/1.jpg" for name in classes])
+    assert skipped == {} and found == {f"vehicles/{name}/1.jpg": (name, None) for name in classes}
+
+
+def test_classes_above_splits():
+    assert laid_out([f"{name}/{split}/1.jpg" for name in ("cat", "dog") for split in ("train", "test")])[0] == {
+        f"{name}/{split}/1.jpg": (name, split) for name in ("cat", "dog") for split in ("train", "test")
+    }
+
+
+def test_folders_in_class_folders_are_no_splits():
+    for inside in ("images", "deep/er"):
+        found = laid_out([f"{name}/{inside}/1.jpg" for name in ("cat", "dog")])[0]
+        assert set(found.values()) == {("cat", None), ("dog", None)}
+    assert set(laid_out(["pets/cat/1.jpg", "pets/dog/1.jpg", "cars/bus/1.jpg"])[0].values()) == {
+        ("pets", None), ("cars", None)
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "tops", [("fold1", "fold2", "fold3"), ("a", "b"), ("train", "holdout"), ("train_1", "train_2")]
+)
+def test_splits_whose_names_tell_nothing_are_asked_about(tops):
+    with pytest.raises(DataError, match=r"train, val (and|or)? ?test|train, val, test"):
+        laid_out([f"{top}/{name}/1.jpg" for top in tops for name in ("cat", "dog")])
+
+
+def test_only_split_folders_and_no_classes():
+    for tops in (("train", "test"), ("train", "test1")):
+        with pytest.raises(DataError, match="no class folders, so their labels are unknown"):
+            laid_out([f"{top}/{i}.jpg" for top in tops for i in range(3)])
+    assert laid_out(["train/cat.1.jpg", "test1/1.jpg"], pattern="{label}.*")[0] == {"train/cat.1.jpg": ("cat", "train")}
 
 
 def test_flat_split_wrapped_and_nested_layouts():

@@ -10,7 +10,7 @@ from typing import Any
 
 from keensight import verbs
 from keensight.cli.options import Json, options_of
-from keensight.cli.output import command, paragraph, percent, print_json, with_interval
+from keensight.cli.output import Terminal, command, paragraph, percent, print_json, with_interval
 from keensight.errors import BundleError, shortlist
 from keensight.values import Recipe
 from keensight.values.recipe import STORY, TABLES, flattened, nested
@@ -24,6 +24,8 @@ COLOURS = {1: "grey", 3: "colour"}
 def info(*, thing: str, plot: bool, json: Json = False, **asked: Any) -> int:
     """Describe, for people or as JSON."""
     said = verbs.info.info(thing, plot=plot, **asked)
+    for note in said["notes"] if said["kind"] == "data" else ():
+        Terminal().note(note)
     if json:
         print_json(said)
     elif plot:
@@ -34,7 +36,8 @@ def info(*, thing: str, plot: bool, json: Json = False, **asked: Any) -> int:
         _print_recipe(thing, said)
     elif said["kind"] == "data":
         for key, value in said.items():
-            _print(key, value)
+            if key != "notes":
+                _print(key, value)
     else:
         for title, text in _told(thing, said).items():
             print(paragraph(text, title))

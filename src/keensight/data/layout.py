@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from keensight.data.listing import PICTURE_SUFFIXES, Entry, describe, unread
 from keensight.data.patterns import label_pattern
 from keensight.errors import DataError, shortlist
-from keensight.names import clean_label
+from keensight.names import clean_label, natural_order
 from keensight.values import Skipped, SplitName
 
 SPLIT_ALIASES: dict[str, SplitName] = {
@@ -16,18 +18,50 @@ SPLIT_ALIASES: dict[str, SplitName] = {
     "val": "val",
     "valid": "val",
     "validation": "val",
+    "dev": "val",
     "test": "test",
     "testing": "test",
+    "eval": "test",
 }
 
 
+class Layout(NamedTuple):
+    """What a tree of folders means: what wraps it, which top folders are splits, and which folder names the class."""
+
+    depth: int  # folders around everything
+    splits: Mapping[str, SplitName]  # by top folder, or by the folder in it where classes lie above splits
+    levels: Mapping[str, int]  # by top folder: the place in a path of the folder that names the class
+    split_level: int  # the place in a path of the folder that names the split
+
+    def place(self, path: Sequence[str]) -> tuple[str, SplitName | None] | None:
+        """Return a picture's label and split, or None for one that lies outside the class folders."""
+        level = self.levels.get(path[self.depth]) if len(path) > self.depth + 1 else None
+        if level is None or len(path) <= max(level, self.split_level) + 1:
+            return None
+        if not self.splits:
+            return clean_label(path[level]), None
+        split = self.splits.get(path[self.split_level])
+        return (clean_label(path[level]), split) if split else None
+
+
 def split_named(name: str) -> SplitName | None:
-    """Return the split that a folder name or a manifest's value stands for, or None.
+    """Return the split that a manifest's value stands for, or None.
 
     >>> split_named("Validation"), split_named("huskies")
     ('val', None)
     """
     return SPLIT_ALIASES.get(name.strip().lower())
+
+
+def split_told(name: str) -> SplitName | None:
+    """Return the split that one of a folder name's words stands for, or None where no word or several do.
+
+    >>> split_told("training_set"), split_told("seg_test"), split_told("valset2"), split_told("huskies")
+    ('train', 'test', 'val', None)
+    """
+    words = (word.removesuffix("set") for word in re.split("[^a-z]+", name.lower()))
+    told = {SPLIT_ALIASES[word] for word in words if word in SPLIT_ALIASES}
+    return told.pop() if len(told) == 1 else None
 
 
 def arrange(
@@ -47,18 +81,15 @@ def arrange(
             f"{' '.join(sorted(PICTURE_SUFFIXES))}. Give a folder or archive with one folder of pictures per class, or "
             "name a manifest or array file itself."
         )
-    depth = _wrapping_depth(paths)
-    tops = {path[depth] for path in paths if len(path) > depth + 1}
-    splits = _splits_of(tops, source)
     if pattern:
-        entries, skipped = _by_pattern(paths, depth, splits, source, pattern)
+        entries, skipped = _by_pattern(paths, source, pattern)
         return entries, skipped + unread(others)
+    layout = layout_of(paths, source)
     entries, skipped = [], []
-    level = depth + (2 if splits else 1)  # a picture's class folder is path[level - 1]
     for path in paths:
         name = "/".join(path)
-        if len(path) > level:
-            entries.append(Entry(name, clean_label(path[level - 1]), splits.get(path[depth])))
+        if placed := layout.place(path):
+            entries.append(Entry(name, *placed))
         else:
             skipped.append(Skipped(name, "lies outside the class folders, so its class is not known"))
     if not entries:
@@ -67,13 +98,17 @@ def arrange(
             "labels are unknown. Put the pictures of each class into a folder of their own, or give "
             "--label-pattern '{label}__*' if the file names begin with the label."
         )
+    level = max(layout.levels.values(), default=layout.depth) + 1
     return entries, skipped + _folders_without_pictures(paths, others, level) + unread(others)
 
 
-def _by_pattern(
-    paths: list[list[str]], depth: int, splits: Mapping[str, SplitName], source: str, pattern: str
-) -> tuple[list[Entry], list[Skipped]]:
-    fields_of = label_pattern(pattern)
+def _by_pattern(paths: list[list[str]], source: str, pattern: str) -> tuple[list[Entry], list[Skipped]]:
+    fields_of, depth = label_pattern(pattern), _wrapping_depth(paths)
+    tops = {path[depth] for path in paths if len(path) > depth + 1}
+    named = {top: split for top in tops if (split := split_named(top) or split_told(top))}
+    splits = _once_each(named, source) if len(named) == len(tops) else {}
+    if not splits and any(map(split_named, tops)):
+        raise _some_are_splits(source, [top for top in tops if split_named(top)], tops)
     entries, skipped = [], []
     for path in paths:
         name, fields = "/".join(path), fields_of(path[-1])
@@ -92,38 +127,109 @@ def _by_pattern(
     return entries, skipped
 
 
+def layout_of(paths: list[list[str]], source: str) -> Layout:
+    """Read from the folders of pictures' paths which are splits and which are classes.
+
+    The same class folders in every top folder make these the splits, and their names only tell which is which; a
+    folder with pictures directly inside is a class, whatever it is called. Raises DataError where that leaves doubt.
+    """
+    depth = _wrapping_depth(paths)
+    below: dict[str, list[list[str]]] = {}
+    for path in paths:
+        if len(path) > depth + 1:
+            below.setdefault(path[depth], []).append(path)
+    levels = {top: _unwrapped(inside, depth + 1) for top, inside in below.items()}
+    classes = {
+        top: {path[levels[top]] for path in inside if len(path) > levels[top] + 1} for top, inside in below.items()
+    }
+    if splits := _splits_of(classes, source):
+        return Layout(depth, splits, {top: level for top, level in levels.items() if top in splits}, depth)
+    inner = set().union(*classes.values())
+    if len(classes) > 1 and all(classes.values()) and len(inner) > 1 and all(map(split_named, inner)):
+        splits = _once_each({name: split for name in inner if (split := split_named(name))}, source)
+        return Layout(depth, splits, dict.fromkeys(below, depth), depth + 1)  # cats/train, cats/test, dogs/train, ...
+    _ask_if_alike(classes, source)
+    return Layout(depth, {}, dict.fromkeys(below, depth), depth)
+
+
 def _wrapping_depth(paths: list[list[str]]) -> int:
     """Count the nested folders that merely wrap the rest, as an archive's top folder does."""
     depth = 0
     while True:
         paths = [path for path in paths if len(path) > depth + 1]
         tops = {path[depth] for path in paths}
-        if len(tops) != 1 or split_named(next(iter(tops))):
+        if len(tops) != 1:
             return depth
         inside = {path[depth + 1] for path in paths if len(path) > depth + 2}
+        inner_splits = {split_told(name) for name in inside}
+        if split_named(next(iter(tops))) and (None in inner_splits or len(inner_splits) < 2):
+            return depth
         holds_pictures = any(len(path) == depth + 2 for path in paths)
         if not inside or (holds_pictures and not all(map(split_named, inside))):
             return depth  # a class folder
         depth += 1
 
 
-def _splits_of(tops: Iterable[str], source: str) -> dict[str, SplitName]:
-    splits = {top: split for top in sorted(tops) if (split := split_named(top))}
-    classes = [top for top in sorted(tops) if top not in splits]
-    if splits and classes:
-        raise DataError(
-            f"In {source} some folders are named like splits ({shortlist(list(splits))}) and some are not "
-            f"({shortlist(classes)}). Either all top folders are splits (train, val, test) with class folders inside, "
-            "or all are classes. Move or rename the ones that do not belong; a class can be called, say, 'test_'."
-        )
+def _unwrapped(paths: list[list[str]], level: int) -> int:
+    """Return where in the paths of a top folder its folders lie, below those that merely wrap: seg_train/seg_train/."""
+    while True:
+        inside = {path[level] for path in paths if len(path) > level + 1}
+        only_wraps = len(inside) == 1 and all(len(path) > level + 1 for path in paths)
+        deeper = {path[level + 1] for path in paths if len(path) > level + 2}
+        if not only_wraps or not (len(deeper) > 1 or inside == {paths[0][level - 1]}):
+            return level
+        level += 1
+
+
+def _splits_of(classes: Mapping[str, set[str]], source: str) -> dict[str, SplitName]:
+    """Return which split each top folder is, or nothing where these are none; `classes` are the folders in each."""
+    named = {top: split for top in sorted(classes) if (split := split_named(top))}
+    if len(named) == len(classes):
+        return _once_each(named, source)
+    told = {top: split for top in sorted(classes) if (split := split_told(top))}
+    holding = {top: {clean_label(name).casefold() for name in inside} for top, inside in classes.items() if inside}
+    alike = not holding or set.intersection(*holding.values())
+    # a folder beside splits that holds its pictures directly, such as seg_pred, is no class of theirs
+    splits = told if len(told) == len(classes) else {top: told[top] for top in holding if top in told}
+    if alike and len(splits) > 1 and set(holding) <= set(splits) and len(set(splits.values())) == len(splits):
+        return splits
+    if stray := [top for top in named if top in holding]:
+        raise _some_are_splits(source, stray, classes)
+    return {}
+
+
+def _some_are_splits(source: str, splits: Sequence[str], tops: Iterable[str]) -> DataError:
+    others = [top for top in sorted(tops) if top not in splits]
+    return DataError(
+        f"In {source} some folders are named like splits ({shortlist(sorted(splits))}) and some are not "
+        f"({shortlist(others)}). Either all top folders are splits (train, val, test) with class folders inside, "
+        "or all are classes. Move or rename the ones that do not belong; a class that holds its pictures directly can "
+        "have any name."
+    )
+
+
+def _once_each(splits: Mapping[str, SplitName], source: str) -> dict[str, SplitName]:
     for split in set(splits.values()):
-        same = [top for top, meaning in splits.items() if meaning == split]
+        same = sorted(top for top, meaning in splits.items() if meaning == split)
         if len(same) > 1:
             raise DataError(
                 f"In {source} the folders {' and '.join(same)} both stand for the split '{split}'. One folder for each "
                 "split is accepted; merge them or rename one."
             )
-    return splits
+    return dict(splits)
+
+
+def _ask_if_alike(classes: Mapping[str, set[str]], source: str) -> None:
+    """Raise DataError where top folders hold the same folders, as splits do, and their names tell no split."""
+    alike = [{clean_label(name).casefold() for name in inside} for inside in classes.values()]
+    shared = set.intersection(*alike) if len(alike) > 1 else set()
+    if len(shared) > 1 and 2 * len(shared) >= len(set.union(*alike)):
+        raise DataError(
+            f"In {source} the folders {shortlist(natural_order(classes))} hold the same folders "
+            f"({shortlist(natural_order(shared))}). Are they splits? Then rename them to train, val and test (names "
+            "such as training_set, dev or seg_test do too). Are they the classes? Then take their pictures out of the "
+            "folders inside, or list them in a .csv manifest with the columns file and label."
+        )
 
 
 def _folders_without_pictures(paths: list[list[str]], others: Sequence[str], level: int) -> list[Skipped]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from keensight.errors import UsageError
-from keensight.names import clean_label
+from keensight.names import clean_label, natural_order
 
 
 class Fields(NamedTuple):
@@ -22,46 +23,110 @@ def label_pattern(pattern: str) -> Callable[[str], Fields | None]:
     """Return a function from a file name to its fields, or to None if the name does not fit `pattern`.
 
     ``{label}`` captures the label and ``{group}`` the group; other ``{names}`` and ``*`` stand for anything, ``?`` for
-    one character, all else for itself. The file name's suffix is ignored. A field ends where the text after
-    it first occurs. Raises UsageError for a pattern without ``{label}``, or one whose fields are not separated.
+    one character, all else for itself. The file name's suffix is ignored. A field ends where the text after it first
+    occurs; one field with dots, ``{label...}``, reaches to where that text last occurs. Raises UsageError for a pattern
+    without ``{label}``, or one whose fields are not separated.
 
     >>> fields = label_pattern("{label}__{group}__*")
     >>> fields("1__20170705_180816__-118_34.png")
     Fields(label='1', group='20170705_180816')
+    >>> label_pattern("{label...}_*")("american_bulldog_12.jpg").label
+    'american_bulldog'
     """
     tokens = re.findall(r"\{[^{}]*\}|\*+|[^{}*]+|[{}]", pattern)
-    names = [token[1:-1] for token in tokens if len(token) > 1 and token[0] == "{"]
-    how = "Write it like '{label}__*': {label} is the label, {other names} and * are anything, ? is one character."
+    fields = [token for token in tokens if _is_field(token)]
+    names = [_name(token) for token in fields]
+    far = [i for i, token in enumerate(tokens) if token in fields and _is_far(token)]
+    how = (
+        "Write it like '{label}__*': {label} is the label, {other names} and * are anything, ? is one character; "
+        "{label...}_* reaches to the last _."
+    )
     if "{" in tokens or "}" in tokens or not all(name.isidentifier() for name in names):
         raise UsageError(f"The label pattern '{pattern}' has a brace or a field name that makes no sense. {how}")
     if "label" not in names or len(set(names)) < len(names):
         raise UsageError(f"The label pattern '{pattern}' must have the field {{label}}, and each field once. {how}")
+    if len(far) > 1:
+        raise UsageError(f"In the label pattern '{pattern}' more than one field has dots; one can reach far. {how}")
+    for one, following in pairwise(tokens):
+        if one[0] in "{*" and following[0] in "{*":
+            raise UsageError(
+                f"In the label pattern '{pattern}' nothing separates {one} from {following}, so it cannot be "
+                f"told where the first ends. {how}"
+            )
+    at = far[0] if far else len(tokens)
+    # what follows a field with dots is read from the end, backwards, so that it takes no more than it must
+    start, end = _compiled(tokens[:at]), _compiled([_reversed(token) for token in tokens[:at:-1]])
+
+    def read(name: str) -> Fields | None:
+        stem = PurePosixPath(name).stem
+        if not far:
+            found = start.fullmatch(stem)
+            return _fields(found.groupdict()) if found else None
+        left, right = start.match(stem), end.match(stem[::-1])
+        middle = stem[left.end() : len(stem) - right.end()] if left and right else ""
+        if not (left and right and middle):
+            return None
+        backwards = {name: text[::-1] for name, text in right.groupdict().items()}
+        return _fields({**left.groupdict(), **backwards, _name(tokens[at]): middle})
+
+    return read
+
+
+def cut_labels(pattern: str, labels: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return the labels by which `pattern` looks to have merged several, each with what ``{label...}`` would read.
+
+    `labels` are those that it read, by file name. What it cuts off must be words: numbers, dates and places after a
+    label are no part of it.
+
+    >>> cut_labels("{label}_*", {"american_bulldog_1.jpg": "american", "american_pit_bull_7.jpg": "american"})
+    {'american': ['american_bulldog', 'american_pit_bull']}
+    """
+    if "{label}" not in pattern:
+        return {}
+    try:
+        read = label_pattern(pattern.replace("{label}", "{label...}"))
+    except UsageError:  # another field reaches far
+        return {}
+    longer: dict[str, set[str]] = {}
+    for name, label in labels.items():
+        if (fields := read(name)) and not re.search(r"\d", fields.label.removeprefix(label)):
+            longer.setdefault(label, set()).add(fields.label)
+    return {label: natural_order(found) for label, found in longer.items() if len(found) > 1}
+
+
+def _compiled(tokens: Sequence[str]) -> re.Pattern[str]:
     regex = ""
     for i, token in enumerate(tokens):
         following = tokens[i + 1] if i + 1 < len(tokens) else ""
         if token[0] in "{*":
-            if following and following[0] in "{*":
-                raise UsageError(
-                    f"In the label pattern '{pattern}' nothing separates {token} from {following}, so it cannot be "
-                    f"told where the first ends. {how}"
-                )
-            anything = f"(?P<{token[1:-1]}>.+?)" if token[0] == "{" else ".*?"
+            anything = f"(?P<{_name(token)}>.+?)" if token[0] == "{" else ".*?"
             last = not any(later[0] in "{*" for later in tokens[i + 1 :])
             # An atomic group never backtracks from the first place where the text after it occurs: hostile names stay
             # cheap, and no match is missed, because the last wildcard can still extend.
             regex += anything + _literal(following) if last else f"(?>{anything}{_literal(following)})"
         elif not regex:
             regex = _literal(token)  # later literals were appended with the wildcard before them
-    compiled = re.compile(regex, re.DOTALL)
+    return re.compile(regex, re.DOTALL)
 
-    def fields(name: str) -> Fields | None:
-        found = compiled.fullmatch(PurePosixPath(name).stem)
-        if not found:
-            return None
-        group = found.groupdict().get("group")
-        return Fields(clean_label(found["label"]), group)
 
-    return fields
+def _fields(found: Mapping[str, str]) -> Fields:
+    return Fields(clean_label(found["label"]), found.get("group"))
+
+
+def _is_field(token: str) -> bool:
+    return len(token) > 1 and token[0] == "{"
+
+
+def _is_far(token: str) -> bool:
+    return token.endswith("...}")
+
+
+def _name(token: str) -> str:
+    return token[1:-1].removesuffix("...")
+
+
+def _reversed(token: str) -> str:
+    return token if token[0] in "{*" else token[::-1]
 
 
 def _literal(text: str) -> str:

@@ -35,6 +35,7 @@ def prepare(dataset: Dataset, recipe: Recipe, watcher: Watcher, *, choosing: boo
     """
     if recipe.data.classes:
         dataset = only(dataset, recipe.data.classes)
+    watcher.found(dataset, recipe.data.label_pattern)
     preprocessing = choose_preprocessing(dataset, recipe)
     model = fresh(recipe, preprocessing, dataset.class_names)  # what does not fit is refused before any work
     pixels = decode(dataset, preprocessing, watcher.pictures)

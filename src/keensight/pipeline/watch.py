@@ -2,13 +2,51 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
+from keensight.data.patterns import cut_labels
 from keensight.errors import shortlist
-from keensight.values import Dataset, Epoch
+from keensight.values import SPLIT_NAMES, Dataset, Epoch
 
 if TYPE_CHECKING:
     from keensight.bundle.read import Bundle
+
+
+SHOWN_CLASSES = 10  # by name and count; of more, the first few and how many pictures the others have
+
+
+def holdings(dataset: Dataset) -> str:
+    """Say what a dataset holds: its classes with their pictures (those of its train split, if any), and its splits.
+
+    2 classes: cats 20, dogs 20; splits train 40, test 16
+    """
+    splits = Counter(sample.split for sample in dataset.samples)
+    learnt = Counter(sample.label for sample in dataset.samples if "train" not in splits or sample.split == "train")
+    counts = [f"{name} {learnt[label]:,}" for label, name in enumerate(dataset.class_names)]
+    said = f"{len(counts):,} classes: {shortlist(counts, SHOWN_CLASSES)}"
+    if len(counts) > SHOWN_CLASSES:
+        said += (
+            f", each with {min(learnt[label] for label in range(len(counts))):,} to {max(learnt.values()):,} pictures"
+        )
+    given = [f"{split} {splits[split]:,}" for split in SPLIT_NAMES if splits[split]]
+    return f"{said}; splits {', '.join(given)}" if given else said
+
+
+def cut_notes(dataset: Dataset, label_pattern: str) -> list[str]:
+    """Say which labels look cut short by the pattern that reads them from file names."""
+    labels = {sample.path.rpartition("/")[2]: dataset.class_names[sample.label] for sample in dataset.samples}
+    cut = cut_labels(label_pattern, labels) if label_pattern else {}
+    named = [f"'{label}' holds {shortlist(longer, 3)}" for label, longer in cut.items()]
+    return (
+        [
+            f"{len(cut):,} class{'es' * (len(cut) > 1)} may be cut short by the label pattern '{label_pattern}': "
+            f"{shortlist(named, 3)}. If these are classes of their own, give "
+            f"'{label_pattern.replace('{label}', '{label...}')}', which reaches to the last separator."
+        ]
+        if cut
+        else []
+    )
 
 
 class Watcher:
@@ -16,6 +54,12 @@ class Watcher:
 
     def note(self, text: str) -> None:
         """Hear something that the user should know, in a sentence."""
+
+    def found(self, dataset: Dataset, label_pattern: str) -> None:
+        """Note what a dataset holds, before anything is learnt from it."""
+        self.note(f"{holdings(dataset)}.")
+        for note in cut_notes(dataset, label_pattern):
+            self.note(note)
 
     def skipped(self, dataset: Dataset, listed_in: str = "") -> None:
         """Note what was left out of a dataset, the first few by name."""

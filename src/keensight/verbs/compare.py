@@ -46,7 +46,7 @@ def compare(
         bundles: Two to eight bundles' folders, or the run folders around them; each is compared with the first.
         data: Labelled pictures, in any form that `train` takes.
         split: train, val or test; the test split, or all pictures where there are no splits, if left out.
-        label_pattern: Take labels from file names, such as '{label}__*'.
+        label_pattern: Take labels from file names, such as '{label}__*'; '{label...}_*' reaches to the last _.
         attack: fgsm or exact; exact where every model is linear with two classes, else fgsm, if left out.
         eps: What an attacker may change every pixel by, from 0 to 1; 0 to 0.3 in six steps if left out. At most 2,000
             pictures are attacked, evenly taken from all.

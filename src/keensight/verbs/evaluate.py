@@ -43,7 +43,7 @@ def evaluate(
         bundle: The bundle's folder, or the run folder around it.
         data: Labelled pictures, in any form that `train` takes.
         split: train, val or test; the test split, or all pictures where the data has no splits, if left out.
-        label_pattern: Take labels from file names, such as '{label}__*'.
+        label_pattern: Take labels from file names, such as '{label}__*'; '{label...}_*' reaches to the last _.
         key: Refuse the bundle unless the owner of this public key signed it.
         watcher: Hears of the progress.
 

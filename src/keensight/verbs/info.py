@@ -13,6 +13,7 @@ from keensight.data.sources import open_dataset
 from keensight.data.splits import read_splits
 from keensight.errors import DataError, KeensightError, RunError, shortlist, suggestion
 from keensight.files import write_atomically
+from keensight.pipeline.watch import cut_notes, holdings
 from keensight.values import Preprocessing, Recipe
 from keensight.workspace import RunFolder, bundle_in, is_run, read_history
 
@@ -30,7 +31,7 @@ def info(
         layers: Show the layers of a bundle, recipe or model, with output shapes and parameters. A recipe that does not
             say what its data are like is shown for a colour picture of 64x64 and ten classes.
         plot: Draw the curves of a run's history, finished or not, into its history.svg.
-        label_pattern: Take labels from file names, such as '{label}__*' (data).
+        label_pattern: Take labels from file names, such as '{label}__*'; '{label...}_*' reaches to the last _ (data).
 
     Raises:
         KeensightError: it is none of these, or there is no history to plot.
@@ -145,11 +146,13 @@ def _data(data: str | Path, label_pattern: str | None) -> dict[str, Any]:
     return {
         "kind": "data",
         "name": dataset.name,
+        "found": holdings(dataset),
         "pictures": len(dataset.samples),
         "different_pictures": len({sample.sha256 for sample in dataset.samples}),
         "groups": len({sample.group for sample in dataset.samples} - {None}),
         "class_names": list(dataset.class_names),
         "counts": counts,
         "default_size": asdict(preprocessing),
+        "notes": cut_notes(dataset, label_pattern or ""),
         "skipped": [asdict(skipped) for skipped in dataset.skipped],
     }

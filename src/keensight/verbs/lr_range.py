@@ -56,7 +56,7 @@ def lr_range(
         set: Change the recipe, as KEY=VALUE; can be repeated.
         out: The folder for page and numbers, new or empty; the first free name under tunings/ if left out.
         seed: The seed of all randomness.
-        label_pattern: Take labels from file names, such as '{label}__*'.
+        label_pattern: Take labels from file names, such as '{label}__*'; '{label...}_*' reaches to the last _.
         watcher: Hears of the progress.
 
     Raises:

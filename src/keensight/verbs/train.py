@@ -56,7 +56,7 @@ def train(
         set: Change the recipe, as KEY=VALUE; can be repeated.
         seed: The seed of all randomness.
         resume: Go on with an interrupted run, which ends with the bits that it would have had.
-        label_pattern: Take labels from file names, such as '{label}__*'.
+        label_pattern: Take labels from file names, such as '{label}__*'; '{label...}_*' reaches to the last _.
         weights_only: Start from just the parameters in this .safetensors file, which must fit the recipe.
         watcher: Hears of the progress.
 

@@ -102,7 +102,7 @@ def tune(
         out: The folder to write, new or empty; the first free name under tunings/ if left out.
         resume: Go on with an interrupted search, with the trials that it would have had, or add trials to one.
         seed: The seed of all randomness, that of the search too.
-        label_pattern: Take labels from file names, such as '{label}__*'.
+        label_pattern: Take labels from file names, such as '{label}__*'; '{label...}_*' reaches to the last _.
         watcher: Hears of the progress.
 
     Raises:
