@@ -250,6 +250,23 @@ def test_a_damaged_checkpoint_is_refused(warm, killed, pictures):
     assert "Train again" in said
 
 
+def test_ctrl_c_while_a_library_is_loaded(tmp_path):
+    """pybind11 raises ImportError from the KeyboardInterrupt that came in the middle of a module's C++."""
+    code = (
+        "import sys\n"
+        "class Interrupted:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'torch':\n"
+        "            raise ImportError('initialization failed') from KeyboardInterrupt()\n"
+        "sys.meta_path.insert(0, Interrupted())\n"
+        "from keensight.cli import main\n"
+        "main(['train', 'digits'])\n"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "keensight: interrupted.\n")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("after_s", [0.2, 0.4, 0.7, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 7.0])
 def test_ctrl_c_at_any_moment(warm, pictures, tmp_path, after_s):

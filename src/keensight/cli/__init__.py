@@ -199,6 +199,8 @@ def _run(tokens: Sequence[str] | None) -> int:
         )
         return 1
     except Exception as error:
+        if isinstance(error.__cause__, KeyboardInterrupt):
+            raise error.__cause__ from None  # pybind11 makes an ImportError of one that comes while a library is loaded
         if isinstance(error, OSError) and error.errno in (errno.EPIPE, errno.ENOSPC):
             raise  # stdout: whatever else is written says itself what is wrong
         if os.environ.get("KEENSIGHT_TRACEBACK"):
