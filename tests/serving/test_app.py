@@ -1,11 +1,14 @@
+import io
 import json
 import subprocess
 import sys
 import threading
+import time
 import zlib
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import keensight
 from keensight.serving import uploads
@@ -101,6 +104,43 @@ def test_a_bomb_is_refused_by_its_header(client, make_png):
     answer = client.post("/v1/predict", content=bytes(bomb))
     assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_many_pixels")
     assert "up to 25,000,000 are accepted" in answer.json()["error"]["message"]
+
+
+def scans(size, more):
+    """A progressive JPEG in grey, with so many scans more than its size needs."""
+    file = io.BytesIO()
+    Image.new("L", size, 128).save(file, "JPEG", progressive=True)
+    plain = file.getvalue()
+    return plain[:-2] + more * plain[plain.rindex(b"\xff\xda") : -2] + b"\xff\xd9"
+
+
+def test_a_bomb_of_scans_is_refused_by_its_structure(client):
+    answer = client.post("/v1/predict", content=scans((2000, 2000), 3000))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_much_work")
+    assert answer.json()["error"]["message"] == (
+        "Decoding it takes 3,006 passes over 4.0 megapixels. Save it anew, as a plain JPEG or PNG."
+    )
+
+
+def test_a_picture_that_takes_a_while_is_decoded_apart_with_the_same_answer(client, frozen, make_png, tmp_path):
+    file = tmp_path / "large.png"
+    file.write_bytes(make_png(size=(1500, 1400)))
+    (expected,) = keensight.predict(frozen, file)
+    (found,) = client.post("/v1/predict", content=file.read_bytes()).json()["predictions"]
+    assert (found["label"], found["probability"]) == (expected.label, pytest.approx(expected.probability, abs=1e-6))
+    cut = client.post("/v1/predict", content=file.read_bytes()[:-2000])
+    assert (cut.status_code, cut.json()["error"]["code"]) == (400, "bad_picture")
+
+
+def test_decoding_ends_with_its_request(make_client, make_png):
+    client = make_client(limits={"request_s": 0.2})
+    service = client.app.state.service
+    answer = client.post("/v1/predict", content=scans((5000, 5000), 15))
+    # in the end it is the request's time or the process's that is over: both are set to the same moment
+    assert (answer.status_code, answer.json()["error"]["code"]) in ((504, "timeout"), (413, "too_much_work"))
+    while service.apart._running:
+        time.sleep(0.01)
+    assert service.places.taken == 0
 
 
 def test_a_cut_picture_is_told_without_words_of_pillow(client, make_png):

@@ -1,15 +1,19 @@
 """Starting, stopping and reloading, in real processes."""
 
 import hashlib
+import io
 import json
 import os
+import select
 import shutil
 import signal
 import socket
 import threading
+from pathlib import Path
 
 import httpx2 as httpx
 import pytest
+from PIL import Image
 
 from keensight.errors import KeensightError, UsageError
 from keensight.serving.lifecycle import bind, url_of
@@ -98,6 +102,28 @@ def test_a_request_that_never_ends_does_not_keep_it_alive(start, frozen, digit):
     server.send(signal.SIGTERM)
     assert server.wait() == 0
     connection.close()
+
+
+def test_a_picture_that_takes_long_does_not_keep_it_alive(start, frozen):
+    file = io.BytesIO()
+    Image.new("L", (5000, 5000), 128).save(file, "JPEG", progressive=True)
+    plain = file.getvalue()
+    slow = plain[:-2] + 18 * plain[plain.rindex(b"\xff\xda") : -2] + b"\xff\xd9"  # just not refused: some seconds
+    server = start(frozen, "--grace", 1)
+    with socket.create_connection(("127.0.0.1", server.port)) as line:
+        head = f"POST /v1/predict HTTP/1.1\r\nHost: a\r\nContent-Length: {len(slow)}\r\n\r\n"
+        line.sendall(head.encode() + slow)
+        child = server.until(lambda: children(server.process.pid))
+        process = os.pidfd_open(child[0])
+        server.send(signal.SIGTERM)
+        assert server.wait() == 0
+    assert select.select([process], [], [], 60)[0]  # no decoder outlives its server
+    os.close(process)
+
+
+def children(pid):
+    """The processes that a process has started."""
+    return [int(n) for task in Path(f"/proc/{pid}/task").iterdir() for n in (task / "children").read_text().split()]
 
 
 def test_sighup_swaps_without_dropping_a_request(start, make_bundle, digit, tmp_path):

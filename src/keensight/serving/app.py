@@ -23,6 +23,7 @@ from keensight.names import odd_name
 from keensight.serving import protocol
 from keensight.serving.answers import described, whole_answer
 from keensight.serving.bodies import held, read_body
+from keensight.serving.decoding import SMALL_WORK
 from keensight.serving.guard import Guard, error_response
 from keensight.serving.heat import heat, overlay
 from keensight.serving.limits import RefusalError
@@ -31,7 +32,7 @@ from keensight.serving.openapi import docs_page, openapi
 from keensight.serving.registry import Model
 from keensight.serving.service import Service
 from keensight.serving.static import page_files
-from keensight.serving.uploads import LARGE_PIXELS, LargePictureError, Upload, decode, decode_now, uploads
+from keensight.serving.uploads import LargePictureError, Upload, decode, decode_now, refusals, uploads
 from keensight.values import Prediction, Uint8Array
 
 MAX_LABEL = 200
@@ -151,9 +152,16 @@ async def decoded(service: Service, model: Model, picture: Upload) -> Uint8Array
         if model.is_small and (image_HWC := decode_now(*asked)) is not None:
             return image_HWC
         try:
-            return await loop.run_in_executor(service.decoders, decode, *asked, LARGE_PIXELS)
-        except LargePictureError:
-            return await loop.run_in_executor(service.large_decoder, decode, *asked)
+            return await loop.run_in_executor(service.decoders, decode, *asked, SMALL_WORK)
+        except LargePictureError as large:
+            until = min(time.monotonic() + service.limits.request_s, service.stop_at)
+            job = service.apart.submit(picture.content, model.bundle.preprocessing, large.work, until)
+        try:
+            with refusals(service.limits):
+                return await asyncio.wrap_future(job.result)
+        except asyncio.CancelledError:  # the request has timed out
+            service.apart.give_up(job)
+            raise
     except RefusalError as error:
         return error
 

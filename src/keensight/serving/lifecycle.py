@@ -202,7 +202,8 @@ async def _run(
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    for pool in (service.decoders, service.large_decoder, service.explainer):
+    service.apart.close()
+    for pool in (service.decoders, service.explainer):
         pool.shutdown(wait=False, cancel_futures=True)
     service.log("stopped", signal=ended.result().name)
     return ended.result()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from keensight.machine import cores
 from keensight.serving.access import Network
+from keensight.serving.decoding import Decoders
 from keensight.serving.heat import low_priority_thread
 from keensight.serving.limits import Limits, Places, TokenBuckets
 from keensight.serving.metrics import Metrics
@@ -55,7 +56,7 @@ class Service:
     explaining: Places = field(init=False)
     buckets: TokenBuckets = field(init=False)
     decoders: ThreadPoolExecutor = field(init=False)
-    large_decoder: ThreadPoolExecutor = field(init=False)
+    apart: Decoders = field(init=False)  # for pictures that take a while
     explainer: ThreadPoolExecutor = field(init=False)
 
     def __post_init__(self) -> None:
@@ -64,7 +65,7 @@ class Service:
         self.explaining = Places(1, "Another picture is being explained.")
         self.buckets = TokenBuckets(self.limits.rate)
         self.decoders = ThreadPoolExecutor(cores(), thread_name_prefix="decode")
-        self.large_decoder = ThreadPoolExecutor(1, thread_name_prefix="large")  # apart: others do not wait behind it
+        self.apart = Decoders()
         self.explainer = low_priority_thread()
         self.metrics.watch_queue(lambda: self.places.taken)
         self.registry.on_change = lambda: self.metrics.set_models(self.registry)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from PIL import Image
@@ -12,7 +13,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from keensight.data.pixels import MAX_PIXELS, decode_if_small, decode_picture, read_header
-from keensight.errors import PictureError, TooManyPixelsError
+from keensight.errors import PictureError, TooManyPixelsError, TooMuchWorkError
 from keensight.serving.limits import Limits, RefusalError
 from keensight.values import Preprocessing, Uint8Array
 
@@ -24,7 +25,6 @@ MAX_HEADER_BYTES = 8 * 1024  # of a form's part
 NOW_BYTES = 16_384  # up to this many bytes and pixels, decoding is faster than handing the picture to a thread
 NOW_JPEG_BYTES = 4_096  # a JPEG may have many scans, each over all pixels
 NOW_PIXELS = 4_096
-LARGE_PIXELS = 4_000_000  # pictures above this are decoded one at a time, for the memory and time that they take
 _PLAIN_TYPE = re.compile(rb"|application/octet-stream|application/x-www-form-urlencoded|image/[a-z+.-]+")
 _FORM_TYPE = re.compile(rb"multipart/form-data; ?boundary=([A-Za-z0-9_-]{1,70})")
 _ONE_FILE = re.compile(
@@ -36,7 +36,11 @@ _ODD = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 class LargePictureError(Exception):
-    """A picture that must wait for its turn with the large ones."""
+    """A picture that a process of its own must decode; `work` is what `Header` says."""
+
+    def __init__(self, work: int) -> None:
+        super().__init__(work)
+        self.work = work
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,27 +88,36 @@ def uploads(content_type: str, body: bytes, limits: Limits) -> list[Upload]:
     return [Upload(None, body)]
 
 
-def decode(upload: Upload, preprocessing: Preprocessing, limits: Limits, most_pixels: int | None = None) -> Uint8Array:
+def decode(upload: Upload, preprocessing: Preprocessing, limits: Limits, most_work: int | None = None) -> Uint8Array:
     """Return a picture as the bundle wants it, uint8 HWC. Its format and size are checked before it is decoded.
 
-    Raises RefusalError: 415 for a format that is not accepted, 413 for too many pixels, 400 for a damaged picture;
-    LargePictureError for one above `most_pixels`.
+    Raises RefusalError: 415 for a format that is not accepted, 413 for too many pixels or too much work, 400 for a
+    damaged picture; LargePictureError for one of more than `most_work`.
     """
-    try:
+    with refusals(limits):
         if upload.content and suffix_of(upload.content) is None:
             raise RefusalError(415, "unsupported_format", f"It is not a picture that can be read; {ACCEPTED}.")
         header = read_header(upload.content)
-        pixels = header.height * header.width
-        if pixels > limits.max_pixels:
+        if header.height * header.width > limits.max_pixels:
             raise _too_many_pixels(f"{header.width:,}x{header.height:,}", limits)
-        if most_pixels is not None and pixels > most_pixels:
-            raise LargePictureError
+        if most_work is not None and header.work > most_work:
+            raise LargePictureError(header.work)
         return decode_picture(upload.content, preprocessing)
+
+
+@contextmanager
+def refusals(limits: Limits) -> Iterator[None]:
+    """Turn what is wrong with a picture into a RefusalError."""
+    try:
+        yield
     except TooManyPixelsError as error:
         raise _too_many_pixels("far too many", limits) from error
     except PictureError as error:
+        too_much = isinstance(error, TooMuchWorkError)
         detail = re.split(r"; | \(", str(error), maxsplit=1)[0]  # without Pillow's own message
-        raise RefusalError(400, "bad_picture", f"{detail[:1].upper()}{detail[1:]}. {ACCEPTED}.") from error
+        advice = "Save it anew, as a plain JPEG or PNG." if too_much else f"{ACCEPTED}."
+        status, code = (413, "too_much_work") if too_much else (400, "bad_picture")
+        raise RefusalError(status, code, f"{detail[:1].upper()}{detail[1:]}. {advice}") from error
 
 
 def _too_many_pixels(how_many: str, limits: Limits) -> RefusalError:

@@ -11,7 +11,7 @@ import { fitting, smaller } from "./shrink.js";
 const AT_ONCE = 8; // pictures in one request, so that the first answers come soon
 const NAME_LENGTH = 200;
 const PART_BYTES = 1024; // what a name and the multipart boundaries take, at most
-const CONVERTIBLE = ["too_many_pixels", "unsupported_format"]; // refusals of pictures that the browser may be able to convert
+const CONVERTIBLE = ["too_many_pixels", "too_much_work", "unsupported_format"]; // refusals of pictures that the browser may be able to convert
 const NAMES_SHOWN = 12;
 const PAUSE_MS = 200; // after a stroke
 

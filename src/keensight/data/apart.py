@@ -1,0 +1,146 @@
+"""A process that decodes pictures for this one, and that the kernel ends when one takes too long.
+
+A decoder is C code that no exception stops: a thread in one cannot be ended, a process can.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from typing import BinaryIO
+
+import numpy as np
+
+from keensight.data.pixels import decode_picture
+from keensight.errors import PictureError, TooMuchWorkError
+from keensight.values import Preprocessing, Uint8Array
+
+
+class ApartError(Exception):
+    """No process can be started."""
+
+
+def own_python(module: str, function: str) -> list[str]:
+    """Return the command that calls a function of this program in a Python beside it, with standard input and output.
+
+    It is isolated, so that nothing in the folder where it starts is imported; then it gets this process's own path.
+    """
+    call = f"import sys; sys.path[:] = sys.argv[1:]; from {module} import {function}; {function}(sys.stdin, sys.stdout)"
+    return [sys.executable, "-I", "-c", call, *map(str, sys.path)]
+
+
+@contextmanager
+def ends_after(seconds: float) -> Iterator[None]:
+    """Have the kernel end this process if the block takes longer. Windows does not, and lets it take its time."""
+    if not hasattr(signal, "setitimer"):
+        yield
+        return
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # whatever was inherited
+    signal.setitimer(signal.ITIMER_REAL, max(0.001, seconds))
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def took_too_long(process: subprocess.Popen[bytes] | subprocess.Popen[str]) -> bool:
+    """Say whether a process that has gone was ended by `ends_after`."""
+    with suppress(subprocess.TimeoutExpired):
+        return process.wait(10) == -getattr(signal, "SIGALRM", 0)
+    return False
+
+
+class Apart:
+    """A process that decodes one picture at a time. It starts with the first, and again after one that ended it."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def decode(self, picture: bytes, preprocessing: Preprocessing, seconds: float) -> Uint8Array:
+        """Return what `decode_picture` does.
+
+        Raises PictureError as it does, and if the process ends with it; TooMuchWorkError after so many seconds;
+        ApartError if no process can be started.
+        """
+        process = self._started()
+        assert process.stdin is not None and process.stdout is not None
+        try:
+            process.stdin.write(json.dumps([len(picture), seconds, asdict(preprocessing)]).encode() + b"\n")
+            process.stdin.write(picture)
+            process.stdin.flush()
+            reason, num_bytes = json.loads(process.stdout.readline())
+            pixels = process.stdout.read(num_bytes)
+            if len(pixels) != num_bytes:
+                raise OSError("it was ended while it answered")
+        except (OSError, ValueError) as error:
+            slow = took_too_long(process)
+            self.close()
+            if slow:
+                raise TooMuchWorkError(f"decoding it takes more than {seconds:.3g} seconds; save it anew") from error
+            raise PictureError("the process that decoded it has ended; save it anew") from error
+        if reason is not None:
+            raise PictureError(reason)
+        shape = (preprocessing.height, preprocessing.width, preprocessing.channels)
+        return np.frombuffer(pixels, np.uint8).reshape(shape)
+
+    def close(self) -> None:
+        """End the process, whatever it is doing; from any thread."""
+        process = self._process
+        if process is not None:
+            with suppress(OSError):
+                process.kill()
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        if self._process is not None and self._process.poll() is None:
+            return self._process
+        self._forget()
+        if getattr(sys, "frozen", False):
+            raise ApartError("a program that was made into one file is no Python that could be started")
+        try:
+            self._process = subprocess.Popen(  # noqa: S603  (this Python, with this program)
+                own_python(__name__, "decode_for_another"),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C is for this process, which closes that one
+            )
+        except OSError as error:
+            raise ApartError(str(error)) from error
+        return self._process
+
+    def _forget(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            with suppress(OSError), process:  # which closes the pipes, and waits
+                process.kill()
+
+    def __del__(self) -> None:
+        self._forget()
+
+
+def decode_for_another(orders: object, answers: object) -> None:
+    """Be the process behind an Apart, until its orders end."""
+    reader: BinaryIO = orders.buffer  # type: ignore[attr-defined]
+    writer: BinaryIO = answers.buffer  # type: ignore[attr-defined]
+    with suppress(OSError, AttributeError):
+        os.nice(5)  # what answers comes before what decodes
+    while line := reader.readline():
+        length, seconds, size = json.loads(line)
+        picture = reader.read(length)
+        if len(picture) != length:
+            return
+        with ends_after(seconds):
+            try:
+                reason, pixels = None, decode_picture(picture, Preprocessing(**size)).tobytes()
+            except PictureError as error:
+                reason, pixels = str(error), b""
+            except MemoryError:
+                reason, pixels = "there is not enough memory to decode it", b""
+        writer.write(json.dumps([reason, len(pixels)]).encode() + b"\n" + pixels)
+        writer.flush()
