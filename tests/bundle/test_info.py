@@ -4,7 +4,8 @@ from dataclasses import replace
 import pytest
 
 from keensight.bundle.info import FORMAT, BundleInfo, Rejector
-from keensight.data.pixels import DECODER_VERSION, Borders
+from keensight.data.pixels import DECODER_VERSION
+from keensight.data.polarity import Borders
 from keensight.values import Preprocessing
 from keensight.version import __version__
 
@@ -29,7 +30,7 @@ def test_it_is_written_in_the_order_of_the_specification_without_what_is_not_kno
                 "height": 8, "width": 9, "channels": 3, "fit": "crop",
                 "resample": "bilinear", "decoder": DECODER_VERSION,
             },
-            "borders": {"low": 0.25, "high": 0.5},
+            "borders": {"low": 0.25, "high": 0.5, "inverts": False},
             "temperature": 1.5,
             "abstain_below": 0.6,
             "recipe": {"options": {}},
@@ -94,3 +95,20 @@ def test_a_bundle_needs_recipe_and_data_or_an_origin_and_a_network():
     assert BundleInfo.from_json(imported).to_json() == imported
     with pytest.raises(IndexError):
         BundleInfo.from_json(imported | {"network": []})
+
+
+@pytest.mark.parametrize(("channels", "inverts"), [(1, True), (3, False)])
+def test_a_bundle_that_says_nothing_of_inverting_does_so_for_grey_pictures_alone(channels, inverts):
+    said = INFO.to_json()
+    said["preprocessing"]["channels"] = channels
+    del said["borders"]["inverts"]
+    read = BundleInfo.from_json(said)
+    assert read.borders.inverts is inverts
+    assert "inverts" not in read.to_json()["borders"]
+
+
+def test_whether_it_inverts_is_true_or_false():
+    said = INFO.to_json()
+    said["borders"]["inverts"] = "yes"
+    with pytest.raises(ValueError, match="true or false"):
+        BundleInfo.from_json(said)

@@ -12,7 +12,7 @@ import pytest
 import keensight
 from keensight.bundle.info import BundleInfo
 from keensight.bundle.sbom import bill_of_materials
-from keensight.data.pixels import Borders
+from keensight.data.polarity import Borders
 from keensight.errors import BundleError
 from keensight.files import to_json
 from keensight.values import Preprocessing

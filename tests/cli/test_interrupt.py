@@ -219,6 +219,25 @@ def test_killed_after_the_last_epoch(warm, pictures, tmp_path, sha256):
     assert (run / "bundle" / "model.onnx").exists()
 
 
+def test_a_finished_run_answers_for_its_own_pictures_and_settings_alone(warm, pictures, make_pictures, tmp_path):
+    """It is checked as one that is not finished, and nothing that was asked for is passed over."""
+    run = tmp_path / "run"
+    assert warm("train", pictures, "--out", run, *changes("epochs=1", "model=logistic")).status == 0
+    before = (run / "report.json").read_bytes()
+    others = make_pictures(tmp_path / "others" / "bars", seed=1)
+    for words, said in (
+        ([others], "are not those that the run"),
+        ([pictures, *changes("learning_rate=0.5")], "learning_rate"),
+        ([pictures, *changes("epochs=9")], "epochs = 1, and 9"),
+        ([pictures, "--seed", 7], "seed"),
+        ([pictures, "--recipe", "logistic", *changes("val_fraction=0.3")], "began with"),
+    ):
+        assert said in warm("train", *words, "--out", run, "--resume").refusal(), words
+    again = warm("train", pictures, "--out", run, "--resume", *changes("epochs=1"))
+    assert again.status == 0 and "nothing to resume" in again.err
+    assert (run / "report.json").read_bytes() == before
+
+
 def test_relative_weights_of_a_recipe_are_found_from_elsewhere(warm, digits, tmp_path):
     here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
     here.mkdir()

@@ -10,7 +10,7 @@ from keensight.data import cache, decoding
 from keensight.data.cache import choose_preprocessing, decode, fingerprint
 from keensight.data.pixels import decode_picture
 from keensight.data.sources import open_dataset
-from keensight.errors import DataError, KeensightError
+from keensight.errors import DataError, KeensightError, PictureError
 from keensight.values import Preprocessing, Recipe
 
 
@@ -48,6 +48,37 @@ def test_unreadable_pictures_are_named_and_left_out(folder):
         i = where.index("dog/008.png")
         alone = decode_picture((folder / "dog/008.png").read_bytes(), Preprocessing(8, 8, 3))
         assert (pixels.images[pixels.rows[i]] == alone).all()
+
+
+def test_what_could_not_be_read_for_a_reason_that_passes_is_read_again(folder, monkeypatch):
+    """Permissions, a drive that is away, memory: none is a verdict on the picture, and the cache keeps none."""
+    size, whole = Preprocessing(8, 8, 3), open_dataset(folder)
+    away, heavy, still = folder / "cat/005.png", folder / "dog/007.png", folder / "dog/009.png"
+    light = heavy.read_bytes()
+    for file in (away, still):
+        file.rename(file.with_suffix(".away"))
+
+    def short_of_memory(picture, preprocessing):
+        if picture == light:
+            raise PictureError("it is damaged or cut short (MemoryError)") from MemoryError()
+        return decode_picture(picture, preprocessing)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(decoding, "decode_picture", short_of_memory)
+        first = decode(whole, size)
+    named = {skipped.path: skipped.reason for skipped in first.dataset.skipped}
+    assert named.keys() == {"cat/005.png", "dog/007.png", "dog/009.png"}
+    assert "no such file" in named["cat/005.png"]
+    away.with_suffix(".away").rename(away)
+    second = decode(whole, size)
+    assert [skipped.path for skipped in second.dataset.skipped] == ["dog/009.png"]
+    still.with_suffix(".away").rename(still)
+    third = decode(whole, size)
+    assert third.dataset.skipped == () and len(third.rows) == 300
+    for i, sample in enumerate(whole.samples):
+        assert (third.images[third.rows[i]] == decode_picture((folder / sample.path).read_bytes(), size)).all()
+    monkeypatch.setattr(decoding, "decode_picture", None)
+    decode(whole, size)  # from the cache alone
 
 
 def test_a_class_without_a_readable_picture_is_refused(folder):

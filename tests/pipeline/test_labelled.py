@@ -11,7 +11,7 @@ import keensight
 from keensight.bundle.info import BundleInfo
 from keensight.bundle.read import Bundle
 from keensight.data.cache import fingerprint
-from keensight.data.pixels import Borders
+from keensight.data.polarity import Borders
 from keensight.data.sources import only
 from keensight.errors import DataError, RunError, UsageError
 from keensight.pipeline.labelled import count_learnt, known_splits, no_such_split, open_for, split_asked

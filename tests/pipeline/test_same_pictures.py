@@ -12,7 +12,7 @@ import keensight
 from keensight.bundle.info import BundleInfo
 from keensight.bundle.read import Bundle
 from keensight.data.cache import fingerprint
-from keensight.data.pixels import Borders
+from keensight.data.polarity import Borders
 from keensight.data.sources import only
 from keensight.data.splits import Listed, split
 from keensight.errors import DataError

@@ -5,7 +5,7 @@ import torch
 import keensight
 from keensight.bundle.network import network_of
 from keensight.bundle.read import read_bundle
-from keensight.data.pixels import Borders
+from keensight.data.polarity import Borders
 from keensight.errors import KeensightError, RecipeError
 from keensight.evaluation.calibration import softmax
 from keensight.models.linear import linear_weights
@@ -57,12 +57,12 @@ def test_pictures_on_paper_are_inverted_as_for_predict():
     images[:, 2:4, 2] = 10
     images[1] = 255 - images[1]
     split = Split(images, np.array([1, 0]), np.array([0, 1]), ("dark", "light"))
-    seen = as_seen(split, Borders(0.0, 0.05))
+    seen = as_seen(split, Borders(0.0, 0.05, True))
     assert seen.images[seen.rows[0]][0, 0, 0] < 20 and seen.images[seen.rows[1]][0, 0, 0] < 20
     assert seen.paths == ("dark", "light") and list(seen.labels) == [0, 1]
     assert as_seen(split, ANY) is split
     model = random_linear()
-    both = logits(model, split, Borders(0.0, 0.05))
+    both = logits(model, split, Borders(0.0, 0.05, True))
     with torch.inference_mode():
         by_hand = model(torch.from_numpy(seen.images[seen.rows]).permute(0, 3, 1, 2).float() / 255)
     np.testing.assert_allclose(both, by_hand.numpy(), atol=1e-5)

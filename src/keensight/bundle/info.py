@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, TypeAlias
 
-from keensight.data.pixels import DECODER_VERSION, Borders
+from keensight.data.pixels import DECODER_VERSION
+from keensight.data.polarity import Borders
 from keensight.errors import RecipeError
 from keensight.names import odd_name
 from keensight.values import Preprocessing
@@ -88,7 +89,7 @@ class BundleInfo:
             keensight=str(found.get("keensight", "")),
             labels=labels,
             preprocessing=_preprocessing(found["preprocessing"]),
-            borders=Borders(float(found["borders"]["low"]), float(found["borders"]["high"])),
+            borders=_borders(found["borders"], found["preprocessing"]["channels"]),
             temperature=float(found.get("temperature", 1.0)),
             abstain_below=float(found["abstain_below"]),
             rejector=None if rejector is None else _rejector(rejector),
@@ -105,6 +106,8 @@ class BundleInfo:
         for name in ("preprocessing", "borders", "rejector"):
             if said[name] is not None:
                 said[name] = _with_others(asdict(said[name]), self.besides.get(name))
+        if "inverts" not in self.besides.get("borders", {"inverts": True}):
+            del said["borders"]["inverts"]  # as it was read: an older bundle's words are kept
         return {name: value for name, value in _with_others(said, self.besides).items() if value is not None}
 
     @property
@@ -136,6 +139,14 @@ def _preprocessing(found: Any) -> Preprocessing:
             f"its pictures are {size} with the fit {ascii(found['fit'])[:20]}; sizes from 1x1 to 4096x4096, 1 or 3 "
             "channels, and squash, letterbox or crop are accepted"
         ) from None
+
+
+def _borders(found: Any, channels: int) -> Borders:
+    # until it was measured, and noted, models of any pictures inverted: those of colour pictures do so no more
+    inverts = found.get("inverts", channels == 1)
+    if not isinstance(inverts, bool):
+        raise ValueError(f"its borders say that it inverts {ascii(inverts)[:20]}; true or false is accepted")
+    return Borders(float(found["low"]), float(found["high"]), inverts)
 
 
 def _rejector(found: Any) -> Rejector:

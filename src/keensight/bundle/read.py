@@ -12,7 +12,7 @@ from keensight.bundle.sbom import SBOM, changed_since
 from keensight.bundle.statement import changes_since, open_signature, signed_files
 from keensight.bundle.strict_json import strict_json
 from keensight.bundle.tensors import check_tensors
-from keensight.data.pixels import Borders
+from keensight.data.polarity import Borders
 from keensight.errors import BundleError, GateError
 from keensight.values import Preprocessing
 from keensight.workspace import bundle_in, is_run, run_name

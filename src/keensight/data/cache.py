@@ -11,15 +11,16 @@ from typing import BinaryIO, TypeAlias
 
 import numpy as np
 
-from keensight.data.decoding import Target, by_turns, decoders
+from keensight.data.decoding import Reason, Reasons, Target, by_turns, decoders
 from keensight.data.pixels import DECODER_VERSION, Header, read_header
 from keensight.data.sources import reader
 from keensight.errors import DataError, KeensightError, PictureError, shortlist
 from keensight.executor import Threads
 from keensight.files import cache_folder, explained, filling, remove_abandoned, write_atomically
-from keensight.values import Dataset, Pixels, Preprocessing, Recipe, Sample, Skipped
+from keensight.values import Dataset, Pixels, Preprocessing, Recipe, Sample, Skipped, Uint8Array
 
 OnProgress: TypeAlias = Callable[[int, int], None]  # (pictures done, pictures in all)
+KEPT = 2  # part of the cache's key: raise it when what is kept beside the pixels changes
 CHUNK = 64  # pictures per task: small enough to keep every core busy, large enough to forget the queue
 
 
@@ -44,7 +45,8 @@ def choose_preprocessing(dataset: Dataset, recipe: Recipe) -> Preprocessing:
 def decode(dataset: Dataset, preprocessing: Preprocessing, on_progress: OnProgress | None = None) -> Pixels:
     """Decode every picture of `dataset` on all cores into the cache, or find it there.
 
-    The dataset that comes back lacks the pictures that could not be read; they are named in its `skipped`.
+    The dataset that comes back lacks the pictures that could not be read; they are named in its `skipped`. Those that
+    could not be read for a reason that may pass, a permission for one, are read again the next time.
 
     Raises:
         DataError: no picture of some class could be read.
@@ -53,11 +55,11 @@ def decode(dataset: Dataset, preprocessing: Preprocessing, on_progress: OnProgre
     folder = cache_folder("pixels") / _key(dataset, preprocessing)
     if not (folder / "failures.json").exists():
         _fill(folder, dataset, preprocessing, on_progress)
-    failures: dict[str, str] = json.loads((folder / "failures.json").read_text())
     images = np.load(folder / "images.npy", mmap_mode="r")
-    kept = [row for row in range(len(dataset.samples)) if str(row) not in failures]
+    failures = _tried_again(folder, dataset, preprocessing, images)
+    kept = [row for row in range(len(dataset.samples)) if row not in failures]
     if failures:
-        skipped = tuple(Skipped(dataset.samples[int(row)].path, reason) for row, reason in failures.items())
+        skipped = tuple(Skipped(dataset.samples[row].path, reason.text) for row, reason in failures.items())
         samples = tuple(dataset.samples[row] for row in kept)
         _check_no_class_is_empty(dataset, samples, skipped)
         dataset = replace(dataset, samples=samples, skipped=dataset.skipped + skipped)
@@ -89,7 +91,7 @@ def _peek(dataset: Dataset) -> list[Header]:
 
 
 def _key(dataset: Dataset, preprocessing: Preprocessing) -> str:
-    digest = hashlib.sha256(json.dumps([DECODER_VERSION, asdict(preprocessing)], sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps([DECODER_VERSION, KEPT, asdict(preprocessing)], sort_keys=True).encode())
     digest.update("".join(sample.sha256 for sample in dataset.samples).encode())
     return digest.hexdigest()[:32]
 
@@ -106,16 +108,34 @@ def _fill(folder: Path, dataset: Dataset, preprocessing: Preprocessing, on_progr
             raise
 
 
+def _tried_again(folder: Path, dataset: Dataset, preprocessing: Preprocessing, images: Uint8Array) -> Reasons:
+    """Return why pictures could not be read, after reading those again whose reason may have passed."""
+    file = folder / "failures.json"
+    failures = {int(row): Reason(*reason) for row, reason in json.loads(file.read_text()).items()}
+    passing = [row for row, reason in failures.items() if reason.passes]
+    if not passing:
+        return failures
+    assert isinstance(images, np.memmap)
+    target, still = Target(folder / "images.npy", images.offset, preprocessing), Reasons()
+    with explained(folder), reader(dataset) as read:
+        for row in passing:  # in place: nobody looks at a row that failed
+            still |= target.write(row, [dataset.samples[row]], read)
+    now = {row: still.get(row, reason) for row, reason in failures.items() if row in still or not reason.passes}
+    if now != failures:
+        write_atomically(file, json.dumps(now))
+    return now
+
+
 def _write_images(
     file: BinaryIO, dataset: Dataset, preprocessing: Preprocessing, on_progress: OnProgress | None
-) -> dict[int, str]:
+) -> Reasons:
     # plain writes, not a writable memory map: a full disk is then an error, not a SIGBUS
     samples, total = dataset.samples, len(dataset.samples)
     shape = (total, preprocessing.height, preprocessing.width, preprocessing.channels)
     np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
     file.flush()
     target = Target(Path(file.name), file.tell(), preprocessing)
-    failures: dict[int, str] = {}
+    failures = Reasons()
     with (
         reader(dataset) as read,
         decoders(total, dataset.kind, dataset.root, read, target) as found,

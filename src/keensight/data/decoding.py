@@ -17,7 +17,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TextIO, TypeAlias
+from typing import NamedTuple, TextIO, TypeAlias
 
 import numpy as np
 
@@ -33,7 +33,16 @@ START = (
     "import sys; sys.path[:] = sys.argv[1:]; from keensight.data.decoding import take_orders; "
     "take_orders(sys.stdin, sys.stdout)"
 )
-Reasons: TypeAlias = dict[int, str]  # row of a picture that could not be read: why
+
+
+class Reason(NamedTuple):
+    """Why a picture could not be read, and whether that may pass: a permission, a lack of memory, no verdict on it."""
+
+    text: str
+    passes: bool
+
+
+Reasons: TypeAlias = dict[int, Reason]  # by the row of the picture
 Decode: TypeAlias = Callable[[int, Sequence[Sample]], Reasons]
 
 
@@ -52,13 +61,25 @@ class Target:
         reasons = {}
         for i, sample in enumerate(samples):
             try:
-                images[i] = decode_picture(read(sample), size)
+                picture = read(sample)
+            except PictureError as error:  # it could be, when it was hashed
+                reasons[first + i] = Reason(str(error), passes=True)
+                continue
+            try:
+                images[i] = decode_picture(picture, size)
             except PictureError as error:
-                reasons[first + i] = str(error)
+                reasons[first + i] = Reason(str(error), _passes(error.__cause__))
+            except MemoryError:
+                reasons[first + i] = Reason("memory ran out while it was decoded", passes=True)
         with open(self.file, "r+b") as file:
             file.seek(self.start + first * images[0].nbytes)
             file.write(images.data)
         return reasons
+
+
+def _passes(cause: BaseException | None) -> bool:
+    # the system's errors have a number; Pillow raises OSError without one for a picture that is cut short
+    return isinstance(cause, MemoryError) or (isinstance(cause, OSError) and cause.errno is not None)
 
 
 def by_turns(decoders: Sequence[Decode]) -> Decode:
@@ -123,7 +144,7 @@ class Helper:
             return self._instead(first, samples)
         if code:
             raise OSError(code, os.strerror(code))
-        return {int(row): reason for row, reason in reasons.items()}
+        return {int(row): Reason(*reason) for row, reason in reasons.items()}
 
     def close(self) -> None:
         """End the process, whatever it is doing."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin  # noqa: F401
@@ -16,9 +16,10 @@ from keensight.data.bare import bare
 from keensight.data.levels import in_eight_bits, is_deep, key_in_eight_bits
 from keensight.data.orientation import upright
 from keensight.data.plain_png import PNG, open_plain_png
+from keensight.data.polarity import ring
 from keensight.data.resizing import resized
 from keensight.errors import PictureError, TooManyPixelsError, TooMuchWorkError
-from keensight.values import FloatArray, Preprocessing, Split, Uint8Array
+from keensight.values import Preprocessing, Uint8Array
 
 MAX_PIXELS = 80_000_000  # below Pillow's own limit, above any phone's default mode
 STRIP_PIXELS = 500_000  # composed at a time, as no other thread runs meanwhile
@@ -40,14 +41,6 @@ class Header:
     width: int
     grey: bool
     work: int = 0  # pixels times the passes over them that decoding takes
-
-
-@dataclass(frozen=True, slots=True)
-class Borders:
-    """The brightness of the training pictures' borders, in [0, 1]: that of the darkest and of the lightest."""
-
-    low: float
-    high: float
 
 
 def read_header(picture: bytes | Uint8Array) -> Header:
@@ -88,66 +81,6 @@ def decode_if_small(picture: bytes, preprocessing: Preprocessing, most_pixels: i
         return None
     opened = _open(picture)
     return _fitted(_load(opened, preprocessing), preprocessing) if opened.work <= most_pixels else None
-
-
-def border_levels(images_NHWC: Uint8Array) -> FloatArray:
-    """Return the mean level of each picture's outermost ring of pixels, float N in [0, 1].
-
-    >>> framed = np.zeros((1, 4, 4, 1), np.uint8); framed[:, 1:3, 1:3] = 255
-    >>> border_levels(framed)
-    array([0.])
-    """
-    return np.asarray(_ring(images_NHWC).mean(axis=1) / 255)
-
-
-def measure_borders(train: Split) -> Borders:
-    """Return the brightness of the training pictures' borders."""
-    # extremes, not percentiles: a rare class of light pictures must not be inverted
-    levels = np.concatenate([border_levels(train.gather(batch)) for batch in train.batches(256)])
-    return Borders(round(float(levels.min()), 4), round(float(levels.max()), 4))
-
-
-def match_polarity(images_NHWC: Uint8Array, borders: Borders) -> tuple[Uint8Array, Any]:
-    """Invert the pictures that are light where all training pictures are dark, or the other way round.
-
-    So a model of white digits on black can read a black digit on paper. If training pictures have a (nearly) black or
-    white border, the paper's own grey is removed and the contrast stretched as well. Returns the pictures and a bool N
-    that is true where a picture was inverted; pictures are copied only if needed.
-    """
-    levels = border_levels(images_NHWC)
-    dark_model, light_model = borders.high < 0.45, borders.low > 0.55
-    inverted = (levels > 0.55) & dark_model | (levels < 0.45) & light_model
-    if not inverted.any():
-        return images_NHWC, inverted
-    images_NHWC = images_NHWC.copy()
-    for i in np.flatnonzero(inverted):
-        negative = 255 - images_NHWC[i]
-        if borders.low <= 0.1:
-            negative = _stretch(negative, touches=borders.high > 0.1)
-        elif borders.high >= 0.9:
-            negative = 255 - _stretch(255 - negative, touches=borders.low < 0.9)
-        images_NHWC[i] = negative
-    return images_NHWC, inverted
-
-
-def _stretch(image_HWC: Uint8Array, touches: bool) -> Uint8Array:
-    """Map the border's level to 0 and the brightest pixel to 255, unless the picture is all border.
-
-    If the training drawings may touch the border, only its darker part counts as background.
-    """
-    background = float(np.quantile(_ring(image_HWC[None]), 0.25 if touches else 0.95))
-    contrast = float(image_HWC.max()) - background
-    if contrast < 25 or (touches and background < 8):
-        return image_HWC
-    stretched = (image_HWC.astype(np.float32) - background) * (255 / contrast)
-    return np.asarray(stretched.clip(0, 255), np.uint8)
-
-
-def _ring(images_NHWC: Uint8Array) -> Uint8Array:
-    n = len(images_NHWC)
-    sides = (images_NHWC[:, 0], images_NHWC[:, -1], images_NHWC[:, 1:-1, 0], images_NHWC[:, 1:-1, -1])
-    ring: Uint8Array = np.concatenate([side.reshape(n, -1) for side in sides], axis=1)
-    return ring
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,8 +181,8 @@ def _resize(image: Image.Image, size: tuple[int, int], fit: Literal["squash", "l
     if fit == "letterbox":
         # fill with the picture's own border, so that a drawing on paper stays on paper
         pixels = np.asarray(image)
-        ring = _ring(pixels.reshape(1, image.height, image.width, -1)).reshape(-1, len(image.getbands()))
-        colour = tuple(int(level) for level in np.median(ring, axis=0))
+        border = ring(pixels.reshape(1, image.height, image.width, -1)).reshape(-1, len(image.getbands()))
+        colour = tuple(int(level) for level in np.median(border, axis=0))
         return ImageOps.pad(image, size, Image.Resampling.BILINEAR, color=colour if len(colour) > 1 else colour[0])
     return image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
 

@@ -209,12 +209,13 @@ def _check_can_be_trained_on(dataset: Dataset, assigned: np.typing.NDArray[np.st
         raise DataError(
             f"{dataset.name} cannot be divided into train, val and test: there are too few different pictures, or too "
             "few groups, of each class (identical pictures, and those of a group, count as one). Gather at least three "
-            "of each class, or leave the groups out."
+            f"of each class, or leave the groups out.{_left_out(dataset)}"
         )
     if missing := [name for name in ("train", "val") if name not in brought]:
         raise DataError(
             f"{dataset.name} has no {' and no '.join(missing)} split: it brings {' and '.join(brought)} "
             "only. Training needs training pictures; add a train folder, or put all pictures into plain class folders."
+            f"{_left_out(dataset)}"
         )
     for name in brought:
         present = set(labels[assigned == name].tolist())
@@ -224,5 +225,13 @@ def _check_can_be_trained_on(dataset: Dataset, assigned: np.typing.NDArray[np.st
             raise DataError(
                 f"The {name} split of {dataset.name} has no picture of class {classes}; in brackets is how many there "
                 "are in all. Every class must be in every split: gather at least three different pictures of each "
-                "(identical ones, and ones of a group, count as one), or leave the class out."
+                f"(identical ones, and ones of a group, count as one), or leave the class out.{_left_out(dataset)}"
             )
+
+
+def _left_out(dataset: Dataset) -> str:
+    """Name what could not be used, where a class may lack just that."""
+    if not dataset.skipped:
+        return ""
+    named = shortlist([f"{skipped.path} ({skipped.reason})" for skipped in dataset.skipped], 3)
+    return f" {len(dataset.skipped):,} files were left out: {named}."

@@ -17,7 +17,8 @@ import numpy as np
 from keensight.bundle.onnx_check import check_onnx
 from keensight.bundle.read import Bundle, damaged, file_of, read_bundle
 from keensight.data.folders import MAX_PICTURE_BYTES
-from keensight.data.pixels import decode_picture, match_polarity
+from keensight.data.pixels import decode_picture
+from keensight.data.polarity import match_polarity
 from keensight.errors import BundleError, PictureError
 from keensight.executor import Threads
 from keensight.inference.engines import DEFAULT, ENGINES, Engine
@@ -186,6 +187,19 @@ def load(path: str | Path, key: str | Path | None = None, *, though_changed: boo
     """
     bundle = read_bundle(path, key, though_changed=though_changed)
     return Predictor(bundle, file_of(bundle, "model.onnx"))
+
+
+def inverted_of(predictor: Predictor, split: Split, named: str) -> str:
+    """Say how many pictures of a split are inverted before the model sees them; "" if none is.
+
+    `named` is what they are called, such as "test pictures".
+    """
+    borders = predictor.bundle.borders
+    if not borders.inverts or not len(split):
+        return ""
+    batches = split.batches(images_at_a_time(*split.shape))
+    count = sum(int(match_polarity(split.gather(batch), borders)[1].sum()) for batch in batches)
+    return f"{count:,} of {len(split):,} {named} {'was' if count == 1 else 'were'}{INVERTED[3:]}." if count else ""
 
 
 def refusal(file: Path, error: PictureError) -> str:

@@ -13,14 +13,14 @@ from keensight.bundle.info import BundleInfo
 from keensight.bundle.read import Bundle
 from keensight.bundle.write import write_bundle
 from keensight.data.cache import fingerprint
-from keensight.data.pixels import measure_borders
+from keensight.data.polarity import Borders
 from keensight.evaluation.calibration import expected_calibration_error, fit_temperature, softmax
 from keensight.evaluation.floors import logistic_floor, majority_floor
 from keensight.evaluation.metrics import metrics, telling_mistakes
 from keensight.evaluation.report import to_dict
 from keensight.explanation.weights import first_layer
 from keensight.files import to_json, write_atomically
-from keensight.inference.predictor import Predictor
+from keensight.inference.predictor import Predictor, inverted_of
 from keensight.interop.onnx.write import to_onnx, with_temperature
 from keensight.machine import hardware, versions
 from keensight.models.layers import layer_table
@@ -28,6 +28,7 @@ from keensight.pages.pictures import Pictures, sample_members
 from keensight.pages.report import render_html
 from keensight.pipeline.notes import notes
 from keensight.pipeline.parity import check_parity
+from keensight.pipeline.polarity import decide_borders
 from keensight.pipeline.watch import Watcher
 from keensight.robustness.answers import outcome, result
 from keensight.training.checkpoint import weights_of
@@ -71,13 +72,15 @@ def finish(files: RunFolder, state: State, pixels: Pixels, splits: Splits, recip
     info = BundleInfo(
         labels=splits.class_names,
         preprocessing=splits.preprocessing,
-        borders=measure_borders(splits.train),
+        borders=Borders(0, 1),  # until it is decided below
         abstain_below=recipe.evaluate.abstain_below,
         recipe=recipe.table(),
         data=data,
     )
     bundle = Bundle(files.bundle, info)
     uncalibrated = to_onnx(model, splits.preprocessing, len(splits.class_names), temperature=1.0)
+    info = replace(info, borders=decide_borders(Predictor(bundle, uncalibrated), splits))
+    bundle = replace(bundle, info=info)
     temperature = fit_temperature(_logs(Predictor(bundle, uncalibrated).on_split(splits.val)), splits.val.labels)
     bundle = replace(bundle, info=replace(info, temperature=temperature))
     onnx = with_temperature(uncalibrated, temperature)
@@ -88,7 +91,10 @@ def finish(files: RunFolder, state: State, pixels: Pixels, splits: Splits, recip
     watcher.stage("logistic regression, to compare")
     floors = (majority_floor(splits), logistic_floor(splits, recipe.seed))
     watcher.stage("evaluating")
-    report = _report(state, pixels, splits, recipe, shipped, floors)
+    inverted = [said for name, part in _parts(splits) if (said := inverted_of(shipped, part, f"{name} pictures"))]
+    for said in inverted:
+        watcher.note(said)
+    report = _report(state, pixels, splits, recipe, shipped, floors, inverted)
     watcher.stage("writing report and bundle")
     html = render_html(report, _pictures(report, state, splits, recipe))
     write_atomically(files.report, to_json(to_dict(report)))
@@ -120,6 +126,7 @@ def _report(
     recipe: Recipe,
     predictor: Predictor,
     floors: tuple[Floor, ...],
+    inverted: Sequence[str],
 ) -> Report:
     names, held_out = splits.class_names, splits.test or splits.val
     answers = {name: predictor.on_split(part) for name, part in _parts(splits) if name != "train"}
@@ -145,7 +152,7 @@ def _report(
                 name: {names[label]: n for label, n in sorted(Counter(part.labels.tolist()).items())}
                 for name, part in _parts(splits)
             },
-            "notes": notes(splits, recipe, pixels.dataset.name),
+            "notes": [*notes(splits, recipe, pixels.dataset.name), *inverted],
             "findings": [asdict(finding) for finding in splits.findings],
             "skipped": [asdict(skipped) for skipped in pixels.dataset.skipped],
         },

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from keensight.data.pixels import Borders, match_polarity
+from keensight.data.polarity import Borders, match_polarity
 from keensight.errors import KeensightError, RecipeError
 from keensight.machine import images_at_a_time
 from keensight.models.tensors import to_images

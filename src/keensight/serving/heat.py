@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from keensight.data.pixels import match_polarity
+from keensight.data.polarity import match_polarity
 from keensight.explanation.occlusion import occlusion
 from keensight.pages.pictures import signed_colours
 from keensight.serving.limits import RefusalError, check_label

@@ -9,6 +9,7 @@ from pathlib import Path
 from keensight.errors import UsageError, shortlist, suggestion
 from keensight.evaluation.comparison import Compared, Comparison, Pair, mcnemar, telling_eps
 from keensight.files import write_atomically
+from keensight.inference.predictor import inverted_of
 from keensight.pages.comparison import Inside, render_html
 from keensight.pipeline.compared import Entrant, attacked, inside, measured, open_entrants
 from keensight.pipeline.labelled import open_for, split_asked
@@ -74,9 +75,11 @@ def compare(
     dataset = open_for(data, [each.bundle for each in entrants], label_pattern)
     with claim(None if out is None else Path(out), dataset.name, resume=False, kind=COMPARISON) as folder:
         chosen, parts, notes = same_pictures(dataset, [each.bundle for each in entrants], wanted, watcher)
+        pairs = list(zip(entrants, parts, strict=True))
+        said = ((each, inverted_of(each.predictor, part, "pictures")) for each, part in pairs)
+        notes = [*notes, *(f"{each.letter}, {each.name}: {inverted}" for each, inverted in said if inverted)]
         for note in notes:
             watcher.note(note)
-        pairs = list(zip(entrants, parts, strict=True))
         watcher.stage("measuring")
         found, rights = zip(*(measured(*pair) for pair in pairs), strict=True)
         watcher.stage("attacking")

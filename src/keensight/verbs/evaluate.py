@@ -10,7 +10,7 @@ import numpy as np
 from keensight.bundle.read import Bundle
 from keensight.data.cache import decode
 from keensight.evaluation.metrics import metrics
-from keensight.inference.predictor import load
+from keensight.inference.predictor import inverted_of, load
 from keensight.pipeline.labelled import count_learnt, known_splits, no_such_split, open_for, part_of, split_asked
 from keensight.pipeline.watch import Watcher
 from keensight.values import Dataset, IntArray, Metrics, SplitName
@@ -68,6 +68,8 @@ def evaluate(
             "numbers are too good. Measure on others; --split test takes those held out of the training data."
         )
     part = part_of(pixels, members)
+    if inverted := inverted_of(predictor, part, "pictures"):
+        watcher.note(inverted)
     measured = metrics(predictor.on_split(part), part.labels, known.labels, known.abstain_below)
     return Evaluation(known.path, str(data), chosen, measured)
 

@@ -11,7 +11,7 @@ from keensight.bundle.card import imported_card
 from keensight.bundle.folder import FILES
 from keensight.bundle.info import BundleInfo
 from keensight.bundle.write import write_files
-from keensight.data.pixels import Borders
+from keensight.data.polarity import Borders
 from keensight.errors import ModelFileError, UsageError, suggestion
 from keensight.inference.predictor import load
 from keensight.interop.keras.model import PIXELS, Imported, read_keras

@@ -77,10 +77,12 @@ def train(
     dataset = open_dataset(data, label_pattern=label_pattern or None)
     with claim(Path(out) if out is not None else None, dataset.name, resume) as folder:
         files = RunFolder(folder)
+        asked = (asked or same_recipe(folder, recipe, set, seed, RUN)).having(label_pattern=label_pattern)
         if resume and is_finished(folder):
+            material = prepare(dataset, asked, Watcher())  # it was all said when the run was trained
+            _check_same_pictures(files, splits_jsonl(material.pixels, material.splits))
             watcher.note(f"{folder} is finished; there is nothing to resume.")
             return Run(folder, files.bundle, from_dict(json.loads(files.report.read_text(encoding="utf-8"))))
-        asked = (asked or same_recipe(folder, recipe, set, seed, RUN)).having(label_pattern=label_pattern)
         try:
             return _train(files, prepare(dataset, asked, watcher), resume, watcher)
         except KeyboardInterrupt:
@@ -102,14 +104,19 @@ def _train(files: RunFolder, material: Material, resume: bool, watcher: Watcher)
 
 def _begin(files: RunFolder, recipe: Recipe, pictures: str, resume: bool) -> None:
     """Write down what the run is made of; when resuming, check that it still is."""
-    if resume and files.splits.exists() and files.splits.read_text(encoding="utf-8") != pictures:
+    if resume:
+        _check_same_pictures(files, pictures)
+    else:
+        write_atomically(files.recipe, to_toml(recipe))
+    write_atomically(files.splits, pictures)
+
+
+def _check_same_pictures(files: RunFolder, pictures: str) -> None:
+    if files.splits.exists() and files.splits.read_text(encoding="utf-8") != pictures:
         raise RunError(
             f"The pictures, labels or splits are not those that the run in {files.path} began with, so resuming would "
             "mix two experiments. Give the same DATA and --label-pattern, or train into another folder."
         )
-    if not resume:
-        write_atomically(files.recipe, to_toml(recipe))
-    write_atomically(files.splits, pictures)
 
 
 def _fit(files: RunFolder, state: State, splits: Splits, recipe: Recipe, watcher: Watcher) -> None:

@@ -15,7 +15,7 @@ import torch
 
 from keensight.bundle.info import BundleInfo
 from keensight.bundle.read import Bundle
-from keensight.data.pixels import Borders
+from keensight.data.polarity import Borders
 from keensight.errors import ModelFileError
 from keensight.inference.predictor import Predictor
 from keensight.interop.keras.model import read_keras

@@ -1,0 +1,120 @@
+"""Drawings that are light where a model's training drawings are dark, or the other way round, are inverted.
+
+That is for grey drawings alone: a photograph on another background is not made a negative. Shape letters: N images,
+H height, W width, C channels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from keensight.values import FloatArray, Split, Uint8Array
+
+DARK, LIGHT = 0.45, 0.55  # a border below the one is dark, above the other light
+PLAIN_LEVELS, PLAIN_SHARE = 16, 0.75  # the ground of a drawing: so much of its border is within so many levels
+
+
+@dataclass(frozen=True, slots=True)
+class Borders:
+    """The brightness of the training pictures' borders, in [0, 1]: that of the darkest and of the lightest.
+
+    `inverts` says that pictures of the other polarity are inverted, because that was measured to help.
+    """
+
+    low: float
+    high: float
+    inverts: bool = False
+
+    @property
+    def is_one_sided(self) -> bool:
+        """Whether all training pictures are dark at the border, or all light: only then another can be told."""
+        return self.high < DARK or self.low > LIGHT
+
+
+def border_levels(images_NHWC: Uint8Array) -> FloatArray:
+    """Return the mean level of each picture's outermost ring of pixels, float N in [0, 1].
+
+    >>> framed = np.zeros((1, 4, 4, 1), np.uint8); framed[:, 1:3, 1:3] = 255
+    >>> border_levels(framed)
+    array([0.])
+    """
+    return np.asarray(ring(images_NHWC).mean(axis=1) / 255)
+
+
+def measure_borders(train: Split) -> Borders:
+    """Return the brightness of the training pictures' borders; whether to invert is not decided by it."""
+    # extremes, not percentiles: a rare class of light pictures must not be inverted
+    levels = np.concatenate([border_levels(train.gather(batch)) for batch in train.batches(256)])
+    return Borders(round(float(levels.min()), 4), round(float(levels.max()), 4))
+
+
+def are_drawings(train: Split) -> bool:
+    """Say whether all pictures are grey, and most of them have a plain ground: their border is nearly of one level."""
+    shares = []
+    for batch in train.batches(256):
+        images_NHWC = train.gather(batch)
+        if not is_grey(images_NHWC).all():
+            return False
+        border_NX = ring(images_NHWC[..., :1]).astype(np.int16)
+        far_NX = np.abs(border_NX - np.median(border_NX, axis=1, keepdims=True))
+        shares.append((far_NX <= PLAIN_LEVELS).mean(axis=1))
+    return bool(np.median(np.concatenate(shares)) >= PLAIN_SHARE)
+
+
+def is_grey(images_NHWC: Uint8Array) -> Any:
+    """Return a bool N: which pictures have no colour."""
+    if images_NHWC.shape[-1] == 1:
+        return np.ones(len(images_NHWC), bool)
+    return (images_NHWC == images_NHWC[..., :1]).all(axis=(1, 2, 3))
+
+
+def match_polarity(images_NHWC: Uint8Array, borders: Borders) -> tuple[Uint8Array, Any]:
+    """Invert the drawings that are light where all training drawings are dark, or the other way round.
+
+    So a model of white digits on black can read a black digit on paper. If training pictures have a (nearly) black or
+    white border, the paper's own grey is removed and the contrast stretched as well. Nothing is inverted unless
+    `borders` say so, and no picture that has colour. Returns the pictures and a bool N that is true where a picture
+    was inverted; pictures are copied only if needed.
+    """
+    if not borders.inverts:
+        return images_NHWC, np.zeros(len(images_NHWC), bool)
+    levels = border_levels(images_NHWC)
+    dark_model, light_model = borders.high < DARK, borders.low > LIGHT
+    inverted = (levels > LIGHT) & dark_model | (levels < DARK) & light_model
+    if inverted.any():
+        inverted &= is_grey(images_NHWC)
+    if not inverted.any():
+        return images_NHWC, inverted
+    images_NHWC = images_NHWC.copy()
+    for i in np.flatnonzero(inverted):
+        negative = 255 - images_NHWC[i]
+        if borders.low <= 0.1:
+            negative = _stretch(negative, touches=borders.high > 0.1)
+        elif borders.high >= 0.9:
+            negative = 255 - _stretch(255 - negative, touches=borders.low < 0.9)
+        images_NHWC[i] = negative
+    return images_NHWC, inverted
+
+
+def _stretch(image_HWC: Uint8Array, touches: bool) -> Uint8Array:
+    """Map the border's level to 0 and the brightest pixel to 255, unless the picture is all border.
+
+    If the training drawings may touch the border, only its darker part counts as background.
+    """
+    background = float(np.quantile(ring(image_HWC[None]), 0.25 if touches else 0.95))
+    contrast = float(image_HWC.max()) - background
+    if contrast < 25 or (touches and background < 8):
+        return image_HWC
+    stretched = (image_HWC.astype(np.float32) - background) * (255 / contrast)
+    return np.asarray(stretched.clip(0, 255), np.uint8)
+
+
+def ring(images_NHWC: Uint8Array) -> Uint8Array:
+    """Return the outermost pixels of each picture, uint8 NX, all channels of a pixel beside each other."""
+    n = len(images_NHWC)
+    sides = (images_NHWC[:, 0], images_NHWC[:, -1], images_NHWC[:, 1:-1, 0], images_NHWC[:, 1:-1, -1])
+    border: Uint8Array = np.concatenate([side.reshape(n, -1) for side in sides], axis=1)
+    return border
