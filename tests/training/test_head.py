@@ -6,12 +6,13 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from keensight.errors import TrainingError
+from keensight.models import features as on_features
 from keensight.models import transfer as module
 from keensight.models.backbone import Backbone
+from keensight.models.features import features
 from keensight.models.zoo import build
-from keensight.training import head
 from keensight.training.checkpoint import load_state, save_state
-from keensight.training.head import features, fit_head, fit_transfer, regularisation_path
+from keensight.training.head import L2, fit_head, fit_transfer, regularisation_path
 from keensight.training.loop import evaluate, fit, start
 from keensight.values import Preprocessing, Recipe, Split, Splits
 
@@ -63,14 +64,14 @@ def test_the_number_of_threads_is_left_as_it_was_and_changes_no_bit(splits, monk
     assert torch.get_num_threads() == before
     for file in (own_cache / "features").iterdir():
         file.unlink()
-    monkeypatch.setattr(head, "cores", lambda: 1)
+    monkeypatch.setattr(on_features, "cores", lambda: 1)
     assert np.array_equal(features(network(), splits.val), first)
 
 
 def test_features_are_kept_by_weights_pictures_and_normalisation(splits, monkeypatch):
     computed = []
-    compute = head._compute
-    monkeypatch.setattr(head, "_compute", lambda *given: computed.append(1) or compute(*given))
+    compute = on_features._compute
+    monkeypatch.setattr(on_features, "_compute", lambda *given: computed.append(1) or compute(*given))
     model = network()
     first = features(model, splits.val)
     again = features(network(), splits.val)
@@ -97,7 +98,7 @@ def test_a_damaged_cache_is_computed_again(splits, own_cache):
 
 
 def test_progress_counts_pictures(splits, monkeypatch):
-    monkeypatch.setattr(head, "images_at_a_time", lambda *size: 8)
+    monkeypatch.setattr(on_features, "images_at_a_time", lambda *size: 8)
     heard = []
     features(network(), splits.val, lambda done, total: heard.append((done, total)))
     assert heard[-1] == (200, 200) and heard == sorted(heard) and len(heard) == 25
@@ -132,10 +133,10 @@ def test_the_strength_is_chosen_on_validation_and_put_in_place(splits):
     labels = torch.from_numpy(splits.val.labels)
     losses = {
         h.l2: nn.functional.cross_entropy(h.logits(val), labels).item()
-        for h in regularisation_path(train, torch.from_numpy(splits.train.labels), 10, head.L2)
+        for h in regularisation_path(train, torch.from_numpy(splits.train.labels), 10, L2)
     }
     assert best.l2 == min(losses, key=losses.get)
-    assert head.L2[0] > best.l2 > head.L2[-1], "the best lies inside the grid, so the choice shows"
+    assert L2[0] > best.l2 > L2[-1], "the best lies inside the grid, so the choice shows"
     assert evaluate(model, splits.val, Recipe())[1] > 0.85
 
 

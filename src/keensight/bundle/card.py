@@ -11,8 +11,8 @@ from keensight.values import Metrics, Report
 
 def model_card(report: Report) -> str:
     """Return the card as Markdown. Names from the data are escaped."""
-    headline = report.test or report.val
-    split = "test" if report.test else "validation"
+    headline = report.headline
+    split = report.headline_split
     size = report.preprocessing
     counts = {name: sum(of_class.values()) for name, of_class in report.data["counts"].items()}
     lines = [

@@ -43,7 +43,7 @@ def train(*, json: Json = False, **asked: Any) -> int:
             }
         )
         return 0
-    split, headline = ("test", report.test) if report.test else ("validation", report.val)
+    split, headline = report.headline_split, report.headline
     floors = ", ".join(
         f"{floor.name} {percent(floor.val_accuracy if floor.test_accuracy is None else floor.test_accuracy)}"
         for floor in report.floors

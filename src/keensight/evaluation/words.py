@@ -13,7 +13,7 @@ NARROW = "\u202f"  # a thin space that does not break: "91.3 %"
 
 def verdict(report: Report) -> str:
     """Say in one sentence how good the model is, on test pictures where there are any."""
-    shown, split = (report.test, "test") if report.test else (report.val, "validation")
+    shown, split = report.headline, report.headline_split
     interval = f"95{NARROW}% interval {span(shown)}"
     sentence = f"Right on {percent(shown.accuracy)} of {shown.n:,} {split} pictures ({interval})"
     comparisons = []
@@ -30,7 +30,7 @@ def verdict(report: Report) -> str:
 
 def warnings(report: Report) -> list[str]:
     """Return the warnings that a reader must not miss: a baseline that is not exceeded, or numbers that flatter."""
-    shown = report.test or report.val
+    shown = report.headline
     found = []
     for name, accuracy in floor_pairs(report):
         if _clearly_below(shown, name, accuracy):

@@ -42,14 +42,14 @@ def render_html(report: Report, pictures: Pictures) -> str:
 
     Raises DataError if some mistakes have a picture and some have none.
     """
-    shown, said = report.test or report.val, flattened(report.recipe)
+    shown, said = report.headline, flattened(report.recipe)
     names = tuple(each.name for each in shown.per_class)
     return render(
         "pages/report.html",
         report=report,
         recipe=said,
         shown=shown,
-        split="test" if report.test else "validation",
+        split=report.headline_split,
         floors=floor_pairs(report),
         majority=majority(report),
         verdict=verdict(report),

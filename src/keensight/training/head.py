@@ -1,39 +1,27 @@
-"""Head first: features computed once and kept, a linear head fitted to them in a second, then fine-tuning.
+"""Head first: a linear head fitted to them in a second, then fine-tuning.
 
 Shape letters: N images, F features, K classes.
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import nn
 
-from keensight.errors import TrainingError
-from keensight.files import cache_folder, write_atomically
-from keensight.machine import cores, images_at_a_time
 from keensight.models.classifier import Classifier
-from keensight.models.folding import folded
-from keensight.models.tensors import side_by_side, to_images
-from keensight.models.transfer import Transfer
+from keensight.models.features import OnProgress, features, transfer_of
 from keensight.robustness.losses import Loss
 from keensight.training.loop import OnStep, State, fit, start, why_stop
 from keensight.training.losses import balanced_weights
 from keensight.training.optimizers import LBFGS
-from keensight.values import Epoch, FloatArray, Recipe, Split, Splits
+from keensight.values import Epoch, Recipe, Split, Splits
 
-VERSION = 1  # of the way features are computed: part of their cache's key
-GPU_BATCH = 256
 L2 = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
-OnProgress = Callable[[int, int], None]  # (pictures done, pictures in all)
 Labelled = tuple[torch.Tensor, torch.Tensor]  # features NF, labels N
 
 
@@ -113,25 +101,6 @@ def regularisation_path(
         yield Head(scaled_KF, bias_K.detach() - scaled_KF @ mean_F, strength)
 
 
-def features(model: Classifier, split: Split, on_progress: OnProgress | None = None) -> FloatArray:
-    """Return what the backbone of a `Transfer` network makes of a split's pictures, float32 NF.
-
-    They are kept in the cache, by the bits of the backbone's weights, its normalisation, and the decoded pictures:
-    another size or fit gives other pictures.
-    """
-    file = cache_folder("features") / f"{_key(model, split)}.npy"
-    try:
-        kept: FloatArray = np.load(file, allow_pickle=False)
-        return kept
-    except (FileNotFoundError, ValueError, EOFError):  # none yet, or a damaged one
-        pass
-    computed = _compute(model, split, on_progress)
-    buffer = io.BytesIO()
-    np.save(buffer, computed, allow_pickle=False)
-    write_atomically(file, buffer.getvalue())
-    return computed
-
-
 def _head_epoch(state: State, splits: Splits, recipe: Recipe, on_progress: OnProgress | None) -> Epoch:
     begin = time.perf_counter()
     train, val = (_labelled(state.model, split, on_progress) for split in (splits.train, splits.val))
@@ -140,7 +109,7 @@ def _head_epoch(state: State, splits: Splits, recipe: Recipe, on_progress: OnPro
     seconds = time.perf_counter() - begin
     state.seconds += seconds
     stopped = why_stop(state, recipe, 1, val_accuracy, best=True)
-    if _transfer(state.model).is_frozen:
+    if transfer_of(state.model).is_frozen:
         stopped = stopped or "the head is fitted, and the backbone is frozen"
     epoch = Epoch(
         1, train_loss, train_accuracy, val_loss, val_accuracy, 0.0, round(seconds, 3), best=True, stopped=stopped
@@ -151,7 +120,7 @@ def _head_epoch(state: State, splits: Splits, recipe: Recipe, on_progress: OnPro
 
 def _fit(model: Classifier, train: Labelled, val: Labelled, recipe: Recipe) -> Head:
     (train_NF, labels_N), (val_NF, val_labels_N) = train, val
-    head = _transfer(model).head
+    head = transfer_of(model).head
     weights_K = None
     if recipe.train.class_weights == "balanced":
         weights_K = balanced_weights(labels_N.cpu(), head.out_features).to(labels_N.device)
@@ -179,47 +148,3 @@ def _score(head: Head, features_NF: torch.Tensor, labels_N: torch.Tensor) -> tup
     logits_NK = head.logits(features_NF)
     accuracy = (logits_NK.argmax(dim=1) == labels_N).double().mean().item()
     return F.cross_entropy(logits_NK, labels_N).item(), accuracy
-
-
-def _compute(model: Classifier, split: Split, on_progress: OnProgress | None) -> FloatArray:
-    device = model.mean.device
-    network = folded(_transfer(model).backbone).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    for module in network.modules():
-        if isinstance(module, nn.ReLU6):
-            module.inplace = True  # a private copy: nobody looks at what comes in
-    on_cpu = device.type == "cpu"
-    size = images_at_a_time(*split.shape) if on_cpu else GPU_BATCH
-
-    def compute(batch: slice) -> FloatArray:
-        with torch.inference_mode():
-            images_NCHW = to_images(split.gather(batch), device)
-            answer: FloatArray = network((images_NCHW - model.mean) / model.std).float().cpu().numpy()
-            return answer
-
-    answers: list[FloatArray] = []
-    with side_by_side(cores() if on_cpu else 1) as threads:
-        for answer in threads.map(compute, split.batches(size)):
-            answers.append(answer)
-            if on_progress:
-                on_progress(min(len(answers) * size, len(split)), len(split))
-    return np.concatenate(answers)
-
-
-def _key(model: Classifier, split: Split) -> str:
-    """Return a digest of all that the features depend on."""
-    digest = hashlib.sha256(f"{VERSION} {split.shape} {len(split)}".encode())
-    for name, tensor in sorted(_transfer(model).backbone.state_dict().items()):
-        digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
-    digest.update(torch.cat([model.mean, model.std]).cpu().numpy().tobytes())
-    for batch in split.batches(64):
-        digest.update(split.gather(batch).tobytes())
-    return digest.hexdigest()[:32]
-
-
-def _transfer(model: Classifier) -> Transfer:
-    if not isinstance(model.network, Transfer):
-        raise TrainingError(
-            f"A {type(model.network).__name__} has no backbone whose features a head could be fitted to. Use a model "
-            "such as 'transfer', or train it with fit."
-        )
-    return model.network

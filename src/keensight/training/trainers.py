@@ -8,13 +8,14 @@ from pathlib import Path
 from keensight.errors import RecipeError, shortlist
 from keensight.models.classifier import Classifier
 from keensight.models.dense import ByHand
+from keensight.models.features import OnProgress
 from keensight.models.transfer import Transfer
 from keensight.models.zoo import build
 from keensight.robustness.attacks.table import ATTACKS
 from keensight.robustness.needs import TWO_CLASSES, are_met, in_words
 from keensight.training.byhand import check_by_hand, fit_by_hand
 from keensight.training.checkpoint import load_weights
-from keensight.training.head import OnProgress, fit_transfer
+from keensight.training.head import fit_transfer
 from keensight.training.loop import OnStep, State, fit
 from keensight.training.losses import LOSSES
 from keensight.values import Epoch, Preprocessing, Recipe, Splits

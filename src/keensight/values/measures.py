@@ -102,3 +102,13 @@ class Report:
     attacks: tuple[AttackResult, ...]
     versions: Mapping[str, str]
     hardware: str
+
+    @property
+    def headline(self) -> Metrics:
+        """The metrics to quote: those on test pictures, or on validation pictures where there is no test split."""
+        return self.test or self.val
+
+    @property
+    def headline_split(self) -> str:
+        """What those pictures are called in a sentence: "test" or "validation"."""
+        return "test" if self.test else "validation"

@@ -1,0 +1,91 @@
+"""What a backbone makes of pictures: computed once, and kept in the cache.
+
+Shape letters: N images, F features.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import nn
+
+from keensight.errors import TrainingError
+from keensight.files import cache_folder, write_atomically
+from keensight.machine import cores, images_at_a_time
+from keensight.models.classifier import Classifier
+from keensight.models.folding import folded
+from keensight.models.tensors import side_by_side, to_images
+from keensight.models.transfer import Transfer
+from keensight.values import FloatArray, Split
+
+VERSION = 1  # of the way features are computed: part of their cache's key
+GPU_BATCH = 256
+OnProgress = Callable[[int, int], None]  # (pictures done, pictures in all)
+
+
+def features(model: Classifier, split: Split, on_progress: OnProgress | None = None) -> FloatArray:
+    """Return what the backbone of a `Transfer` network makes of a split's pictures, float32 NF.
+
+    They are kept in the cache, by the bits of the backbone's weights, its normalisation, and the decoded pictures:
+    another size or fit gives other pictures.
+    """
+    file = cache_folder("features") / f"{_key(model, split)}.npy"
+    try:
+        kept: FloatArray = np.load(file, allow_pickle=False)
+        return kept
+    except (FileNotFoundError, ValueError, EOFError):  # none yet, or a damaged one
+        pass
+    computed = _compute(model, split, on_progress)
+    buffer = io.BytesIO()
+    np.save(buffer, computed, allow_pickle=False)
+    write_atomically(file, buffer.getvalue())
+    return computed
+
+
+def transfer_of(model: Classifier) -> Transfer:
+    """Return the network of a classifier that has a backbone. Raises TrainingError for any other."""
+    if not isinstance(model.network, Transfer):
+        raise TrainingError(
+            f"A {type(model.network).__name__} has no backbone whose features a head could be fitted to. Use a model "
+            "such as 'transfer', or train it with fit."
+        )
+    return model.network
+
+
+def _compute(model: Classifier, split: Split, on_progress: OnProgress | None) -> FloatArray:
+    device = model.mean.device
+    network = folded(transfer_of(model).backbone).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for module in network.modules():
+        if isinstance(module, nn.ReLU6):
+            module.inplace = True  # a private copy: nobody looks at what comes in
+    on_cpu = device.type == "cpu"
+    size = images_at_a_time(*split.shape) if on_cpu else GPU_BATCH
+
+    def compute(batch: slice) -> FloatArray:
+        with torch.inference_mode():
+            images_NCHW = to_images(split.gather(batch), device)
+            answer: FloatArray = network((images_NCHW - model.mean) / model.std).float().cpu().numpy()
+            return answer
+
+    answers: list[FloatArray] = []
+    with side_by_side(cores() if on_cpu else 1) as threads:
+        for answer in threads.map(compute, split.batches(size)):
+            answers.append(answer)
+            if on_progress:
+                on_progress(min(len(answers) * size, len(split)), len(split))
+    return np.concatenate(answers)
+
+
+def _key(model: Classifier, split: Split) -> str:
+    """Return a digest of all that the features depend on."""
+    digest = hashlib.sha256(f"{VERSION} {split.shape} {len(split)}".encode())
+    for name, tensor in sorted(transfer_of(model).backbone.state_dict().items()):
+        digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+    digest.update(torch.cat([model.mean, model.std]).cpu().numpy().tobytes())
+    for batch in split.batches(64):
+        digest.update(split.gather(batch).tobytes())
+    return digest.hexdigest()[:32]
