@@ -149,6 +149,68 @@ def test_a_cut_picture_is_told_without_words_of_pillow(client, make_png):
     assert message == "It is damaged or cut short. JPEG, PNG, GIF and WebP are accepted."
 
 
+@pytest.mark.parametrize(
+    ("path", "query", "form", "code"),
+    [
+        ("/v1/predict", {"model": "frozen"}, {"model": "other"}, "parameter_twice"),
+        ("/v1/predict", {}, {"modle": "frozen"}, "unknown_parameter"),
+        ("/v1/predict", {}, {"file": "picture"}, "unknown_parameter"),
+        ("/v1/predict", {}, {"label": "3"}, "unknown_parameter"),
+        ("/v1/predict", {}, {"model": "other"}, "unknown_model"),
+        ("/v1/explain", {}, {"model": "other"}, "unknown_model"),
+        ("/v1/explain", {}, {"label": "other"}, "unknown_label"),
+        ("/v1/explain", {}, {"format": "gif"}, "unknown_format"),
+        ("/v1/explain", {"x": ""}, {}, "unknown_parameter"),
+        ("/v1/verdict", {"id": "x"}, {}, "unknown_parameter"),
+        ("/v2/models/frozen/infer", {"binary_data_output": "true"}, {}, None),
+    ],
+)
+def test_what_a_form_or_an_address_asks_for_is_known_or_refused(client, digit, path, query, form, code):
+    answer = client.post(path, params=query, data=form, files={"file": ("a.png", digit)})
+    assert answer.status_code in (400, 404)
+    assert ("no parameter" in answer.json()["error"]) if code is None else answer.json()["error"]["code"] == code
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/models", "/v1/models/frozen/card", "/v1/models/frozen/report", "/v2/models/frozen", "/metrics"]
+)
+def test_what_takes_no_parameter_says_so(client, path):
+    answer = client.get(path, params={"model": "x"})
+    assert answer.status_code == 400
+    assert "It takes none in its address" in answer.text
+
+
+def test_a_parameter_twice(client, digit):
+    answer = client.post("/v1/predict?model=frozen&model=frozen", content=digit)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "parameter_twice")
+
+
+def test_the_model_that_a_form_names_answers(make_client, make_bundle, frozen, tmp_path, digit):
+    client = make_client(frozen, make_bundle(tmp_path / "second"))
+    for options in ({"data": {"model": "second"}}, {"params": {"model": "second"}}):
+        answer = client.post("/v1/predict", files={"picture": ("a.png", digit)}, **options)
+        assert answer.json()["model"] == "second"
+
+
+def test_an_explanation_is_asked_for_by_a_form_or_by_accept(client, digit):
+    asked = {"label": "3", "format": "json"}
+    by_form = client.post("/v1/explain", data=asked, files={"file": ("a.png", digit)}).json()
+    assert by_form["label"] == "3"
+    assert client.post("/v1/explain", params=asked, content=digit).json() == by_form
+    for accept, kind in (
+        ("application/json", "application/json"),
+        ("*/*", "image/png"),
+        ("image/png, application/json", "image/png"),
+    ):
+        answer = client.post("/v1/explain", content=digit, headers={"Accept": accept})
+        assert answer.headers["Content-Type"] == kind
+
+
+def test_a_part_of_a_file_is_refused(client, digit):
+    answer = client.post("/v1/predict", content=digit, headers={"Content-Range": f"bytes 0-9/{len(digit)}"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "partial")
+
+
 def test_a_misspelt_parameter_is_not_ignored(client, digit):
     answer = client.post("/v1/predict?modle=frozen", content=digit)
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "unknown_parameter")

@@ -97,6 +97,19 @@ def test_rate_is_by_client(make_client, digit):
     assert client.get("/healthz").status_code == 200
 
 
+def test_another_site_may_not_send_our_pages_header(client):
+    asked = {"Origin": "http://evil.example", "Access-Control-Request-Method": "POST"}
+    answer = client.options("/v1/predict", headers=asked | {"Access-Control-Request-Headers": "x-requested-with"})
+    assert answer.status_code == 405
+    assert not [name for name in answer.headers if name.lower().startswith("access-control-")]
+
+
+def test_guesses_of_a_key_are_slowed(make_client):
+    for path in ("/v1/models", "/metrics", "/v2"):
+        client = make_client(limits={"rate": 0.001}, api_keys=("0" * 64,))
+        assert [client.get(path).status_code for _ in range(3)] == [401, 429, 429]
+
+
 def test_draining_refuses_what_is_new(make_service, make_client, digit):
     service = make_service()
     client = make_client(service=service)
@@ -122,7 +135,11 @@ def test_a_page_of_another_site_cannot_post(client, digit, site, status):
         ({"Origin": "null"}, 403),
         ({"Origin": "http://testserver"}, 200),
         ({"Origin": "https://cats.example", "X-Forwarded-Host": "cats.example"}, 200),
+        ({"Origin": "https://cats.example", "X-Forwarded-Host": "cats.example, inner.example"}, 200),
+        ({"Origin": "https://cats.example", "X-Forwarded-Host": "inner.example, cats.example"}, 403),
         ({"Origin": "https://cats.example", "Sec-Fetch-Site": "same-origin"}, 200),
+        ({"Origin": "http://cats.example:81", "Host": "127.0.0.1:8000", "X-Requested-With": "keensight"}, 200),
+        ({"Origin": "http://a.example", "X-Requested-With": "keensight", "Sec-Fetch-Site": "cross-site"}, 403),
     ],
 )
 def test_nor_where_the_browser_tells_only_its_origin(client, digit, headers, status):

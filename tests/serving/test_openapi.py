@@ -8,6 +8,7 @@ import pytest
 from openapi_spec_validator import validate
 from starlette.routing import Route
 
+from keensight.serving.guard import PARAMETERS
 from keensight.serving.limits import Limits
 from keensight.serving.openapi import openapi
 from keensight.serving.static import page_files
@@ -31,6 +32,15 @@ def test_every_route_is_described(client, document):
     }
     described = {(path, method) for path, item in document["paths"].items() for method in item}
     assert described == routes
+
+
+def test_the_parameters_of_the_guard_are_the_described_ones(document):
+    described = {
+        path: tuple(each["name"] for each in operation.get("parameters", ()) if each["in"] == "query")
+        for path, item in document["paths"].items()
+        for operation in item.values()
+    }
+    assert {path: names for path, names in described.items() if names} == PARAMETERS
 
 
 def check(document, path, method, answer):
@@ -64,7 +74,9 @@ def test_answers_are_as_described(client, digit, document):
         ("/v2/models/{name}", "get", {}),
         ("/v2/models/{name}/infer", "post", {"json": {"inputs": [tensor], "id": "1"}}),
         ("/v2/models/{name}/infer", "post", {"json": {}}),
+        ("/v2/health/live", "get", {}),
         ("/v2/health/ready", "get", {}),
+        ("/v2/models/{name}/ready", "get", {}),
         ("/healthz", "get", {}),
         ("/readyz", "get", {}),
         ("/metrics", "get", {}),

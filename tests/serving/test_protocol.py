@@ -89,7 +89,9 @@ GOOD = {"name": "images", "datatype": "UINT8", "shape": [1, 8, 8, 1], "data": [0
         (b"", "cannot be used"),
         (b"[]", "of the wrong kind"),
         (b"[" * 100_000, "of the wrong kind"),
-        (b"\xff", "cannot be used"),
+        (b"\xff", "the body is not JSON: byte 0 is not UTF-8"),
+        (b"hello", "the body is not JSON (line 1, column 1: expecting value)"),
+        (b"\x89PNG\r\n\x1a\n", "or a picture's file to /v1/predict"),
         ({"inputs": []}, "one input, called images"),
         ({"inputs": [GOOD, GOOD]}, "one input"),
         ({"inputs": [GOOD | {"name": "x"}]}, "called images"),
@@ -104,7 +106,34 @@ GOOD = {"name": "images", "datatype": "UINT8", "shape": [1, 8, 8, 1], "data": [0
         ({"inputs": [GOOD | {"data": [0.5] * 64}]}, "whole numbers from 0 to 255"),
         ({"inputs": [GOOD | {"data": [10**30] * 64}]}, "whole numbers from 0 to 255"),
         ({"inputs": [GOOD | {"data": ["0"] * 64}]}, "whole numbers from 0 to 255"),
-        ({"inputs": [GOOD | {"data": [[0], [0, 0]]}]}, "cannot be used"),
+        (
+            {"inputs": [GOOD | {"data": [[0], [0, 0]]}]},
+            "inputs[0].data[1] is a list of 2, and inputs[0].data[0] a list of 1",
+        ),
+        ({"inputs": [GOOD | {"data": [[[1], [2, 3]]]}]}, "inputs[0].data[0][1] is a list of 2"),
+        ({"inputs": [GOOD | {"data": [0, [0]]}]}, "inputs[0].data[1] is a list of 1, and inputs[0].data[0] no list"),
+        ({"inputs": [GOOD | {"data": "AAAA"}]}, "inputs[0].data is missing or of the wrong kind"),
+        ({"inputs": [GOOD | {"data": None}]}, "inputs[0].data is missing"),
+        ({"inputs": [GOOD | {"shape": None}]}, "inputs[0].shape is missing"),
+        ({"inputs": {"images": GOOD}}, "inputs is missing or of the wrong kind"),
+        ({"instances": [[0]]}, "the request has no instances here"),
+        (
+            {"inputs": [GOOD], "parameters": {"timeout": 5}},
+            "parameters has no timeout here. It takes binary_data_output",
+        ),
+        ({"inputs": [GOOD | {"parameters": {"content_type": "np"}}]}, "inputs[0].parameters has no content_type here"),
+        ({"inputs": [GOOD | {"dtype": "UINT8"}]}, "Did you mean 'datatype'?"),
+        ({"inputs": [GOOD], "parameters": {"binary_data_output": 1}}, "binary_data_output must be true or false"),
+        ({"inputs": [GOOD], "parameters": []}, "parameters is of the wrong kind"),
+        ({"inputs": [GOOD], "model_name": "other"}, "model_name is not frozen"),
+        *(
+            ({"inputs": [GOOD], "outputs": [{"name": "probabilities", "parameters": parameters}]}, message)
+            for parameters, message in (
+                ({"classification": "2"}, "classification must be a whole number"),
+                ({"classification": -1}, "classification must be a whole number"),
+                ({"shared_memory_region": "x"}, "outputs[0].parameters has no shared_memory_region here"),
+            )
+        ),
         ({"inputs": [GOOD | {"parameters": {"binary_data_size": 64}}]}, "another size"),
         ({"inputs": [GOOD], "outputs": [{"name": "logits"}]}, "called probabilities"),
         ({"inputs": [GOOD], "id": 7}, "its id must be text"),
@@ -121,3 +150,77 @@ def test_what_cannot_be_understood_is_refused(client, body, message):
 def test_a_header_length_that_is_none(client, length):
     headers = {"Inference-Header-Content-Length": length.encode("latin-1", "replace")}
     assert client.post("/v2/models/frozen/infer", content=b"{}", headers=headers).status_code == 400
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"parameters": None},
+        {"id": None, "outputs": None, "parameters": None},
+        {"inputs": [GOOD | {"parameters": None}]},
+        {"outputs": [{"name": "probabilities", "parameters": None}]},
+        {"outputs": [{"name": "probabilities", "parameters": {"binary_data": None, "classification": None}}]},
+        {"outputs": []},
+        {"model_name": "frozen"},  # as in Triton's examples
+    ],
+)
+def test_what_is_null_is_left_out(client, parts):
+    plain = client.post("/v2/models/frozen/infer", json={"inputs": [GOOD]})
+    assert client.post("/v2/models/frozen/infer", json={"inputs": [GOOD], **parts}).json() == plain.json()
+
+
+def test_health_answers_in_json(client, make_service, make_client):
+    assert client.get("/v2/health/live").json() == {"live": True}
+    assert client.get("/v2/health/ready").json() == {"ready": True}
+    assert client.get("/v2/models/frozen/ready").json() == {"name": "frozen", "ready": True}
+    service = make_service()
+    service.is_draining = True
+    answer = make_client(service=service).get("/v2/health/ready")
+    assert (answer.status_code, answer.json()) == (503, {"ready": False})
+
+
+def test_metadata_has_the_labels_in_order(client, frozen):
+    found = client.get("/v2/models/frozen").json()
+    assert found["parameters"] == {"labels": json.loads((frozen / "bundle.json").read_text())["labels"]}
+
+
+def test_raw_pixels_are_classified(client, images):
+    images, expected = images
+    raw = {"Inference-Header-Content-Length": "0", "Content-Type": "application/octet-stream"}
+    answer = client.post("/v2/models/frozen/infer", content=images.tobytes(), headers=raw)
+    length = int(answer.headers["Inference-Header-Content-Length"])
+    (output,) = json.loads(answer.content[:length])["outputs"]
+    assert output["shape"] == [2, 10]
+    got = np.frombuffer(answer.content[length:], "<f4").reshape(2, 10)
+    np.testing.assert_allclose(got, expected, atol=1e-6)
+    for bad in (b"", images.tobytes()[1:]):
+        answer = client.post("/v2/models/frozen/infer", content=bad, headers=raw)
+        assert answer.status_code == 400
+        assert "the body is raw pixels, 64 bytes for each image [8, 8, 1]" in answer.json()["error"]
+
+
+def test_json_is_not_taken_for_pixels(client):
+    headers = {"Inference-Header-Content-Length": "0", "Content-Type": "application/json; charset=utf-8"}
+    answer = client.post("/v2/models/frozen/infer", content=b" " * 64, headers=headers)
+    assert answer.status_code == 400
+    assert "its Content-Type says JSON" in answer.json()["error"]
+
+
+def test_triton_gets_the_likeliest_classes(start, frozen, images):
+    images, expected = images
+    labels = json.loads((frozen / "bundle.json").read_text())["labels"]
+    client = triton.InferenceServerClient(start(frozen).url.removeprefix("http://"))
+    assert "classification" in client.get_server_metadata()["extensions"]
+    for is_binary, count in itertools.product((True, False), (2, 99)):
+        given = triton.InferInput("images", list(images.shape), "UINT8")
+        given.set_data_from_numpy(images)
+        output = triton.InferRequestedOutput("probabilities", binary_data=is_binary, class_count=count)
+        found = client.infer("frozen", [given], outputs=[output]).as_numpy("probabilities")
+        assert found.shape == (2, min(count, 10))
+        for texts, probabilities in zip(found.tolist(), expected, strict=True):
+            rows = [(text if isinstance(text, str) else text.decode()).split(":", 2) for text in texts]
+            best = sorted(range(10), key=lambda k: -probabilities[k])[:count]
+            assert [int(index) for _, index, _ in rows] == best
+            assert [label for _, _, label in rows] == [labels[k] for k in best]
+            np.testing.assert_allclose([float(p) for p, _, _ in rows], probabilities[best], atol=1e-5)
+    client.close()

@@ -320,7 +320,7 @@ def test_a_slow_model_is_left_to_its_thread(make_service, took, digit):
     ],
 )
 def test_a_simple_upload_is_what_the_parser_finds(kind, body):
-    assert [simple_upload(kind.encode(), body)] == uploads(kind, body, Limits())
+    assert [simple_upload(kind.encode(), body)] == uploads(kind, body, Limits()).pictures
 
 
 @pytest.mark.parametrize(
@@ -364,7 +364,7 @@ def test_a_simple_upload_of_any_content_is_what_the_parser_finds():
         body = form(content)
         found = simple_upload(FORM.encode(), body)
         try:
-            expected = uploads(FORM, body, Limits())
+            expected = uploads(FORM, body, Limits()).pictures
         except RefusalError:
             expected = None
         assert found is None or [found] == expected, content

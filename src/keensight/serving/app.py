@@ -18,13 +18,12 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from keensight.errors import suggestion
 from keensight.names import odd_name
 from keensight.serving import protocol
 from keensight.serving.answers import described, whole_answer
 from keensight.serving.bodies import held, read_body
 from keensight.serving.decoding import SMALL_WORK
-from keensight.serving.guard import Guard, error_response
+from keensight.serving.guard import PARAMETERS, Guard, check_parameters, error_response
 from keensight.serving.heat import heat, overlay
 from keensight.serving.limits import RefusalError
 from keensight.serving.metrics import CONTENT_TYPE
@@ -32,7 +31,16 @@ from keensight.serving.openapi import docs_page, openapi
 from keensight.serving.registry import Model
 from keensight.serving.service import Service
 from keensight.serving.static import page_files
-from keensight.serving.uploads import LargePictureError, Upload, decode, decode_now, refusals, uploads
+from keensight.serving.uploads import (
+    LargePictureError,
+    Sent,
+    Upload,
+    decode,
+    decode_now,
+    refusals,
+    twice,
+    uploads,
+)
 from keensight.values import Prediction, Uint8Array
 
 MAX_LABEL = 200
@@ -89,13 +97,14 @@ async def predict(request: Request) -> Response:
     """Classify one picture or several."""
     started = time.perf_counter()
     service = _service(request)
-    _check_parameters(request, "model")
-    model = service.registry.named(request.query_params.get("model"))
+    service.registry.named(request.query_params.get("model"))
     service.places.check()
     with held(service.memory) as sizes:
         body = await read_body(request, service.limits, service.memory, sizes)
-        pictures = await _uploads(request, body)
-        del body
+        sent = await _uploads(request, body)
+        model = service.registry.named(_parameters(request, sent).get("model"))
+        pictures = sent.pictures
+        del body, sent
         with service.places.take(len(pictures)):
             answers, timing_s = await _answers(service, model, pictures)
     if len(pictures) == 1 and isinstance(answers[0], RefusalError):
@@ -107,16 +116,16 @@ async def predict(request: Request) -> Response:
     return JSONResponse(answer, headers=NO_STORE)
 
 
-def _check_parameters(request: Request, *known: str) -> None:
-    """Raise RefusalError (400) for an unknown query parameter: it may be a misspelt one."""
-    for name in request.query_params:
-        if name not in known:
-            asked = ascii(name)[1:-1][:100]
-            message = f"There is no parameter {asked} here. {suggestion(asked, known)}It takes {', '.join(known)}."
-            raise RefusalError(400, "unknown_parameter", message)
+def _parameters(request: Request, sent: Sent) -> dict[str, str]:
+    """Return the parameters in the address and in the form. Raises RefusalError (400) for an unknown one, or two."""
+    check_parameters(sent.fields, PARAMETERS[request.url.path])
+    for name, value in sent.fields.items():
+        if request.query_params.get(name, value) != value:
+            raise twice(name)
+    return {**request.query_params, **sent.fields}
 
 
-async def _uploads(request: Request, body: bytes) -> list[Upload]:
+async def _uploads(request: Request, body: bytes) -> Sent:
     service = _service(request)
     content_type = request.headers.get("content-type", "")
     if content_type.startswith("multipart/") and len(body) > SMALL_FORM:
@@ -169,11 +178,7 @@ async def decoded(service: Service, model: Model, picture: Upload) -> Uint8Array
 async def explain(request: Request) -> Response:
     """Return an occlusion heat map: where covering the picture changes the answer."""
     service = _service(request)
-    _check_parameters(request, "model", "label", "format")
-    model = service.registry.named(request.query_params.get("model"))
-    form = request.query_params.get("format", "png")
-    if form not in ("png", "json"):
-        raise RefusalError(400, "unknown_format", "The format can be png or json.")
+    service.registry.named(request.query_params.get("model"))
     until = time.monotonic() + service.limits.request_s
 
     def is_over() -> bool:
@@ -182,17 +187,22 @@ async def explain(request: Request) -> Response:
     service.explaining.check()
     with held(service.memory) as sizes:
         body = await read_body(request, service.limits, service.memory, sizes)
-        pictures = await _uploads(request, body)
-        if len(pictures) > 1:
+        sent = await _uploads(request, body)
+        asked = _parameters(request, sent)
+        model = service.registry.named(asked.get("model"))
+        form = asked.get("format") or _form_accepted(request.headers.get("accept", ""))
+        if form not in ("png", "json"):
+            raise RefusalError(400, "unknown_format", "The format can be png or json.")
+        if len(sent.pictures) > 1:
             raise RefusalError(
                 413, "too_many_pictures", "Only one picture can be explained at a time. Send the others separately."
             )
         with service.explaining.take():
-            image_HWC = await decoded(service, model, pictures[0])
+            image_HWC = await decoded(service, model, sent.pictures[0])
             if isinstance(image_HWC, RefusalError):
                 raise image_HWC
             loop = asyncio.get_running_loop()
-            label = request.query_params.get("label") or None
+            label = asked.get("label") or None
             found = await loop.run_in_executor(service.explainer, heat, model, image_HWC, label, is_over)
     if form == "png":
         largest = f"{np.abs(found.drop_HW).max():.4f}"
@@ -200,6 +210,12 @@ async def explain(request: Request) -> Response:
     height, width = found.drop_HW.shape
     answer = {"label": found.label, "probability": found.probability, "height": height, "width": width}
     return JSONResponse({**answer, "heat": (found.drop_HW.round(6) + 0.0).tolist()}, headers=NO_STORE)  # no -0.0
+
+
+def _form_accepted(accept: str) -> str:
+    """Return the form of an explanation whose `format` is not named: JSON for a client that takes only that."""
+    kinds = [kind.partition(";")[0].strip().lower() for kind in accept.split(",")]
+    return "json" if "application/json" in kinds and not {"image/png", "image/*", "*/*"} & {*kinds} else "png"
 
 
 async def verdict(request: Request) -> Response:
@@ -215,6 +231,7 @@ async def verdict(request: Request) -> Response:
         given = json.loads(body)
         answer_id, is_right, label = given["id"], given["right"], given.get("label")
         sound = isinstance(answer_id, str) and isinstance(is_right, bool) and isinstance(label, str | None)
+        sound = sound and {"id", "right", "label"}.issuperset(given)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         sound = False
     if not sound or (label is not None and (odd_name(label) or not 0 < len(label) <= MAX_LABEL)):

@@ -25,11 +25,14 @@ async def read_body(request: Request, limits: Limits, memory: Places, sizes: lis
     """Return a request's body; `sizes` is from `held` and keeps its bytes counted.
 
     Raises RefusalError: 413 for more than `max_bytes`, by Content-Length or by count; 408 if it takes longer than
-    `body_s`; 503 if all bodies together take too much memory; 415 for a compressed one; 400 if the client leaves.
+    `body_s`; 503 if all bodies together take too much memory; 415 for a compressed one; 400 for a part of a file, or
+    if the client leaves.
     """
     encoding = request.headers.get("content-encoding", "identity")
     if encoding.lower() != "identity":
         raise RefusalError(415, "unsupported_encoding", "Compressed bodies are not accepted. Send it uncompressed.")
+    if "content-range" in request.headers:
+        raise RefusalError(400, "partial", "A part of a file cannot be used. Send all of it, without Content-Range.")
     told = request.headers.get("content-length", "")
     if told.isascii() and told.isdigit() and int(told) > limits.max_bytes:
         raise _too_large(limits)

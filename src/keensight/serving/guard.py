@@ -8,17 +8,20 @@ import re
 import secrets
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import parse_qsl
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from keensight.errors import suggestion
 from keensight.serving.access import check_api_key, client_of
 from keensight.serving.limits import RefusalError
 from keensight.serving.service import DRAINING, Service
+from keensight.serving.uploads import twice
 
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
@@ -33,6 +36,7 @@ SECURITY_HEADERS = {
 }
 HEALTH = ("/healthz", "/readyz", "/v2/health/live", "/v2/health/ready")
 API = ("/v1/", "/v2/", "/v2", "/metrics")  # paths that need an API key, if there are any keys
+PARAMETERS = {"/v1/predict": ("model",), "/v1/explain": ("model", "label", "format")}  # other paths take none
 MAX_LOGGED = 200  # characters of a path
 SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _PROCESS, _count = secrets.token_hex(4), itertools.count()  # a new random id for each request took 2 % of its time
@@ -76,6 +80,8 @@ class Guard:
         refusal = None
         try:
             check(service, scope["method"], scope["path"], headers, client)
+            if scope["path"].startswith(API):
+                _check_query(scope["query_string"], PARAMETERS.get(scope["path"], ()))
             async with asyncio.timeout(service.limits.request_s):
                 await self._app(scope, receive, answer)
         except RefusalError as error:
@@ -114,21 +120,50 @@ def check(service: Service, method: str, path: str, headers: Mapping[str, str], 
     if service.is_draining and path != "/metrics":
         raise RefusalError(503, "draining", DRAINING, {"Retry-After": "1"})
     if path.startswith(API):
-        if service.api_keys:
-            check_api_key(headers, service.api_keys)
-        if path != "/metrics":
+        is_counted = path != "/metrics"  # a Prometheus that asks often is no load
+        if is_counted:
             service.buckets.take(client)
+        try:
+            check_api_key(headers, service.api_keys)
+        except RefusalError:
+            if not is_counted:
+                service.buckets.take(client)  # guesses are slowed everywhere
+            raise
     if method == "POST" and _is_of_another_site(headers):
         raise RefusalError(403, "cross_site", "A page of another site sent this request in a browser. That is refused.")
 
 
+def _check_query(query: bytes, known: Sequence[str]) -> None:
+    names = [name for name, _ in parse_qsl(query.decode("latin-1"), keep_blank_values=True)]
+    check_parameters(names, known)
+    for name in known:
+        if names.count(name) > 1:
+            raise twice(name)
+
+
+def check_parameters(names: Iterable[str], known: Sequence[str]) -> None:
+    """Raise RefusalError (400) for a parameter that is not known: it may be a misspelt one, or go elsewhere."""
+    for name in names:
+        if name not in known:
+            asked = ascii(name)[1:-1][:100]
+            takes = f"It takes {', '.join(known)}." if known else "It takes none in its address."
+            message = f"There is no parameter {asked} here. {suggestion(asked, known)}{takes}"
+            raise RefusalError(400, "unknown_parameter", message)
+
+
 def _is_of_another_site(headers: Mapping[str, str]) -> bool:
-    """Say whether a browser sends this for a page of another site; over plain HTTP only the Origin header says so."""
+    """Say whether a browser sends this for a page of another site.
+
+    Over plain HTTP only the Origin header says so, and a proxy may have put a Host of its own beside it. Our own page
+    sends X-Requested-With: a page of another site cannot, as its browser would first ask by OPTIONS, which is refused.
+    """
     if "sec-fetch-site" in headers:
         return headers["sec-fetch-site"] == "cross-site"
-    if "origin" not in headers:
+    if "origin" not in headers or "x-requested-with" in headers:
         return False
-    return headers["origin"].partition("://")[2] not in (headers.get("host"), headers.get("x-forwarded-host"))
+    forwarded = headers.get("x-forwarded-host", "").partition(",")[0].strip()  # the first proxy's, of several
+    origin = headers["origin"].partition("://")[2]  # "null" has none
+    return not origin or origin not in (headers.get("host"), forwarded)
 
 
 def record(service: Service, asked: Asked, route: str, status: int, seconds: float, sent_bytes: int) -> None:

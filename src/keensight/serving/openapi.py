@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Iterable
 from html import escape
 from typing import Any
 
@@ -52,7 +53,12 @@ def _nullable(schema: Json) -> Json:
     return {"anyOf": [schema, {"type": "null"}]}
 
 
-_PARAMETERS_V2: Json = {"type": "object", "additionalProperties": True}
+def _known(properties: Json, required: Iterable[str] = ()) -> Json:
+    """Return an object whose other properties are refused; those that are not required may be null, too."""
+    schemas = {name: schema if name in required else _nullable(schema) for name, schema in properties.items()}
+    return {"type": "object", "properties": schemas, "required": [*required], "additionalProperties": False}
+
+
 _TENSOR = {"name": TEXT, "datatype": TEXT, "shape": _list({"type": "integer"})}
 SCHEMAS: Json = {
     "Error": _object({"error": _object({"code": TEXT, "message": TEXT}), "request_id": TEXT}),
@@ -124,6 +130,9 @@ SCHEMAS: Json = {
     ),
     "Verdict": _object({"id": TEXT, "right": TRUTH, "label": _nullable(TEXT)}, optional=("label",)),
     "ServerV2": _object({"name": TEXT, "version": TEXT, "extensions": _list(TEXT)}),
+    "LiveV2": _object({"live": TRUTH}),
+    "ReadyV2": _object({"ready": TRUTH}),
+    "ModelReadyV2": _object({"name": TEXT, "ready": TRUTH}),
     "ModelV2": _object(
         {
             "name": TEXT,
@@ -131,20 +140,32 @@ SCHEMAS: Json = {
             "platform": TEXT,
             "inputs": _list(_object(_TENSOR)),
             "outputs": _list(_object(_TENSOR)),
+            "parameters": _object({"labels": {**_list(TEXT), "description": "In the order of the output."}}),
         }
     ),
-    "InferV2": _object(
+    "InferV2": _known(
         {
             "id": TEXT,
-            "parameters": _PARAMETERS_V2,
+            "model_name": TEXT,
+            "model_version": TEXT,
+            "parameters": _known({"binary_data_output": TRUTH}),
             "inputs": {
-                **_list(_object({**_TENSOR, "parameters": _PARAMETERS_V2, "data": _list({})}, ("parameters", "data"))),
+                **_list(
+                    _known({**_TENSOR, "parameters": _known({"binary_data_size": WHOLE}), "data": _list({})}, _TENSOR)
+                ),
                 "minItems": 1,
                 "maxItems": 1,
             },
-            "outputs": _list(_object({"name": TEXT, "parameters": _PARAMETERS_V2}, optional=("parameters",))),
+            "outputs": {
+                **_list(
+                    _known(
+                        {"name": TEXT, "parameters": _known({"binary_data": TRUTH, "classification": WHOLE})}, ["name"]
+                    )
+                ),
+                "maxItems": 1,
+            },
         },
-        optional=("id", "parameters", "outputs"),
+        ["inputs"],
     ),
     "InferredV2": _object(
         {
@@ -153,7 +174,12 @@ SCHEMAS: Json = {
             "model_version": TEXT,
             "outputs": _list(
                 _object(
-                    {**_TENSOR, "parameters": _PARAMETERS_V2, "data": _list(NUMBER)}, optional=("parameters", "data")
+                    {
+                        **_TENSOR,
+                        "parameters": _object({"binary_data_size": WHOLE}),
+                        "data": _list({"type": ["number", "string"]}),
+                    },
+                    optional=("parameters", "data"),
                 )
             ),
         },
@@ -186,16 +212,15 @@ def openapi(limits: Limits) -> Json:
 
 def _version_1() -> Json:
     model = _query("model", TEXT, "NAME or NAME@VERSION; the default model if left out.")
-    pictures = {
-        "required": True,
-        "content": {
-            "image/*": BYTES,
-            "application/octet-stream": BYTES,
-            "multipart/form-data": {
-                "schema": _object({"file": {**_list({"type": "string", "format": "binary"}), "minItems": 1}})
-            },
-        },
-    }
+    explained = [
+        model,
+        _query("label", TEXT, "The label that is asked about; the model's answer if left out."),
+        _query(
+            "format",
+            {"enum": ["png", "json"], "default": "png"},
+            "A transparent overlay, or numbers; if left out, what Accept names.",
+        ),
+    ]
     return {
         "/v1/models": {"get": _operation("models", "The models that are served.", _json("Models"))},
         "/v1/predict": {
@@ -206,7 +231,7 @@ def _version_1() -> Json:
                 _json("Predictions"),
                 ON_BODIES,
                 [model],
-                pictures,
+                _pictures([model]),
             )
         },
         "/v1/explain": {
@@ -218,12 +243,8 @@ def _version_1() -> Json:
                     "application/json": {"schema": _ref("Heat")},
                 },
                 ON_BODIES,
-                [
-                    model,
-                    _query("label", TEXT, "The label that is asked about; the model's answer if left out."),
-                    _query("format", {"enum": ["png", "json"], "default": "png"}, "A transparent overlay, or numbers."),
-                ],
-                pictures,
+                explained,
+                _pictures(explained),
             )
         },
         "/v1/verdict": {
@@ -244,11 +265,25 @@ def _version_1() -> Json:
     }
 
 
+def _pictures(parameters: list[Json]) -> Json:
+    """Return the body of a request with pictures; in a form, its parameters may be fields."""
+    files = {**_list({"type": "string", "format": "binary"}), "minItems": 1}
+    fields = {each["name"]: each["schema"] for each in parameters}
+    return {
+        "required": True,
+        "content": {
+            "image/*": BYTES,
+            "application/octet-stream": BYTES,
+            "multipart/form-data": {"schema": _object({"file": files, **fields}, tuple(fields))},
+        },
+    }
+
+
 def _version_2() -> Json:
     paths: Json = {
         "/v2": {"get": _operation("serverV2", "The server, by the Open Inference Protocol.", _json("ServerV2"))},
-        "/v2/health/live": {"get": _operation("liveV2", "The process is alive.", {}, checks=True)},
-        "/v2/health/ready": {"get": _operation("readyV2", "Requests are welcome.", {}, checks=True)},
+        "/v2/health/live": {"get": _operation("liveV2", "The process is alive.", _json("LiveV2"), checks=True)},
+        "/v2/health/ready": {"get": _operation("readyV2", "Requests are welcome.", _json("ReadyV2"), checks=True)},
     }
     for versions, parameters, suffix in (
         ("", [_in_path("name")], ""),
@@ -259,17 +294,23 @@ def _version_2() -> Json:
             "get": _operation(f"metadataV2{suffix}", "A model's tensors.", _json("ModelV2"), (404,), parameters)
         }
         paths[f"{home}/ready"] = {
-            "get": _operation(f"modelReadyV2{suffix}", "The model is loaded.", {}, (404,), parameters)
+            "get": _operation(
+                f"modelReadyV2{suffix}", "The model is loaded.", _json("ModelReadyV2"), (404,), parameters
+            )
         }
         paths[f"{home}/infer"] = {
             "post": _operation(
                 f"inferV2{suffix}",
-                "Probabilities FP32 [N, K] for images UINT8 [N, H, W, C] of the model's size. Tensors may be binary.",
+                "Probabilities FP32 [N, K] for images UINT8 [N, H, W, C] of the model's size. Tensors may be binary; "
+                "with classification, the likeliest classes as BYTES, VALUE:INDEX:LABEL.",
                 {**_json("InferredV2"), "application/octet-stream": BYTES},
                 ON_BODIES,
                 [
                     *parameters,
-                    _header("Inference-Header-Content-Length", "The number of bytes of JSON before binary tensors."),
+                    _header(
+                        "Inference-Header-Content-Length",
+                        "The number of bytes of JSON before binary tensors; 0: all is pixels.",
+                    ),
                 ],
                 {"required": True, "content": {**_json("InferV2"), "application/octet-stream": BYTES}},
             )

@@ -22,7 +22,7 @@ from keensight.values import Uint8Array
 
 PATH = "/v1/predict"
 MOST_BYTES = NOW_BYTES + 1024  # of a body: a picture, and a form around it
-UNUSUAL = frozenset((b"transfer-encoding", b"content-encoding", b"expect", b"upgrade"))
+UNUSUAL = frozenset((b"transfer-encoding", b"content-encoding", b"content-range", b"expect", b"upgrade"))
 HEADERS = b"".join(
     b"%b: %b\r\n" % (name.lower().encode(), value.encode())
     for name, value in {"Cache-Control": "no-store", "Content-Type": "application/json", **SECURITY_HEADERS}.items()

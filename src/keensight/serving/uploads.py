@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from PIL import Image
 from python_multipart.exceptions import FormParserError
@@ -22,6 +23,9 @@ FORMATS = {b"\xff\xd8\xff": ".jpg", b"\x89PNG\r\n\x1a\n": ".png", b"GIF87a": ".g
 ACCEPTED = "JPEG, PNG, GIF and WebP are accepted"
 MAX_FIELDS = 16  # of a form, besides its pictures
 MAX_HEADER_BYTES = 8 * 1024  # of a form's part
+MAX_FIELD_BYTES = 1024  # of a field that is no file
+CODINGS = (b"content-transfer-encoding", b"content-encoding")  # of a form's part
+PLAIN_CODINGS = (b"", b"binary", b"7bit", b"8bit", b"identity")
 NOW_BYTES = 16_384  # up to this many bytes and pixels, decoding is faster than handing the picture to a thread
 NOW_JPEG_BYTES = 4_096  # a JPEG may have many scans, each over all pixels
 NOW_PIXELS = 4_096
@@ -51,6 +55,14 @@ class Upload:
     content: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What a request's body has: its pictures, and the other fields of its form, which are parameters."""
+
+    pictures: list[Upload]
+    fields: Mapping[str, str] = field(default_factory=dict)
+
+
 def suffix_of(content: bytes) -> str | None:
     """Return the file suffix of an accepted format, or None.
 
@@ -62,16 +74,16 @@ def suffix_of(content: bytes) -> str | None:
     return next((suffix for start, suffix in FORMATS.items() if content.startswith(start)), None)
 
 
-def uploads(content_type: str, body: bytes, limits: Limits) -> list[Upload]:
-    """Return the pictures in a request's body, at least one.
+def uploads(content_type: str, body: bytes, limits: Limits) -> Sent:
+    """Return the pictures in a request's body, at least one, and the other fields of a form.
 
-    Raises RefusalError: 400 where there is none or the form is damaged, 413 for more than `max_pictures`, 415 for a
-    content type that pictures do not have.
+    Raises RefusalError: 400 where there is none, the form is damaged or has a field twice, 413 for more than
+    `max_pictures`, 415 for a content type that pictures do not have.
     """
     kind, options = parse_options_header(content_type)
     if kind == b"multipart/form-data":
         found = _Form(options, limits.max_pictures).read(body)
-        if not found:
+        if not found.pictures:
             raise RefusalError(400, "no_picture", "The form has no file in it. Add a picture as a file field.")
         return found
     # curl --data-binary says that it sends a form, unless told otherwise
@@ -85,7 +97,7 @@ def uploads(content_type: str, body: bytes, limits: Limits) -> list[Upload]:
         )
     if not body:
         raise RefusalError(400, "no_picture", "The request has no body. Send a picture's bytes.")
-    return [Upload(None, body)]
+    return Sent([Upload(None, body)])
 
 
 def decode(upload: Upload, preprocessing: Preprocessing, limits: Limits, most_work: int | None = None) -> Uint8Array:
@@ -173,14 +185,15 @@ class _Form:
         self._options = options
         self._max_pictures = max_pictures
         self._found: list[Upload] = []
-        self._fields = 0
+        self._fields: list[tuple[str, str]] = []
         self._header_bytes = 0
         self._name, self._value = bytearray(), bytearray()
         self._file: str | None = None
-        self._content: bytearray | None = None
+        self._field = ""
+        self._content = bytearray()
 
-    def read(self, body: bytes) -> list[Upload]:
-        """Return the files, in order."""
+    def read(self, body: bytes) -> Sent:
+        """Return the files, in order, and the other fields."""
         boundary = self._options.get(b"boundary", b"")
         if body.count(b"\r\n--" + boundary) > self._max_pictures + MAX_FIELDS + 1:
             raise self._too_many()  # before the parser spends seconds on a million of them
@@ -205,13 +218,16 @@ class _Form:
             raise _damaged("it cannot be parsed") from error
         if not self._ended:
             raise _damaged("it is cut short")
-        return self._found
+        for name, count in Counter(name for name, _ in self._fields).items():
+            if count > 1:
+                raise twice(name)
+        return Sent(self._found, dict(self._fields))
 
     def _end(self) -> None:
         self._ended = True
 
     def _part_begin(self) -> None:
-        self._file, self._content, self._header_bytes = None, None, 0
+        self._file, self._field, self._content, self._header_bytes = None, "", bytearray(), 0
 
     def _header(self, to: bytearray, data: bytes) -> None:
         self._header_bytes += len(data)
@@ -220,23 +236,25 @@ class _Form:
         to.extend(data)
 
     def _header_end(self) -> None:
-        if self._name.lower() == b"content-disposition":
+        name = self._name.lower()
+        if name == b"content-disposition":
             _, options = parse_options_header(bytes(self._value))
+            self._field = options.get(b"name", b"").decode(errors="replace")
             if b"filename" in options:
                 self._file = tidy(options[b"filename"].decode(errors="replace"))
+        elif name in CODINGS and self._value.strip().lower() not in PLAIN_CODINGS:
+            raise RefusalError(
+                415, "unsupported_encoding", f"A part of the form has a {name.decode()}. Send its bytes as they are."
+            )
         self._name, self._value = bytearray(), bytearray()
 
     def _headers_finished(self) -> None:
-        if self._file is None:
-            self._fields += 1
-            if self._fields > MAX_FIELDS:
-                raise RefusalError(
-                    413, "too_many_fields", f"The form has more than {MAX_FIELDS} fields that are not files."
-                )
-            return
-        if len(self._found) == self._max_pictures:
+        if self._file is not None and len(self._found) == self._max_pictures:
             raise self._too_many()
-        self._content = bytearray()
+        if self._file is None and len(self._fields) == MAX_FIELDS:
+            raise RefusalError(
+                413, "too_many_fields", f"The form has more than {MAX_FIELDS} fields that are not files."
+            )
 
     def _too_many(self) -> RefusalError:
         return RefusalError(
@@ -247,12 +265,21 @@ class _Form:
         )
 
     def _part_data(self, data: bytes, start: int, end: int) -> None:
-        if self._content is not None:
-            self._content += memoryview(data)[start:end]
+        self._content += memoryview(data)[start:end]
+        if self._file is None and len(self._content) > MAX_FIELD_BYTES:
+            name = ascii(self._field)[1:-1][:100]
+            raise RefusalError(
+                400,
+                "no_file",
+                f"The field {name} of the form is text, longer than {MAX_FIELD_BYTES:,} bytes. If it is a picture, "
+                "send it as a file, with a filename: curl -F file=@picture.jpg does so.",
+            )
 
     def _part_end(self) -> None:
-        if self._content is not None:
+        if self._file is not None:
             self._found.append(Upload(self._file, bytes(self._content)))
+        else:
+            self._fields.append((self._field, self._content.decode(errors="replace")))
 
 
 def tidy(name: str) -> str:
@@ -262,6 +289,12 @@ def tidy(name: str) -> str:
     'seven.png'
     """
     return _ODD.sub("", name.replace("\\", "/").rsplit("/", 1)[-1])[:200]
+
+
+def twice(name: str) -> RefusalError:
+    """Return the refusal of a parameter that came with two values."""
+    asked = ascii(name)[1:-1][:100]
+    return RefusalError(400, "parameter_twice", f"The parameter {asked} came twice. Send it once.")
 
 
 def _damaged(why: str) -> RefusalError:

@@ -25,7 +25,7 @@ export async function call(path, { query = {}, body, json, onbusy = () => {} } =
   for (const [name, value] of Object.entries(query)) url.searchParams.set(name, value);
   let waited = false;
   for (;;) {
-    const headers = {};
+    const headers = { "X-Requested-With": "keensight" }; // the server knows its own page by it, whatever the proxy does
     if (json !== undefined) headers["Content-Type"] = "application/json";
     const sent = key;
     if (sent) headers.Authorization = `Bearer ${sent}`;
@@ -59,6 +59,7 @@ export async function call(path, { query = {}, body, json, onbusy = () => {} } =
     const error = await response.json().then((answer) => answer.error, () => null);
     const said = error?.message ?? "";
     if (busy) throw new Refused(`The server is busy. Try again in a moment.${said ? ` It said: ${said}` : ""}`, true);
+    if (response.status === 413 && !said) throw new Refused("It is too large for the proxy before this server. Send a smaller one.");
     throw new Refused(said || `The server answered with status ${response.status}.`, response.status >= 500, error?.code);
   }
 }
