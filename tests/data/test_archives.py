@@ -13,8 +13,11 @@ import pytest
 
 from keensight.data import archives, tars
 from keensight.data.archives import safe_name
+from keensight.data.listing import KEPT_BY_SYSTEM
 from keensight.data.sources import open_dataset, reader
 from keensight.errors import DataError, PictureError
+
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
 
 
 def test_an_archive_after_other_bytes_and_long_names(tmp_path, pets, png, make_zip, make_tar):
@@ -70,16 +73,32 @@ def test_backslashes_of_old_windows_tools_separate_folders():
     assert safe_name("train\\cat\\1.jpg", Path("x.zip")) == "train/cat/1.jpg"
 
 
-def test_what_systems_leave_behind_is_ignored(tmp_path, pets, make_zip, make_tar):
+def test_an_archive_is_listed_as_a_folder_is(tmp_path, pets, png, make_zip, make_tar):
+    more = {"pets/train/cat/photo": png(7), "pets/val/dog/x.jpg_large": png(8), "pets/val/dog/x.JPG ": png(9)}
     junk = {
         "__MACOSX/pets/._1.png": b"x",
         "pets/.DS_Store": b"x",
-        "pets/train/cat/.x.png": b"x",
+        "pets/train/cat/.x.png": png(0),
+        "pets/train/cat/@eaDir/1.png/THUMB.png": png(0),
+        "#recycle/9.png": png(0),
         "pets/readme.txt": b"x",
+        "pets/page.jpg_": b"<html>",
     }
-    for path in (make_zip(tmp_path / "pets.zip", pets | junk), make_tar(tmp_path / "pets.tar", pets | junk)):
-        assert len(open_dataset(path).samples) == len(pets)
-        assert open_dataset(path).skipped == ()
+    skipped = {
+        **dict.fromkeys(
+            ["__MACOSX", "pets/.DS_Store", "pets/train/cat/.x.png", "pets/train/cat/@eaDir", "#recycle"], KEPT_BY_SYSTEM
+        ),
+        "pets/readme.txt": "a .txt file and not a picture",
+        "pets/page.jpg_": "an HTML page, as a failed download leaves, and not a picture",
+    }
+    members = pets | more | junk
+    paths = [make_zip(tmp_path / f"{i}.zip", members, method) for i, method in enumerate(METHODS)]
+    for path in (*paths, make_tar(tmp_path / "pets.tar", members)):
+        dataset = open_dataset(path)
+        assert {sample.path for sample in dataset.samples} == {*pets, *more}
+        assert {each.path: each.reason for each in dataset.skipped} == skipped
+        with reader(dataset) as read:
+            assert all(read(sample) == members[sample.path] for sample in dataset.samples)
 
 
 @pytest.mark.parametrize("keep", [0, 10, 600, 0.5, 0.9])

@@ -9,6 +9,7 @@ from PIL import Image
 
 from keensight.data import folders
 from keensight.data.folders import LEADS_OUT, read_file
+from keensight.data.listing import KEPT_BY_SYSTEM
 from keensight.data.sources import open_dataset, reader
 from keensight.errors import DataError, PictureError
 from keensight.values import Sample
@@ -60,12 +61,41 @@ def test_split_folders_map_labels_by_name(tmp_path):
     }
 
 
-def test_what_systems_leave_behind_is_ignored(pets):
-    for name in [".DS_Store", "cat/Thumbs.db", "cat/.hidden.jpg", "__MACOSX/cat/._1.jpg", ".git/x/1.jpg", "cat/a.txt"]:
-        (pets / name).parent.mkdir(parents=True, exist_ok=True)
-        (pets / name).write_bytes(b"x")
-    assert len(open_dataset(pets).samples) == 4
-    assert skipped(open_dataset(pets)) == {}
+def test_what_systems_leave_behind_is_not_looked_into_and_accounted_for(pets):
+    kept = [".DS_Store", "cat/Thumbs.db", "cat/.hidden.jpg", "__MACOSX", ".git", "cat/@eaDir", "#recycle",
+            "$RECYCLE.BIN", "@Recycle", ".Trash-1000", "lost+found", "dog/.thumbnails"]  # fmt: skip
+    for name in kept:
+        path = pets / name if name.endswith(("Store", ".db", ".jpg")) else pets / name / "x/1.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes((pets / "cat/1.jpg").read_bytes())
+    dataset = open_dataset(pets)
+    assert (len(dataset.samples), dataset.class_names) == (4, ("cat", "dog"))
+    assert skipped(dataset) == dict.fromkeys(kept, KEPT_BY_SYSTEM)
+
+
+def test_pictures_under_any_name_are_taken_and_all_else_is_named(pets):
+    jpeg = (pets / "cat/1.jpg").read_bytes()
+    taken = ["photo", "x.jpe", "x.jpg_large", "x.jpg.1", "x.mpo", "x.pnm", "x.tga", "x.JPG ", "x.heic", "1.0"]
+    for name in taken:
+        (pets / "cat" / name).write_bytes(jpeg)
+    others = {
+        "a.txt": (b"x", "a .txt file and not a picture"),
+        "b": (b"notes", "text and not a picture"),
+        "c.jpg_": (b"<!DOCTYPE html><p>", "an HTML page, as a failed download leaves, and not a picture"),
+        "d.heic": (b"\0\0\0\x18ftypheic", "HEIC pictures are not read; convert it to JPEG or PNG"),
+        "e.NEF": (b"II*\0", "NEF pictures are not read; convert it to JPEG or PNG"),
+        "f.mov": (b"\0\0\0\x14ftypqt  ", "a video and not a picture"),
+        "g.tga": (b"\0\0\2" + bytes(9) + b"\4\0\4\0\x18\0", "TGA pictures are not read; convert it to JPEG or PNG"),
+        "h.bin": (b"", "an empty file (0 bytes)"),
+    }
+    for name, (content, _) in others.items():
+        (pets / "cat" / name).write_bytes(content)
+    dataset = open_dataset(pets)
+    assert {s.path for s in dataset.samples} >= {f"cat/{name}" for name in taken}
+    assert len(dataset.samples) == 4 + len(taken)
+    reasons = skipped(dataset)
+    assert set(reasons) == {f"cat/{name}" for name in others}
+    assert all(reasons[f"cat/{name}"].startswith(reason) for name, (_, reason) in others.items())
 
 
 def test_files_that_cannot_be_used_are_skipped_with_a_reason(pets):

@@ -2,7 +2,7 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from keensight.data.listing import PICTURE_SUFFIXES, describe, is_picture, picture_files
+from keensight.data.listing import PICTURE_SUFFIXES, describe, hidden_part, is_picture, problem_by_start
 
 
 def test_describe_counts_suffixes():
@@ -14,11 +14,14 @@ def test_a_picture_is_told_by_what_pathlib_calls_its_suffix(name):
     assert is_picture(name) == (PurePosixPath(name).suffix.lower() in PICTURE_SUFFIXES)
 
 
-def test_folders_stand_for_the_pictures_in_them(tmp_path):
-    (tmp_path / "deep" / "er").mkdir(parents=True)
-    (tmp_path / "empty").mkdir()
-    for name in ("b.png", "a.JPG", "notes.txt", "deep/er/c.png"):
-        (tmp_path / name).touch()
-    given = [tmp_path / "notes.txt", tmp_path, tmp_path / "empty", tmp_path / "nowhere.png"]
-    found = [str(file.relative_to(tmp_path)) for file in picture_files(given)]
-    assert found == ["notes.txt", "a.JPG", "b.png", "deep/er/c.png", "empty", "nowhere.png"]
+def test_first_bytes_are_asked_only_where_the_suffix_tells_nothing():
+    assert problem_by_start("a.csv", lambda: pytest.fail("opened")) == "a .csv file and not a picture"
+    assert problem_by_start("a.CR2", lambda: pytest.fail("opened")).startswith("CR2 pictures are not read; convert")
+    assert problem_by_start("a.old", lambda: b"GIF89a") is None
+    assert problem_by_start("a.old", lambda: b"\x9c\0\1") == "not a picture that can be read"
+
+
+def test_the_uppermost_hidden_part_is_named():
+    assert [hidden_part(path) for path in ("a/.b/.c/d.jpg", "@EADIR/x.jpg", "a/b.jpg", "a/x@eaDir/b.jpg")] == [
+        "a/.b", "@EADIR", None, None
+    ]  # fmt: skip

@@ -17,7 +17,7 @@ from typing import Protocol, TypeAlias, TypeVar
 from keensight.data.folders import MAX_FILES, Contents
 from keensight.data.hashing import Memo, hash_files, known_hashes
 from keensight.data.layout import arrange
-from keensight.data.listing import Listing, is_hidden, is_picture
+from keensight.data.listing import Listing, hidden_part
 from keensight.errors import DataError, PictureError
 from keensight.values import DatasetKind, Skipped
 
@@ -38,6 +38,9 @@ class Member(Protocol):
 
     def content(self, read_at: ReadAt) -> bytes:
         """Return the picture's bytes. Raises ValueError if they do not match the archive's index."""
+
+    def start(self, read_at: ReadAt) -> bytes:
+        """Return its first START_BYTES bytes, or fewer."""
 
 
 def list_archive(
@@ -64,26 +67,50 @@ def list_archive(
     return Listing(name, path, kind, entries, hashes, contents.unusable | failed, [*contents.skipped, *skipped])
 
 
-def picture_members(
+def file_members(
     path: Path,
     infos: Iterable[Info],
     name_of: Callable[[Info], str],
     is_folder: Callable[[Info], bool],
     contents: Contents,
 ) -> Iterator[tuple[str, Info]]:
-    """Yield each picture's clean path and its member, the last of each name; list all else in `contents`."""
+    """Yield each file's clean path and its member, the last of each name; list all else in `contents`."""
     last: dict[str, Info] = {}
     for info in infos:
         name = safe_name(name_of(info), path)
-        if name in last and is_picture(name):
+        if name in last and not is_folder(info):
             contents.skipped.append(Skipped(name, "the archive holds this name again later, and the last one counts"))
         last[name] = info
+    hidden: dict[str, None] = {}
     for name, info in last.items():
-        folder, hidden = is_folder(info), any(map(is_hidden, name.split("/")))
-        if is_picture(name) and not folder and not hidden:
+        if top := hidden_part(name):
+            hidden[top] = None
+        elif is_folder(info):
+            contents.others.extend([f"{name}/"] if name else [])
+        elif name:
             yield name, info
-        elif name and not hidden:
-            contents.others.append(f"{name}/" if folder else name)
+    for name in hidden:
+        contents.hide(name)
+
+
+@contextmanager
+def member_starts(plain: Path) -> Iterator[Callable[[Member], bytes]]:
+    """Yield a function that returns the first bytes of a member, by which it can be told what it is."""
+    with explained(plain):
+        file = open(plain, "rb")  # noqa: SIM115  (closed below)
+
+    def read_at(offset: int, size: int) -> bytes:
+        file.seek(offset)
+        return file.read(size)
+
+    def start(member: Member) -> bytes:
+        try:
+            return member.start(read_at)
+        except (*_DAMAGE, *_MALFORMED):
+            return b""
+
+    with file:
+        yield start
 
 
 @contextmanager

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from keensight.data.hashing import Memo, hash_files, is_hash
+from keensight.data.kinds import START_BYTES
 from keensight.data.layout import arrange
-from keensight.data.listing import Listing, is_hidden, is_picture
+from keensight.data.listing import KEPT_BY_SYSTEM, Listing, is_hidden, is_picture, problem_by_start
 from keensight.errors import DataError, PictureError
 from keensight.names import odd_name
 from keensight.values import Sample, Skipped
@@ -30,16 +31,27 @@ class Contents:
     others: list[str] = field(default_factory=list)  # empty folders end in "/"
     skipped: list[Skipped] = field(default_factory=list)
 
-    def add(self, path: str, problem: str | None) -> None:
-        """Add a name to the pictures or to the rest; an unusable picture is kept with its reason."""
+    def add(self, path: str, problem: str | None, start: Callable[[], bytes]) -> bool:
+        """Add a file to the pictures or to the rest, with the reason; say whether it is a picture that can be used.
+
+        `start` returns its first bytes, which are asked where the suffix tells nothing.
+        """
         if odd := odd_name(path):
             self.skipped.append(Skipped(odd, "a name with control characters, or with bytes that are not UTF-8"))
-        elif not is_picture(path):
+            return False
+        if not is_picture(path) and (problem := problem or problem_by_start(path, start)):
             self.others.append(path)
-        elif problem:
+            self.skipped.append(Skipped(path, problem))
+            return False
+        if problem:
             self.unusable[path] = problem
-        else:
-            self.pictures.append(path)
+            return False
+        self.pictures.append(path)
+        return True
+
+    def hide(self, path: str) -> None:
+        """Add a hidden file or folder, or one of a system."""
+        self.skipped.append(Skipped(odd_name(path) or path, KEPT_BY_SYSTEM))
 
 
 def list_folder(root: Path, pattern: str | None) -> Listing:
@@ -92,6 +104,7 @@ def walk(root: Path) -> tuple[Contents, dict[str, os.stat_result]]:
         for entry in entries:
             path = f"{folder}/{entry.name}" if folder else entry.name
             if is_hidden(entry.name):
+                contents.hide(path)
                 continue
             target = os.path.realpath(entry.path) if entry.is_symlink() else ""
             if target and not _is_inside(target, real_root):
@@ -106,10 +119,8 @@ def walk(root: Path) -> tuple[Contents, dict[str, os.stat_result]]:
                         _leave_out(contents, path, "a link that leads back to a folder above it")
                         continue
                 waiting.append((path, above))
-            elif is_picture(path):
-                _add_picture(contents, statuses, path, entry)
             else:
-                contents.add(path, None)
+                _add_file(contents, statuses, root, path, entry)
     return contents, statuses
 
 
@@ -124,15 +135,15 @@ def _entries(root: Path, folder: str) -> list[os.DirEntry[str]]:
         ) from error
 
 
-def _add_picture(contents: Contents, statuses: dict[str, os.stat_result], path: str, entry: os.DirEntry[str]) -> None:
+def _add_file(
+    contents: Contents, statuses: dict[str, os.stat_result], root: Path, path: str, entry: os.DirEntry[str]
+) -> None:
     try:
         status = entry.stat()
     except OSError as error:
-        contents.add(path, _why(error))
+        contents.add(path, _why(error), bytes)
         return
-    problem = problem_of(status)
-    contents.add(path, problem)
-    if problem is None:
+    if contents.add(path, problem_of(status), lambda: read_start(root, path)):
         statuses[path] = status
 
 
@@ -170,6 +181,15 @@ def read_file(root: Path, path: str) -> bytes:
     return content
 
 
+def read_start(root: Path, path: str) -> bytes:
+    """Return the first bytes of a file, by which it can be told what it is; none if it cannot be read."""
+    try:
+        with open(f"{root}/{path}", "rb", opener=_open_without_waiting, buffering=0) as file:
+            return file.read(START_BYTES)
+    except (OSError, ValueError):
+        return b""
+
+
 @contextmanager
 def folder_reader(root: Path) -> Iterator[Callable[[Sample], bytes]]:
     """Yield a function that returns a sample's file content; it can be called from many threads at once."""
@@ -186,7 +206,7 @@ def _is_inside(path: str, folder: str) -> bool:
 
 def _leave_out(contents: Contents, path: str, reason: str) -> None:
     if is_picture(path):
-        contents.add(path, reason)
+        contents.add(path, reason, bytes)
     else:
         contents.skipped.append(Skipped(odd_name(path) or path, reason))
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from keensight.data.listing import PICTURE_SUFFIXES, Entry, describe, unread
+from keensight.data.listing import PICTURE_SUFFIXES, Entry, describe
 from keensight.data.patterns import label_pattern
 from keensight.errors import DataError, shortlist
 from keensight.names import clean_label, natural_order
@@ -77,13 +77,13 @@ def arrange(
     paths = [name.split("/") for name in sorted(pictures)]
     if not paths:
         raise DataError(
-            f"{source} holds no pictures; found instead: {describe(others)}. Files with these suffixes are pictures: "
-            f"{' '.join(sorted(PICTURE_SUFFIXES))}. Give a folder or archive with one folder of pictures per class, or "
-            "name a manifest or array file itself."
+            f"{source} holds no pictures; found instead: {describe(others)}. Pictures are told by their suffix "
+            f"({' '.join(sorted(PICTURE_SUFFIXES))}) or their first bytes. Give a folder or archive with one folder of "
+            "pictures per class, or name a manifest or array file itself."
         )
     if pattern:
         entries, skipped = _by_pattern(paths, source, pattern)
-        return entries, skipped + unread(others)
+        return entries, skipped
     layout = layout_of(paths, source)
     entries, skipped = [], []
     for path in paths:
@@ -99,7 +99,7 @@ def arrange(
             "--label-pattern '{label}__*' if the file names begin with the label."
         )
     level = max(layout.levels.values(), default=layout.depth) + 1
-    return entries, skipped + _folders_without_pictures(paths, others, level) + unread(others)
+    return entries, skipped + _folders_without_pictures(paths, others, level)
 
 
 def _by_pattern(paths: list[list[str]], source: str, pattern: str) -> tuple[list[Entry], list[Skipped]]:

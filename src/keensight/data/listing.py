@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from keensight.data.kinds import CONVERT, is_picture_start, what_is
 from keensight.errors import shortlist
 from keensight.values import DatasetKind, Skipped, SplitName
 
-UNREAD_SUFFIXES = frozenset(
-    [".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg", ".psd", ".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw"]
-)
 PICTURE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
-)
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".gif", ".bmp", ".dib", ".webp", ".tif", ".tiff",
+     ".ppm", ".pgm", ".pbm", ".pnm"}
+)  # fmt: skip
+RAW_SUFFIXES = frozenset(  # camera raw; most begin as TIFF files do, with a thumbnail
+    {".raw", ".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".srf", ".sr2", ".orf", ".pef", ".raf", ".rw2",
+     ".rwl", ".srw", ".x3f", ".3fr", ".iiq", ".kdc", ".mrw"}
+)  # fmt: skip
+KNOWN_SUFFIXES = frozenset(  # of what so often lies beside pictures that its first bytes are not asked
+    {".txt", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".md", ".html", ".htm", ".yaml", ".yml", ".toml", ".ini",
+     ".log", ".pdf", ".py", ".ipynb", ".zip", ".tar", ".gz", ".npz"}
+)  # fmt: skip
+SYSTEM_NAMES = frozenset(  # what operating systems, file managers and network drives keep among one's files, lower case
+    [
+        "__macosx", "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "icon\r",
+        "$recycle.bin", "recycler", "system volume information", "lost+found",
+        "@eadir", "@tmp", "@recycle", "@recently-snapshot", "@synoresource", "@synoeastream", "#recycle", "#snapshot",
+        "network trash folder", "temporary items", "__pycache__",
+    ]
+)  # fmt: skip
+KEPT_BY_SYSTEM = "hidden, or kept by a system or a network drive, so it is not looked into"
 
 
 class Entry(NamedTuple):
@@ -43,7 +59,7 @@ class Listing:
 
 
 def is_picture(name: str) -> bool:
-    """Say whether a file counts as a picture: by its suffix, in any case.
+    """Say whether a file is taken for a picture by its suffix alone, in any case.
 
     >>> is_picture("cats/TOM.JPG"), is_picture("readme.txt")
     (True, False)
@@ -52,18 +68,37 @@ def is_picture(name: str) -> bool:
     return (dot + suffix).lower() in PICTURE_SUFFIXES and stem != "" and not stem.endswith("/")
 
 
-def picture_files(paths: Iterable[Path]) -> Iterator[Path]:
-    """Yield the files that are meant: each as it is, and for a folder the pictures in it (itself, if it has none)."""
-    for path in paths:
-        if not path.is_dir():
-            yield path
-            continue
-        yield from sorted(file for file in path.rglob("*") if is_picture(file.name)) or [path]
-
-
 def is_hidden(part: str) -> bool:
-    """Say whether a file or folder is a leftover of an operating system, such as ``.DS_Store`` or ``__MACOSX``."""
-    return part.startswith(".") or part in ("__MACOSX", "Thumbs.db", "desktop.ini")
+    """Say whether a file or folder is hidden or what a system leaves behind, such as ``.DS_Store`` or ``@eaDir``."""
+    return part.startswith(".") or part.lower() in SYSTEM_NAMES
+
+
+def hidden_part(path: str) -> str | None:
+    """Return the path of the uppermost hidden file or folder in a POSIX path, or None.
+
+    >>> hidden_part("nas/cat/@eaDir/1.jpg/THUMB.jpg")
+    'nas/cat/@eaDir'
+    """
+    parts = path.split("/")
+    return next(("/".join(parts[: i + 1]) for i, part in enumerate(parts) if is_hidden(part)), None)
+
+
+def problem_by_start(path: str, start: Callable[[], bytes]) -> str | None:
+    """Say why a file without a picture's suffix is no picture, or None for one whose first bytes are a picture's.
+
+    `start` returns these bytes, and is asked only where the suffix tells nothing.
+    """
+    suffix = PurePosixPath(path).suffix.lower()
+    if suffix in RAW_SUFFIXES:
+        return f"{suffix[1:].upper()} {CONVERT}"
+    if suffix in KNOWN_SUFFIXES:
+        return f"a {suffix} file and not a picture"
+    first = start()
+    if is_picture_start(first):
+        return None
+    if suffix == ".tga" and first:
+        return f"TGA {CONVERT}"
+    return what_is(first) or "not a picture that can be read"
 
 
 def describe(names: Iterable[str]) -> str:
@@ -74,12 +109,3 @@ def describe(names: Iterable[str]) -> str:
     """
     kinds = Counter(PurePosixPath(name).suffix.lower() or "without a suffix" for name in names if name[-1:] != "/")
     return shortlist([f"{count:,} {kind}" for kind, count in kinds.most_common()]) or "nothing"
-
-
-def unread(others: Iterable[str]) -> list[Skipped]:
-    """List pictures in formats that are not read, so that a phone's pictures are not silently left out."""
-    return [
-        Skipped(name, f"{suffix[1:].upper()} pictures are not read; convert it to JPEG or PNG")
-        for name in others
-        if (suffix := PurePosixPath(name).suffix.lower()) in UNREAD_SUFFIXES
-    ]

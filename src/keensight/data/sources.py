@@ -155,7 +155,7 @@ def _finished(listing: Listing, data: str, wanted: tuple[str, ...] | None) -> Da
         Sample(entry.path, index[entry.label], listing.hashes[entry.path], entry.split, entry.group)
         for entry in entries
     )
-    return Dataset(listing.name, listing.root, listing.kind, class_names, samples, (*listing.skipped, *unusable))
+    return Dataset(listing.name, listing.root, listing.kind, class_names, samples, (*unusable, *listing.skipped))
 
 
 def _check_usable(data: str, listed: Sequence[Entry], usable: Sequence[Entry], unusable: list[Skipped]) -> None:

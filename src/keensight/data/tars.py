@@ -22,14 +22,16 @@ from keensight.data.archives import (
     bomb,
     check_amount,
     explained,
+    file_members,
     list_archive,
     member_reader,
+    member_starts,
     name_problem,
-    picture_members,
     unpacked_limit,
 )
 from keensight.data.folders import MAX_FILES, Contents, size_problem
 from keensight.data.hashing import stamp
+from keensight.data.kinds import START_BYTES
 from keensight.data.listing import Listing
 from keensight.values import Sample
 
@@ -53,6 +55,10 @@ class TarMember(NamedTuple):
         if len(content) != self.size:
             raise ValueError("not the size or checksum that the archive gives")
         return content
+
+    def start(self, read_at: ReadAt) -> bytes:
+        """Return its first START_BYTES bytes, or fewer."""
+        return read_at(self.offset, min(self.size, START_BYTES))
 
 
 def is_tar(path: Path) -> bool:
@@ -93,16 +99,16 @@ def _read_headers(plain: Path, path: Path, *_stamp: int) -> tuple[Contents, Mapp
                 raise tarfile.ReadError(f"it ends in the middle of {info.name}")
     check_amount(path, len(infos), sum(max(info.size, 0) for info in infos))
     contents, members = Contents(), dict[str, TarMember]()
-    for name, info in picture_members(path, infos, lambda info: info.name, tarfile.TarInfo.isdir, contents):
-        problem = name_problem(name)
-        if info.issym() or info.islnk():
-            problem = "a link (links in archives are not followed)"
-        elif not info.isreg() or info.issparse():
-            problem = "not a regular file (a device, a pipe or a sparse file)"
-        problem = problem or size_problem(info.size)
-        contents.add(name, problem)
-        if not problem:
-            members[name] = TarMember(info.offset_data, info.size)
+    with member_starts(plain) as start_of:
+        for name, info in file_members(path, infos, lambda info: info.name, tarfile.TarInfo.isdir, contents):
+            problem = name_problem(name)
+            if info.issym() or info.islnk():
+                problem = "a link (links in archives are not followed)"
+            elif not info.isreg() or info.issparse():
+                problem = "not a regular file (a device, a pipe or a sparse file)"
+            member = TarMember(info.offset_data, info.size)
+            if contents.add(name, problem or size_problem(info.size), functools.partial(start_of, member)):
+                members[name] = member
     return contents, members
 
 

@@ -17,13 +17,15 @@ from keensight.data.archives import (
     ReadAt,
     check_amount,
     explained,
+    file_members,
     list_archive,
     member_reader,
+    member_starts,
     name_problem,
-    picture_members,
 )
 from keensight.data.folders import MAX_PICTURE_BYTES, Contents, size_problem
 from keensight.data.hashing import stamp
+from keensight.data.kinds import START_BYTES
 from keensight.data.listing import Listing
 from keensight.errors import DataError
 from keensight.values import Sample
@@ -55,6 +57,14 @@ class ZipMember(NamedTuple):
             raise ValueError("not the size or checksum that the archive gives")
         return content
 
+    def start(self, read_at: ReadAt) -> bytes:
+        """Return its first START_BYTES bytes, or fewer."""
+        header = read_at(self.offset, 30)
+        start = self.offset + 30 + sum(struct.unpack("<HH", header[26:30]))
+        # bzip2 gives nothing before the end of a block
+        packed = read_at(start, min(self.packed, 2**20 if self.method == zipfile.ZIP_BZIP2 else 2 * START_BYTES))
+        return UNPACKERS[self.method](packed, START_BYTES)
+
 
 def is_zip(path: Path) -> bool:
     """Say whether a path is named like a zip archive."""
@@ -82,24 +92,23 @@ def _read_index(path: Path, *_stamp: int) -> tuple[Contents, Mapping[str, ZipMem
         infos = archive.infolist()
     check_amount(path, len(infos), sum(info.file_size for info in infos))
     contents, members = Contents(), dict[str, ZipMember]()
-    for name, info in picture_members(path, infos, lambda info: info.filename, _is_folder, contents):
-        if info.flag_bits & 0x1:
-            raise DataError(
-                f"{path} is encrypted ({name} needs a password). Archives without a password are accepted; unpack it "
-                "and give the folder instead."
-            )
-        problem = name_problem(name) or size_problem(info.file_size)
-        if stat.S_ISLNK(info.external_attr >> 16):
-            problem = "a link (links in archives are not followed)"
-        elif info.compress_type not in UNPACKERS:
-            problem = problem or f"compressed by a method that is not read here (number {info.compress_type})"
-        elif info.compress_size > MAX_PICTURE_BYTES + 2**20:
-            problem = problem or f"larger than {MAX_PICTURE_BYTES // 2**20} MiB in its compressed form"
-        contents.add(name, problem)
-        if not problem:
-            members[name] = ZipMember(
-                info.header_offset, info.compress_size, info.file_size, info.compress_type, info.CRC
-            )
+    with member_starts(path) as start_of:
+        for name, info in file_members(path, infos, lambda info: info.filename, _is_folder, contents):
+            if info.flag_bits & 0x1:
+                raise DataError(
+                    f"{path} is encrypted ({name} needs a password). Archives without a password are accepted; unpack "
+                    "it and give the folder instead."
+                )
+            problem = name_problem(name) or size_problem(info.file_size)
+            if stat.S_ISLNK(info.external_attr >> 16):
+                problem = "a link (links in archives are not followed)"
+            elif info.compress_type not in UNPACKERS:
+                problem = problem or f"compressed by a method that is not read here (number {info.compress_type})"
+            elif info.compress_size > MAX_PICTURE_BYTES + 2**20:
+                problem = problem or f"larger than {MAX_PICTURE_BYTES // 2**20} MiB in its compressed form"
+            member = ZipMember(info.header_offset, info.compress_size, info.file_size, info.compress_type, info.CRC)
+            if contents.add(name, problem, functools.partial(start_of, member)):
+                members[name] = member
     return contents, members
 
 

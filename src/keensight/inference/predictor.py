@@ -5,9 +5,8 @@ Shape letters: N images, H height, W width, C channels, K classes.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import TypeAlias
@@ -16,9 +15,9 @@ import numpy as np
 
 from keensight.bundle.onnx_check import check_onnx
 from keensight.bundle.read import Bundle, damaged, file_of, read_bundle
-from keensight.data.folders import MAX_PICTURE_BYTES
 from keensight.data.pixels import decode_picture
 from keensight.data.polarity import match_polarity
+from keensight.data.unlabelled import Picture, read_picture
 from keensight.errors import BundleError, PictureError
 from keensight.executor import Threads
 from keensight.inference.engines import DEFAULT, ENGINES, Engine
@@ -96,12 +95,12 @@ class Predictor:
             answers.append(answer)
         return answers
 
-    def on_files(self, files: Iterable[Path]) -> Iterator[tuple[Path, Answer]]:
+    def on_files(self, files: Iterable[Path | Picture]) -> Iterator[tuple[Path, Answer]]:
         """Yield each file with its answer, or with the PictureError that says why there is none, in order."""
         for file, _, answer in self.on_pictures(files):
             yield file, answer
 
-    def on_pictures(self, files: Iterable[Path]) -> Iterator[tuple[Path, Uint8Array | None, Answer]]:
+    def on_pictures(self, files: Iterable[Path | Picture]) -> Iterator[tuple[Path, Uint8Array | None, Answer]]:
         """Yield what `on_files` does, with the picture as the model sees it, uint8 HWC, between file and answer.
 
         Each core decodes some pictures and then runs the model on them, so that both go on side by side.
@@ -118,9 +117,10 @@ class Predictor:
             for answers in threads.map(lambda some: self._some(some, engine), some_at_a_time):
                 yield from answers
 
-    def _some(self, files: list[Path], engine: Engine) -> list[tuple[Path, Uint8Array | None, Answer]]:
-        """Return what `on_pictures` yields, for a few files."""
-        decoded = [self._decode(file) for file in files]
+    def _some(self, pictures: list[Path | Picture], engine: Engine) -> list[tuple[Path, Uint8Array | None, Answer]]:
+        """Return what `on_pictures` yields, for a few pictures."""
+        given = [each if isinstance(each, Picture) else Picture(each, partial(read_picture, each)) for each in pictures]
+        files, decoded = [picture.path for picture in given], [self._decode(picture) for picture in given]
         good = [str(file) for file, image in zip(files, decoded, strict=True) if not isinstance(image, PictureError)]
         images = [image for image in decoded if not isinstance(image, PictureError)]
         answers = iter(self._answer(good, np.stack(images), engine) if good else ())
@@ -133,17 +133,11 @@ class Predictor:
         """Return a prediction for each decoded picture, uint8 NHWC, in order; their `file` is empty."""
         return [prediction for _, prediction in self._answer([""] * len(images_NHWC), images_NHWC, self.engine)]
 
-    def _decode(self, file: Path) -> Uint8Array | PictureError:
+    def _decode(self, picture: Picture) -> Uint8Array | PictureError:
         try:
-            if file.stat().st_size > MAX_PICTURE_BYTES:
-                return PictureError(f"it is larger than {MAX_PICTURE_BYTES // 2**20} MiB")
-            if not file.is_file():
-                return PictureError("it is a folder without pictures" if file.is_dir() else "it is not a file")
-            return decode_picture(file.read_bytes(), self.bundle.preprocessing)
+            return decode_picture(picture.read(), self.bundle.preprocessing)
         except PictureError as error:
             return error
-        except OSError as error:
-            return PictureError(os.strerror(error.errno or 0).lower())
 
     def _answer(
         self, files: list[str], images_NHWC: Uint8Array, engine: Engine

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from keensight.data.patterns import cut_labels
 from keensight.errors import shortlist
-from keensight.values import SPLIT_NAMES, Dataset, Epoch
+from keensight.values import SPLIT_NAMES, Dataset, Epoch, Skipped
 
 if TYPE_CHECKING:
     from keensight.bundle.read import Bundle
@@ -31,6 +32,20 @@ def holdings(dataset: Dataset) -> str:
         )
     given = [f"{split} {splits[split]:,}" for split in SPLIT_NAMES if splits[split]]
     return f"{said}; splits {', '.join(given)}" if given else said
+
+
+def account(skipped: Sequence[Skipped]) -> str:
+    """Say what was left out and why: the first few names for each of the first few reasons.
+
+    >>> account([Skipped("a.pdf", "a PDF"), Skipped("b.jpg", "empty"), Skipped("c.pdf", "a PDF")])
+    'a.pdf, c.pdf: a PDF; b.jpg: empty'
+    """
+    paths: dict[str, list[str]] = {}
+    for each in skipped:
+        paths.setdefault(each.reason, []).append(each.path)
+    said = [f"{shortlist(named, 3)}: {reason}" for reason, named in paths.items()]
+    more = sum(map(len, list(paths.values())[5:]))
+    return "; ".join(said[:5]) + (f"; and {more:,} more for {len(said) - 5:,} other reasons" if more else "")
 
 
 def cut_notes(dataset: Dataset, label_pattern: str) -> list[str]:
@@ -63,10 +78,13 @@ class Watcher:
 
     def skipped(self, dataset: Dataset, listed_in: str = "") -> None:
         """Note what was left out of a dataset, the first few by name."""
-        if skipped := dataset.skipped:
-            named = shortlist([f"{s.path}: {s.reason}" for s in skipped], 5)
+        self.left_out(dataset.name, dataset.skipped, listed_in)
+
+    def left_out(self, name: str, skipped: Sequence[Skipped], listed_in: str = "") -> None:
+        """Note what was left out of what is called `name`, the first few by name."""
+        if skipped:
             pointer = f"; all are listed in {listed_in}" if listed_in else ""
-            self.note(f"Left out {len(skipped):,} of what {dataset.name} holds: {named}{pointer}.")
+            self.note(f"Left out {len(skipped):,} of what {name} holds: {account(skipped)}{pointer}.")
 
     def opened(self, bundle: Bundle) -> None:
         """Note where a bundle has a signature that no key checked."""

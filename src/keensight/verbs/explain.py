@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from keensight.bundle.network import network_of
-from keensight.data.listing import picture_files
+from keensight.data.unlabelled import Picture, pictures_in
 from keensight.errors import DataError, PictureError
 from keensight.explanation.activations import activations
 from keensight.explanation.occlusion import Evidence, occlusion
@@ -78,7 +79,13 @@ def explain(
         0.41
     """
     watcher = watcher or Watcher()
-    files = _some(pictures)
+    with ExitStack() as archives:
+        return _explain_all(bundle, _some(pictures, archives, watcher), out, key, watcher)
+
+
+def _explain_all(
+    bundle: str | Path, files: list[Picture], out: str | Path | None, key: str | Path | None, watcher: Watcher
+) -> Explanation:
     watcher.stage("opening the bundle")
     predictor = load(bundle, key)
     watcher.opened(predictor.bundle)
@@ -105,9 +112,10 @@ def explain(
     return Explanation(known.path, folder, page, tuple(explained), tuple(refused))
 
 
-def _some(pictures: str | Path | Iterable[str | Path]) -> list[Path]:
+def _some(pictures: str | Path | Iterable[str | Path], archives: ExitStack, watcher: Watcher) -> list[Picture]:
     paths = [pictures] if isinstance(pictures, (str, Path)) else pictures
-    files = list(islice(picture_files(Path(path) for path in paths), MOST_PICTURES + 1))
+    found = pictures_in((Path(path) for path in paths), archives, watcher.left_out)
+    files = list(islice(found, MOST_PICTURES + 1))
     if len(files) > MOST_PICTURES:
         raise DataError(
             f"More than {MOST_PICTURES} pictures came. A page explains up to {MOST_PICTURES}: name those that matter, "

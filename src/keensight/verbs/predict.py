@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
-from keensight.data.listing import picture_files
-from keensight.inference.predictor import Answer, load, refusal
+from keensight.data.unlabelled import pictures_in
+from keensight.inference.predictor import Answer, Predictor, load, refusal
 from keensight.pipeline.watch import Watcher
 from keensight.values import Prediction
 
@@ -14,11 +15,11 @@ from keensight.values import Prediction
 def predict(
     bundle: str | Path, pictures: str | Path | Iterable[str | Path], *, key: str | Path | None = None
 ) -> list[Prediction]:
-    """Return a prediction for each picture file, and for each picture in the folders given.
+    """Return a prediction for each picture file, and for each picture in the folders or other DATA given.
 
     Args:
         bundle: The bundle's folder, or the run folder around it.
-        pictures: Picture files, or folders of them.
+        pictures: Picture files, folders of them, or DATA in any form that `train` takes; labels are not asked.
         key: Refuse the bundle unless the owner of this public key signed it.
 
     Raises:
@@ -48,6 +49,11 @@ def predict_each(
 ) -> Iterator[tuple[Path, Answer]]:
     """Yield every file with its Prediction, or with the PictureError that says why there is none, in order."""
     paths = [pictures] if isinstance(pictures, (str, Path)) else pictures
-    predictor = load(bundle, key)
-    (watcher or Watcher()).opened(predictor.bundle)
-    return predictor.on_files(picture_files(Path(path) for path in paths))
+    predictor, watcher = load(bundle, key), watcher or Watcher()
+    watcher.opened(predictor.bundle)
+    return _answers(predictor, [Path(path) for path in paths], watcher)
+
+
+def _answers(predictor: Predictor, paths: Iterable[Path], watcher: Watcher) -> Iterator[tuple[Path, Answer]]:
+    with ExitStack() as archives:
+        yield from predictor.on_files(pictures_in(paths, archives, watcher.left_out))

@@ -1,0 +1,77 @@
+"""What a file is, told by its first bytes: a picture that is read here, or what else, in words for a message."""
+
+from __future__ import annotations
+
+import re
+
+START_BYTES = 512  # all that is looked at
+
+PICTURES = re.compile(  # JPEG (MPO too), PNG, GIF, WebP, BMP, TIFF (little and big, BigTIFF), PPM and its kin
+    rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|RIFF....WEBP|BM.{8}..\0\0[\x0c-\x80]\0\0\0|II[*+]\0|MM\0[*+]|P[1-6][\s#]",
+    re.DOTALL,
+)
+CONVERT = "pictures are not read; convert it to JPEG or PNG"
+OTHERS: tuple[tuple[bytes, str], ...] = (  # what the bytes look like, and what that is; the first that fits counts
+    (rb"....ftyp(hei|hev|mif1|msf1)", f"HEIC {CONVERT} (iPhones save it unless set to 'Most Compatible')"),
+    (rb"....ftyp(avif|avis)", f"AVIF {CONVERT}"),
+    (rb"....ftypcrx ", f"CR3 {CONVERT}"),
+    (rb"\xff\x0a|\0\0\0\x0cJXL ", f"JPEG XL {CONVERT}"),
+    (rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51", f"JPEG 2000 {CONVERT}"),
+    (rb"8BPS", f"Photoshop {CONVERT}"),
+    (rb"\0\0\x01\0[^\0]\0", f"icon (ICO) {CONVERT}"),
+    (rb"v/1\x01", f"OpenEXR {CONVERT}"),
+    (rb".{128}DICM", f"DICOM {CONVERT}"),
+    (rb"FUJIFILMCCD-RAW|IIU\0|IIRO", f"camera raw {CONVERT}"),
+    (rb"\s*(<\?xml[^>]*>)?\s*(<!--.*?-->\s*)?(<!DOCTYPE svg[^>]*>\s*)?<svg", f"SVG {CONVERT}"),
+    (rb"version https://git-lfs\.github\.com/spec", "a Git LFS pointer and not the picture; run `git lfs pull`"),
+    (
+        rb"(\xef\xbb\xbf)?\s*(<!--.*?-->\s*)?<(!doctype )?html",
+        "an HTML page, as a failed download leaves, and not a picture",
+    ),
+    (rb"(\xef\xbb\xbf)?\s*<\?xml", "an XML file and not a picture"),
+    (rb"%PDF", "a PDF document and not a picture"),
+    (rb"....ftyp|....moov|\x1aE\xdf\xa3|\0\0\x01[\xba\xb3]|RIFF....AVI |FLV\x01", "a video and not a picture"),
+    (rb"ID3|RIFF....WAVE|OggS|fLaC|\xff[\xf2\xf3\xfb]", "a sound and not a picture"),
+    (rb"PK\x03\x04|PK\x05\x06", "a zip archive (or an Office document) and not a picture"),
+    (rb"\x1f\x8b|BZh|\xfd7zXZ\0|7z\xbc\xaf|Rar!|\x28\xb5\x2f\xfd|.{257}ustar", "an archive and not a picture"),
+    (rb"\x93NUMPY|\x89HDF|SQLite format 3|\x80[\x02-\x05]", "a data file and not a picture"),
+    (rb"\x7fELF|MZ", "a program and not a picture"),
+    (rb"\0\x05\x16\x07", "what macOS keeps about another file (AppleDouble), and not a picture"),
+    (rb"\0{16}\0*\Z", "all zero bytes, as a copy or download that broke off leaves, and not a picture"),
+)
+_OTHERS = [(re.compile(look, re.DOTALL | re.IGNORECASE if b"html" in look or b"svg" in look else re.DOTALL), what)
+           for look, what in OTHERS]  # fmt: skip
+
+
+def is_picture_start(start: bytes) -> bool:
+    """Say whether a file that begins so is a picture in a format that is read.
+
+    >>> is_picture_start(b"GIF89a..."), is_picture_start(b"P is a letter")
+    (True, False)
+    """
+    return PICTURES.match(start) is not None
+
+
+def what_is(content: bytes) -> str | None:
+    """Say what a file is that is no picture to be read, by its first bytes, or None if they tell nothing.
+
+    >>> what_is(b"%PDF-1.7")
+    'a PDF document and not a picture'
+    """
+    start = content[:START_BYTES]
+    if not start:
+        return "an empty file (0 bytes)"
+    for look, what in _OTHERS:
+        if look.match(start):
+            return what
+    return "text and not a picture" if _is_text(start) else None
+
+
+def _is_text(start: bytes) -> bool:
+    if re.search(rb"[\0-\x08\x0e-\x1a\x1c-\x1f]", start):
+        return start[:2] in (b"\xff\xfe", b"\xfe\xff")
+    try:
+        start.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return error.start > len(start) - 4  # a character that is cut
+    return True

@@ -1,0 +1,115 @@
+"""Pictures without regard to labels: any form of DATA, or single files, as what is to be answered for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from keensight.data.archives import member_reader
+from keensight.data.folders import MAX_PICTURE_BYTES, Contents, read_file, walk
+from keensight.data.idx import is_idx_folder
+from keensight.data.named import NAMES, list_named
+from keensight.data.sources import FORMS, READERS
+from keensight.data.tars import is_tar, plain_tar, tar_members
+from keensight.data.zips import is_zip, zip_members
+from keensight.errors import PictureError
+from keensight.names import natural_order
+from keensight.values import Sample, Skipped, Uint8Array
+
+Account = Callable[[str, Sequence[Skipped]], None]  # hears what one of the places holds besides pictures
+
+
+class Picture(NamedTuple):
+    """A picture by the path that it is called by, and what reads it: encoded, or as uint8 HWC. Raises PictureError."""
+
+    path: Path
+    read: Callable[[], bytes | Uint8Array]
+
+
+def pictures_in(paths: Iterable[Path], open_until: ExitStack, account: Account) -> Iterator[Picture]:
+    """Yield the pictures that are meant: each file as it is, and all of a folder, archive, manifest, arrays or a name.
+
+    Those of one place come in natural order, called by its path and theirs in it. Archives stay open in `open_until`;
+    what else a place holds goes to `account`. Raises DataError for a damaged archive, manifest or array file.
+    """
+    for path in paths:
+        if str(path) in NAMES and not path.exists():
+            yield from _listed(path, open_until, account)
+        elif path.is_dir() and not is_idx_folder(path):
+            yield from _in_folder(path, account)
+        elif path.is_dir() or (path.is_file() and any(form.fits(path) for form in FORMS)):
+            in_archive = is_zip(path) or is_tar(path)
+            yield from _in_archive(path, open_until, account) if in_archive else _listed(path, open_until, account)
+        else:
+            yield Picture(path, partial(read_picture, path))
+
+
+def read_picture(path: Path) -> bytes:
+    """Return the content of a file that was given by itself. Raises PictureError with the reason alone."""
+    try:
+        if path.stat().st_size > MAX_PICTURE_BYTES:
+            raise PictureError(f"it is larger than {MAX_PICTURE_BYTES // 2**20} MiB")
+        if not path.is_file():
+            raise PictureError("it is a folder without pictures" if path.is_dir() else "it is not a file")
+        return path.read_bytes()
+    except OSError as error:
+        raise PictureError(os.strerror(error.errno or 0).lower()) from error
+
+
+def _in_folder(folder: Path, account: Account) -> Iterator[Picture]:
+    contents, _ = walk(folder)
+    account(str(folder), contents.skipped)
+    if not (names := _names(contents)):
+        yield Picture(folder, partial(read_picture, folder))
+    for name in names:
+        yield _picture(folder, name, contents, partial(read_file, folder, name))
+
+
+def _in_archive(path: Path, open_until: ExitStack, account: Account) -> Iterator[Picture]:
+    plain = path if is_zip(path) else plain_tar(path)
+    contents, members = zip_members(path) if is_zip(path) else tar_members(plain, path)
+    account(str(path), contents.skipped)
+    read = open_until.enter_context(member_reader(plain, members))
+    if not (names := _names(contents)):
+        yield Picture(path, partial(_refuse, "it holds no pictures"))
+    for name in names:
+        yield _picture(path, name, contents, partial(read, name))
+
+
+def _listed(path: Path, open_until: ExitStack, account: Account) -> Iterator[Picture]:
+    """Yield the pictures of a form that lists them itself: a manifest, arrays, or a data set's name."""
+    form = next((form for form in FORMS if form.fits(path)), None)
+    listing = form.list(path.absolute(), None) if form else list_named(str(path))
+    account(str(path), listing.skipped)
+    read = open_until.enter_context(READERS[listing.kind](listing.root))
+    around = path if listing.kind == "arrays" else path.parent
+    for name in natural_order(entry.path for entry in listing.entries):
+        sample = Sample(name, 0, "")
+        reason = listing.unusable.get(name)
+        yield Picture(
+            around / name, partial(_refuse, reason) if reason else partial(_unnamed, name, partial(read, sample))
+        )
+
+
+def _names(contents: Contents) -> list[str]:
+    return natural_order([*contents.pictures, *contents.unusable])
+
+
+def _picture(place: Path, name: str, contents: Contents, read: Callable[[], bytes]) -> Picture:
+    reason = contents.unusable.get(name)
+    return Picture(place / name, partial(_refuse, reason) if reason else partial(_unnamed, name, read))
+
+
+def _unnamed(name: str, read: Callable[[], bytes | Uint8Array]) -> bytes | Uint8Array:
+    try:
+        return read()
+    except PictureError as error:  # who asks knows the name
+        raise PictureError(str(error).removeprefix(f"{name}: ")) from error
+
+
+def _refuse(reason: str) -> bytes:
+    raise PictureError(reason)
