@@ -1,4 +1,4 @@
-"""Everything keensight raises on purpose. A message says what came, what is accepted, and what to do next."""
+"""keensight's own errors. A message says what was given, what is accepted, and what to do next."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class BundleError(KeensightError):
 
 
 class ModelFileError(KeensightError):
-    """A model's file from elsewhere cannot be taken over."""
+    """A model's file from elsewhere cannot be imported."""
 
 
 class SigningKeyError(KeensightError):
@@ -69,7 +69,7 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     >>> suggestion("learning_rat", ["learning_rate", "epochs"])
     "Did you mean 'learning_rate'? "
     """
-    import difflib  # here, for `--help` has no suggestions to make
+    import difflib  # imported here, as `--help` needs no suggestions
 
     nearest = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f"Did you mean '{nearest[0]}'? " if nearest else ""

@@ -1,9 +1,8 @@
-"""One function over many items, side by side: the only way in which work is spread over cores.
+"""Maps a function over many items in parallel: the only way in which work is spread over cores.
 
-Whoever has items to work through asks an `Executor` and does not know what is behind it. Here it is threads: NumPy,
-Pillow, torch and ONNX Runtime let go of Python's lock while they work. Where that is not enough, as for decoding, a
-thread has a process of its own to ask (`data/decoding.py`). A server's pools are something else: they answer one
-request at a time, which waits in asyncio.
+A caller uses an `Executor` and does not know how it works. Here it has threads: NumPy, Pillow, torch and ONNX Runtime
+release Python's lock while they work. Where that is not enough, as for decoding, each thread passes its work to a
+process (`data/decoding.py`). The server's pools are separate: they answer single requests, which wait in asyncio.
 """
 
 from __future__ import annotations
@@ -20,18 +19,18 @@ Answer = TypeVar("Answer")
 
 
 class Executor(Protocol):
-    """What works through items side by side."""
+    """Maps a function over items in parallel."""
 
     def map(self, function: Callable[[Item], Answer], items: Iterable[Item]) -> Iterator[Answer]:
-        """Yield what `function` answers for each of `items`, in order.
+        """Yield `function` of each of `items`, in order.
 
-        An error of the function is raised where its answer would come. Items that nobody waits for any more are left
-        out: after an error, and where the caller stops asking (Ctrl-C).
+        An error of the function is raised in place of its result. The remaining items are skipped after an error, and
+        when the caller stops iterating (Ctrl-C).
         """
 
 
 class Threads:
-    """An executor of `count` threads of this process, from ``with`` on until its block ends.
+    """An executor with `count` threads of this process, for the length of a ``with`` block.
 
     Each thread calls `prepare` first, if there is one. At most twice as many items as threads are under way, so that
     neither a long list of items nor its answers fill the memory.
@@ -52,7 +51,7 @@ class Threads:
         self._pool.shutdown(cancel_futures=True)
 
     def map(self, function: Callable[[Item], Answer], items: Iterable[Item]) -> Iterator[Answer]:
-        """Yield what `function` answers for each of `items`, in order; see `Executor.map`."""
+        """Yield `function` of each of `items`, in order; see `Executor.map`."""
         remaining = iter(items)
         under_way: deque[Future[Answer]] = deque()
         try:

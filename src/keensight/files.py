@@ -1,7 +1,7 @@
-"""The one place that writes what lasts, files and folders: whole or not at all.
+"""Writes all files and folders that last: whole or not at all.
 
-Each is made under a temporary name in the folder where it belongs, and renamed. What a killed process leaves behind
-is such a temporary name, which begins with a dot.
+Each is written under a temporary name in its own folder, and renamed. A killed process can leave such a temporary name,
+which begins with a dot, behind.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ ABANDONED_S = 24 * 3600
 def write_atomically(path: Path, content: bytes | str) -> None:
     """Write `content` to a temporary name beside `path`, flush it to disk, and rename it over `path`.
 
-    Of text, what UTF-8 cannot hold (from paths that are no valid text) is written as an escape, as in JSON.
-    Raises KeensightError, with the temporary file removed, where the folder cannot be written or the disk is full.
+    Characters of text that UTF-8 cannot hold (from paths that are not valid text) are escaped, as in JSON.
+    Raises KeensightError, with the temporary file removed, if the folder cannot be written or the disk is full.
     """
     data = encoded(content) if isinstance(content, str) else content
     with replacing(path) as temporary, explained(path), open(temporary, "xb") as file:
@@ -39,8 +39,8 @@ def write_atomically(path: Path, content: bytes | str) -> None:
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary name beside `path`, for a file that replaces `path` when the block ends.
 
-    Where the block fails, the file is removed, and `path` is as it was. Raises KeensightError where it cannot be
-    renamed; the block's own writing is best `explained`.
+    If the block fails, the file is removed, and `path` is as it was. Raises KeensightError if the file cannot be
+    renamed. Wrap the block's own writing in `explained`.
     """
     temporary = _beside(path)
     try:
@@ -56,9 +56,8 @@ def replacing(path: Path) -> Iterator[Path]:
 def filling(path: Path) -> Iterator[Path]:
     """Yield an empty folder, which is `path` when the block ends; `path` must be new, or an empty folder.
 
-    Where the block fails, the folder is removed with all that is in it. An empty folder that is there stays the same
-    folder, as it may be a mounted one: what is in ours moves into it. Raises KeensightError where it cannot be made, or
-    is not empty.
+    If the block fails, the folder is removed with all that is in it. An existing empty folder is kept, as it may be a
+    mount point, and the content is moved into it. Raises KeensightError if the folder cannot be made, or is not empty.
     """
     with explained(path):
         is_there = path.is_dir()
@@ -86,7 +85,7 @@ def write_folder(path: Path, contents: Mapping[str, bytes | str]) -> None:
 
 
 def remove_abandoned(folder: Path) -> None:
-    """Remove what killed processes left half written in a folder of the cache, a day later."""
+    """Remove half-written leftovers of killed processes from a folder of the cache, once they are a day old."""
     for leftover in folder.glob(".*"):
         with suppress(OSError):
             if time.time() - leftover.stat().st_mtime > ABANDONED_S:
@@ -101,7 +100,7 @@ def _beside(path: Path) -> Path:
 
 
 def encoded(text: str) -> bytes:
-    """Return text as it is written to files, in UTF-8."""
+    """Return the bytes of text in files, in UTF-8."""
     return text.encode(errors="backslashreplace")
 
 
@@ -111,14 +110,14 @@ def to_json(value: Any) -> str:
 
 
 def make_folder(path: Path) -> Path:
-    """Create `path` and its parents if need be, and return it."""
+    """Create `path` and its parents if needed, and return it."""
     with explained(path):
         path.mkdir(parents=True, exist_ok=True)
     return path
 
 
 def cache_folder(name: str) -> Path:
-    """Return the folder `name` in the cache (``KEENSIGHT_CACHE``, else ``~/.cache/keensight``), made if need be."""
+    """Return the folder `name` in the cache (``KEENSIGHT_CACHE``, else ``~/.cache/keensight``), made if needed."""
     return make_folder(_cache() / name)
 
 
@@ -130,7 +129,7 @@ def _cache() -> Path:
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusals to write `path` into a KeensightError that says what to do."""
+    """Turn the operating system's errors in writing `path` into a KeensightError that says what to do."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Run folders: what is in them, claimed by one process at a time, and left as they were where nothing came of it."""
+"""Run folders: their files, and a lock that gives each to one process at a time. A failed run leaves no folder."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from keensight.values import Epoch
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
-RECIPE = "recipe.toml"  # what a run, or a search, was asked for
+RECIPE = "recipe.toml"  # the recipe of a run, or of a search
 BUNDLE = "bundle"
-BUNDLE_FILE = "bundle.json"  # what makes a folder a bundle
-LOCK = ".keensight.lock"  # there while a process writes to the folder, and after a kill
-# what a killed process leaves behind: its lock, and what it was writing under a temporary name
+BUNDLE_FILE = "bundle.json"  # a folder with this file is a bundle
+LOCK = ".keensight.lock"  # exists while a process writes to the folder, and after a kill
+# leftovers of a killed process: its lock, and a file under a temporary name
 LEFTOVER = re.compile(r"\.(keensight\.lock|.+\.[0-9a-f]{12}|bundle\.\d+)")
 
 
 class RunFolder:
-    """Where each file of a run is."""
+    """The path of each file of a run."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -46,14 +46,14 @@ class RunFolder:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What makes a folder a run's: where such folders lie, and which of their files say how far it came."""
+    """A kind of run folder: where such folders lie, and which of their files show its progress."""
 
-    word: str  # what messages call it
-    again: str  # how to begin one
+    word: str  # its name in messages
+    again: str  # how to start one
     home: Path
-    begun: str  # is there once it has begun
-    kept: str  # is there once there is something to go on with
-    finished: str  # is there once nothing is left to do; empty where more can always be asked for
+    begun: str  # exists once it has begun
+    kept: str  # exists once it can be resumed
+    finished: str  # exists once it is finished; empty if it can always be extended
 
 
 RUN = Kind(
@@ -63,37 +63,37 @@ RUN = Kind(
 
 
 def is_run(path: Path) -> bool:
-    """Tell whether a folder is a run's, finished or not."""
+    """Say whether a folder is a run's, finished or not."""
     run = RunFolder(path)
     return _is_there(run.recipe) and (_is_there(run.splits) or _is_there(run.history))
 
 
 def bundle_in(path: Path, *others: str) -> Path | None:
-    """Return the bundle's folder, given that or the run folder around it; None where neither is one.
+    """Return the bundle's folder, given that or the run folder around it, or None.
 
-    A bundle is told by its bundle.json, or by one of `others` if such names are given.
+    A bundle is recognised by its bundle.json, or by one of the files `others`.
     """
     homes = (path, path / BUNDLE)
     return next((home for home in homes if any(_is_there(home / name) for name in (BUNDLE_FILE, *others))), None)
 
 
 def run_name(bundle: Path) -> str:
-    """Return what the run of a bundle is called: its folder, or where the bundle has left it, the bundle's own."""
+    """Return the name of a bundle's run: that of the run folder, or of the bundle's own folder outside a run."""
     path = bundle.resolve()
     return path.parent.name if path.name == BUNDLE else path.name
 
 
 def _is_there(path: Path) -> bool:
-    return os.path.lexists(path)  # a dangling link counts; of a name that is too long, where Path raises, this says no
+    return os.path.lexists(path)  # a dangling link counts; for a name that is too long, Path would raise
 
 
 def write_history(run: RunFolder, history: Sequence[Epoch]) -> None:
-    """Write down the epochs of a run, a JSON line each."""
+    """Write the epochs of a run, one JSON line each."""
     write_atomically(run.history, "".join(json.dumps(asdict(epoch)) + "\n" for epoch in history))
 
 
 def read_history(run: RunFolder) -> list[Epoch]:
-    """Return the epochs that a run wrote down. Raises RunError where there is none, or the file is not what it was."""
+    """Return the epochs that a run wrote. Raises RunError if there is none, or the file is damaged."""
     try:
         lines = run.history.read_text(encoding="utf-8").splitlines() if run.history.exists() else []
         history = [Epoch(**json.loads(line)) for line in lines]
@@ -110,11 +110,11 @@ def read_history(run: RunFolder) -> list[Epoch]:
 def claim(out: Path | None, name: str, resume: bool, kind: Kind = RUN) -> Iterator[Path]:
     """Yield the folder of a run, locked against other processes.
 
-    A new run gets `out`, which must not exist or be empty, or the first free name under ``runs/``. With `resume`, the
-    folder is `out`, or the latest unfinished run of that name. A run that fails before its first checkpoint leaves
-    nothing behind. Another `kind` has other files and another home.
+    A new run gets `out`, which must be new or empty, or the first free name under ``runs/``. With `resume`, the folder
+    is `out`, or the latest unfinished run of that name. A run that fails before its first checkpoint leaves nothing
+    behind. Another `kind` has other files and another home.
 
-    Raises RunError where the folder is taken, finished, or not a run.
+    Raises RunError if the folder is taken, finished, or not a run.
     """
     folder, made = _find(out, name, kind) if resume else _create(out, name, kind)
     lock = _lock(folder, kind)
@@ -132,7 +132,7 @@ def claim(out: Path | None, name: str, resume: bool, kind: Kind = RUN) -> Iterat
                 undone = made
             raise
     finally:
-        # before it is released: a file that nobody holds may be another's by now. Windows removes it by itself
+        # before the release: afterwards, the file may belong to another process. Windows removes it by itself
         with suppress(OSError):
             (folder / LOCK).unlink()
         lock.release()
@@ -142,12 +142,12 @@ def claim(out: Path | None, name: str, resume: bool, kind: Kind = RUN) -> Iterat
 
 
 def is_finished(folder: Path, kind: Kind = RUN) -> bool:
-    """Tell whether the run in a folder came to its end."""
+    """Say whether the run in a folder is finished."""
     return bool(kind.finished) and (folder / kind.finished).exists()
 
 
 def _create(out: Path | None, name: str, kind: Kind) -> tuple[Path, list[Path]]:
-    """Make the folder of a new run; return it, and all folders that had to be made for it, the innermost first."""
+    """Make the folder of a new run; return it, and all folders that were made for it, the innermost first."""
     if out is not None:
         with explained(out):
             missing = _missing(out)
@@ -189,8 +189,8 @@ def _find(out: Path | None, name: str, kind: Kind) -> tuple[Path, list[Path]]:
 
 
 def _lock(folder: Path, kind: Kind) -> BaseFileLock:
-    """Return a lock on `folder`, which dies with this process. Raises RunError where another has it."""
-    from filelock import FileLock, Timeout  # takes 40 ms, and `keensight info` locks nothing
+    """Return a lock on `folder`, which ends with this process. Raises RunError if another process has it."""
+    from filelock import FileLock, Timeout  # the import takes 40 ms, and `keensight info` needs no lock
 
     lock = FileLock(folder / LOCK, blocking=False)
     with explained(folder / LOCK):

@@ -50,7 +50,7 @@ def test_weights_that_are_missing_or_not_its_own_are_refused(trained, tmp_path):
         network_of(read_bundle(bundle))
     header = b'{"x":{"dtype":"F32","shape":[0,99999999999999999999],"data_offsets":[0,0]}}'
     (bundle / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
-    with pytest.raises(RunError, match="is damaged, or no safetensors file"):  # a size that the library cannot hold
+    with pytest.raises(RunError, match="is damaged, or not a safetensors file"):  # a size that the library cannot hold
         network_of(read_bundle(bundle))
     (bundle / "model.safetensors").write_bytes(save({"x": np.zeros(1, np.float32)}))
     with pytest.raises(RunError, match="are not this model's: it lacks"):

@@ -165,7 +165,7 @@ def test_a_group_in_two_given_splits_is_named():
 
 def test_data_without_training_pictures_is_refused():
     samples = [*pictures(5, 0, split="test"), *pictures(5, 1, split="test")]
-    with pytest.raises(DataError, match="has no train and no val split: it brings test only"):
+    with pytest.raises(DataError, match="has no train and no val split: it has only test"):
         split(pixels(samples))
 
 
@@ -189,5 +189,5 @@ def test_splits_are_written_down(tmp_path):
 @pytest.mark.parametrize("damage", ["{", "[1]", "1", '{"split": "train"}', "\x00"])
 def test_a_list_that_is_damaged_is_refused(tmp_path, damage):
     (tmp_path / "splits.jsonl").write_text(damage)
-    with pytest.raises(RunError, match=r"splits\.jsonl is not the list of pictures .* Mend or remove"):
+    with pytest.raises(RunError, match=r"splits\.jsonl is not the list of pictures .* Repair or remove"):
         read_splits(tmp_path / "splits.jsonl")

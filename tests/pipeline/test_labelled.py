@@ -103,5 +103,5 @@ def test_what_was_learnt_is_counted_by_content(tmp_path):
     assert count_learnt(known, ["x", "y", "x", "z"]) == 2
     for damage in ("{", "[1]", '{"split": "train"}'):
         (tmp_path / "splits.jsonl").write_text(damage)
-        with pytest.raises(RunError, match=r"splits.jsonl is not .* Mend or remove it; a bundle beside it"):
+        with pytest.raises(RunError, match=r"splits.jsonl is not .* Repair or remove it; a bundle beside it"):
             count_learnt(known, ["x"])

@@ -49,7 +49,7 @@ def test_a_model_that_is_exported_wrongly_is_refused_and_the_run_goes_on_later(p
     with monkeypatch.context() as patch:
         patch.setattr(finish, "with_temperature", hotter)
         with pytest.raises(
-            GateError, match=r"answers otherwise than the trained model for \d+ of 12 held-out"
+            GateError, match=r"answers differ from the trained model.s for \d+ of 12 held-out"
         ) as refused:
             keensight.train(photographs, out=out, set=QUICK)
     assert refused.value.exit_status == 3

@@ -86,7 +86,7 @@ def test_it_stops_when_validation_is_good_enough():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"optimizer": "adamw"}, r"plain gradient descent .* needs optimizer = 'sgd'\. Start from .*digits-scratch"),
+        ({"optimizer": "adamw"}, r"plain gradient descent.* needs optimizer = 'sgd'\. Start from .*digits-scratch"),
         ({"momentum": 0.9, "flip": True}, r"needs momentum = 0\.0, flip = False"),
         ({"schedule": "cosine"}, r"needs schedule = 'linear'"),
         ({"loss": "hinge"}, r"loss is 'hinge'; the model 'scratch' has cross-entropy and squared-error"),

@@ -211,5 +211,5 @@ def test_a_resumed_run_ends_with_the_same_bits(splits, tmp_path, stop_after):
 
 def test_a_network_without_a_backbone_is_refused(splits):
     model = build("dense", {}, SIZE, 10, seed=0)
-    with pytest.raises(TrainingError, match="has no backbone whose features a head could be fitted to"):
+    with pytest.raises(TrainingError, match="has no backbone with features for a head"):
         features(model, splits.val)

@@ -14,7 +14,7 @@ def check(recipe, model, classes):
 
 @pytest.mark.parametrize("loss", ["hinge", "robust-hinge"])
 def test_a_two_class_loss_refuses_more_classes(loss):
-    with pytest.raises(RecipeError, match=rf"The loss '{loss}' tells two classes apart, and the data has 3: a, b, c\."):
+    with pytest.raises(RecipeError, match=rf"The loss '{loss}' is for two classes, but the data has 3: a, b, c\."):
         check(Recipe().having(loss=loss), "cnn", ("a", "b", "c"))
     check(Recipe().having(loss=loss), "cnn", ("a", "b"))
 

@@ -187,7 +187,7 @@ def test_folders(home, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("names", "options", "error", "text"),
     [
-        (["dense"], {}, UsageError, "1 bundle came before DATA, which is last. It takes 2 to 8 of them"),
+        (["dense"], {}, UsageError, "1 bundle came before DATA, which is last. Give 2 to 8 bundles"),
         ([], {}, UsageError, "0 bundles came before DATA"),
         (["dense"] * 9, {}, UsageError, "9 bundles came before DATA.*2 to 8"),
         (["dense", "dense/bundle"], {}, UsageError, "are the same bundle. Give two different ones"),

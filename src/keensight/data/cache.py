@@ -1,4 +1,4 @@
-"""Decode once: a dataset's pictures as one memory-mapped array on disk, keyed by content and preprocessing."""
+"""Decodes once: a dataset's pictures as one memory-mapped array on disk, keyed by content and preprocessing."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from keensight.values import Dataset, Pixels, Preprocessing, Recipe, Sample, Ski
 
 OnProgress: TypeAlias = Callable[[int, int], None]  # (pictures done, pictures in all)
 KEPT = 2  # part of the cache's key: raise it when what is kept beside the pixels changes
-CHUNK = 64  # pictures per task: small enough to keep every core busy, large enough to forget the queue
+CHUNK = 64  # pictures per task: small enough to keep every core busy, large enough to make the queue's cost negligible
 
 
 def choose_preprocessing(dataset: Dataset, recipe: Recipe) -> Preprocessing:
-    """Choose picture size and channels: the recipe's where it names them, else what the pictures suggest.
+    """Choose picture size and channels: the recipe's if it has them, else by the pictures.
 
     Up to 64 headers, evenly spread, are read. Pictures that are all of one size up to 64 pixels keep it; others
     become squares of 64 pixels, or of their typical shorter side if that is less. Grey only if all are grey.
@@ -45,12 +45,12 @@ def choose_preprocessing(dataset: Dataset, recipe: Recipe) -> Preprocessing:
 def decode(dataset: Dataset, preprocessing: Preprocessing, on_progress: OnProgress | None = None) -> Pixels:
     """Decode every picture of `dataset` on all cores into the cache, or find it there.
 
-    The dataset that comes back lacks the pictures that could not be read; they are named in its `skipped`. Those that
-    could not be read for a reason that may pass, a permission for one, are read again the next time.
+    The returned dataset lacks the pictures that could not be read; they are listed in its `skipped`. Pictures that
+    could not be read for a reason that may pass, such as a permission, are read again the next time.
 
     Raises:
         DataError: no picture of some class could be read.
-        KeensightError: the cache cannot be written, a full disk for one.
+        KeensightError: the cache cannot be written, for example because the disk is full.
     """
     folder = cache_folder("pixels") / _key(dataset, preprocessing)
     if not (folder / "failures.json").exists():
@@ -67,9 +67,9 @@ def decode(dataset: Dataset, preprocessing: Preprocessing, on_progress: OnProgre
 
 
 def fingerprint(dataset: Dataset) -> str:
-    """Return a sha256 of what the pictures are and how they are labelled, split and grouped; not of where they lie.
+    """Return a sha256 of the pictures' content, labels, splits and groups, but not of their paths.
 
-    The same pictures under other names give the same fingerprint: it tells whether a split can be drawn again.
+    The same pictures under other names give the same fingerprint: it shows whether a split can be drawn again.
     """
     digest = hashlib.sha256("\n".join(dataset.class_names).encode())
     digest.update("".join(sorted(f"{s.sha256},{s.label},{s.split},{s.group}\n" for s in dataset.samples)).encode())
@@ -86,7 +86,7 @@ def _peek(dataset: Dataset) -> list[Header]:
             except PictureError as error:
                 reason = f"{sample.path}: {error}"
     if not headers:
-        raise DataError(f"None of the pictures looked at in {dataset.name} can be read. The last one was {reason}.")
+        raise DataError(f"None of the examined pictures in {dataset.name} can be read. The last one was {reason}.")
     return headers
 
 

@@ -1,8 +1,8 @@
-"""Who decodes: the threads of this process, and where there are many pictures, processes beside it.
+"""Decoders: the threads of this process and, for many pictures, helper processes.
 
-Threads alone take turns: Pillow gives Python's lock back while it decodes, and wants it again some ten times a picture.
-Each process reads, decodes and writes for itself; all that goes through its pipes is which pictures, and what was wrong
-with some. It is no child of `multiprocessing`, which would run the user's own script again to find its functions.
+Threads alone wait for each other: Pillow releases Python's lock while it decodes, but takes it about ten times per
+picture. Each process reads, decodes and writes by itself; its pipes carry only the pictures' numbers and the errors. It
+is not a child of `multiprocessing`, which would run the user's own script again to find its functions.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from keensight.errors import PictureError
 from keensight.machine import cores, keep_memory
 from keensight.values import DatasetKind, Preprocessing, Sample
 
-MANY = 2000  # pictures for each process beside this one: it starts in 0.2 s, which decoding 300 takes
-# isolated, so that nothing in the folder where it starts is imported; then with this process's own path
+MANY = 2000  # pictures for each helper process: starting it takes 0.2 s, as long as decoding 300
+# isolated, so that nothing in the working directory is imported; then with this process's own path
 START = (
     "import sys; sys.path[:] = sys.argv[1:]; from keensight.data.decoding import take_orders; "
     "take_orders(sys.stdin, sys.stdout)"
@@ -83,7 +83,7 @@ def _passes(cause: BaseException | None) -> bool:
 
 
 def by_turns(decoders: Sequence[Decode]) -> Decode:
-    """Return a function for as many threads as there are decoders: each call takes one that is free."""
+    """Return a function for as many threads as there are decoders: each call uses a free one."""
     free: SimpleQueue[Decode] = SimpleQueue()
     for decoder in decoders:
         free.put(decoder)
@@ -100,15 +100,15 @@ def by_turns(decoders: Sequence[Decode]) -> Decode:
 
 @contextmanager
 def decoders(count: int, kind: DatasetKind, root: Path, read: Read, target: Target) -> Iterator[list[Decode]]:
-    """Yield a function for each core, for `count` pictures of a dataset; each is for one thread at a time.
+    """Yield a function for each core, for `count` pictures of a dataset; each may be used by one thread at a time.
 
-    The processes behind some of them end with the block. They notice, too, when this process is killed.
+    The helper processes end with the block, and also if this process is killed.
     """
 
     def here(first: int, samples: Sequence[Sample]) -> Reasons:
         return target.write(first, samples, read)
 
-    # arrays are hardly decoded; and a program that was made into one file is no Python that could be started
+    # arrays need hardly any decoding, and a program frozen into one file has no Python to start
     apart = 0 if kind == "arrays" or getattr(sys, "frozen", False) else min(cores() - 1, count // MANY)
     with ExitStack() as ends:
         helpers = [ends.enter_context(closing(Helper(kind, root, target, here))) for _ in range(apart)]
@@ -116,7 +116,7 @@ def decoders(count: int, kind: DatasetKind, root: Path, read: Read, target: Targ
 
 
 class Helper:
-    """A process that decodes; should it fail, its pictures are decoded here."""
+    """A process that decodes; if it fails, its pictures are decoded here."""
 
     def __init__(self, kind: DatasetKind, root: Path, target: Target, instead: Decode) -> None:
         self._instead = instead
@@ -128,18 +128,18 @@ class Helper:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 encoding="ascii",
-                start_new_session=True,  # Ctrl-C is for this process, which closes that one
+                start_new_session=True,  # Ctrl-C reaches only this process, which ends the other
             )
             self._send(kind, str(root), str(target.file), target.start, asdict(target.preprocessing))
 
     def __call__(self, first: int, samples: Sequence[Sample]) -> Reasons:
-        """Have pictures decoded. Raises OSError where they cannot be written."""
+        """Let the process decode pictures. Raises OSError if they cannot be written."""
         if self._process is None or self._process.stdout is None:
             return self._instead(first, samples)
         try:
             self._send(first, [sample.path for sample in samples])
             code, reasons = json.loads(self._process.stdout.readline())
-        except (OSError, ValueError):  # it is gone, killed for memory perhaps
+        except (OSError, ValueError):  # it has ended, perhaps killed for its memory
             self.close()
             return self._instead(first, samples)
         if code:
@@ -147,10 +147,10 @@ class Helper:
         return {int(row): Reason(*reason) for row, reason in reasons.items()}
 
     def close(self) -> None:
-        """End the process, whatever it is doing."""
+        """End the process at once."""
         process, self._process = self._process, None
         if process is not None:
-            with suppress(OSError), process:  # which closes the pipes, and perhaps misses what was sent last
+            with suppress(OSError), process:  # closes the pipes; the last output may be lost
                 process.kill()
 
     def _send(self, *words: object) -> None:
@@ -160,7 +160,7 @@ class Helper:
 
 
 def take_orders(orders: Iterator[str], answers: TextIO) -> None:
-    """Be the process behind a Helper, until its orders end."""
+    """Run as the process of a Helper, until its orders end."""
     keep_memory()
     kind, root, file, start, size = json.loads(next(orders))
     target = Target(Path(file), start, Preprocessing(**size))

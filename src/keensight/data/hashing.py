@@ -1,4 +1,4 @@
-"""Content hashes, and a memo of them so that a second run need not read every picture again."""
+"""Content hashes, and a memo of them, so that a second run does not read every picture again."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ def hash_files(read: Callable[[str], bytes], names: Sequence[str]) -> tuple[dict
 class Memo:
     """Hashes of earlier runs for the dataset at `root`, each kept for as long as its file's stamp stays the same.
 
-    The memo lives in the user's cache; one that is damaged, unreadable or cannot be written is passed over in silence,
-    because it only saves time.
+    The memo is in the user's cache. If it is damaged, unreadable or cannot be written, it is silently ignored, because
+    it only saves time.
     """
 
     def __init__(self, root: Path) -> None:
@@ -102,7 +102,7 @@ class Memo:
             self._changed = True
 
     def save(self) -> None:
-        """Write what was noted or recalled in this run; what was neither is forgotten."""
+        """Write the entries that were noted or recalled in this run; others are dropped."""
         if self._path is None or not self._changed:
             return
         try:
@@ -129,10 +129,10 @@ def known_hashes(values: object, names: Iterable[str]) -> dict[str, str]:
 
 
 def is_settled(status: os.stat_result) -> bool:
-    """Say whether a file was last written so long ago that any further change would change its stamp."""
+    """Say whether a file was last written long enough ago that any further change would change its stamp."""
     return time.time_ns() - status.st_mtime_ns > _SETTLED_NS
 
 
 def stamp(status: os.stat_result) -> list[int]:
-    """Return the size, modification time in ns and inode of a file: what shows that it is as it was."""
+    """Return the size, modification time in ns and inode of a file: if they are the same, it is unchanged."""
     return [status.st_size, status.st_mtime_ns, status.st_ino]

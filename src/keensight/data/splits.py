@@ -17,9 +17,9 @@ from keensight.values import SPLIT_NAMES, Dataset, Finding, IntArray, Pixels, Sa
 def split(pixels: Pixels, *, val_fraction: float = 0.15, test_fraction: float = 0.15, seed: int = 0) -> Splits:
     """Divide decoded pictures into train, validation and test.
 
-    Splits that the data brings are kept. Where it brings none, stratified ones are drawn with `seed`; where it brings
-    some, the missing ones are held out of its training pictures. Byte-identical pictures, and samples of one group,
-    stay together. `test_fraction=0` goes without a test split.
+    Splits of the data are kept. If it has none, stratified ones are drawn with `seed`; if it has some, the missing ones
+    are held out of its training pictures. Byte-identical pictures, and samples of one group, stay together.
+    `test_fraction=0` means no test split.
 
     Raises:
         DataError: a class is too small to be in every split.
@@ -47,7 +47,7 @@ def split(pixels: Pixels, *, val_fraction: float = 0.15, test_fraction: float = 
 def assign(
     dataset: Dataset, val_fraction: float, test_fraction: float, seed: int
 ) -> tuple[np.typing.NDArray[np.str_], tuple[Finding, ...]]:
-    """Return the split name of every sample, and what a reader must know of how they came to be."""
+    """Return the split name of every sample, and findings about how the splits were made."""
     given = {sample.split for sample in dataset.samples} - {None}
     fractions: dict[SplitName, float] = {"val": val_fraction, "test": test_fraction}
     missing = {name: share for name, share in fractions.items() if name not in given and share > 0}
@@ -79,7 +79,7 @@ class Listed(NamedTuple):
 
 
 def splits_jsonl(pixels: Pixels, splits: Splits) -> str:
-    """Return one JSON line for each picture: its split, where it lies, its label's name and its sha256."""
+    """Return one JSON line for each picture: its split, its path, its label's name and its sha256."""
     samples = {sample.path: sample for sample in pixels.dataset.samples}
     labels = [json.dumps(name) for name in splits.class_names]
     lines = [
@@ -93,12 +93,12 @@ def splits_jsonl(pixels: Pixels, splits: Splits) -> str:
 
 
 def read_splits(file: Path) -> list[Listed]:
-    """Return what `splits_jsonl` wrote into a file. Raises RunError where it is anything else."""
+    """Return what `splits_jsonl` wrote into a file. Raises RunError for any other content."""
     try:
         return [Listed(**json.loads(line)) for line in file.read_text(encoding="utf-8").splitlines()]
     except (ValueError, TypeError) as error:
         raise RunError(
-            f"{file} is not the list of pictures that a run writes ({error}). Mend or remove it; a bundle beside it "
+            f"{file} is not the list of pictures that a run writes ({error}). Repair or remove it; a bundle beside it "
             "can be moved elsewhere instead."
         ) from None
 
@@ -107,7 +107,7 @@ def _draw(samples: Sequence[Sample], fractions: dict[SplitName, float], seed: in
     """Draw stratified members of each split, whole units (copies of a picture, samples of a group) at a time."""
     rng = np.random.default_rng(seed)
     by_label: dict[int, list[list[int]]] = defaultdict(list)
-    # in the order of their content: the same pictures under other names must be drawn alike (see `fingerprint`)
+    # in the order of content hashes: the same pictures under other names must be drawn alike (see `fingerprint`)
     order = [i for _, _, i in sorted((sample.sha256, sample.label, i) for i, sample in enumerate(samples))]
     for unit in _units(samples, order):
         by_label[_commonest_label(samples, unit)].append(unit)
@@ -213,9 +213,9 @@ def _check_can_be_trained_on(dataset: Dataset, assigned: np.typing.NDArray[np.st
         )
     if missing := [name for name in ("train", "val") if name not in brought]:
         raise DataError(
-            f"{dataset.name} has no {' and no '.join(missing)} split: it brings {' and '.join(brought)} "
-            "only. Training needs training pictures; add a train folder, or put all pictures into plain class folders."
-            f"{_left_out(dataset)}"
+            f"{dataset.name} has no {' and no '.join(missing)} split: it has only "
+            f"{' and '.join(brought)}. Training needs training pictures; add a train folder, or put all "
+            f"pictures into plain class folders.{_left_out(dataset)}"
         )
     for name in brought:
         present = set(labels[assigned == name].tolist())
@@ -223,8 +223,8 @@ def _check_can_be_trained_on(dataset: Dataset, assigned: np.typing.NDArray[np.st
         if absent:
             classes = shortlist([f"'{dataset.class_names[label]}' ({(labels == label).sum()})" for label in absent])
             raise DataError(
-                f"The {name} split of {dataset.name} has no picture of class {classes}; in brackets is how many there "
-                "are in all. Every class must be in every split: gather at least three different pictures of each "
+                f"The {name} split of {dataset.name} has no picture of class {classes}; in brackets is their number "
+                "in all splits. Every class must be in every split: gather at least three different pictures of each "
                 f"(identical ones, and ones of a group, count as one), or leave the class out.{_left_out(dataset)}"
             )
 

@@ -1,9 +1,8 @@
-"""Code of our own in C, compiled when keensight is installed if there was a C compiler: pooling, dropout, resizing and
-warping.
+"""Our own C code, compiled at installation if there is a C compiler: pooling, dropout, resizing and warping.
 
-Its callers do without it where it is missing, and use torch or Pillow. Pooling, dropout and resizing then give the same
-bits, and warped pictures differ by the rounding of float32. The functions trust what they are told of sizes and memory,
-so each is called in one place, which checks.
+Without it, callers use torch or Pillow. Pooling, dropout and resizing then give the same bits, and warped pictures
+differ by the rounding of float32. The functions do not check sizes and memory, so each is called in only one place,
+which does.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 MEMORY, WHOLE, LONG = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64
-FUNCTIONS: dict[str, list[Any]] = {  # in the C files beside: what each is given
+FUNCTIONS: dict[str, list[Any]] = {  # functions in the C files here, and their arguments
     "keensight_max_pool": [MEMORY] * 3 + [LONG] * 4 + [WHOLE] * 3,
     "keensight_max_pool_backward": [MEMORY] * 3 + [LONG] * 4 + [WHOLE] * 3,
     "keensight_dropout": [MEMORY] * 3 + [LONG, ctypes.c_int32, ctypes.c_float, WHOLE],
@@ -26,7 +25,7 @@ FUNCTIONS: dict[str, list[Any]] = {  # in the C files beside: what each is given
 
 @functools.cache
 def library() -> Any:
-    """Return the compiled functions, a `ctypes.CDLL`, or None where there are none."""
+    """Return the compiled functions, a `ctypes.CDLL`, or None if there are none."""
     for suffix in EXTENSION_SUFFIXES:
         file = Path(__file__).with_name(f"compiled{suffix}")
         if file.exists():

@@ -1,7 +1,7 @@
 """The networks of the articles, layer by layer.
 
-ReLU comes after pooling here and before it there: a maximum commutes with ReLU, so the answers are the same, and the
-table of shapes and parameters is too. Those written in Keras start as Keras starts them.
+ReLU comes after pooling here and before it there: a maximum commutes with ReLU, so the answers, the shapes and the
+parameters are the same. Networks that were written in Keras have Keras' initial weights.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def husky(height: int, width: int, channels: int, num_classes: int, dropout: flo
 
     At 128x128x3 it has 3,304,769 parameters. The sigmoid is a softmax over (0, z): class 1 is the cell's "yes".
 
-    Raises RecipeError for other than two classes, or a picture of less than 22x22.
+    Raises RecipeError for other than two classes, or a picture smaller than 22x22.
     """
     check_two_classes("husky", num_classes)
     layers: list[nn.Module] = []
@@ -36,7 +36,7 @@ def fashion(height: int, width: int, channels: int, num_classes: int) -> nn.Sequ
 
     At 28x28x1 and ten classes it has 507,530 parameters.
 
-    Raises RecipeError for a picture of less than 7x7.
+    Raises RecipeError for a picture smaller than 7x7.
     """
     height, width = (height - 4 - 3) // 2 + 1, (width - 4 - 3) // 2 + 1
     _check_something_is_left("fashion", 7, height, width)
@@ -59,9 +59,9 @@ def fashion(height: int, width: int, channels: int, num_classes: int) -> nn.Sequ
 def planes(height: int, width: int, channels: int, num_classes: int, dropout: float = 0.5) -> nn.Sequential:
     """Build the PlanesNet article's network: two convolutional layers, dropout, and a readout layer.
 
-    The article names the layers and no sizes; 32 and 64 channels of 5x5 are ours.
+    The article names the layers but no sizes; 32 and 64 channels of 5x5 are ours.
 
-    Raises RecipeError for a picture of less than 4x4.
+    Raises RecipeError for a picture smaller than 4x4.
     """
     _check_something_is_left("planes", 4, height // 4, width // 4)
     return nn.Sequential(
@@ -90,6 +90,6 @@ def _as_keras_starts(network: nn.Sequential) -> nn.Sequential:
 def _check_something_is_left(model: str, least: int, height: int, width: int) -> None:
     if min(height, width) < 1:
         raise RecipeError(
-            f"The model '{model}' needs pictures of {least}x{least} pixels or more: of smaller ones, its convolutions "
-            "and poolings leave nothing. Set a larger size, or use the cnn, dense or logistic model."
+            f"The model '{model}' needs pictures of {least}x{least} pixels or more: its convolutions and poolings "
+            "leave nothing of smaller ones. Set a larger size, or use the cnn, dense or logistic model."
         )

@@ -16,7 +16,7 @@ class Classifier(nn.Module):
     """A network with its normalisation inside: images float NCHW in [0, 1] to logits NK.
 
     The normalisation is measured on the training pictures, unless the network has an attribute `normalisation`, (mean,
-    std) of the channels that it was pretrained with. Grey pictures have then as many channels as these, all equal.
+    std) of the channels that it was pretrained with. Grey pictures then become as many equal channels.
     """
 
     mean: torch.Tensor
@@ -38,7 +38,7 @@ class Classifier(nn.Module):
 def set_normalisation(model: Classifier, train: Split) -> None:
     """Measure mean and standard deviation of each channel on (at most 10,000 of) the training pictures.
 
-    A network that brings its own normalisation keeps it.
+    A network with its own normalisation keeps it.
     """
     if hasattr(model.network, "normalisation"):
         return
@@ -48,7 +48,7 @@ def set_normalisation(model: Classifier, train: Split) -> None:
 
 
 def channel_statistics(train: Split) -> tuple[FloatArray, FloatArray]:
-    """Return mean and standard deviation of each channel, levels in [0, 1], of at most some 10,000 pictures."""
+    """Return mean and standard deviation of each channel, levels in [0, 1], of at most about 10,000 pictures."""
     few = train.take(slice(None, None, max(1, len(train) // 10_000)))
     channels = train.shape[2]
     counts = np.zeros((channels, 256), np.int64)  # of each level: exact, and ten times faster than sums in float64

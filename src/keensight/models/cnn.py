@@ -24,7 +24,7 @@ def cnn(
     Blocks of a 3x3 convolution, pooling and ReLU halve the picture while its shorter side is 4 pixels or more;
     channels start at `filters` and double up to 128. One linear layer reads what is left, 2 or 3 pixels high. Pooling
     before ReLU gives the same answer for a quarter of the work. With `mirror`, a trained network answers with the mean
-    for the picture and its mirror image, where left and right do not matter.
+    for the picture and its mirror image, for data in which left and right do not matter.
 
     Raises RecipeError for a smaller picture.
     """

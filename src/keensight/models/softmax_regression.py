@@ -1,4 +1,4 @@
-"""Softmax regression on pixels, in NumPy: its steps are so small that in torch most of their time is torch's own.
+"""Softmax regression on pixels, in NumPy: its steps are so small that torch's overhead would take most of the time.
 
 Shape letters: N images, D levels of an image (H, W, C in a row), K classes.
 """
@@ -17,12 +17,12 @@ from keensight.models.scratch import cross_entropy
 from keensight.values import IntArray, Split, Uint8Array
 
 Float32Array = NDArray[np.float32]
-AT_A_TIME = 256  # images that are answered for
+AT_A_TIME = 256  # images that are answered at a time
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answerer:
-    """What was learnt: `weights_DK` for levels from 0 to 255, and `biases_K`."""
+    """The parameters: `weights_DK` for levels from 0 to 255, and `biases_K`."""
 
     weights_DK: Float32Array
     biases_K: Float32Array
@@ -39,11 +39,11 @@ class Answerer:
 def learn(
     train: Split, num_classes: int, passes: Iterable[Iterable[tuple[IntArray, float]]], weight_decay: float
 ) -> Iterator[Answerer]:
-    """Yield what was learnt after each of the `passes` over the training pictures, by AdamW from zero.
+    """Yield the parameters after each of the `passes` over the training pictures, by AdamW from zero.
 
-    A pass is its steps: the places in `train` of a batch's pictures, and the learning rate.
+    A pass is a list of steps: the members of `train` in a batch, and the learning rate.
 
-    The pictures are normalised as a model's are, but the arithmetic of it is done on the weights, which are fewer.
+    The pictures are normalised as in a model, but by changing the weights, which are fewer numbers.
     """
     mean_C, std_C = channel_statistics(train)
     per_channel = math.prod(train.shape[:2])
@@ -78,7 +78,7 @@ class _AdamW:
         self._mean, self._square = np.zeros_like(parameters), np.zeros_like(parameters)
 
     def step(self, rate: float, gradient: Float32Array) -> None:
-        """Make one step; the gradient is no longer one after it."""
+        """Make one step; this overwrites the gradient."""
         self._steps += 1
         self._mean += 0.1 * (gradient - self._mean)
         gradient *= gradient

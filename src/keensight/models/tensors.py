@@ -1,4 +1,4 @@
-"""Pictures as tensors, the device that they go to, and the precision that they are multiplied in."""
+"""Pictures as tensors, the device, and the precision of matrix products."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def to_images(images_NHWC: Uint8Array, device: torch.device) -> torch.Tensor:
 
 @contextmanager
 def side_by_side(count: int) -> Iterator[Threads]:
-    """Yield `count` threads to map over, each with one core for torch, whose own number of threads comes back after.
+    """Yield `count` threads to map over, each with one core for torch; at the end, torch's threads are as before.
 
     Threads that share every small layer wait for each other at its end: that costs up to a third of the time on two
     idle cores, and more than half on a busy machine (benchmarks/LOG.md).
@@ -34,12 +34,12 @@ def side_by_side(count: int) -> Iterator[Threads]:
 
 
 def device() -> torch.device:
-    """Return the device to train on: a CUDA GPU where there is one, else the CPU."""
+    """Return the device to train on: a CUDA GPU if there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def uses_bfloat16(precision: str, device: torch.device) -> bool:
-    """Tell whether matrix products run in bfloat16: asked for, or "auto" on hardware that has it in silicon."""
+    """Say whether matrix products run in bfloat16: on request, or with "auto" on hardware that supports it."""
     if precision != "auto":
         return precision == "bfloat16"
     if device.type == "cuda":
@@ -47,7 +47,7 @@ def uses_bfloat16(precision: str, device: torch.device) -> bool:
     return _cpu_has_bfloat16()
 
 
-@functools.cache  # it is asked before every step, and the kernel takes its time to write this file
+@functools.cache  # called before every step, and reading this file is slow
 def _cpu_has_bfloat16() -> bool:
     cpu = Path("/proc/cpuinfo")
     return cpu.exists() and any(flag in cpu.read_text() for flag in ("avx512_bf16", "amx_bf16"))

@@ -1,4 +1,4 @@
-"""What a finding says, in a sentence: for the terminal, the report and the card."""
+"""A finding in words, for the terminal, the report and the card."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from keensight.values import Finding
 
 
 def sentence(finding: Finding) -> str:
-    """Say what was found, and what it means for the reader.
+    """Return a sentence that says what was found, and what it means for the reader.
 
     >>> sentence(Finding("groups", evidence={"count": 10}))
     'The pictures are of 10 groups; a split that was drawn has whole groups.'
@@ -20,7 +20,7 @@ def sentence(finding: Finding) -> str:
 def _identical(finding: Finding) -> str:
     return (
         f"{len(finding.samples):,} pictures are byte-identical copies of others; copies stay in one split, so that "
-        "none is both learnt and tested."
+        "none is used both for training and for testing."
     )
 
 

@@ -1,4 +1,4 @@
-"""The bundles that are compared: opened, measured on the same pictures, attacked, and looked into.
+"""The stages of a comparison: bundles are opened, measured on the same pictures, attacked, and examined.
 
 Shape letters: N pictures, K classes, M mistakes.
 """
@@ -30,12 +30,12 @@ from keensight.values import AttackResult, FloatArray, IntArray, Metrics, Split,
 MOST_BUNDLES = 8
 MOST_ATTACKED = 2000
 NOT_FACTS = ("about", "promise", "shape", "num_classes")  # of a recipe
-NEAREST = 8  # misclassified pictures that are shown of each bundle
+NEAREST = 8  # misclassified pictures shown for each bundle
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Entrant:
-    """A bundle that is compared; class k of the comparison is class `order_K[k]` of its own."""
+    """A compared bundle; class k of the comparison is its own class `order_K[k]`."""
 
     letter: str
     predictor: Predictor
@@ -44,27 +44,27 @@ class Entrant:
 
     @property
     def bundle(self) -> Bundle:
-        """What its bundle.json says."""
+        """The content of its bundle.json."""
         return self.predictor.bundle
 
     @property
     def name(self) -> str:
-        """What its run is called."""
+        """Its run's name."""
         return self.bundle.name
 
     @property
     def kind(self) -> str:
-        """What kind of model it is."""
+        """The name of its model."""
         return str((self.bundle.info.model or {}).get("name")) if self.origin else recipe_of(self.bundle).model.name
 
     @property
     def origin(self) -> dict[str, Any]:
-        """Where it was imported from; empty if it was trained here."""
+        """The origin of an imported model; empty if it was trained here."""
         return dict(self.bundle.info.origin or {})
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What it was trained with; what an older bundle does not say has its default."""
+        """The recipe it was trained with; keys that an older bundle lacks have their defaults."""
         if self.origin:
             return {f"imported: {key}": value for key, value in self.origin.items()}
         return {key: value for key, value in recipe_of(self.bundle).flat().items() if key not in NOT_FACTS}
@@ -91,8 +91,8 @@ def open_entrants(paths: Sequence[str | Path], key: str | Path | None = None) ->
     """
     if not 2 <= len(paths) <= MOST_BUNDLES:
         raise UsageError(
-            f"{len(paths)} bundle{'' if len(paths) == 1 else 's'} came before DATA, which is last. It takes 2 to "
-            f"{MOST_BUNDLES} of them: keensight compare runs/one/bundle runs/other/bundle DATA."
+            f"{len(paths)} bundle{'' if len(paths) == 1 else 's'} came before DATA, which is last. Give 2 to "
+            f"{MOST_BUNDLES} bundles: keensight compare runs/one/bundle runs/other/bundle DATA."
         )
     predictors = [load(path, key) for path in paths]
     first = predictors[0].bundle
@@ -124,7 +124,7 @@ def _other_labels(first: Bundle, other: Bundle) -> BundleError:
 
 
 def measured(each: Entrant, part: Split) -> tuple[Metrics, NDArray[np.bool_]]:
-    """Return the metrics of what is shipped, and a bool N: which pictures it gets right."""
+    """Return the metrics of the exported model, and a bool N: which pictures it gets right."""
     labels_N = each.labels(part)
     probabilities_NK = each.predictor.on_split(part)[:, each.order_K]
     found = metrics(probabilities_NK, labels_N, each.class_names, each.bundle.abstain_below)
@@ -139,7 +139,7 @@ def attacked(each: Entrant, part: Split, epsilons: Sequence[float], attack: str)
 
 
 def inside(each: Entrant, part: Split, shown: float | None, attack: str) -> Inside:
-    """Look at the mistakes, on the pictures as they are and attacked, and at the weights of a linear model."""
+    """Return the mistakes on clean and attacked pictures, and the weights of a linear model."""
     few = part.thinned(MOST_ATTACKED)
     wrong = [_wrong(each, part, None, attack)]
     if shown is not None:

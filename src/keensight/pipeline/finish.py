@@ -53,11 +53,11 @@ MOST_ATTACKED = 10_000
 
 
 def finish(files: RunFolder, state: State, pixels: Pixels, splits: Splits, recipe: Recipe, watcher: Watcher) -> Report:
-    """Calibrate on validation, export, measure what the *exported* model answers, and write report and bundle.
+    """Calibrate on validation, export, measure the *exported* model, and write report and bundle.
 
-    `state` holds the best epoch's weights. The test split is touched here and nowhere before.
+    `state` holds the best epoch's weights. The test split is used here for the first time.
 
-    Raises GateError, and writes neither report nor bundle, where the exported model answers otherwise than `state`'s.
+    Raises GateError, and writes neither report nor bundle, if the exported model's answers differ from `state`'s.
     """
     watcher.stage("calibrating and exporting")
     recipe = recipe.told_of(pixels.dataset.name)
@@ -85,7 +85,7 @@ def finish(files: RunFolder, state: State, pixels: Pixels, splits: Splits, recip
     bundle = replace(bundle, info=replace(info, temperature=temperature))
     onnx = with_temperature(uncalibrated, temperature)
     shipped = Predictor(bundle, onnx)
-    watcher.stage("checking that the bundle answers as the trained model does")
+    watcher.stage("checking that the bundle gives the trained model's answers")
     parity = check_parity(model, shipped, pixels, splits.val)
     bundle = replace(bundle, info=replace(bundle.info, parity=asdict(parity)))
     watcher.stage("logistic regression, to compare")
@@ -188,7 +188,7 @@ def _attacked(state: State, held_out: Split, recipe: Recipe) -> tuple[AttackResu
 
 
 def _logs(probabilities_NK: FloatArray) -> FloatArray:
-    """Return logarithms of probabilities: logits up to a constant per row, which softmax ignores."""
+    """Return logarithms of probabilities: logits up to a per-row constant, which softmax ignores."""
     logs_NK: FloatArray = np.log(np.maximum(probabilities_NK, np.finfo(np.float32).tiny).astype(np.float64))
     return logs_NK
 

@@ -1,4 +1,4 @@
-"""Labelled pictures for bundles that are there already: DATA opened by their labels, and the splits they knew."""
+"""Labelled pictures for existing bundles: DATA with their labels, and the splits of their training."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from keensight.workspace import RunFolder
 def open_for(data: str | Path, bundles: Sequence[Bundle], label_pattern: str | None = None) -> Dataset:
     """Open DATA as it was opened for training, with the first bundle's classes in its order.
 
-    All `bundles` know the same labels. Where one of them learnt a part of its data's classes (the recipe's `classes`),
-    the other classes' pictures are left out; where one took labels from file names, its pattern is tried as well.
+    All `bundles` know the same labels. If one of them learnt only some of its data's classes (the recipe's `classes`),
+    pictures of the others are left out; if one took labels from file names, its pattern is tried as well.
 
-    Raises DataError where the data cannot be used, or has labels that the bundles do not know.
+    Raises DataError if the data cannot be used, or has labels that the bundles do not know.
     """
     recipes = [flattened(bundle.info.recipe or {}) for bundle in bundles]
     is_part = any(recipe.get("classes") for recipe in recipes)
@@ -34,7 +34,7 @@ def open_for(data: str | Path, bundles: Sequence[Bundle], label_pattern: str | N
 
     def opened(pattern: str | None) -> Dataset:
         if is_part:
-            with suppress(DataError):  # it has not all of them, and may do with some
+            with suppress(DataError):  # it does not have all of them; some may be enough
                 return only(open_dataset(data, label_pattern=pattern), labels)
         return open_dataset(data, label_pattern=pattern, class_names=labels)
 
@@ -48,7 +48,7 @@ def open_for(data: str | Path, bundles: Sequence[Bundle], label_pattern: str | N
 
 
 def split_asked(name: str | None) -> SplitName | None:
-    """Return the split that a user asked for by any of its names, or None. Raises UsageError for an unknown one."""
+    """Return the split that a user asked for, by any of its names, or None. Raises UsageError for an unknown one."""
     split = None if name is None else split_named(name)
     if name is not None and split is None:
         raise UsageError(f"There is no split '{name}'. It can be {', '.join(SPLIT_NAMES)}.")
@@ -56,37 +56,37 @@ def split_asked(name: str | None) -> SplitName | None:
 
 
 def known_splits(dataset: Dataset, bundle: Bundle) -> NDArray[np.str_]:
-    """Return each sample's split: as drawn for training where this is that very data, else its own, or "" for none.
+    """Return each sample's split: as drawn for training if this is the training data, else its own, or "" for none.
 
     `dataset` has the bundle's classes in the bundle's order, and lacks the pictures that could not be read.
     """
-    trained = bundle.info.data  # unknown of an imported model
+    trained = bundle.info.data  # unknown for an imported model
     if trained and fingerprint(dataset) == trained["sha256"]:
         return assign(dataset, trained["val_fraction"], trained["test_fraction"], trained["seed"])[0]
     return np.array([sample.split or "" for sample in dataset.samples])
 
 
 def no_such_split(dataset: Dataset, name: str) -> DataError:
-    """Return what to raise where neither the data nor the bundle knows the split `name`."""
+    """Return the error for a split `name` that neither the data nor the bundle has."""
     own = sorted({sample.split for sample in dataset.samples if sample.split})
     held = f"has the splits {', '.join(own)}" if own else "has no splits of its own"
     return DataError(
         f"{dataset.name} has no {name} split: it {held}, and it is not the data that the bundle was trained on, so "
-        "the splits of that time cannot be drawn again. Leave --split out to use all of it."
+        "the training's splits cannot be drawn again. Leave --split out to use all of it."
     )
 
 
 def part_of(pixels: Pixels, members: IntArray) -> Split:
-    """Return the samples of these indices as a split."""
+    """Return the samples with these indices as a split."""
     samples = [pixels.dataset.samples[i] for i in members]
     labels = np.array([sample.label for sample in samples], np.int64)
     return Split(pixels.images, pixels.rows[members], labels, tuple(sample.path for sample in samples))
 
 
 def count_learnt(bundle: Bundle, hashes: Iterable[str]) -> int:
-    """Count the pictures, by sha256, that the run learnt from, where its folder is still around the bundle.
+    """Count the pictures, by sha256, that the run learnt from, if the bundle is still in its run folder.
 
-    Raises RunError where that folder's list of them is damaged.
+    Raises RunError if that folder's list of pictures is damaged.
     """
     file = RunFolder(bundle.path.parent).splits
     if not file.is_file():

@@ -1,4 +1,4 @@
-"""What a reader must know besides the numbers, in sentences: what was found in the data, and what the recipe says."""
+"""Notes that a reader needs besides the numbers: findings about the data, and the recipe's cautions."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ def notes(splits: Splits, recipe: Recipe, dataset: str) -> list[str]:
 
 
 def cautions(recipe: Recipe, dataset: str) -> Iterator[str]:
-    """Say what the recipe knows about the data that it was written for, or else of what its backbone has seen."""
+    """Return the recipe's caution about its own data, or else one about its backbone's pretraining."""
     if recipe.model.weights:
         yield (
-            "It started from given weights. Where they were learnt from this data under another split or seed, they "
-            "know pictures that are held out here, and these numbers flatter the model."
+            "It started from given weights. If they were trained on this data with another split or seed, they know "
+            "pictures that are held out here, and these numbers flatter the model."
         )
     if recipe.caution and recipe.is_for(dataset):
         yield " ".join(recipe.caution.split())
     elif recipe.model.name == "transfer":
         yield (
-            "The backbone has learnt from ImageNet's photographs from the web. If yours come from there too, it may "
-            "have met them, and these numbers flatter the model."
+            "The backbone was trained on ImageNet's photographs from the web. If yours come from there too, it may "
+            "have seen them, and these numbers flatter the model."
         )

@@ -1,4 +1,4 @@
-"""The parity gate: what is shipped must answer as what was trained, from a picture's encoded bytes to probabilities.
+"""The parity gate: from encoded pictures to probabilities, the exported model must answer as the trained one.
 
 Shape letters: N pictures, K classes.
 """
@@ -21,13 +21,13 @@ from keensight.robustness.answers import logits
 from keensight.values import FloatArray, IntArray, Pixels, Split, Uint8Array
 
 TOLERANCE = 1e-3  # of a probability, for float32
-MOST = 512  # pictures that are decoded once more
-SHOWN = 10  # of those that differ
+MOST = 512  # pictures that are decoded again
+SHOWN = 10  # pictures with different answers that are shown
 
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """How far a bundle's answers are from the trainer's: on `n` pictures, by at most `difference` of a probability."""
+    """The largest `difference` of a probability between a bundle's and the trainer's answers on `n` pictures."""
 
     n: int
     difference: float
@@ -37,7 +37,7 @@ def check_parity(model: Classifier, predictor: Predictor, pixels: Pixels, held_o
     """Compare the trainer's answers with the bundle's on at most `MOST` pictures of a split.
 
     The trainer's are `model`'s for the decoded pictures that it was measured on; the bundle's are for the encoded
-    files, read and decoded once more. Pictures that came as arrays are encoded as PNG first.
+    files, read and decoded again. Pictures that came as arrays are encoded as PNG first.
 
     Raises GateError, with a table of the pictures that differ, unless the most likely class is the same for all and no
     probability differs by more than `TOLERANCE`.
@@ -79,9 +79,9 @@ def _complaint(
 
     lines = [f"  {part.paths[i]}\t{told(trained_NK[i])}\t{told(shipped_NK[i])}" for i in rows[:SHOWN]]
     return (
-        f"The bundle answers otherwise than the trained model for {len(rows):,} of {len(part):,} held-out pictures, by "
-        f"more than {TOLERANCE:g} of a probability or with another class, so it is not written. The same class and "
-        "probability are asked of both. The run's weights are kept; what differs is the exported model or the decoding "
-        "of the pictures: were they changed since training began? If not, this is a fault in keensight: report it with "
+        f"The bundle's answers differ from the trained model's for {len(rows):,} of {len(part):,} held-out pictures, "
+        f"by more than {TOLERANCE:g} of a probability or in the class, so it is not written. Both must give the same "
+        "class and probability. The weights are kept; the exported model or the decoding of the pictures differs. "
+        "Were the pictures changed since training began? If not, this is a fault in keensight: report it with "
         "this table.\n" + "\n".join(["  picture\ttrained\tbundle", *lines])
     ).expandtabs(28)

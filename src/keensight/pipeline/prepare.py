@@ -1,4 +1,4 @@
-"""What training, tuning and a range test begin with: decoded pictures, their splits, and a fresh model."""
+"""The start of training, tuning and a range test: decoded pictures, their splits, and a fresh model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from keensight.values import Dataset, Pixels, Recipe, Splits
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Material:
-    """Decoded pictures, their splits, the recipe with its epochs known, and its model, which has learnt nothing yet."""
+    """Decoded pictures, their splits, the recipe with its epochs chosen, and its untrained model."""
 
     pixels: Pixels
     splits: Splits
@@ -29,15 +29,15 @@ class Material:
 def prepare(dataset: Dataset, recipe: Recipe, watcher: Watcher, *, choosing: bool = False) -> Material:
     """Decode and divide a dataset as a recipe says, and build its model.
 
-    Where settings are only chosen, with `choosing`, the test split is drawn and let go of, and no cautions are told.
+    With `choosing`, settings are only chosen: the test split is drawn but dropped, and no cautions are given.
 
-    Raises RecipeError where the recipe does not fit the data, DataError where the data cannot be divided.
+    Raises RecipeError if the recipe does not fit the data, DataError if the data cannot be divided.
     """
     if recipe.data.classes:
         dataset = only(dataset, recipe.data.classes)
     watcher.found(dataset, recipe.data.label_pattern)
     preprocessing = choose_preprocessing(dataset, recipe)
-    model = fresh(recipe, preprocessing, dataset.class_names)  # what does not fit is refused before any work
+    model = fresh(recipe, preprocessing, dataset.class_names)  # refuses a model that does not fit, before any work
     pixels = decode(dataset, preprocessing, watcher.pictures)
     splits = split(
         pixels, val_fraction=recipe.data.val_fraction, test_fraction=recipe.data.test_fraction, seed=recipe.seed

@@ -1,4 +1,4 @@
-"""`keensight export --to int8`: a bundle whose model computes in eight bits, if that costs nothing worth having."""
+"""`keensight export --to int8`: a bundle whose model computes in eight bits, if it stays accurate and is fast."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from keensight.robustness.answers import as_seen
 from keensight.values import Metrics, Pixels, Split, SplitName, Uint8Array
 
 CALIBRATED_ON = 256  # training pictures
-AS_FAST = 1.02  # times as slow as float32 is within what a clock can tell
-ROUNDS, ROUND_S = 7, 0.05  # of timing, by turns
+AS_FAST = 1.02  # times float32's time counts as equal, as clocks are not more precise
+ROUNDS, ROUND_S = 7, 0.05  # of timing, in turns
 
 
 @dataclass(frozen=True, slots=True)
 class Quantised:
-    """An int8 bundle beside the float32 one that it was made of: validation accuracy, images a second here, bytes."""
+    """An int8 bundle and the float32 one it was made from: validation accuracy, images a second here, bytes."""
 
     bundle: Path
     n: int
@@ -42,12 +42,12 @@ class Quantised:
 
     @property
     def drop(self) -> float:
-        """Validation accuracy lost, in [-1, 1]; below 0 where int8 happens to be better."""
+        """Validation accuracy lost, in [-1, 1]; below 0 if int8 happens to be better."""
         return self.float32_accuracy - self.accuracy
 
     @property
     def speedup(self) -> float:
-        """How many times as fast int8 is on this machine."""
+        """How many times faster int8 is on this machine."""
         return self.images_per_s / self.float32_images_per_s
 
 
@@ -66,13 +66,13 @@ def quantize(
 
     Args:
         bundle: the float32 bundle, or the run folder around it.
-        data: what it was trained on, or labelled pictures with train and val splits of their own.
+        data: what it was trained on, or labelled pictures with their own train and val splits.
         out: the new bundle's folder, which must not exist; ``bundle-int8`` beside the bundle if None.
         max_drop: how many points of validation accuracy may be lost, 0 to 100.
-        even_if_slower: keep it where it is slower here, for a processor on which it is not.
+        even_if_slower: keep it even if it is slower here, for a processor on which it is faster.
         label_pattern: takes labels from file names, such as "{label}__*".
         key: a public key's file; the bundle must be what that key signed.
-        watcher: hears of the progress.
+        watcher: is told of the progress.
 
     Raises:
         GateError: more than `max_drop` is lost, int8 is slower here, or `key` did not sign it; nothing is written.
@@ -87,10 +87,10 @@ def quantize(
         )
     if data is None:
         raise UsageError(
-            "int8 is calibrated on training pictures and judged by validation pictures, and no DATA came. Give what "
-            f"the bundle was trained on: keensight export {bundle} DATA --to int8."
+            "int8 is calibrated on training pictures and judged by validation pictures, but no DATA was given. Give "
+            f"what the bundle was trained on: keensight export {bundle} DATA --to int8."
         )
-    predictor = load(bundle, key, though_changed=True)  # what is made of it bears no signature
+    predictor = load(bundle, key, though_changed=True)  # the new bundle is not signed
     known = predictor.bundle
     watcher.opened(known)
     target = Path(out) if out is not None else _beside(known.path)
@@ -118,7 +118,7 @@ def quantize(
     _check(made, max_drop, even_if_slower)
     info = replace(
         known.info,
-        parity=None,  # that was the float32 model's
+        parity=None,  # holds only for the float32 model
         metrics={"val": asdict(int8_metrics), "test": None},
         quantised={
             "calibrated_on": min(CALIBRATED_ON, len(train)),
@@ -141,7 +141,7 @@ def _split(pixels: Pixels, predictor: Predictor, name: SplitName) -> Split:
     if not len(members):
         raise DataError(
             f"{pixels.dataset.name} has no {name} split. int8 is calibrated on training pictures and judged by "
-            "validation pictures: give the data that the bundle was trained on, or data with splits of its own."
+            "validation pictures: give the data that the bundle was trained on, or data with its own splits."
         )
     return part_of(pixels, members)
 
@@ -162,7 +162,7 @@ def _measured(predictor: Predictor, part: Split) -> Metrics:
 
 
 def _seconds_per_image(first: Predictor, second: Predictor, part: Split) -> tuple[float, float]:
-    """Return both models' median time per picture, by turns so that what else the machine does slows both."""
+    """Return both models' median time per picture, measured in turns so that other load slows both."""
     images = part.gather(np.resize(np.arange(len(part)), _batch(first)))
     times: dict[Predictor, list[float]] = {first: [], second: []}
     for predictor in (first, second) * ROUNDS:
@@ -179,7 +179,7 @@ def _check(made: Quantised, max_drop: float, even_if_slower: bool) -> None:
     if 100 * made.drop > max_drop + 1e-7:
         reasons.append(
             f"validation accuracy falls from {made.float32_accuracy:.4f} to {made.accuracy:.4f} on {made.n:,} "
-            f"pictures, by {100 * made.drop:.1f} points where {max_drop:g} are accepted (--max-drop)"
+            f"pictures, by {100 * made.drop:.1f} points, more than the accepted {max_drop:g} (--max-drop)"
         )
     if made.speedup * AS_FAST < 1 and not even_if_slower:
         reasons.append(
@@ -191,7 +191,7 @@ def _check(made: Quantised, max_drop: float, even_if_slower: bool) -> None:
 
 
 def _kept(predictor: Predictor, made: Quantised) -> dict[str, bytes]:
-    """Return the float32 bundle's other files; its card says first what is different now."""
+    """Return the float32 bundle's other files; its card begins with the differences."""
     files = predictor.bundle.files
     kept = {name: files[name] for name in ("model.safetensors", "report.html", "MODEL_CARD.md") if name in files}
     card = (

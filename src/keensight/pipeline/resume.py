@@ -1,4 +1,4 @@
-"""Going on with a run or a search: the recipe that it has, which nothing that is asked for may contradict."""
+"""Resuming a run or a search: its recipe, which the new command must not contradict."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from keensight.workspace import RECIPE, Kind
 
 
 def own_recipe(out: str | Path | None, recipe: str | None) -> Recipe:
-    """Return the recipe of what is to be resumed, as far as it can be known before its folder is found."""
+    """Return the recipe of a run that is to be resumed, as far as it is known before its folder is found."""
     own = Path(out or "") / RECIPE
     return load_recipe(str(own.absolute()) if out and own.exists() else recipe or "default")
 
 
 def same_recipe(folder: Path, recipe: str | None, changes: Sequence[str], seed: int | None, kind: Kind) -> Recipe:
-    """Return the recipe in a folder. Raises RecipeError where what the command asks for besides does not agree."""
+    """Return the recipe in a folder. Raises RecipeError if the command's options contradict it."""
     own = str((folder / RECIPE).absolute())
     stored = load_recipe(own)
     given, kept = load_recipe(recipe or own, changes, seed).flat(), stored.flat()
     for key in given:
         left_open = key in ("size", "channels", "epochs", "label_pattern") and not given[key]
-        told = key in ("shape", "num_classes")  # which runs until 0.1 did not note
+        told = key in ("shape", "num_classes")  # runs until 0.1 did not store these
         if not left_open and not told and given[key] != kept.get(key):
             raise RecipeError(
                 f"The {kind.word} in {folder} began with {key} = {kept.get(key)!r}, and {given[key]!r} was asked for. "

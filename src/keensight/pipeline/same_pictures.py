@@ -1,4 +1,4 @@
-"""The pictures that several bundles can be compared on: the same for all, and learnt by none if that can be had."""
+"""The pictures on which several bundles can be compared: the same for all, preferably unseen by every bundle."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ WHY = "their recipes differ in seed, in fractions or in the order of classes"
 def same_pictures(
     dataset: Dataset, bundles: Sequence[Bundle], wanted: SplitName | None, watcher: Watcher
 ) -> tuple[str, list[Split], list[str]]:
-    """Return the split's name, the same pictures in the same order as each bundle takes them, and what to know of them.
+    """Return the split's name, the same pictures in the same order for each bundle, and notes about them.
 
     Each `Split` has its bundle's preprocessing, and labels that are indices into its bundle's classes. A bundle that
-    was trained on this data allows what it held out then; one that was not, and data without splits, allow all.
+    was trained on this data allows only the pictures that it held out; one that was not, and data without splits, allow
+    all.
 
-    Raises DataError where a split is asked for that nobody knows, or no picture is allowed by all.
+    Raises DataError for an unknown split, or if no picture is allowed by all.
     """
     pixels = [decode(only(dataset, bundle.labels), bundle.preprocessing, watcher.pictures) for bundle in bundles]
     watcher.skipped(pixels[0].dataset)
@@ -35,7 +36,7 @@ def same_pictures(
         (name for name in ("test", "val", "train") if knowing and all((splits[i] == name).any() for i in knowing)),
         "all",
     )
-    # a row of the decoded array is a place in `dataset`, the same for every bundle
+    # rows of the decoded array are samples of `dataset`, the same for every bundle
     readable = set.intersection(*(set(each.rows.tolist()) for each in pixels))
     allowed = [readable & set(pixels[i].rows[splits[i] == chosen].tolist()) for i in knowing]
     if (wanted and not knowing) or not all(allowed):

@@ -1,4 +1,4 @@
-"""The folder of a search: what it is made of, its trials, and the best recipe so far, whenever it is interrupted."""
+"""The folder of a search: its plan, its trials, and the best recipe so far, written so that a kill loses nothing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PAGE = "tuning.html"
 BEST = "best.toml"
 TUNING = Kind(
     "search", "Tune", home=Path("tunings"), begun="tuning.json", kept="trials.jsonl",
-    finished="",  # one more trial can always be asked for
+    finished="",  # it can always be extended by more trials
 )  # fmt: skip
 
 
@@ -31,7 +31,7 @@ def make_plan(
     folder: Path, data: str, material: Material, changes: Sequence[str], keys: Sequence[str],
     trials: int | None, budget_s: float | None, resume: bool,
 ) -> dict[str, Any]:  # fmt: skip
-    """Write down what the search is made of; when resuming, check that it still is."""
+    """Write the search's plan; when resuming, check that it is unchanged."""
     kept, digest = _read_plan(folder) if resume else {}, fingerprint(material.pixels.dataset)
     if kept and kept["fingerprint"] != digest:
         raise RunError(
@@ -71,14 +71,14 @@ def make_plan(
 
 
 def restore_recipe(folder: Path) -> None:
-    """Write the recipe that a search begins with, where it is not there: a kill can come between it and the plan."""
+    """Write the recipe that a search begins with, if it is missing: a kill can come between it and the plan."""
     file = folder / RECIPE
     if (folder / TUNING.begun).exists() and not file.exists() and (table := _read_plan(folder).get("recipe")):
         write_atomically(file, to_toml(from_table(table)))
 
 
 def refuse_finished(folder: Path) -> None:
-    """Raise RunError where a folder holds a search that came to its end, and say how to add to it."""
+    """Raise RunError if a folder holds a finished search, and say how to extend it."""
     if (folder / TUNING.begun).exists() and "result" in _read_plan(folder):
         count = len(read_trials(folder))
         raise RunError(
@@ -88,12 +88,12 @@ def refuse_finished(folder: Path) -> None:
 
 
 def space_of(plan: Mapping[str, Any]) -> list[Dimension]:
-    """Return what a plan says is searched."""
+    """Return a plan's search space."""
     return [Dimension(**{**each, "choices": tuple(each["choices"])}) for each in plan["search"]]
 
 
 def keep(folder: Path, material: Material, trials: Sequence[Trial]) -> None:
-    """Write every trial, and the best recipe so far: whatever happens next, they are there."""
+    """Write every trial, and the best recipe so far, so that a kill does not lose them."""
     lines = "".join(json.dumps(asdict(trial)) + "\n" for trial in trials)
     write_atomically(folder / TUNING.kept, lines)
     winner = best_of(trials)
@@ -102,7 +102,7 @@ def keep(folder: Path, material: Material, trials: Sequence[Trial]) -> None:
 
 
 def write_best(folder: Path, material: Material, trials: Sequence[Trial]) -> None:
-    """Write the best recipe so far, where there is one."""
+    """Write the best recipe so far, if there is one."""
     winner = best_of(trials)
     if winner is not None:
         recipe = material.recipe.having(**winner.values)
@@ -110,14 +110,14 @@ def write_best(folder: Path, material: Material, trials: Sequence[Trial]) -> Non
             f"{material.recipe.name}, tuned: validation accuracy {winner.val_accuracy:.4f} in trial {winner.number}, "
             f"where the recipe as it was had {accuracy_of(trials[0])}."
         )
-        # the promise was made for other settings
+        # the promise holds only for the old settings
         recipe = recipe.having(name=f"{material.recipe.name}-tuned", about=about, promise={})
-        keys = {"name", "model", *changed(recipe), *winner.values}  # what is left out is the default
+        keys = {"name", "model", *changed(recipe), *winner.values}  # left out keys have their defaults
         write_atomically(folder / BEST, to_toml(recipe, keys))
 
 
 def read_trials(folder: Path) -> list[Trial]:
-    """Return the trials that were kept. Raises RunError where their file is damaged."""
+    """Return the stored trials. Raises RunError if their file is damaged."""
     file = folder / TUNING.kept
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     try:
@@ -128,8 +128,8 @@ def read_trials(folder: Path) -> list[Trial]:
         ]
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise RunError(
-            f"{file} is damaged ({error}), so the search cannot go on. Mend or remove its last lines, or search into "
-            "another folder with --out."
+            f"{file} is damaged ({error}), so the search cannot continue. Repair or remove its last lines, or search "
+            "into another folder with --out."
         ) from None
 
 
@@ -144,7 +144,7 @@ def counted(number: int, word: str) -> str:
 
 
 def how_to_go_on(folder: Path, data: str) -> str:
-    """Say what an interrupted search has kept, and the command that goes on with it."""
+    """Say what an interrupted search has kept, and the command that resumes it."""
     if not (folder / TUNING.kept).exists():
         return "interrupted before the first trial ended; nothing was kept."
     count = len((folder / TUNING.kept).read_text(encoding="utf-8").splitlines())
@@ -163,7 +163,7 @@ def _read_plan(folder: Path) -> dict[str, Any]:
         space_of(plan)
     except (ValueError, TypeError, KeyError) as error:
         raise RunError(
-            f"{file} is damaged ({error!r}), so the search cannot go on. It must be what `keensight tune` wrote; "
+            f"{file} is damaged ({error!r}), so the search cannot continue. It must be as `keensight tune` wrote it; "
             "search into another folder with --out."
         ) from None
     return plan

@@ -1,4 +1,4 @@
-"""How a verb tells the outside how far it is: the outside may be a terminal, a notebook, or nobody."""
+"""How a verb reports its progress: to a terminal, a notebook, or nothing."""
 
 from __future__ import annotations
 
@@ -65,10 +65,10 @@ def cut_notes(dataset: Dataset, label_pattern: str) -> list[str]:
 
 
 class Watcher:
-    """Hears of everything and does nothing with it. Subclasses show what they like."""
+    """Receives all progress and ignores it. Subclasses show what they like."""
 
     def note(self, text: str) -> None:
-        """Hear something that the user should know, in a sentence."""
+        """Receive a sentence that the user should know."""
 
     def found(self, dataset: Dataset, label_pattern: str) -> None:
         """Note what a dataset holds, before anything is learnt from it."""
@@ -87,29 +87,29 @@ class Watcher:
             self.note(f"Left out {len(skipped):,} of what {name} holds: {account(skipped)}{pointer}.")
 
     def opened(self, bundle: Bundle) -> None:
-        """Note where a bundle has a signature that no key checked."""
+        """Note that a bundle's signature was not checked by a key."""
         if bundle.changes:
             self.note(f"{bundle.path} was changed after it was signed: {'; '.join(bundle.changes)}.")
         elif bundle.is_signed and bundle.verified_by is None:
             self.note(f"{bundle.path} is signed, but not checked: give --key, its signer's public key.")
 
     def stage(self, name: str) -> None:
-        """Hear that a stage begins, such as "evaluating"."""
+        """A stage begins, such as "evaluating"."""
 
     def pictures(self, done: int, total: int) -> None:
-        """Hear how many pictures are decoded."""
+        """So far, `done` of `total` pictures are decoded."""
 
     def explained(self, done: int, total: int) -> None:
-        """Hear how many pictures are explained."""
+        """So far, `done` of `total` pictures are explained."""
 
     def features(self, done: int, total: int) -> None:
-        """Hear how many pictures a backbone has looked at."""
+        """So far, a backbone has computed features for `done` of `total` pictures."""
 
     def trial(self, number: int, trials: int | None, score: str) -> None:
-        """Hear that a trial begins, 0 the first, of so many or of who knows how many; and the best score so far."""
+        """Trial `number`, from 0, of `trials` begins. `trials` is None when unknown; `score` is the best so far."""
 
     def step(self, epoch: int, epochs: int, done: int, total: int) -> None:
-        """Hear how many steps of an epoch are done."""
+        """So far, `done` of `total` steps of an epoch are done."""
 
     def epoch(self, epoch: Epoch, epochs: int) -> None:
-        """Hear what an epoch gave."""
+        """An epoch has ended."""

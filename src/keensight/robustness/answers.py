@@ -1,4 +1,4 @@
-"""What a network answers of pictures, as they are or attacked, and what an attack makes of them.
+"""A network's answers for pictures, clean or attacked, and the outcomes of attacks.
 
 Shape letters: N pictures, H height, W width, C channels, K classes.
 """
@@ -28,7 +28,7 @@ ORDERS: dict[Norm, float] = {"linf": math.inf, "l2": 2.0}
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Asked:
-    """Some pictures as the model gets them, before and after an attack, their labels, and the answers to the latter."""
+    """Some pictures as the model gets them, before and after an attack, their labels, and the answers after it."""
 
     images_NCHW: torch.Tensor
     attacked_NCHW: torch.Tensor
@@ -37,7 +37,7 @@ class Asked:
 
 
 def as_seen(split: Split, borders: Borders) -> Split:
-    """Return a split whose pictures are as the bundle's model gets them: some may be inverted; see `match_polarity`."""
+    """Return a split with pictures as the bundle's model gets them: some may be inverted; see `match_polarity`."""
     images_NHWC, inverted_N = match_polarity(split.gather(), borders)
     if not inverted_N.any():
         return split
@@ -47,11 +47,11 @@ def as_seen(split: Split, borders: Borders) -> Split:
 def outcome(
     model: nn.Module, split: Split, threat: Threat, attack: str, borders: Borders | None = None, seed: int = 0
 ) -> Outcome:
-    """Return what the `attack` of this name makes of a split's pictures.
+    """Return the outcome of the `attack` of this name on a split's pictures.
 
-    `borders` are the bundle's, if the model comes from one. All that the attack draws comes from `seed`.
+    `borders` are the bundle's, if the model comes from one. All randomness of the attack comes from `seed`.
 
-    Raises KeensightError for a split without pictures, RecipeError for a threat that the attack knows nothing of.
+    Raises KeensightError for a split without pictures, RecipeError for a threat that the attack cannot handle.
     """
     if not len(split):
         raise KeensightError("There is no picture to attack. Give a split that is not empty.")
@@ -86,7 +86,7 @@ def attacked_pictures(
 ) -> Uint8Array:
     """Return a split's pictures as the model gets them, attacked if there is a threat, as uint8 NHWC.
 
-    Pixels that an attack moves out of [0, 1] are clipped: no picture shows them.
+    Pixels that an attack moves out of [0, 1] are clipped, as no picture can show them.
     """
     parts = [
         (asked.attacked_NCHW.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu()
@@ -98,7 +98,7 @@ def attacked_pictures(
 def _ask(
     model: nn.Module, split: Split, borders: Borders | None, threat: Threat | None, attack: str, seed: int
 ) -> Iterator[Asked]:
-    """Ask about a few pictures at a time: an attack keeps all that a network makes of them, to find its way back."""
+    """Attack a few pictures at a time: backpropagation keeps all activations of the network in memory."""
     row = None if threat is None else ATTACKS[attack]
     if row and threat:
         _check_norm(row, threat)
@@ -123,6 +123,6 @@ def _ask(
 def _check_norm(row: AttackRow, threat: Threat) -> None:
     if threat.norm not in row.norms:
         raise RecipeError(
-            f"A threat in {threat.norm} was asked for, and the {row.title} is one in {' and '.join(row.norms)}. "
+            f"A threat in {threat.norm} was asked for, but the {row.title} handles {' and '.join(row.norms)}. "
             "Ask for such a threat, or choose another attack."
         )

@@ -1,4 +1,4 @@
-"""What an attack or a loss asks of a model and its data, as checks that can say what they ask for."""
+"""What an attack or a loss needs of a model and its data: checks, with words for messages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from keensight.models.linear import is_linear
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """Something that a model, or its number of classes, must be; `before` and `after` are the words around "models"."""
+    """A requirement on a model or its number of classes; `before` and `after` are the words around "models"."""
 
     is_met: Callable[[nn.Module, int], bool]
     before: str = ""
@@ -21,14 +21,14 @@ class Need:
 
 LINEAR = Need(lambda model, num_classes: is_linear(model), before="linear")
 TWO_CLASSES = Need(lambda model, num_classes: num_classes == 2, after="of two classes")
-GRADIENTS = Need(  # whole numbers have no slope
+GRADIENTS = Need(  # integer models have none
     lambda model, num_classes: all(parameter.is_floating_point() for parameter in model.parameters()),
     after="with gradients",
 )
 
 
 def are_met(needs: Sequence[Need], model: nn.Module, num_classes: int) -> bool:
-    """Tell whether a model of so many classes is all that is asked for."""
+    """Say whether a model with this number of classes meets all needs."""
     return all(need.is_met(model, num_classes) for need in needs)
 
 

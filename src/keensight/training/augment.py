@@ -20,8 +20,8 @@ def augment(images_NCHW: torch.Tensor, settings: AugmentSettings, generator: tor
     """Return changed copies of pictures, float NCHW in [0, 1], drawn with a CPU `generator`.
 
     `rotate` is in degrees; `shear` in radians; `zoom` and `shift` are fractions of the picture; `crop` and `cutout` are
-    pixels; `brightness` and `contrast` are fractions. Each is drawn uniformly, symmetric about no change. `fill` says
-    what comes in from outside: "nearest" repeats the edge, "constant" is black.
+    pixels; `brightness` and `contrast` are fractions. Each is drawn uniformly, symmetric about no change. `fill` sets
+    pixels from outside the picture: "nearest" repeats the edge, "constant" is black.
     """
     if settings.rotate or settings.shear or settings.zoom or settings.shift:
         images_NCHW = _affine(images_NCHW, settings, generator)
@@ -80,7 +80,7 @@ def _warp(images_NCHW: torch.Tensor, theta_N23: torch.Tensor, repeat_edge: bool)
 
 
 def _crop(images_NCHW: torch.Tensor, settings: AugmentSettings, generator: torch.Generator) -> torch.Tensor:
-    """Pad by `crop` pixels on every side and cut a window of the old size out, elsewhere for each picture."""
+    """Pad by `crop` pixels on every side and cut out a window of the old size, at a random place for each picture."""
     n, channels, height, width = images_NCHW.shape
     pad = settings.crop
     padded = F.pad(images_NCHW, (pad, pad, pad, pad), mode="replicate" if settings.fill == "nearest" else "constant")

@@ -1,6 +1,6 @@
 """Training the network of `models/scratch.py`: NumPy does the arithmetic, and torch only carries the weights.
 
-So what was learnt by hand ends in the same report and the same bundle as any other network. Shape letters: N images,
+So a network trained by hand gets the same report and the same bundle as any other. Shape letters: N images,
 D pixels of an image (C, H, W in a row), I cells that a layer reads, O cells that it has.
 """
 
@@ -24,9 +24,9 @@ LOSSES = {"cross-entropy": scratch.cross_entropy, "squared-error": scratch.squar
 
 
 def fit_by_hand(state: State, splits: Splits, recipe: Recipe, on_step: OnStep | None = None) -> Iterator[Epoch]:
-    """Train a `ByHand` network as `fit` trains any, by plain mini-batch gradient descent in NumPy.
+    """Train a `ByHand` network by plain mini-batch gradient descent in NumPy, with the interface of `fit`.
 
-    Raises RecipeError where `recipe` asks for what `scratch.train` does not do, TrainingError where the loss is no
+    Raises RecipeError if `recipe` asks for something that `scratch.train` cannot do, TrainingError if the loss is no
     longer a number.
     """
     check_by_hand(recipe)
@@ -78,13 +78,13 @@ def check_by_hand(recipe: Recipe) -> None:
     if other:
         wanted = ", ".join(f"{key} = {needed[key]!r}" for key in other)
         raise RecipeError(
-            f"The model 'scratch' learns by plain gradient descent and nothing else: it needs {wanted}. Start from the "
+            f"The model 'scratch' learns only by plain gradient descent: it needs {wanted}. Start from the "
             "recipe 'digits-scratch', or use the model 'dense', which is the same network in torch."
         )
 
 
 def parameters_of(network: nn.Module) -> scratch.Parameters:
-    """Return a `ByHand` network's weights as NumPy has them: IO and O for each layer."""
+    """Return a `ByHand` network's weights in NumPy's layout: IO and O for each layer."""
     linears = [module for module in network.modules() if isinstance(module, nn.Linear)]
     return scratch.Parameters(
         *(
@@ -96,7 +96,7 @@ def parameters_of(network: nn.Module) -> scratch.Parameters:
 
 
 def put_parameters(network: nn.Module, parameters: scratch.Parameters) -> None:
-    """Put weights that NumPy found into a `ByHand` network."""
+    """Copy weights from NumPy into a `ByHand` network."""
     linears = [module for module in network.modules() if isinstance(module, nn.Linear)]
     arrays = scratch.arrays(parameters)
     with torch.no_grad():
@@ -106,7 +106,7 @@ def put_parameters(network: nn.Module, parameters: scratch.Parameters) -> None:
 
 
 def _pixels(model: Classifier, split: Split) -> FloatArray:
-    """Return a split's pictures as float32 ND, normalised as the model does it."""
+    """Return a split's pictures as float32 ND, normalised as in the model."""
     images_NHWC = split.gather()
     mean, std = (stat.detach().cpu().numpy() for stat in (model.mean, model.std))
     images_NCHW = (images_NHWC.transpose(0, 3, 1, 2).astype(np.float32) / 255 - mean) / std

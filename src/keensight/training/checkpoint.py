@@ -20,7 +20,7 @@ from keensight.values import Epoch
 
 
 def save_state(path: Path, state: State) -> None:
-    """Write all that `fit` needs to go on with the same bits."""
+    """Write all that `fit` needs to continue with the same bits."""
     tensors = {f"model.{name}": tensor for name, tensor in state.model.state_dict().items()}
     for i, slots in state.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{i}.{name}": tensor for name, tensor in slots.items() if tensor is not None}
@@ -30,7 +30,7 @@ def save_state(path: Path, state: State) -> None:
 
 
 def load_state(path: Path, state: State) -> None:
-    """Bring a freshly started `state` to where `save_state` left it. Raises RunError if it does not fit."""
+    """Load what `save_state` wrote into a new `state`. Raises RunError if it does not fit."""
     tensors, metadata = _read(path)
     try:
         state.history[:] = [Epoch(**epoch) for epoch in json.loads(metadata["history"])]
@@ -51,7 +51,7 @@ def load_state(path: Path, state: State) -> None:
 
 
 def save_weights(path: Path, model: Classifier) -> None:
-    """Write the model's parameters and buffers alone."""
+    """Write only the model's parameters and buffers."""
     write_atomically(path, weights_of(model))
 
 
@@ -61,7 +61,7 @@ def weights_of(model: Classifier) -> bytes:
 
 
 def load_weights(path: Path, model: Classifier) -> None:
-    """Load what `save_weights` wrote. Raises RunError where names or shapes differ."""
+    """Load what `save_weights` wrote. Raises RunError if names or shapes differ."""
     _put(_read(path)[0], path, model)
 
 
@@ -77,8 +77,8 @@ def load_weight_bytes(content: bytes, source: Path, model: Classifier) -> None:
 def _put(tensors: dict[str, torch.Tensor], source: Path, model: Classifier) -> None:
     if differences := list(_differences(tensors, model.state_dict())):
         raise RunError(
-            f"The weights in {source} are not this model's: {'; '.join(differences)}. Use the recipe, the size of the "
-            "pictures and the number of classes that they were trained with."
+            f"The weights in {source} are not this model's: {'; '.join(differences)}. Use the recipe, the picture size "
+            "and the number of classes that they were trained with."
         )
     model.load_state_dict(tensors)
 
@@ -91,7 +91,7 @@ def _differences(given: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]
     for name, tensor in wanted.items():
         if name in given and given[name].shape != tensor.shape:
             yield f"{name} is {_size(given[name])} there and {_size(tensor)} in the model"
-            return  # where one shape differs, most do
+            return  # if one shape differs, most do
 
 
 def _size(tensor: torch.Tensor) -> str:
@@ -99,7 +99,7 @@ def _size(tensor: torch.Tensor) -> str:
 
 
 def _serialised(tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> bytes:
-    # contiguous copies on the CPU: channels_last weights are strided, and safetensors stores plain C order
+    # contiguous copies on the CPU: channels_last weights are strided, and safetensors stores C order
     return save({name: t.cpu().contiguous() for name, t in tensors.items()}, metadata)
 
 
@@ -112,15 +112,15 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except FileNotFoundError:
-        raise RunError(f"There is no file {path}. Weights and checkpoints are there once an epoch has ended.") from None
+        raise RunError(f"There is no file {path}. Weights and checkpoints are written after an epoch.") from None
     except (SafetensorError, OSError) as error:
         raise _damaged(path, error) from error
 
 
 def _damaged(path: Path, error: Exception) -> RunError:
     return RunError(
-        f"{path} is damaged, or no safetensors file ({error}). Give one that keensight wrote. Train again, into "
-        "another folder, if it was a checkpoint."
+        f"{path} is damaged, or not a safetensors file ({error}). Give one that keensight wrote. If it was a "
+        "checkpoint, train again, into another folder."
     )
 
 

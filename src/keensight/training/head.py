@@ -1,4 +1,4 @@
-"""Head first: a linear head fitted to them in a second, then fine-tuning.
+"""Transfer learning, head first: a linear head is fitted to features in a second, then the network is fine-tuned.
 
 Shape letters: N images, F features, K classes.
 """
@@ -46,11 +46,11 @@ def fit_transfer(
     on_step: OnStep | None = None,
     on_progress: OnProgress | None = None,
 ) -> Iterator[Epoch]:
-    """Train a `Transfer` network as `fit` trains any: its first epoch fits the head, and the others fine-tune.
+    """Train a `Transfer` network with the interface of `fit`: its first epoch fits the head, and the others fine-tune.
 
-    The head is fitted to features of the pictures as they are, with cross-entropy, whatever `loss` and augmentation
-    the other epochs use. A frozen backbone leaves nothing for other epochs to do, and training stops there. Given a
-    `State` with a history, it goes on after that, as `fit` does.
+    The head is fitted to features of unchanged pictures, with cross-entropy, whatever `loss` and augmentation the other
+    epochs use. With a frozen backbone, training stops after that. Given a `State` with a history, it continues after
+    that, as `fit` does.
     """
     state = model if isinstance(model, State) else start(model, splits, recipe)
     if not state.history:
@@ -59,9 +59,9 @@ def fit_transfer(
 
 
 def fit_head(model: Classifier, splits: Splits, recipe: Recipe, on_progress: OnProgress | None = None) -> Head:
-    """Fit the head of a `Transfer` network to the training pictures' features, put it in place, and return it.
+    """Fit the head of a `Transfer` network to the training pictures' features, in place, and return it.
 
-    How strongly it is regularised is chosen by the loss on the validation pictures.
+    The strength of its regularisation is chosen by the loss on the validation pictures.
     """
     return _fit(model, _labelled(model, splits.train, on_progress), _labelled(model, splits.val, on_progress), recipe)
 
@@ -75,8 +75,8 @@ def regularisation_path(
 ) -> Iterator[Head]:
     """Yield multinomial logistic regression for each strength in `l2`, the strongest first, each from the one before.
 
-    Minimises the mean cross-entropy plus ``l2 / 2 * |weight|^2``, with the weights of standardised features; what
-    comes back takes the features as they are.
+    Minimises the mean cross-entropy plus ``l2 / 2 * |weight|^2``, with the weights of standardised features; the
+    heads that it yields take the features as they are.
     """
     mean_F = features_NF.mean(dim=0)
     std_F = features_NF.std(dim=0, correction=0).clamp(min=1e-6)
@@ -130,7 +130,7 @@ def _fit(model: Classifier, train: Labelled, val: Labelled, recipe: Recipe) -> H
         since_best += 1
         if best is None or loss < best_loss:
             best, best_loss, since_best = fitted, loss, 0
-        if since_best == 2:  # the loss falls and then rises along the path, and the weakest are the slowest to fit
+        if since_best == 2:  # the loss falls and then rises along the path, and weak regularisation is slow to fit
             break
     assert best is not None
     with torch.no_grad():

@@ -1,6 +1,6 @@
 """The training loop: a generator of epochs. It knows nothing of progress bars, files or folders.
 
-Who wants to stop breaks out of it; who wants a bar, a log or a checkpoint wraps it:
+To stop, break out of the loop; for a progress bar, a log or checkpoints, wrap it:
 
     for epoch in fit(model, splits, recipe):
         print(epoch.number, epoch.val_accuracy)
@@ -40,7 +40,7 @@ OnStep = Callable[[int, int], None]  # (steps done in this epoch, steps in an ep
 
 @dataclass(slots=True)
 class State:
-    """What a run has reached: all that is needed to go on as if nothing had happened."""
+    """The state of a run: all that is needed to continue as if it had not been interrupted."""
 
     model: Classifier
     optimizer: torch.optim.Optimizer
@@ -52,7 +52,7 @@ def start(model: Classifier, splits: Splits, recipe: Recipe) -> State:
     """Return the state before the first epoch: the model normalised and on its device, and the recipe's optimiser."""
     if (
         recipe.model.normalise and not recipe.model.weights
-    ):  # weights bring the normalisation that they were trained with
+    ):  # given weights include the normalisation that they were trained with
         set_normalisation(model, splits.train)
     model.to(device())
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stub lacks it
@@ -62,9 +62,9 @@ def start(model: Classifier, splits: Splits, recipe: Recipe) -> State:
 def fit(
     model: Classifier | State, splits: Splits, recipe: Recipe, loss: Loss | None = None, on_step: OnStep | None = None
 ) -> Iterator[Epoch]:
-    """Train and yield an `Epoch` after each pass over the training pictures, until the recipe says stop.
+    """Train and yield an `Epoch` after each pass over the training pictures, until the recipe says to stop.
 
-    Given a `State` instead of a model, it goes on after the epochs in its history, with the same bits as if it had
+    Given a `State` instead of a model, it continues after the epochs in its history, with the same bits as if it had
     never stopped; the state is up to date whenever an epoch is yielded. All randomness comes from the recipe's seed
     and the epoch's number.
 
@@ -156,7 +156,7 @@ def _train(
         torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
         Pieces(model, count, _seed(recipe, number, 2)) as pieces,
     ):
-        torch.manual_seed(_seed(recipe, number, 2))  # for networks that draw from the global generator
+        torch.manual_seed(_seed(recipe, number, 2))  # for networks that use the global generator
         for step, batch in enumerate(batches):
             progress = (number - 1 + step / len(batches)) / recipe.train.epochs
             if recipe.train.budget_s:
@@ -196,15 +196,15 @@ def _seed(recipe: Recipe, number: int, purpose: int) -> int:
 
 
 def _optimizer(model: Classifier, recipe: Recipe) -> torch.optim.Optimizer:
-    # A network may name parts that learn at a rate of their own. Checkpoints number the parameters by group, so the
-    # order of the groups must stay what it is.
+    # A network may name parts with their own learning rate. Checkpoints number the parameters by group, so the order of
+    # the groups must not change.
     scales: dict[str, float] = getattr(model.network, "lr_scales", {})
     groups: list[dict[str, Any]] = []
     for part in (None, *scales):
         named = model.network.named_parameters()
         parameters = [p for name, p in named if _part(name, scales) == part]
         scale = 1.0 if part is None else scales[part]
-        # biases and normalisation are not decayed: pulling them to zero is no regularisation
+        # biases and normalisation are not decayed: pulling them to zero does not regularise
         weights = [p for p in parameters if p.dim() > 1]
         others = [p for p in parameters if p.dim() <= 1]
         groups += [
@@ -219,15 +219,15 @@ def _optimizer(model: Classifier, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 def _part(name: str, parts: Collection[str]) -> str | None:
-    """Return which of a network's `parts` a parameter belongs to, such as ``backbone.stem.conv.weight``; or None."""
+    """Return the part, of a network's `parts`, with a parameter such as ``backbone.stem.conv.weight``, or None."""
     first = name.split(".", maxsplit=1)[0]
     return first if first in parts else None
 
 
 def is_best(history: list[Epoch], recipe: Recipe, accuracy: float, loss: float) -> bool:
-    """Tell whether an epoch's weights are kept: for a higher accuracy than all before, or the same at a lower loss.
+    """Say whether an epoch's weights are kept: for a higher accuracy than all before, or the same at a lower loss.
 
-    Where the recipe keeps the last, every epoch's are.
+    If the recipe keeps the last, every epoch's are.
     """
     return recipe.train.keep == "last" or all(
         (accuracy, -loss) > (epoch.val_accuracy, -epoch.val_loss) for epoch in history
@@ -252,6 +252,6 @@ def _out_of_memory(recipe: Recipe) -> TrainingError:
     size = recipe.train.batch_size
     return TrainingError(
         f"Memory ran out with batch_size={size}. Try --set batch_size={max(1, size // 2)}; "
-        "if that is not enough, a smaller size (of the pictures) or a smaller model. The last epoch is saved, and "
-        "--resume goes on from it."
+        "if that is not enough, a smaller picture size or a smaller model. The last epoch is saved, and --resume "
+        "continues from it."
     )

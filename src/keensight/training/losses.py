@@ -1,4 +1,4 @@
-"""The losses of recipes, in one visible table; what a loss is stands in `robustness/losses.py`.
+"""The losses of recipes, in one visible table; `robustness/losses.py` defines what a loss is.
 
 Shape letters: N images, C channels, H height, W width, K classes.
 """
@@ -48,7 +48,7 @@ def squared_error() -> Loss:
 
 
 def balanced_weights(labels_N: torch.Tensor, num_classes: int) -> torch.Tensor:
-    """Return weights K that let every class count the same in all: N / (K x the class's pictures).
+    """Return weights K that give all classes the same total weight: N / (K x the class's pictures).
 
     >>> balanced_weights(torch.tensor([0, 0, 0, 1]), 2)
     tensor([0.6667, 2.0000])
@@ -59,7 +59,7 @@ def balanced_weights(labels_N: torch.Tensor, num_classes: int) -> torch.Tensor:
 
 @dataclass(frozen=True, slots=True)
 class LossRow:
-    """A recipe's loss: how to make it for training pictures of so many classes, and what it needs of a model."""
+    """A recipe's loss: how to make it for the training pictures and classes, and what it needs of a model."""
 
     make: Callable[[Recipe, Split, int], Loss]
     needs: Callable[[Recipe], tuple[Need, ...]] = lambda recipe: ()

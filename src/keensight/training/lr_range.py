@@ -1,4 +1,4 @@
-"""The learning-rate range test (Smith 2015, arXiv:1506.01186, section 3.3): which rates teach, and which destroy.
+"""The learning-rate range test (Smith 2015, arXiv:1506.01186, section 3.3): which rates work, and which diverge.
 
 A fresh network takes some hundred steps on real training batches while the rate grows from far too small to far too
 large. Where the loss begins to fall, training begins to work; where it turns up again, steps are too large. The network
@@ -23,17 +23,17 @@ from keensight.training.search_space import tidy
 from keensight.values import FloatArray, Recipe, Splits
 
 LOW, HIGH, STEPS = 1e-6, 100.0, 240  # eight decades, thirty steps in each
-BLOWN_UP = 3.0  # no need to go on where the loss is so many times what it was at first
+BLOWN_UP = 3.0  # stop when the loss is this many times the first one
 SMOOTHING = 5.0  # steps: the standard deviation of a Gaussian, a sixth of a decade
-STABLE = 5  # steps at each end whose mean stands for it, as one batch is a matter of luck
+STABLE = 5  # steps at each end that are averaged, as one batch is noisy
 
 
 @dataclass(frozen=True, slots=True)
 class LrRange:
-    """What the loss did as the rate grew, and the rates that it points to.
+    """The loss over growing rates, and the rates that it points to.
 
     `rates`, `losses` (in the recipe's loss, mean over a batch, before its step) and `smoothed` have one entry for
-    each step. `diverges` is None where the loss stayed low up to the highest rate that was tried.
+    each step. `diverges` is None if the loss stayed low up to the highest rate.
     """
 
     rates: tuple[float, ...]
@@ -41,18 +41,18 @@ class LrRange:
     smoothed: tuple[float, ...]
     steepest: float  # where it falls fastest
     lowest: float  # where it is lowest
-    diverges: float | None  # where it has lost a quarter of what it had gained
+    diverges: float | None  # where it has lost a quarter of its gain
     suggested: float  # a tenth of `lowest`
 
 
 def lr_range_test(
     state: State, splits: Splits, recipe: Recipe, on_step: Callable[[int, int], None] | None = None
 ) -> LrRange:
-    """Train the network of `state` at growing rates, and return what its loss did. The network is spoilt by that.
+    """Train the network of `state` at growing rates, and return its losses. This ruins the network.
 
-    Batches, augmentation, loss and optimiser are those that training has; batches begin anew when all are used.
+    Batches, augmentation, loss and optimiser are those of training; batches start over when all are used.
 
-    Raises TrainingError where no rate lowers the loss, or memory runs out.
+    Raises TrainingError if no rate lowers the loss, or memory runs out.
     """
     rates = np.geomspace(LOW, HIGH, STEPS)
     try:
@@ -67,13 +67,13 @@ def lr_range_test(
         size = recipe.train.batch_size
         raise TrainingError(
             f"Memory ran out with batch_size={size}. Try --set batch_size={max(1, size // 2)}; "
-            "if that is not enough, a smaller size (of the pictures) or a smaller model."
+            "if that is not enough, a smaller picture size or a smaller model."
         ) from error
     return read_curve([rate for rate, _ in pairs], [loss for _, loss in pairs])
 
 
 def sweep(step: Callable[[float], float], rates: Sequence[float] | FloatArray) -> Iterator[tuple[float, float]]:
-    """Yield (rate, loss) as `step` goes through `rates`, and stop where the loss has blown up or is no number.
+    """Yield (rate, loss) as `step` goes through `rates`, and stop when the loss has exploded or is not a number.
 
     `step` takes one step at a rate and returns the loss before it.
     """
@@ -92,12 +92,11 @@ def sweep(step: Callable[[float], float], rates: Sequence[float] | FloatArray) -
 def read_curve(rates: Sequence[float], losses: Sequence[float]) -> LrRange:
     """Return the marks of a curve of losses over evenly spaced logarithms of rates.
 
-    The losses are smoothed by a Gaussian that looks both ways (a running mean would be late by a third of a decade),
-    after cutting them at twice their first: one step after the blow-up would else outweigh all before it. The
-    suggestion is the rule of thumb that Howard's fastai made common, a tenth of the rate with the lowest loss, as the
-    largest rate of a schedule such as one-cycle.
+    The losses are smoothed by a symmetric Gaussian (a running mean would lag by a third of a decade), after clipping
+    them at twice the first: otherwise one exploded step would outweigh all before it. The suggestion is fastai's rule
+    of thumb, a tenth of the rate with the lowest loss, as the largest rate of a schedule such as one-cycle.
 
-    Raises TrainingError where the loss never falls by a fiftieth of its first value.
+    Raises TrainingError if the loss never falls by a fiftieth of its first value.
     """
     raw = np.asarray(losses, np.float64)
     if len(raw) <= 2 * STABLE:
@@ -119,12 +118,12 @@ def read_curve(rates: Sequence[float], losses: Sequence[float]) -> LrRange:
         steepest=tidy(rates[int(slope.argmin())]),
         lowest=tidy(rates[lowest]),
         diverges=None if diverges is None else tidy(diverges),
-        suggested=float(f"{rates[lowest] / 10:.1g}"),  # a rule of thumb earns one digit
+        suggested=float(f"{rates[lowest] / 10:.1g}"),  # one digit is enough for a rule of thumb
     )
 
 
 def _step(state: State, splits: Splits, recipe: Recipe) -> Callable[[float], float]:
-    """Return the function that takes one step of training at a rate, and returns the loss before it."""
+    """Return a function that takes one step of training at a rate, and returns the loss before it."""
     model, device = state.model, state.model.mean.device
     loss = loss_of(recipe, splits.train, len(splits.class_names))
     labels = torch.from_numpy(splits.train.labels).to(device)

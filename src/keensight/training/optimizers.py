@@ -1,7 +1,7 @@
-"""torch's optimisers, which step by themselves here: without torch._dynamo, whose import takes up to two seconds.
+"""torch's optimisers without torch._dynamo, whose import takes up to two seconds.
 
-torch imports its compiler in an optimiser's first call, whether it is compiled or not. What is called here are the
-functions inside of the decorators that do so: the steps, and their bits, are torch's own.
+torch imports its compiler in an optimiser's first call, compiled or not. Here the functions inside those decorators are
+called directly: the steps, and their bits, are torch's own.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from torch.optim import Optimizer
 
 
 class _Alone(Optimizer):
-    """An optimiser whose methods are what torch's decorators wrap."""
+    """An optimiser whose methods are the functions inside torch's decorators."""
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add parameters with settings of their own."""
+        """Add parameters with their own settings."""
         Optimizer.add_param_group.__wrapped__(self, param_group)  # type: ignore[attr-defined]
 
     def state_dict(self) -> dict[str, Any]:
@@ -25,7 +25,7 @@ class _Alone(Optimizer):
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a state."""
+        """Load a state."""
         Optimizer.load_state_dict.__wrapped__(self, state_dict)  # type: ignore[attr-defined]
 
     def zero_grad(self, set_to_none: bool = True) -> None:

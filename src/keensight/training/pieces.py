@@ -1,4 +1,4 @@
-"""A batch is cut into pieces, and their gradients are summed: each piece on one thread of its own.
+"""Cuts a batch into pieces and sums their gradients: each piece on its own thread.
 
 That is faster than one layer at a time on all threads (`models/tensors.py` says why).
 """
@@ -18,22 +18,22 @@ from keensight.models.dropout import seed_dropout
 from keensight.models.tensors import side_by_side
 from keensight.values import IntArray
 
-# (number of the piece, the network to ask, its members of the split) to their mean loss, and how many are right
+# (number of the piece, its replica of the network, its members of the split) to their mean loss, and how many are right
 Learn = Callable[[int, nn.Module, IntArray], tuple[torch.Tensor, torch.Tensor]]
 LEAST = 8  # images in a piece
-SMALL = 30_000_000  # multiplications of a batch that one thread does sooner than several that wait for each other
-LEAST_TO_NORMALISE = 32  # where batch normalisation measures its mean and spread on each piece alone
+SMALL = 30_000_000  # multiplications of a batch, up to which one thread is faster than several that wait for each other
+LEAST_TO_NORMALISE = 32  # with batch normalisation, which measures each piece by itself
 
 
 def num_pieces(model: nn.Module, batch_size: int) -> int:
-    """Return into how many pieces a batch is best cut: one for each of torch's threads, if they are not too small.
+    """Return the best number of pieces for a batch: one for each of torch's threads, if they are not too small.
 
     Networks without convolutions stay whole: their few large products share the cores well (0.56 times as fast cut).
     """
     kinds = {type(module) for module in model.modules()}
     on_cpu = all(p.device.type == "cpu" for p in model.parameters())
     if not on_cpu or nn.Conv2d not in kinds or any(issubclass(kind, nn.modules.dropout._DropoutNd) for kind in kinds):
-        return 1  # torch's own dropout draws from one generator for all threads, in no certain order
+        return 1  # torch's own dropout draws from one generator for all threads, in no fixed order
     normalises = any(
         isinstance(module, nn.modules.batchnorm._NormBase) and module.training for module in model.modules()
     )
@@ -44,7 +44,7 @@ def num_pieces(model: nn.Module, batch_size: int) -> int:
 def enough_threads(model: nn.Module, batch_size: int) -> Iterator[None]:
     """Let torch use one thread inside the `with` block if a batch's products are too small to share.
 
-    That goes for networks without convolutions, whose batches stay whole (see `num_pieces`). Logistic regression took
+    This is for networks without convolutions, whose batches stay whole (see `num_pieces`). Logistic regression took
     up to twenty times as long with two threads on a busy machine, as each of its tiny layers waits for both.
     """
     before = torch.get_num_threads()

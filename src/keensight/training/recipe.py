@@ -24,7 +24,7 @@ from keensight.values.recipe import KEYS, TABLES, Around, Key, UpTo, flattened, 
 
 AT_MOST = ("parameters",)  # promised as a maximum; all others as a minimum
 ROWS: dict[str, Mapping[str, Any]] = {"loss": LOSSES, "schedule": SCHEDULES, "attack": ATTACKS}  # keys that name a row
-OWN = {  # of the models' own keys, those with a range of their own
+OWN = {  # the models' own keys that have a range
     each.name: each
     for each in (
         Key("model", "dropout", 0.0, low=0, high=0.999, example=0.2, search=UpTo(0.5)),
@@ -37,7 +37,7 @@ WORK = 6e11  # multiplications of a default run, forward passes only: about a mi
 def load_recipe(name: str, changes: Iterable[str] = (), seed: int | None = None) -> Recipe:
     """Return the recipe called `name`, or in the file `name`, with KEY=VALUE `changes` and then `seed` applied.
 
-    Relative `weights` are looked for from the working directory, and returned as an absolute path.
+    A relative path of `weights` starts at the working directory, and is returned as an absolute one.
 
     Raises RecipeError, with the nearest name, for an unknown recipe or key, and for values that make no sense.
     """
@@ -61,20 +61,20 @@ def load_recipe(name: str, changes: Iterable[str] = (), seed: int | None = None)
 
 
 def recipe_names() -> list[str]:
-    """Return the names of the recipes that come with keensight."""
+    """Return the names of the built-in recipes."""
     folder = resources.files("keensight") / "recipes"
     return sorted(Path(file.name).stem for file in folder.iterdir() if file.name.endswith(".toml"))
 
 
 def measured() -> dict[str, Any]:
-    """Return what `make promises` measured last for each recipe, by name; docs/results.md is the same as a table."""
+    """Return the last measurement of `make promises` for each recipe, by name; docs/results.md has it as a table."""
     file = resources.files("keensight") / "recipes" / "results.json"
     found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     return found
 
 
 def keys_of(model: str) -> dict[str, Key]:
-    """Return the keys of recipes with this model, its own last, by their names. Raises RecipeError for no model."""
+    """Return the keys of recipes with this model, its own last, by name. Raises RecipeError for an unknown model."""
     own = {
         name: OWN.get(name) or Key("model", name, default, low=1, high=65_536)
         for name, default in options_of(model).items()
@@ -83,12 +83,12 @@ def keys_of(model: str) -> dict[str, Key]:
 
 
 def choices_of(key: Key) -> tuple[Any, ...]:
-    """Return all that a key can be, or nothing where that is not a list."""
+    """Return all values that a key can have, or nothing if they cannot be listed."""
     return key.choices or tuple(ROWS.get(key.name, ()))
 
 
 def from_table(table: Mapping[str, Any]) -> Recipe:
-    """Return a checked recipe from tables, or from flat keys as they were until 0.1."""
+    """Return a checked recipe from tables, or from flat keys, as until 0.1."""
     values = flattened(table)
     model = values.get("model", Recipe().model.name)
     if not isinstance(model, str):
@@ -108,15 +108,15 @@ def to_toml(recipe: Recipe, names: Collection[str] | None = None) -> str:
 
 
 def changed(recipe: Recipe) -> dict[str, Any]:
-    """Return the keys, by their names, whose values are not the default ones."""
+    """Return the keys, by name, whose values differ from the defaults."""
     keys = keys_of(recipe.model.name)
     return {name: value for name, value in recipe.flat().items() if value != keys[name].default}
 
 
 def with_epochs(recipe: Recipe, model: Classifier, splits: Splits) -> Recipe:
-    """Return the recipe with its number of epochs chosen, where it leaves that open, so that the work fits a minute.
+    """Return the recipe with its number of epochs, chosen to fit a minute of work if it is open.
 
-    A count of multiplications decides, not a clock: the same data and model always get the same number.
+    Multiplications are counted, not seconds: the same data and model always get the same number.
     """
     if recipe.train.epochs:
         return recipe
@@ -139,7 +139,7 @@ def _read(name: str) -> dict[str, Any]:
     try:
         table = tomllib.loads(text.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(f"The recipe {source} is not TOML: {error}. Mend that line, or start from another.") from None
+        raise RecipeError(f"The recipe {source} is not TOML: {error}. Correct it, or start from another.") from None
     return {"name": Path(name).stem, **table}
 
 
@@ -160,33 +160,33 @@ def _known() -> str:
 
 
 def _value(text: str) -> Any:
-    """Read a value as TOML, or as plain text where it is not: numbers, true, lists, names."""
+    """Read a value as TOML (numbers, true, lists), or as plain text if it is not TOML."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         pass
     try:
-        return float(text)  # .1 is a number to people, and none to TOML
+        return float(text)  # .1 is a number for people, but not in TOML
     except ValueError:
         return text
 
 
 def _unknown(name: str, model: str, keys: Mapping[str, Key]) -> RecipeError:
-    """Return what to raise for a key that a recipe with this model does not have."""
+    """Return the error for a key that a recipe with this model does not have."""
     if owners := [other for other in MODELS if name in options_of(other)]:
         return RecipeError(
-            f"The model '{model}' has no key '{name}': it belongs to {', '.join(owners)}. Choose such a model, as "
-            f"with model={owners[0]}, or leave it out. Of its own, '{model}' has {_own(model)}."
+            f"The model '{model}' has no key '{name}': it belongs to {', '.join(owners)}. Choose such a model, with "
+            f"model={owners[0]}, or leave the key out. '{model}' has {_own(model)}."
         )
     if name in ("device", "gpu", "gpus", "accelerator"):
         return RecipeError(
-            f"A recipe has no key '{name}': keensight takes a GPU by itself where there is one. Leave it out."
+            f"A recipe has no key '{name}': keensight uses a GPU by itself if there is one. Leave it out."
         )
     last = name.rpartition(".")[2]
     meant = {alias: known.name for known in keys.values() for alias in (*known.also, known.field)}
     near = f"Did you mean '{meant[last]}'? " if last in meant else suggestion(last, keys)
     return RecipeError(
-        f"A recipe has no key '{name}'. {near}Its keys stand in {', '.join(f'[{table}]' for table in TABLES)}: "
+        f"A recipe has no key '{name}'. {near}Its keys are in {', '.join(f'[{table}]' for table in TABLES)}: "
         "`keensight info default --json` shows them, and docs/recipes.md says what they do. Of its own, the model "
         f"'{model}' has {_own(model)}."
     )
@@ -197,7 +197,7 @@ def _own(model: str) -> str:
 
 
 def _checked(key: Key, value: Any) -> Any:
-    """Return `value` as the type of the key's default. Raises RecipeError where it is of another, or out of range."""
+    """Return `value` as the type of the key's default. Raises RecipeError if it is another, or out of range."""
     if key.name == "promise":
         return _promise(value)
     if type(key.default) is tuple:

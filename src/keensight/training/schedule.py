@@ -1,4 +1,4 @@
-"""How large a step to take when: the learning rate over a run."""
+"""Schedules: the learning rate over a run."""
 
 from __future__ import annotations
 

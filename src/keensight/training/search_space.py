@@ -1,4 +1,4 @@
-"""What is searched when a recipe is tuned: each key with its range, around what the recipe says."""
+"""The search space of tuning: each key with its range, around the recipe's value."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Dimension:
     key: str
     low: float = 0.0
     high: float = 0.0
-    log: bool = False  # evenly spread over orders of magnitude, rather than over values
+    log: bool = False  # spread evenly over orders of magnitude
     whole: bool = False  # whole numbers only
     choices: tuple[Any, ...] = ()
 
     def nearest(self, value: Any) -> Any:
-        """Return `value` as a recipe would say it: three digits, inside the range.
+        """Return `value` as for a recipe: three digits, inside the range.
 
         >>> Dimension("learning_rate", 0.0001, 0.1, log=True).nearest(0.01234567)
         0.0123
@@ -46,12 +46,12 @@ class Dimension:
 def search_space(
     recipe: Recipe, num_train: int, fixed: Collection[str] = (), search: Sequence[str] = ()
 ) -> tuple[Dimension, ...]:
-    """Return what is searched around `recipe`, whose `epochs` are known: learning rate, batch size, epochs and so on.
+    """Return the search space around `recipe`, whose `epochs` are known: learning rate, batch size, epochs and so on.
 
     Every range holds the recipe's own value. `num_train` training pictures bound the batch size. Keys in `fixed` are
     left out; `search` names the keys in place of the standard ones, and may name augmentation and more.
 
-    Raises UsageError for a key that cannot be searched, is fixed and searched at once, or where none is left.
+    Raises UsageError for a key that cannot be searched, or is fixed and searched at once, and if no key is left.
     """
     known = _dimensions(recipe, num_train)
     search, fixed = [name_of(key) for key in search], [name_of(key) for key in fixed]
@@ -73,13 +73,13 @@ def search_space(
 
 
 def values_of(recipe: Recipe, names: Collection[str]) -> dict[str, Any]:
-    """Return what a recipe says for some keys, the model's own among them."""
+    """Return a recipe's values for some keys, the model's own included."""
     values = options_of(recipe.model.name) | recipe.flat()
     return {name: values[name] for name in names}
 
 
 def check_can_be_tuned(model: Classifier) -> None:
-    """Raise RecipeError where no key of the optimiser changes what is learnt."""
+    """Raise RecipeError if no key of the optimiser affects the result."""
     if isinstance(model.network, Transfer) and model.network.is_frozen:
         raise RecipeError(
             "With backbone_rate = 0 only the head of the network learns, and it is fitted exactly: there is no rate, "
@@ -106,7 +106,7 @@ def _dimensions(recipe: Recipe, num_train: int) -> dict[str, Dimension]:
 
 
 def _dimension(key: Key, value: Any, num_train: int) -> Dimension | None:
-    """Return what is searched of a key around the recipe's value; None where that is nothing."""
+    """Return the range or choices of a key around the recipe's value, or None."""
     if isinstance(key.search, OneOf):
         choices = key.search.values or choices_of(key)
         if key.name == "batch_size":

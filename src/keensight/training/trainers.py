@@ -1,4 +1,4 @@
-"""The network that a run begins with, and which way it learns: most by `fit`, one head first, and one by hand."""
+"""The network that a run begins with, and its way of training: `fit` for most, head first for one, by hand for one."""
 
 from __future__ import annotations
 
@@ -24,8 +24,7 @@ from keensight.values import Epoch, Preprocessing, Recipe, Splits
 def fresh(recipe: Recipe, preprocessing: Preprocessing, class_names: Sequence[str]) -> Classifier:
     """Return the network that a run of `recipe` begins with.
 
-    Raises RecipeError where it does not fit the pictures or the classes, RunError where the recipe's `weights` do not
-    fit it.
+    Raises RecipeError if it does not fit the pictures or the classes, RunError if the recipe's `weights` do not fit it.
     """
     model = build(recipe.model.name, recipe.model.options, preprocessing, len(class_names), recipe.seed)
     if recipe.model.weights:
@@ -35,12 +34,12 @@ def fresh(recipe: Recipe, preprocessing: Preprocessing, class_names: Sequence[st
 
 
 def check_fits(recipe: Recipe, model: Classifier, class_names: Sequence[str]) -> None:
-    """Raise RecipeError, before any work is done, where the model or the classes are not what loss or attack need."""
+    """Raise RecipeError, before any work is done, if model or classes do not meet the needs of loss and attack."""
     num_classes = len(class_names)
     needs = LOSSES[recipe.train.loss].needs(recipe)
     if TWO_CLASSES in needs and num_classes != 2:
         raise RecipeError(
-            f"The loss '{recipe.train.loss}' tells two classes apart, and the data has {num_classes}: "
+            f"The loss '{recipe.train.loss}' is for two classes, but the data has {num_classes}: "
             f'{shortlist(list(class_names))}. Choose two of them with classes = ["a", "b"] in the recipe, or use the '
             "loss 'cross-entropy'."
         )
@@ -64,7 +63,7 @@ def fit_any(
     on_step: OnStep | None = None,
     on_progress: OnProgress | None = None,
 ) -> Iterator[Epoch]:
-    """Train in the way that the network asks for, and yield epochs as `fit` does."""
+    """Train in the network's own way, and yield epochs as `fit` does."""
     if isinstance(state.model.network, Transfer):
         return fit_transfer(state, splits, recipe, on_step=on_step, on_progress=on_progress)
     if isinstance(state.model.network, ByHand):

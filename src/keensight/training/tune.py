@@ -1,12 +1,12 @@
-"""The search for better settings: `propose` asks Optuna for values, `run` tries them, and stops what is hopeless.
+"""The search for better settings: `propose` asks Optuna for values, `run` tries them, and stops hopeless trials.
 
-It knows nothing of pictures, files or progress bars. Whoever calls the two, here or on several machines, keeps the
-trials and decides when it is enough.
+It knows nothing of pictures, files or progress bars. The caller, here or on several machines, keeps the trials
+and decides when to stop.
 
-What is proposed follows from the seed and the trials before it, and from nothing else: Optuna's study is made anew
-from these each time, in memory. That is why a killed search goes on to the very trials that it would have had, and why
-no trial can be left half done or be counted twice; the records that the caller keeps are the only truth. (A journal or
-a database of Optuna's own would be a second one, with trials left running by a kill to be found and mended.)
+A proposal depends only on the seed and the trials before it: Optuna's study is made anew from these each time, in
+memory. So a killed search continues with the very trials that it would have had, and no trial can be left half done or
+be counted twice; the caller's records are the only source. (A journal or database of Optuna's would be a second one, in
+which a kill leaves running trials that must be found and repaired.)
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ RANDOM = 8  # trials drawn at random, for the sampler to learn from
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """How good a run is, `fraction` in (0, 1] of the way through: validation accuracy in [0, 1], and loss."""
+    """Validation accuracy in [0, 1] and loss of a run after a `fraction` of it, in (0, 1]."""
 
     fraction: float
     val_accuracy: float
@@ -45,7 +45,7 @@ Objective = Callable[[Mapping[str, Any]], Iterator[Point]]
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One set of values and what became of it: the best accuracy it had, or the `reason` why it has none.
+    """One set of values and its result: its best accuracy, or the `reason` why it has none.
 
     `reached` maps tenths of the run to the accuracy there, which is what trials are compared by.
     """
@@ -55,7 +55,7 @@ class Trial:
     values: Mapping[str, Any]
     val_accuracy: float | None
     val_loss: float | None
-    epochs: int  # epochs that were trained, fewer than asked for where it was stopped
+    epochs: int  # epochs that were trained; fewer than asked for if it was stopped
     seconds: float
     reached: Mapping[int, float] = field(default_factory=dict)
     reason: str = ""
@@ -81,13 +81,12 @@ def propose(space: Sequence[Dimension], own: Mapping[str, Any], seed: int, done:
 
 
 def run(objective: Objective, values: Mapping[str, Any], number: int, done: Sequence[Trial]) -> Trial:
-    """Try one set of values, as trial `number`, and return what became of it. `objective` yields points as it goes.
+    """Try one set of values, as trial `number`, and return the result. `objective` yields points as it goes.
 
-    Trial 0 always comes to its end. Another is stopped where its best accuracy so far lies below the median of those
-    `done` that finished, at the same *fraction of the run*. Not at the same epoch: a run of 40 epochs is then still at
-    its largest steps when one of 10 has brought its rate down, and every long run would be stopped for being long.
-    Between two epochs the accuracy is taken as a straight line, so that runs of 7 and of 10 epochs have tenths in
-    common.
+    Trial 0 always finishes. Another is stopped when its best accuracy so far lies below the median of the finished
+    trials in `done`, at the same *fraction of the run*. Not at the same epoch: a run of 40 epochs is then still at its
+    largest steps when one of 10 has brought its rate down, and every long run would be stopped for being long. Between
+    two epochs the accuracy is interpolated linearly, so that runs of 7 and of 10 epochs have tenths in common.
 
     A trial whose objective raises TrainingError has failed.
     """
@@ -133,7 +132,7 @@ def importances(space: Sequence[Dimension], trials: Sequence[Trial], seed: int =
 
     Functional ANOVA over a random forest (Hutter, Hoos and Leyton-Brown 2014), of the finished trials. A logarithmic
     range is measured in its logarithm: otherwise nine tenths of it would be its largest decade. Empty with fewer than
-    five finished trials, or where all of them are as good.
+    five finished trials, or if all of them are equally good.
     """
     finished = [trial for trial in trials if trial.state == "finished"]
     if len(finished) < 5 or len({trial.val_accuracy for trial in finished}) == 1:
@@ -177,7 +176,7 @@ def tenths(before: Point | None, now: Point) -> dict[int, float]:
 
 
 def _watched(done: Sequence[Trial]) -> Any:
-    """Return a trial of Optuna's to report to, which is compared with those `done`."""
+    """Return a trial of Optuna's to report to, which compares it with those in `done`."""
     with _optuna() as optuna:
         study = optuna.create_study(
             direction="maximize",
@@ -210,7 +209,7 @@ def _distributions(optuna: Any, space: Sequence[Dimension]) -> dict[str, Any]:
 
 @contextmanager
 def _optuna() -> Iterator[Any]:
-    """Lend Optuna, with its log and its remarks on what is experimental kept from the user's terminal."""
+    """Yield Optuna, with its log and its warnings of experimental features silenced."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import optuna

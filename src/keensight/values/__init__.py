@@ -1,4 +1,4 @@
-"""The values that flow down the river: frozen, checked when they are made, with few methods of their own.
+"""The values that flow down the river: frozen, checked when they are made, with few methods.
 
 Shape letters: N images, H height, W width, C channels, K classes.
 """

@@ -1,4 +1,4 @@
-"""What a model says of a picture."""
+"""A model's answer for a picture."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures and their labels, from what was found to what is learnt from."""
+"""Pictures and their labels: found, decoded, and divided into splits."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Preprocessing:
         if not (1 <= self.height <= 4096 and 1 <= self.width <= 4096):
             raise RecipeError(
                 f"A picture size of {self.height}x{self.width} was asked for. Sizes from 1x1 to 4096x4096 are "
-                "accepted; set size to something a model can learn from, such as 64."
+                "accepted; set size to one that a model can learn from, such as 64."
             )
         if self.channels not in (1, 3):
             raise RecipeError(f"channels is {self.channels}; 1 (grey) and 3 (colour) are accepted.")
@@ -151,4 +151,4 @@ class Splits:
     train: Split
     val: Split
     test: Split | None
-    findings: tuple[Finding, ...] = ()  # what a reader must know of how they came to be
+    findings: tuple[Finding, ...] = ()  # what a reader must know about how they were made

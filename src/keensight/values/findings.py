@@ -1,4 +1,4 @@
-"""What a person should know of their data or model, and what somebody decided about it.
+"""Findings, which a person should know about their data or model, and decisions about pictures.
 
 Findings are facts. `pages/findings.py` puts them in words.
 """
@@ -13,16 +13,16 @@ FindingKind = Literal[
     "identical", "near-duplicate", "label", "outlier", "blank", "quality", "leak", "shortcut", "poison", "scaling",
     "metadata",  # of data
     "backdoor", "tampering",  # of a bundle
-    "groups", "held-out",  # of how splits came to be
+    "groups", "held-out",  # about how splits were made
 ]  # fmt: skip
 Action = Literal["keep", "remove", "relabel"]
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that a person should know. `samples` are paths as DATA has them, `evidence` is what JSON can hold.
+    """Something that a person should know. `samples` are paths as DATA has them, `evidence` holds JSON values.
 
-    `score` in [0, 1] says how sure it is; 1 is a plain fact.
+    `score` in [0, 1] says how certain it is; 1 is a plain fact.
     """
 
     kind: FindingKind
@@ -33,9 +33,9 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What somebody decided about the picture with this `sha256`: to keep it, remove it, or give it another `label`.
+    """A person's decision about the picture with this `sha256`: keep it, remove it, or give it another `label`.
 
-    `why` is in their words.
+    `why` is the person's reason, in their words.
     """
 
     sha256: str

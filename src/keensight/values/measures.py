@@ -1,4 +1,4 @@
-"""What a model is worth on labelled pictures: metrics, floors, mistakes, and the report of all of them."""
+"""Measurements of a model on labelled pictures: metrics, baselines, mistakes, and the report of all of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from keensight.values.training import Epoch
 
 @dataclass(frozen=True, slots=True)
 class ClassMetrics:
-    """How one class fares: precision, recall and F1 in [0, 1]; `n` pictures carry its label."""
+    """The metrics of one class: precision, recall and F1 in [0, 1]; `n` pictures carry its label."""
 
     name: str
     precision: float
@@ -34,10 +34,10 @@ class ReliabilityBin:
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """What a classifier's probabilities are worth on labelled pictures.
+    """Metrics of a classifier's probabilities on labelled pictures.
 
     `accuracy_low` and `accuracy_high` bound a 95 % Wilson interval. `loss` is the mean negative log-likelihood in
-    nats. `roc_auc` is None where it is not defined. `ece` is the expected calibration error over 15 equal bins.
+    nats. `roc_auc` is None if it is not defined. `ece` is the expected calibration error over 15 equal bins.
     `confusion[i][j]` counts pictures of class i that were called class j. `coverage` is the share of pictures that
     the classifier answers rather than abstaining, and `accuracy_answered` its accuracy on those.
     """
@@ -60,7 +60,7 @@ class Metrics:
 
 @dataclass(frozen=True, slots=True)
 class Floor:
-    """What a trivial classifier reaches on the same pictures: below it, a model has learnt nothing of use."""
+    """A baseline: a trivial classifier's accuracy on the same pictures. A model below it has learnt nothing of use."""
 
     name: str  # "majority class" or "logistic regression"
     val_accuracy: float
@@ -69,7 +69,7 @@ class Floor:
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """A picture that was called something else, how sure the classifier was, and what it gave to the label."""
+    """A misclassified picture, the probability of the answer, and that of the label."""
 
     path: str
     label: str
@@ -81,7 +81,7 @@ class Mistake:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All that a run found out, as numbers: what `report.json` holds and `report.html` shows."""
+    """The results of a run, as numbers: the content of `report.json` and `report.html`."""
 
     run: str
     created: str  # ISO 8601, UTC

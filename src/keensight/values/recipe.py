@@ -1,4 +1,4 @@
-"""A recipe: all that determines a training run. What is known of a key stands once, with its field."""
+"""A recipe: all that determines a training run. All facts about a key stand once, in its field's metadata."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ Search: TypeAlias = UpTo | Around | OneOf
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What is known of one key: its table and name there, its default, and what else `key` takes.
+    """The facts about one key: its table and name there, its default, and the other arguments of `key`.
 
-    `name` is what ``--set`` and all messages call it, and no other key is called so: that of its field, but ``data``
-    for `data.source` and ``model`` for `model.name`.
+    `name` is its unique name in ``--set`` and in messages: that of its field, but ``data`` for `data.source` and
+    ``model`` for `model.name`.
     """
 
     table: str  # "" for the recipe's own
@@ -62,7 +62,7 @@ class Key:
 
     @property
     def name(self) -> str:
-        """What ``--set`` calls it."""
+        """Its name in ``--set``."""
         return {"data.source": "data", "model.name": "model"}.get(self.path, self.field)
 
 
@@ -70,11 +70,11 @@ def key(
     default: Any, about: str, *, low: float | None = None, high: float | None = None, example: Any = None,
     choices: tuple[Any, ...] = (), search: Search | None = None, also: tuple[str, ...] = (),
 ) -> Any:  # fmt: skip
-    """Return a field with what is known of its key.
+    """Return a field with the facts about its key.
 
     `about` is for the table in docs/recipes.md. A number lies between `low` and `high`, both included. `example` is for
-    messages, where the default turns something off or leaves it open. `choices` are all values, where they are not the
-    rows of a table elsewhere. `search` is what `keensight tune` may try, and `also` is what other tools call it.
+    messages, if the default turns something off or leaves it open. `choices` are all values, unless these are the rows
+    of a table elsewhere. `search` is what `keensight tune` may try, and `also` are its names in other tools.
     """
     known = {
         "about": about, "low": low, "high": high, "example": example, "choices": choices, "search": search, "also": also
@@ -86,26 +86,24 @@ def key(
 class DataSettings:
     """Which pictures it is for, and how they are read and divided."""
 
-    source: str = key(
-        "", "the data set that the recipe was written for; what it tells and promises is said of no other"
-    )
+    source: str = key("", "the data set that the recipe was written for; its notes and promises apply to no other")
     shape: tuple[int, ...] = key(
         (), "height, width and channels of those pictures, for `keensight info NAME --layers`", example=(28, 28, 1)
     )
     num_classes: int = key(0, "their number of classes, for the same", low=0, high=1_000_000, example=10)
     label_pattern: str = key("", "takes labels from file names, as `--label-pattern`")
-    classes: tuple[str, ...] = key((), "learn these alone, in this order; none: all", example=("cat", "dog"))
+    classes: tuple[str, ...] = key((), "learn only these, in this order; none: all", example=("cat", "dog"))
     size: int = key(
-        0, "pictures become `size` x `size` pixels; 0: as the pictures are, 64 at most", low=0, high=1024, example=64,
+        0, "pictures become `size` x `size` pixels; 0: as the pictures are, at most 64", low=0, high=1024, example=64,
         also=("imgsz", "img_size", "image_size", "resolution"),
     )  # fmt: skip
     channels: int = key(0, "1 grey, 3 colour; 0: grey if all are grey", choices=(0, 1, 3))
-    fit: str = key("squash", "how a picture becomes a square", choices=("squash", "letterbox", "crop"))
+    fit: str = key("squash", "how a picture is made square", choices=("squash", "letterbox", "crop"))
     val_fraction: float = key(
-        0.15, "drawn for validation where the data brings no such split", low=0.001, high=0.9,
+        0.15, "drawn for validation if the data has no such split", low=0.001, high=0.9,
         also=("validation_split", "val_split", "valid_pct"),
     )  # fmt: skip
-    test_fraction: float = key(0.15, "the same for the test; 0 goes without", low=0, high=0.9, also=("test_split",))
+    test_fraction: float = key(0.15, "the same for the test split; 0: none", low=0, high=0.9, also=("test_split",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +113,11 @@ class ModelSettings:
     name: str = key("cnn", "`keensight info cnn --layers` shows one; its own keys are below", also=("arch", "network"))
     options: Mapping[str, Any] = field(default_factory=dict)
     weights: str = key(
-        "", "start from the parameters in this .safetensors file, as `--weights-only`; a relative path begins at the "
+        "", "start from the parameters in this .safetensors file, as `--weights-only`; a relative path starts at the "
         "working directory, and a run keeps the absolute one", also=("pretrained", "checkpoint"),
     )  # fmt: skip
     normalise: bool = key(
-        True, "subtract mean and divide by spread of the training pictures, inside the model", also=("normalize",)
+        True, "subtract the training pictures' mean and divide by their spread, inside the model", also=("normalize",)
     )
 
 
@@ -134,7 +132,7 @@ class TrainSettings:
     eps: float = key(0.0, "for robust losses: a fraction of the pixel range", low=0, high=1, example=0.1)
     epochs: int = key(
         0, "passes over the training pictures; 0: about a minute of work", low=0, high=100_000, example=20,
-        search=Around(4, 2),  # a quarter of the recipe's may be enough, and twice as many may not be
+        search=Around(4, 2),  # a quarter of the recipe's may be enough, and twice as many too few
         also=("epoch", "num_epochs", "n_epochs", "max_epochs", "num_train_epochs", "iterations"),
     )  # fmt: skip
     batch_size: int = key(
@@ -156,34 +154,34 @@ class TrainSettings:
         "one-cycle", "how the learning rate changes", search=OneOf(), also=("scheduler", "lr_scheduler", "sched")
     )
     label_smoothing: float = key(
-        0.0, "share of every label that is spread over all classes", low=0, high=0.9, example=0.1, search=UpTo(0.2)
+        0.0, "share of each label that is spread over all classes", low=0, high=0.9, example=0.1, search=UpTo(0.2)
     )
     class_weights: str = key(
-        "none", "balanced: every class counts the same in all", choices=("none", "balanced"), search=OneOf(),
+        "none", "balanced: all classes have the same total weight", choices=("none", "balanced"), search=OneOf(),
         also=("class_weight",),
     )  # fmt: skip
     precision: str = key(
-        "auto", "auto: bfloat16 where the hardware has it", choices=("auto", "float32", "bfloat16"),
+        "auto", "auto: bfloat16 if the hardware has it", choices=("auto", "float32", "bfloat16"),
         also=("amp", "fp16", "half", "dtype", "mixed_precision"),
     )  # fmt: skip
     keep: str = key(
-        "best", "the weights of the epoch of the best validation accuracy; or the last, as suits robust training, "
-        "whose clean accuracy falls while it gains", choices=("best", "last"),
+        "best", "keep the weights of the epoch with the best validation accuracy, or the last ones: these suit robust "
+        "training, whose clean accuracy falls while robustness rises", choices=("best", "last"),
     )  # fmt: skip
     patience: int = key(
-        0, "stop after so many epochs without a better validation accuracy; 0: never", low=0, high=100_000, example=5,
+        0, "stop after this many epochs without a better validation accuracy; 0: never", low=0, high=100_000, example=5,
         also=("early_stopping",),
     )  # fmt: skip
     target_accuracy: float = key(0.0, "stop at this validation accuracy; 0: never", low=0, high=1, example=0.95)
     budget_s: float = key(
-        0.0, "stop after so many seconds, with the schedule brought down in time; 0: never",
+        0.0, "stop after this many seconds, with the learning rate lowered in time; 0: never",
         low=0, high=31_536_000, example=600, also=("time_limit",),
     )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class AugmentSettings:
-    """How training pictures are changed, each differently: strengths, and 0 turns each off."""
+    """How training pictures are changed at random; 0 turns a change off."""
 
     flip: bool = key(False, "mirror half of the pictures left to right", search=OneOf((False, True)), also=("fliplr",))
     rotate: float = key(
@@ -194,9 +192,9 @@ class AugmentSettings:
     shift: float = key(
         0.0, "fraction of the picture", low=0, high=1, example=0.1, search=UpTo(0.2), also=("translate",)
     )
-    crop: int = key(0, "pixels: pad by as many and cut a window out elsewhere", low=0, high=512, example=4)
+    crop: int = key(0, "pixels: pad by this many and cut a window out at a random place", low=0, high=512, example=4)
     fill: str = key(
-        "nearest", "what comes in from outside: the edge repeated, or black", choices=("nearest", "constant")
+        "nearest", "what fills the pixels from outside: the edge repeated, or black", choices=("nearest", "constant")
     )
     cutout: int = key(0, "pixels: hide a square of that side", low=0, high=1024, example=8, also=("erasing",))
     brightness: float = key(0.0, "fraction", low=0, high=1, example=0.2, search=UpTo(0.4))
@@ -204,20 +202,20 @@ class AugmentSettings:
 
     @property
     def strengths(self) -> dict[str, Any]:
-        """Those that are turned on: `fill` changes nothing by itself."""
+        """The changes that are turned on; `fill` alone changes nothing."""
         return {f.name: value for f in fields(self) if f.name != "fill" and (value := getattr(self, f.name))}
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluateSettings:
-    """What is asked of the trained model."""
+    """How the trained model is evaluated."""
 
     attack: str = key("fgsm", '`"exact"` is for linear models')
     attack_eps: tuple[float, ...] = key(
         (), "attack the held-out pictures at these epsilons, fractions of the pixel range", example=(0.05, 0.1)
     )
     abstain_below: float = key(
-        0.6, "`predict` is not sure under this calibrated probability", low=0, high=1, also=("threshold", "confidence")
+        0.6, "`predict` is not sure below this calibrated probability", low=0, high=1, also=("threshold", "confidence")
     )
 
 
@@ -228,15 +226,15 @@ class Recipe:
     0 and "auto" mean that keensight chooses from the data and says what it chose.
     """
 
-    name: str = key("default", "what the recipe is called; by default, as its file")
-    about: str = key("", "what it is, and what it costs")
+    name: str = key("default", "the recipe's name; by default, that of its file")
+    about: str = key("", "what it is, and how long it takes")
     reported: str = key("", "what its source reached")
-    caution: str = key("", "what a report on its data must say")
+    caution: str = key("", "a warning for reports on its data")
     promise: Mapping[str, float] = key(
-        {}, 'the least that numbers of the report should be on its data: `promise = {"test.accuracy" = 0.9}`'
+        {}, 'limits that the report on its data should keep: `promise = {"test.accuracy" = 0.9}`'
     )
     seed: int = key(
-        0, "all randomness: splits, first weights, order, augmentation", low=0, high=2**32 - 1,
+        0, "of all randomness: splits, initial weights, order, augmentation", low=0, high=2**32 - 1,
         also=("random_state", "random_seed"),
     )  # fmt: skip
     data: DataSettings = field(default_factory=DataSettings)
@@ -246,7 +244,7 @@ class Recipe:
     evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
 
     def having(self, **values: Any) -> Recipe:
-        """Return it with other values for some keys, by their names; names of no key are the model's own.
+        """Return it with other values for some keys, by name; unknown names are the model's own keys.
 
         >>> Recipe().having(model="dense", hidden=(64,), epochs=5).model.options
         {'hidden': (64,)}
@@ -266,15 +264,15 @@ class Recipe:
         return values | dict(self.model.options)
 
     def table(self) -> dict[str, Any]:
-        """Return it as a recipe file and JSON have it."""
+        """Return it as in a recipe file and in JSON."""
         return nested(self.flat())
 
     def is_for(self, dataset: str) -> bool:
-        """Whether what it says of its data may be said of the data set of this name."""
+        """Whether its notes on its data apply to the data set of this name."""
         return not self.data.source or dataset == Path(self.data.source).stem
 
     def told_of(self, dataset: str) -> Recipe:
-        """Return it without the story of its own data, where it is used on another data set."""
+        """Return it without the notes on its own data, for another data set."""
         return self if self.is_for(dataset) else self.having(**{name: KEYS[name].default for name in STORY})
 
 
@@ -282,7 +280,7 @@ TABLES = {
     "data": DataSettings, "model": ModelSettings, "train": TrainSettings, "augment": AugmentSettings,
     "evaluate": EvaluateSettings,
 }  # fmt: skip
-STORY = ("about", "reported", "caution", "promise", "data", "shape", "num_classes")  # what holds for its own data alone
+STORY = ("about", "reported", "caution", "promise", "data", "shape", "num_classes")  # true only for its own data
 
 
 def _keys() -> dict[str, Key]:
@@ -300,7 +298,7 @@ _NAMES = {each.field: each.name for each in reversed(KEYS.values())} | {each.pat
 
 
 def name_of(path: str) -> str:
-    """Return the name of the key that somebody calls by its name or by table and name; what is unknown stays.
+    """Return a key's name, given that or table and name; an unknown name is returned as it is.
 
     >>> name_of("train.epochs"), name_of("epochs"), name_of("model.name"), name_of("model.filters"), name_of("train.no")
     ('epochs', 'epochs', 'model', 'filters', 'train.no')
@@ -320,9 +318,9 @@ def nested(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def flattened(table: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a recipe file or JSON says, by the keys' names. Tables or none, as until 0.1, are the same to it.
+    """Return the values in a recipe file or JSON, by the keys' names. Flat keys, as until 0.1, are accepted too.
 
-    Raises RecipeError for a key that stands twice.
+    Raises RecipeError for a key that is given twice.
     """
     found: dict[str, Any] = {}
     for outer, value in table.items():
@@ -331,6 +329,6 @@ def flattened(table: Mapping[str, Any]) -> dict[str, Any]:
             {f"{outer}.{inner}": item for inner, item in value.items()}.items() if is_table else [(outer, value)]
         ):
             if (name := name_of(path)) in found:
-                raise RecipeError(f"The key '{name}' stands twice, and once is accepted. Take out one, such as {path}.")
+                raise RecipeError(f"The key '{name}' is given twice; once is accepted. Remove one, such as {path}.")
             found[name] = item
     return found

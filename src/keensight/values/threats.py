@@ -1,4 +1,4 @@
-"""What an attacker may do, and what came of it.
+"""Threats, which bound what an attacker may do, and the outcomes of attacks.
 
 Shape letter: N pictures.
 """
@@ -21,10 +21,10 @@ Norm = Literal["linf", "l2"]
 
 @dataclass(frozen=True, slots=True)
 class Threat:
-    """What an attacker may do: move a picture by at most `eps` in a norm, with pixels in [0, 1].
+    """A bound on an attacker: a picture may move by at most `eps` in a norm, with pixels in [0, 1].
 
-    "linf" bounds every pixel's move, "l2" the root of the sum of their squares. `steps` is how often the attacker may
-    ask for a gradient; 0 leaves that to the attack.
+    "linf" bounds every pixel's move, "l2" the root of the sum of their squares. `steps` is how many gradients the
+    attacker may compute; 0 leaves that to the attack.
     """
 
     norm: Norm
@@ -44,10 +44,10 @@ class Threat:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcome:
-    """What an attack within `threat` made of N pictures.
+    """The result of an attack within `threat` on N pictures.
 
-    `survived_N` (bool) tells which of them the model still calls by their label. `distance_N` (float) is how far, in
-    the threat's norm, each of the others was moved; infinite for those that survived.
+    `survived_N` (bool) says which of them the model still classifies correctly. `distance_N` (float) is how far, in the
+    threat's norm, each of the others was moved; infinite for those that survived.
     """
 
     threat: Threat
@@ -71,10 +71,10 @@ class AttackResult:
 
 
 def worst(outcomes: Sequence[Outcome]) -> Outcome:
-    """Return what several attacks within one threat made of the same pictures: a picture must survive all of them.
+    """Return the worst of several attacks within one threat on the same pictures: a picture must survive all of them.
 
-    Its distance is that of the nearest picture that any of them found. Raises KeensightError for none, or for outcomes
-    of other threats or other numbers of pictures.
+    Its distance is the smallest that any of them found. Raises KeensightError for no outcomes, or for outcomes of
+    different threats or different numbers of pictures.
 
     >>> threat = Threat("linf", 0.1)
     >>> one = Outcome(threat, np.array([True, False, False]), np.array([np.inf, 0.1, 0.05]))

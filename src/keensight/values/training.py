@@ -1,4 +1,4 @@
-"""What each pass of a training run gave."""
+"""The results of each epoch of a training run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """What one pass over the training pictures gave. Accuracies are in [0, 1], losses are mean cross-entropies."""
+    """The results of one pass over the training pictures. Accuracies are in [0, 1], losses are mean cross-entropies."""
 
     number: int  # 1 for the first
     train_loss: float

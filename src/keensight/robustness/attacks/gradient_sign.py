@@ -24,7 +24,7 @@ def fgsm(
     """Move every pixel by eps in the direction that raises the loss, and keep it in [0, 1].
 
     The fast gradient sign method, one step in the max norm (Goodfellow, Shlens and Szegedy, 2014, arXiv:1412.6572,
-    section 4). Returns pictures float NCHW; each pixel moves by eps at most. Nothing is drawn from `draw`.
+    section 4). Returns pictures float NCHW; each pixel moves by at most eps. `draw` is not used.
     """
     images_NCHW = images_NCHW.detach().clone().requires_grad_()
     loss = F.cross_entropy(model(images_NCHW), labels_N, reduction="sum")

@@ -1,4 +1,4 @@
-"""The worst that can be done to a linear model of two classes.
+"""The exact attack: the worst possible one on a linear model of two classes.
 
 Shape letters: N images, C channels, H height, W width.
 """
@@ -25,7 +25,7 @@ def exact_linear(
 
     No picture within `eps` is worse for the model, and nothing is clipped: pixels may leave [0, 1], as in the article
     "Introduction to Machine Learning Robustness", so this bounds from below what any attack in [0, 1] leaves. Returns
-    pictures float NCHW. Nothing is drawn from `draw`.
+    pictures float NCHW. `draw` is not used.
 
     Raises RecipeError for a model that is not linear, or has other than two classes.
     """

@@ -12,7 +12,7 @@ from keensight.robustness.attacks.linear import EXACT_LINEAR
 from keensight.robustness.attacks.row import AttackRow
 from keensight.robustness.needs import are_met
 
-# the weaker first; the last one needs the most of a model
+# weaker attacks first; the last one has the strictest needs
 ATTACKS: dict[str, AttackRow] = {
     "fgsm": FGSM,
     "exact": EXACT_LINEAR,
@@ -20,7 +20,7 @@ ATTACKS: dict[str, AttackRow] = {
 
 
 def strongest(models: Sequence[nn.Module], num_classes: int) -> str:
-    """Return the name of the strongest attack, the last in the table, that all models are fit for."""
+    """Return the name of the strongest attack that fits all models, the last such one in the table."""
     fitting = [name for name, row in ATTACKS.items() if all(are_met(row.needs, m, num_classes) for m in models)]
     if not fitting:
         raise KeensightError(
