@@ -1,4 +1,4 @@
-"""What a backbone makes of pictures: computed once, and kept in the cache.
+"""The features of pictures by a backbone: computed once, and cached.
 
 Shape letters: N images, F features.
 """
@@ -22,16 +22,16 @@ from keensight.models.tensors import side_by_side, to_images
 from keensight.models.transfer import Transfer
 from keensight.values import FloatArray, Split
 
-VERSION = 1  # of the way features are computed: part of their cache's key
+VERSION = 1  # of the computation of features: part of their cache's key
 GPU_BATCH = 256
 OnProgress = Callable[[int, int], None]  # (pictures done, pictures in all)
 
 
 def features(model: Classifier, split: Split, on_progress: OnProgress | None = None) -> FloatArray:
-    """Return what the backbone of a `Transfer` network makes of a split's pictures, float32 NF.
+    """Return the features of a split's pictures by the backbone of a `Transfer` network, float32 NF.
 
-    They are kept in the cache, by the bits of the backbone's weights, its normalisation, and the decoded pictures:
-    another size or fit gives other pictures.
+    They are cached, with a key from the bits of the backbone's weights, its normalisation, and the decoded pictures
+    (another size or fit gives other pictures).
     """
     file = cache_folder("features") / f"{_key(model, split)}.npy"
     try:
@@ -50,7 +50,7 @@ def transfer_of(model: Classifier) -> Transfer:
     """Return the network of a classifier that has a backbone. Raises TrainingError for any other."""
     if not isinstance(model.network, Transfer):
         raise TrainingError(
-            f"A {type(model.network).__name__} has no backbone whose features a head could be fitted to. Use a model "
+            f"A {type(model.network).__name__} has no backbone with features for a head. Use a model "
             "such as 'transfer', or train it with fit."
         )
     return model.network
@@ -61,7 +61,7 @@ def _compute(model: Classifier, split: Split, on_progress: OnProgress | None) ->
     network = folded(transfer_of(model).backbone).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     for module in network.modules():
         if isinstance(module, nn.ReLU6):
-            module.inplace = True  # a private copy: nobody looks at what comes in
+            module.inplace = True  # a private copy, whose inputs are not used again
     on_cpu = device.type == "cpu"
     size = images_at_a_time(*split.shape) if on_cpu else GPU_BATCH
 
