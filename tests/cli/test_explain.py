@@ -22,7 +22,7 @@ def test_json(warm, digits, pictures, tmp_path):
         evidence = each.pop("evidence")
         assert each == json.loads(line)
         assert set(evidence) == {"x", "y", "drop"}
-        assert 0 < evidence["x"] < 1 and 0 < evidence["y"] < 1 and -1 <= evidence["drop"] <= 1
+        assert 0 < evidence["x"] < 1 and 0 < evidence["y"] < 1 and -90 <= evidence["drop"] <= 90
     page = (tmp_path / "why" / "explanation.html").read_text()
     assert page.count("The picture as the model sees it.") == 3 and "<script" not in page
 

@@ -19,7 +19,7 @@ def a_prediction(labels=("cat", "dog"), top=0.9, file="in/a.png", abstained=Fals
     return Prediction(file, labels[0], top, probabilities, abstained, notes)
 
 
-def a_section(prediction, drop=0.4, layers=LAYERS, against=0.0):
+def a_section(prediction, drop=2.3, layers=LAYERS, against=0.0):
     map_HW = np.zeros((10, 10))
     map_HW[1, 8], map_HW[9, 5] = drop, -against
     return draw(prediction, np.full((10, 10, 1), 99, np.uint8), map_HW, layers)
@@ -47,7 +47,9 @@ def test_the_page_is_one_file_that_asks_nothing_of_anyone():
 def test_everything_known_of_a_picture_is_on_the_page():
     said = text(a_page(a_section(a_prediction(labels=("cat", "dog", "emu"), notes=("was inverted",)))))
     for words in ("in/a.png", "“cat”, 90.0 %.", "cat 90.0 % dog 5.0 % emu 5.0 %", "The picture was inverted.",
-                  "falls most at the upper right: by 40 points", "falls by 40 points", "Convolution 1 of 1",
+                  "Covering the place at the upper right costs “cat” most: 2.3 points, so its odds",
+                  "become 10 times smaller",
+                  "rises by 2.3 falls by 2.3 points", "Convolution 1 of 1",
                   "1 picture, answered."):  # fmt: skip
         assert words in said, words
     assert "speaks against it" not in said and "abstains" not in said
@@ -69,11 +71,11 @@ def test_abstaining_is_said():
 
 
 def test_evidence_against_the_answer_is_said():
-    said = text(a_page(a_section(a_prediction(), drop=0.1, against=0.3)))
-    assert "The place at the bottom speaks against it: covering it adds 30 points." in said
-    assert "rises by 30 falls by 30 points" in said
-    nothing = text(a_page(a_section(a_prediction(), drop=0.001)))
-    assert "Covering any one place hardly lowers the probability of “cat”" in nothing
+    said = text(a_page(a_section(a_prediction(), drop=1.0, against=3.0)))
+    assert "The place at the bottom speaks against it: covering it adds 3 points." in said
+    assert "rises by 3.0 falls by 3.0 points" in said
+    nothing = text(a_page(a_section(a_prediction(), drop=0.3)))
+    assert "Covering any one place hardly changes the odds of “cat”" in nothing
 
 
 def test_many_classes_and_many_pictures_are_folded():

@@ -42,8 +42,8 @@ def test_where_nothing_counts_the_picture_is_grey_and_pale():
 
 def test_a_map_of_next_to_nothing_stays_faint():
     picture = np.full((4, 4, 1), 128, np.uint8)
-    assert colour(overlay(picture, np.full((4, 4), 0.001))).max() < 10
-    assert colour(overlay(picture, np.full((4, 4), 0.05))).max() > 100
+    assert colour(overlay(picture, np.full((4, 4), 0.01))).max() < 10
+    assert colour(overlay(picture, np.full((4, 4), 0.5))).max() > 100
 
 
 def test_the_overlays_data_uri_is_the_overlay():

@@ -49,7 +49,7 @@ def test_the_evidence_is_that_of_the_shipped_model_for_the_answer(trained, files
         drop = occlusion(lambda images: predictor.probabilities(images)[0], seen, k)
         expected = peak(drop)
         assert (each.evidence.x, each.evidence.y) == (expected.x, expected.y)
-        assert each.evidence.drop == pytest.approx(expected.drop, abs=0.02)  # ink on paper is stretched a little, too
+        assert each.evidence.drop == pytest.approx(expected.drop, rel=0.1)  # ink on paper is stretched a little, too
     assert any("inverted" in note for note in found.pictures[2].prediction.notes)
 
 

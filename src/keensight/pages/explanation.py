@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
 from keensight.explanation.activations import Activation
-from keensight.explanation.occlusion import Evidence, peak
+from keensight.explanation.occlusion import SIZES, Evidence, peak
 from keensight.explanation.weights import FirstLayer
 from keensight.pages.explanation_figures import HEIGHT_PX, LayerFigure, heat_scale, layer_figures, overlay_data_uri
 from keensight.pages.pictures import picture_data_uri, weights_gallery
@@ -63,6 +64,8 @@ def render_html(
         sections=[(PurePath(each.prediction.file).name, _bars(each.prediction), each) for each in sections],
         most_bars=MOST_BARS,
         place=place,
+        times=times,
+        sizes=SIZES,
         is_open=len(sections) <= MOST_OPEN,
         gallery=weights_gallery(first_layer) if first_layer else None,
     )
@@ -92,6 +95,18 @@ def place(evidence: Evidence) -> str:
     if row:
         return "at the top" if row == "upper" else "at the bottom"
     return f"at the {column}" if column else "in the middle"
+
+
+def times(points: float) -> str:
+    """Say how many times smaller some points of log-odds make odds.
+
+    >>> times(0.7), times(2.303), times(4.7), times(20)
+    ('2.0', '10', '110', 'more than 1,000')
+    """
+    factor = math.exp(min(points, 10.0))
+    if factor > 1000:
+        return "more than 1,000"
+    return f"{factor:.1f}" if factor < 9.95 else f"{float(f'{factor:.2g}'):.0f}"
 
 
 def _bars(prediction: Prediction) -> list[tuple[str, float]]:

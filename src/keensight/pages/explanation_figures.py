@@ -13,11 +13,11 @@ import numpy as np
 from PIL import Image
 
 from keensight.explanation.activations import Activation
+from keensight.explanation.occlusion import STANDS_OUT
 from keensight.pages.pictures import TILE_PX, mosaic_data_uri, picture_data_uri, signed_colours, strongest
 from keensight.values import FloatArray, Uint8Array
 
 HEIGHT_PX = 240
-FAINT = 0.05  # a heat map that stays below this everywhere is drawn pale: no place matters
 WASH = 0.45  # how much the picture under a heat map is whitened, 0 to 1
 COVER = 0.85  # the opacity of the strongest heat
 MOST_MAPS = 32
@@ -37,8 +37,8 @@ class LayerFigure:
 def overlay(picture_HWC: Uint8Array, drop_HW: FloatArray) -> Uint8Array:
     """Return a picture, grey and pale, under an occlusion map as uint8 HW3.
 
-    It is blue where covering lowers the probability, and vermilion where covering raises it. The colour is full at the
-    map's largest value, but at least at 0.05.
+    It is blue where covering lowers the log-odds, and vermilion where covering raises them. The colour is full at the
+    map's largest value, but at least at half a point, so that a map of next to nothing stays pale.
     """
     grey_HW = picture_HWC[..., 0] if picture_HWC.shape[2] == 1 else picture_HWC @ GREY
     pale_HW1 = (255 * WASH + (1 - WASH) * grey_HW)[..., None]
@@ -49,12 +49,12 @@ def overlay(picture_HWC: Uint8Array, drop_HW: FloatArray) -> Uint8Array:
 
 
 def heat_scale(drop_HW: FloatArray) -> float:
-    """Return the change of probability that `overlay` draws in full colour.
+    """Return the change of log-odds, in points, that `overlay` draws in full colour.
 
-    >>> heat_scale(np.array([[0.2, -0.4]])), heat_scale(np.array([[0.0, 0.01]]))
-    (0.4, 0.05)
+    >>> heat_scale(np.array([[0.2, -2.4]])), heat_scale(np.array([[0.0, 0.01]]))
+    (2.4, 0.5)
     """
-    return max(FAINT, float(np.abs(drop_HW).max()))
+    return max(STANDS_OUT, float(np.abs(drop_HW).max()))
 
 
 def overlay_data_uri(picture_HWC: Uint8Array, drop_HW: FloatArray) -> str:

@@ -16,19 +16,19 @@ import numpy as np
 from PIL import Image
 
 from keensight.data.polarity import match_polarity
-from keensight.explanation.occlusion import occlusion
+from keensight.explanation.occlusion import STANDS_OUT, occlusion
 from keensight.pages.pictures import signed_colours
 from keensight.serving.limits import RefusalError, check_label
 from keensight.serving.registry import Model
 from keensight.values import FloatArray, Uint8Array
 
 MOST_PX = 512
-FAINT, COVER = 0.05, 0.85  # as in pages/explanation_figures.py, which loads torch
+COVER = 0.85  # as in pages/explanation_figures.py, which loads torch
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Heat:
-    """How much the label's probability drops where the picture is covered, float HW; `probability` is before that."""
+    """How much the label's log-odds fall where the picture is covered, float HW; `probability` is before that."""
 
     label: str
     probability: float
@@ -66,12 +66,12 @@ def heat(model: Model, image_HWC: Uint8Array, label: str | None, is_over: Callab
 
 
 def overlay(drop_HW: FloatArray) -> bytes:
-    """Return a transparent PNG: blue where covering lowers the probability, vermilion where it raises it.
+    """Return a transparent PNG: blue where covering lowers the log-odds, vermilion where it raises them.
 
     The colours are those of `keensight explain`. It has the model's input size, enlarged smoothly by a
     whole number, up to 512 pixels.
     """
-    colours_HW4 = signed_colours(drop_HW[None], max(FAINT, float(np.abs(drop_HW).max())))[0]
+    colours_HW4 = signed_colours(drop_HW[None], max(STANDS_OUT, float(np.abs(drop_HW).max())))[0]
     colours_HW4[..., 3] = (colours_HW4[..., 3] * COVER).round()
     image = Image.fromarray(colours_HW4)
     factor = max(1, MOST_PX // max(image.size))

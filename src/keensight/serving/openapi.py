@@ -123,8 +123,9 @@ SCHEMAS: Json = {
             "width": WHOLE,
             "heat": {
                 **_list(_list(NUMBER)),
-                "description": "For each pixel of the model's input, by how much the label's probability, in [0, 1], "
-                "drops where it is covered; less than 0 where that makes the label likelier.",
+                "description": "For each pixel of the model's input, by how many points the label's log-odds fall "
+                "where it is covered: each makes its odds 2.7 times smaller. Less than 0 "
+                "where that makes the label likelier.",
             },
         }
     ),

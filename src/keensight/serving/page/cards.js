@@ -3,9 +3,12 @@
 import { $, announce, button, count, h, percent } from "./dom.js";
 
 const BEST = 10; // bars shown of a model with many classes
-const FAINT = 0.05; // of a probability: smaller changes are hardly coloured
+const FAINT = 0.5; // points of log-odds: smaller changes are hardly coloured
 const TINY_PX = 100; // narrower pictures are shown larger, pixel by pixel
 let made = 0;
+
+// Points of log-odds as a factor of odds.
+const times = (points) => (points > 6.9 ? "over 1,000" : Number(Math.exp(points).toPrecision(2)));
 
 // `server` has explain(blob, label), which resolves to a picture's blob and the largest drop that it shows, and
 // verdict(id, right, label).
@@ -99,8 +102,8 @@ export class Card {
         const { overlay, largest } = await this.server.explain(blob, label);
         this.heat.src = this.url(overlay);
         shown = largest < FAINT
-          ? `No part stands out: covering one changes “${label}” by ${(100 * largest).toFixed(1)}\u202f% at most.`
-          : `Blue speaks for “${label}”: covering it makes that less likely. Orange speaks against it.`;
+          ? `No part stands out: covering any one hardly changes the odds of “${label}”.`
+          : `Blue speaks for “${label}”: covering it makes that less likely. Orange speaks against it. The strongest colour changes the odds ${times(largest)} times.`;
         await this.heat.decode();
         set(true);
         announce(legend.textContent);
