@@ -85,7 +85,7 @@ def occlusion(
                 total_HW[top : top + patch[0], left : left + patch[1]] += before - float(after)
                 count_HW[top : top + patch[0], left : left + patch[1]] += 1
         maps_HW.append(total_HW / count_HW)
-    return np.mean(maps_HW, axis=0)
+    return np.asarray(np.mean(maps_HW, axis=0))
 
 
 def log_odds(probabilities_NK: FloatArray, class_index: int) -> FloatArray:
@@ -98,7 +98,7 @@ def log_odds(probabilities_NK: FloatArray, class_index: int) -> FloatArray:
     """
     p_N = probabilities_NK[:, class_index].astype(np.float64)
     q_N = np.delete(probabilities_NK, class_index, axis=1).astype(np.float64).sum(axis=1)
-    return np.log(np.maximum(p_N, TINY)) - np.log(np.maximum(q_N, TINY))
+    return np.asarray(np.log(np.maximum(p_N, TINY)) - np.log(np.maximum(q_N, TINY)))
 
 
 def patch_corners(size: tuple[int, int], patch: tuple[int, int], across: int) -> IntArray:
