@@ -8,6 +8,8 @@ from collections.abc import Iterable
 
 # Characters that garble a terminal or cannot be written as UTF-8: controls, line separators, lone surrogates.
 _ODD = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+# What a terminal is not sent: those, and invisible marks that turn the order of letters, so that names look alike.
+UNPRINTABLE = re.compile(_ODD.pattern[:-1] + "\u061c\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
 
 
 def natural_order(names: Iterable[str]) -> list[str]:
@@ -40,3 +42,12 @@ def odd_name(name: str) -> str | None:
     (True, '\\\\x1b[2J.jpg')
     """
     return _ODD.sub(lambda odd: odd.group().encode("unicode_escape").decode(), name) if _ODD.search(name) else None
+
+
+def printable(text: str) -> str:
+    """Return text as a terminal can show it, on one line: what would command the terminal is written as an escape.
+
+    >>> printable(chr(27) + "[2J.jpg"), printable("Äpfel 猫.jpg")
+    ('\\\\x1b[2J.jpg', 'Äpfel 猫.jpg')
+    """
+    return UNPRINTABLE.sub(lambda odd: odd.group().encode("unicode_escape").decode(), text)

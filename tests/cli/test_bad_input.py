@@ -427,6 +427,21 @@ def test_predict_of_a_folder(warm, digits, tmp_path):
     assert files == [str(tmp_path / "pictures" / "deep" / f"{i}.png") for i in range(3)]
 
 
+def test_names_reach_a_terminal_as_text_and_json_as_they_are(warm, digits, tmp_path):
+    names = ["\x1b[31mred.png", "\u202egnp.png", "x: 3 (99.9%)\ny.png", "\x9b2J.png"]
+    for name in names:
+        png(tmp_path / "in" / name, 200)
+    (tmp_path / "in" / "\x1b[2Jbroken.png").write_bytes(b"%PDF")
+    for paths in ([tmp_path / "in"], sorted((tmp_path / "in").iterdir())):
+        done = warm("predict", digits, *paths)
+        assert not any(odd in done.out + done.err for odd in ("\x1b", "\u202e", "\x9b"))
+        assert len(done.out.splitlines()) == len(names) and "\\x1b[31mred.png: " in done.out
+        assert "\\x1b[2Jbroken.png cannot be used: it is a PDF document" in done.err, done.err
+        found = warm("predict", digits, *paths, "--json").out
+        assert not any(odd in found for odd in ("\x1b", "\u202e", "\x9b"))
+        assert {Path(json.loads(line)["file"]).name for line in found.splitlines()} == set(names)
+
+
 @pytest.fixture
 def bundle(digits, tmp_path):
     """A copy of a good bundle, to be spoilt."""

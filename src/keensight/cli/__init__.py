@@ -260,4 +260,6 @@ def _examples(lines: Sequence[str]) -> str:
 
 
 def _say(text: str) -> None:
-    print(f"keensight: {text}", file=sys.stderr)
+    from keensight.names import printable
+
+    print(f"keensight: {printable(text)}", file=sys.stderr)

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from keensight import verbs
 from keensight.cli.options import Json, options_of
-from keensight.cli.output import Terminal, percent, print_json
+from keensight.cli.output import Terminal, percent, print_json, say
 
 if TYPE_CHECKING:
     from keensight.evaluation.comparison import Comparison
@@ -50,29 +50,33 @@ def _print(result: Comparison) -> None:
     from keensight.pages.comparison import fixed_answers, luck
 
     width = max(len(each.name) for each in result.bundles) + 2
-    print(f"{result.n:,} pictures of {result.data}, split: {result.split}\n")
-    print(f"{'':{width}}  accuracy   95 % interval  balanced  ROC-AUC    loss     ECE  parameters")
+    say(f"{result.n:,} pictures of {result.data}, split: {result.split}")
+    say()
+    say(f"{'':{width}}  accuracy   95 % interval  balanced  ROC-AUC    loss     ECE  parameters")
     for each in result.bundles:
         m = each.metrics
         interval = f"{100 * m.accuracy_low:.1f} to {100 * m.accuracy_high:.1f}"
         auc = "-" if m.roc_auc is None else f"{m.roc_auc:.4f}"
         accuracy, balanced = percent(m.accuracy), percent(m.balanced_accuracy)
-        print(
+        say(
             f"{each.letter + ' ' + each.name:{width}}  {accuracy:>8}  {interval:>14}  {balanced:>8}  {auc:>7}  "
             f"{m.loss:6.4f}  {m.ece:6.4f}  {each.parameters:10,}"
         )
     for sentence in fixed_answers(result.bundles):
-        print(sentence)
-    print("\nright where the other is wrong, and McNemar's exact test")
+        say(sentence)
+    say()
+    say("right where the other is wrong, and McNemar's exact test")
     for pair in result.pairs:
-        print(
+        say(
             f"{pair.first} {pair.only_first:,}, {pair.second} {pair.only_second:,}: "
             f"p = {pair.p_value:.2g}, {luck(pair)}"
         )
     if results := result.bundles[0].attacks:
-        print(f"\naccuracy under attack ({results[0].attack}), {results[0].n:,} pictures")
-        print(f"{'epsilon':{width}}" + "".join(f"{each.threat.eps:8g}" for each in results))
+        say()
+        say(f"accuracy under attack ({results[0].attack}), {results[0].n:,} pictures")
+        say(f"{'epsilon':{width}}" + "".join(f"{each.threat.eps:8g}" for each in results))
         for each in result.bundles:
             accuracies = "".join(f"{percent(one.accuracy):>8}" for one in each.attacks)
-            print(f"{each.letter + ' ' + each.name:{width}}{accuracies}")
-    print(f"\npage  {result.page}")
+            say(f"{each.letter + ' ' + each.name:{width}}{accuracies}")
+    say()
+    say(f"page  {result.page}")

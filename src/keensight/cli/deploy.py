@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from keensight import verbs
 from keensight.cli.options import Json, options_of
-from keensight.cli.output import print_json
+from keensight.cli.output import print_json, say
 from keensight.deploy.cluster import Cluster
 from keensight.deploy.names import image_of
 from keensight.deploy.resources import Resources
@@ -35,9 +35,9 @@ def kubernetes(*, out: Path, cluster: Cluster, resources: Resources, json: Json 
     if not json:
         if not image_of(done.image, "").has_registry:
             library = "" if "/" in done.image else "library/"
-            print(f"note           the cluster will look for docker.io/{library}{done.image}; --image names a registry")
+            say(f"note           the cluster will look for docker.io/{library}{done.image}; --image names a registry")
         if cluster.namespace is not None:
-            print(f"note           the namespace has to exist: kubectl create namespace {cluster.namespace}")
+            say(f"note           the namespace has to exist: kubectl create namespace {cluster.namespace}")
     return 0
 
 
@@ -57,7 +57,7 @@ def _tell(done: Deployment, json: bool, next_step: str) -> None:
     verified = (
         f"by the key {done.verified_by[:16]}" if done.verified_by else "not verified, and not at the start either"
     )
-    print(f"model          {done.name}@{done.version}, {verified}")
-    print(f"wrote          {done.folder}: {len(done.files)} files")
-    print(f"image          {done.image}")
-    print(f"next           {next_step}")
+    say(f"model          {done.name}@{done.version}, {verified}")
+    say(f"wrote          {done.folder}: {len(done.files)} files")
+    say(f"image          {done.image}")
+    say(f"next           {next_step}")

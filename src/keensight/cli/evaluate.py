@@ -7,7 +7,7 @@ from typing import Any
 
 from keensight import verbs
 from keensight.cli.options import Json, options_of
-from keensight.cli.output import Terminal, accuracy_line, percent, print_json
+from keensight.cli.output import Terminal, accuracy_line, percent, print_json, say
 
 
 @options_of("evaluate.evaluate")
@@ -26,17 +26,18 @@ def evaluate(*, json: Json = False, **asked: Any) -> int:
         )
         return 0
     metrics = result.metrics
-    print(f"accuracy   {accuracy_line(metrics)}, split: {result.split}")
+    say(f"accuracy   {accuracy_line(metrics)}, split: {result.split}")
     common = max(metrics.per_class, key=lambda row: row.n)
-    print(f"to beat    {percent(common.n / metrics.n)}, by always answering '{common.name}'")
-    print(f"balanced   {percent(metrics.balanced_accuracy)}")
-    print(f"loss       {metrics.loss:.4f}")
+    say(f"to beat    {percent(common.n / metrics.n)}, by always answering '{common.name}'")
+    say(f"balanced   {percent(metrics.balanced_accuracy)}")
+    say(f"loss       {metrics.loss:.4f}")
     if metrics.roc_auc is not None:
-        print(f"ROC-AUC    {metrics.roc_auc:.4f}")
-    print(f"ECE        {metrics.ece:.4f}")
+        say(f"ROC-AUC    {metrics.roc_auc:.4f}")
+    say(f"ECE        {metrics.ece:.4f}")
     width = max(len(row.name) for row in metrics.per_class)
-    print(f"answered   {percent(metrics.coverage)} of the pictures, the others are not sure")
-    print(f"\n{'class':{width}}  precision  recall      F1       n")
+    say(f"answered   {percent(metrics.coverage)} of the pictures, the others are not sure")
+    say()
+    say(f"{'class':{width}}  precision  recall      F1       n")
     for row in metrics.per_class:
-        print(f"{row.name:{width}}  {row.precision:9.3f}  {row.recall:6.3f}  {row.f1:6.3f}  {row.n:6,}")
+        say(f"{row.name:{width}}  {row.precision:9.3f}  {row.recall:6.3f}  {row.f1:6.3f}  {row.n:6,}")
     return 0

@@ -8,7 +8,7 @@ from typing import Any
 
 from keensight import verbs
 from keensight.cli.options import Json, options_of
-from keensight.cli.output import Terminal, percent, print_json
+from keensight.cli.output import Terminal, percent, print_json, say
 
 
 @options_of("explain.explain")
@@ -19,7 +19,7 @@ def explain(*, json: Json = False, **asked: Any) -> int:
     with Terminal() as terminal:
         result = verbs.explain.explain(**asked, watcher=terminal)
     for file, error in result.refused:
-        print(f"keensight: {refusal(file, error)}", file=sys.stderr)
+        say(f"keensight: {refusal(file, error)}", file=sys.stderr)
     if json:
         print_json(
             {
@@ -38,6 +38,6 @@ def explain(*, json: Json = False, **asked: Any) -> int:
             rests = f"most evidence {evidence.x:.0%} from the left, {evidence.y:.0%} from the top"
             if not evidence.is_one_spot:
                 rests = "the answer does not rest on a single spot"
-            print(f"{answer.file}: {doubt}{answer.label} ({percent(answer.probability)}); {rests}")
-        print(f"page  {result.page}")
+            say(f"{answer.file}: {doubt}{answer.label} ({percent(answer.probability)}); {rests}")
+        say(f"page  {result.page}")
     return 1 if result.refused else 0

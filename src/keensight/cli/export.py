@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from keensight import verbs
 from keensight.cli.options import Json, options_of
-from keensight.cli.output import Terminal, print_json
+from keensight.cli.output import Terminal, print_json, say
 
 
 @options_of("export.export")
@@ -30,7 +30,7 @@ def export(
     if json:
         print_json({"bundle": str(bundle), "file": str(written), "bytes": written.stat().st_size})
     else:
-        print(f"wrote          {written} ({written.stat().st_size:,} bytes)")
+        say(f"wrote          {written} ({written.stat().st_size:,} bytes)")
     return 0
 
 
@@ -42,8 +42,8 @@ def _int8(bundle: Path, json: bool, **asked: Any) -> int:
     if json:
         print_json({**asdict(made), "bundle": str(made.bundle), "drop": made.drop, "speedup": made.speedup})
         return 0
-    print(f"accuracy       {made.accuracy:.4f} on {made.n:,} validation pictures, float32 {made.float32_accuracy:.4f}")
-    print(f"speed here     {made.images_per_s:,.0f} images/s, float32 {made.float32_images_per_s:,.0f}")
-    print(f"model          {made.bytes:,} bytes, float32 {made.float32_bytes:,}")
-    print(f"bundle         {made.bundle} (not signed)")
+    say(f"accuracy       {made.accuracy:.4f} on {made.n:,} validation pictures, float32 {made.float32_accuracy:.4f}")
+    say(f"speed here     {made.images_per_s:,.0f} images/s, float32 {made.float32_images_per_s:,.0f}")
+    say(f"model          {made.bytes:,} bytes, float32 {made.float32_bytes:,}")
+    say(f"bundle         {made.bundle} (not signed)")
     return 0

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from keensight import verbs
 from keensight.cli.options import Json, options_of
-from keensight.cli.output import print_json
+from keensight.cli.output import print_json, say
 from keensight.errors import UsageError
 
 
@@ -37,14 +37,14 @@ def import_keras(
         names = verbs.import_keras.read_labels(labels_file)
     result = verbs.import_keras.import_keras(labels=names, pixels=pixels, **asked)
     for note in result.notes:
-        print(f"note: {note}", file=sys.stderr)
+        say(f"note: {note}", file=sys.stderr)
     size = result.preprocessing
     if json:
         print_json({**asdict(result), "bundle": str(result.bundle)})
     else:
         colour = "grey" if size.channels == 1 else "colour"
-        print(f"pictures       {size.height}x{size.width}, {colour}, pixels {result.pixels}")
-        print(f"labels         {', '.join(result.labels)}")
-        print(f"parameters     {result.parameters:,}")
-        print(f"bundle         {result.bundle}")
+        say(f"pictures       {size.height}x{size.width}, {colour}, pixels {result.pixels}")
+        say(f"labels         {', '.join(result.labels)}")
+        say(f"parameters     {result.parameters:,}")
+        say(f"bundle         {result.bundle}")
     return 0

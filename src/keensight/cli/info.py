@@ -10,7 +10,7 @@ from typing import Any
 
 from keensight import verbs
 from keensight.cli.options import Json, options_of
-from keensight.cli.output import Terminal, command, paragraph, percent, print_json, with_interval
+from keensight.cli.output import Terminal, command, paragraph, percent, print_json, say, with_interval
 from keensight.errors import BundleError, shortlist
 from keensight.values import Recipe
 from keensight.values.recipe import STORY, TABLES, flattened, nested
@@ -29,7 +29,7 @@ def info(*, thing: str, plot: bool, json: Json = False, **asked: Any) -> int:
     if json:
         print_json(said)
     elif plot:
-        print(f"wrote          {said['plot']}")
+        say(f"wrote          {said['plot']}")
     elif "layers" in said:
         _print_layers(thing, said)
     elif said["kind"] == "recipe":
@@ -40,7 +40,7 @@ def info(*, thing: str, plot: bool, json: Json = False, **asked: Any) -> int:
                 _print(key, value)
     else:
         for title, text in _told(thing, said).items():
-            print(paragraph(text, title))
+            say(*paragraph(text, title))
     return 0
 
 
@@ -128,9 +128,11 @@ def _print_recipe(thing: str, said: Mapping[str, Any]) -> None:
     lines["seed"] = str(said["seed"] or "")
     for title, text in lines.items():
         if text:
-            print(paragraph(text, title))
-    print("\nAll else is as by default.\n")
-    print(paragraph(f"{command()} info {shlex.quote(thing)} --json", "every key"))
+            say(*paragraph(text, title))
+    say()
+    say("All else is as by default.")
+    say()
+    say(*paragraph(f"{command()} info {shlex.quote(thing)} --json", "every key"))
 
 
 def _differing(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -150,22 +152,23 @@ def _settings(table: Mapping[str, Any]) -> str:
 
 def _print(key: str, value: Any, indent: str = "") -> None:
     if isinstance(value, dict):
-        print(f"{indent}{key}")
+        say(f"{indent}{key}")
         for inner, item in value.items():
             _print(inner, item, indent + "  ")
     elif isinstance(value, list) and value and isinstance(value[0], (dict, list)):
-        print(f"{indent}{key}: {len(value)} entries (see --json)")
+        say(f"{indent}{key}: {len(value)} entries (see --json)")
     else:
         text = ", ".join(map(str, value)) if isinstance(value, list) else str(value).strip().replace("\n", " ")
-        print(f"{indent}{key}: {text}")
+        say(f"{indent}{key}: {text}")
 
 
 def _print_layers(thing: str, said: Mapping[str, Any]) -> None:
     shown, table = said.get("shown_for") or said["preprocessing"], said["layers"]
     size = " x ".join(str(shown[key]) for key in ("height", "width", "channels"))
-    print(f"{thing}, for pictures of {size} and {shown.get('classes') or len(said['labels'])} classes\n")
-    print(f"{'layer':20} {'output shape':>18} {'parameters':>12}")
+    say(f"{thing}, for pictures of {size} and {shown.get('classes') or len(said['labels'])} classes")
+    say()
+    say(f"{'layer':20} {'output shape':>18} {'parameters':>12}")
     for row in table:
         shape = " x ".join(map(str, row["shape"]))
-        print(f"{row['name']:20} {shape:>18} {row['parameters']:>12,}")
-    print(f"{'total':20} {'':>18} {sum(row['parameters'] for row in table):>12,}")
+        say(f"{row['name']:20} {shape:>18} {row['parameters']:>12,}")
+    say(f"{'total':20} {'':>18} {sum(row['parameters'] for row in table):>12,}")

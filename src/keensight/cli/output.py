@@ -8,9 +8,10 @@ import sys
 import textwrap
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from keensight.evaluation import words
+from keensight.names import UNPRINTABLE, printable
 from keensight.pipeline.watch import Watcher
 from keensight.values import Epoch, Metrics
 
@@ -18,9 +19,17 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 
+def say(*lines: str, file: TextIO | None = None) -> None:
+    """Print lines (or an empty one) on stdout or another file; whatever names are in them, each stays one line."""
+    for line in lines or ("",):
+        print(printable(line), file=file)
+
+
 def print_json(value: Any) -> None:
-    """Print one JSON object on one line of stdout."""
-    print(json.dumps(value, ensure_ascii=False, allow_nan=False))
+    """Print one JSON object on one line of stdout, with every name as it is."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    # a terminal obeys control characters beyond ASCII, too, which JSON would leave as they are
+    print(UNPRINTABLE.sub(lambda odd: f"\\u{ord(odd.group()):04x}", text))
 
 
 def command() -> str:
@@ -28,11 +37,11 @@ def command() -> str:
     return "keensight" if shutil.which("keensight") or Path(sys.argv[0]).name != "keensight" else sys.argv[0]
 
 
-def paragraph(text: str, title: str) -> str:
-    """Return a paragraph as wide as the terminal, with a title in its margin."""
+def paragraph(text: str, title: str) -> list[str]:
+    """Return the lines of a paragraph as wide as the terminal, with a title in its margin."""
     width = max(60, min(120, shutil.get_terminal_size().columns))
-    printable = "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
-    return textwrap.fill(printable, width, initial_indent=f"{title:17} ", subsequent_indent=" " * 18)
+    words = printable(" ".join(text.split()))
+    return textwrap.wrap(words, width, initial_indent=f"{title:17} ", subsequent_indent=" " * 18)
 
 
 def percent(share: float | None) -> str:
@@ -79,9 +88,9 @@ class Terminal(Watcher):
     def note(self, text: str) -> None:
         """Print a note to stderr."""
         if self._bars:
-            self._bars.console.print(f"note: {text}", markup=False, highlight=False)
+            self._bars.console.print(f"note: {printable(text)}", markup=False, highlight=False)
         else:
-            print(f"note: {text}", file=sys.stderr)
+            say(f"note: {text}", file=sys.stderr)
 
     def stage(self, name: str) -> None:
         """Name what is going on."""

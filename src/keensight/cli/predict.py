@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from keensight import verbs
 from keensight.cli.options import options_of
-from keensight.cli.output import Terminal, percent, print_json
+from keensight.cli.output import Terminal, percent, print_json, say
 
 
 @options_of("predict.predict")
@@ -26,12 +26,12 @@ def predict(
     failed = 0
     for file, answer in verbs.predict.predict_each(**asked, watcher=Terminal()):
         if not isinstance(answer, Prediction):
-            print(f"keensight: {refusal(file, answer)}", file=sys.stderr)
+            say(f"keensight: {refusal(file, answer)}", file=sys.stderr)
             failed += 1
         elif json:
             print_json(asdict(answer))
         else:
             doubt = "not sure, perhaps " if answer.abstained else ""
             notes = "".join(f" ({note})" for note in answer.notes)
-            print(f"{file}: {doubt}{answer.label} ({percent(answer.probability)}){notes}")
+            say(f"{file}: {doubt}{answer.label} ({percent(answer.probability)}){notes}")
     return 1 if failed else 0

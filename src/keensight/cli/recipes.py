@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from keensight.cli.output import paragraph, print_json
+from keensight.cli.output import paragraph, print_json, say
 
 FOR_OWN_PICTURES = ("husky-transfer", "husky-finetune")
 MEASURED = {"val.accuracy": "validation", "val.roc_auc": "its AUC", "test.accuracy": "test"}
@@ -34,13 +34,14 @@ def recipes(
         ("For your own pictures", own),
         ("The articles' systems, on their own data", [recipe for recipe in found if recipe not in own]),
     ):
-        print(f"{title}\n")
+        say(f"{title}")
+        say()
         for recipe in group:
-            print(paragraph(recipe.about, recipe.name))
+            say(*paragraph(recipe.about, recipe.name))
             if recipe.name in results:
-                print(paragraph(f"Measured: {_measured(results[recipe.name])}", ""))
-        print()
-    print("One of them in full: keensight info NAME. What the keys mean: docs/recipes.md.")
+                say(*paragraph(f"Measured: {_measured(results[recipe.name])}", ""))
+        say()
+    say("One of them in full: keensight info NAME. What the keys mean: docs/recipes.md.")
     return 0
 
 

@@ -11,6 +11,7 @@ from cyclopts import Parameter
 
 from keensight import verbs
 from keensight.cli.options import options_of
+from keensight.cli.output import say
 from keensight.serving.limits import Batching, Limits
 
 if TYPE_CHECKING:
@@ -44,8 +45,8 @@ def serve(
         from keensight.serving.access import new_api_key as make
 
         secret, line = make()
-        print(f"API key        {secret}: for one who is to use the server; it is not kept")
-        print(f"its line       {line}")
+        say(f"API key        {secret}: for one who is to use the server; it is not kept")
+        say(f"its line       {line}")
         return 0
     if export_kept is not None:
         from keensight.serving.keep import export_kept as export
@@ -53,7 +54,7 @@ def serve(
         out = out or export_kept / "manifest.csv"
         count, without = export(export_kept, out, keep_db, model)
         left_out = f"; {without:,} judged wrong without a label left out" if without else ""
-        print(f"manifest       {out}: {count:,} judged picture{'s' * (count > 1)}{left_out}")
+        say(f"manifest       {out}: {count:,} judged picture{'s' * (count > 1)}{left_out}")
         return 0
 
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # until the server can load again
@@ -67,14 +68,14 @@ def serve(
 def _ready(url: str, models: Registry) -> None:
     unsigned = sorted({model.name for model in models if not model.is_signed})
     if unsigned:
-        print(
+        say(
             f"keensight: warning: served without a signature: {', '.join(unsigned)}. Anyone could have changed "
             f"{'it' if len(unsigned) == 1 else 'them'}. Sign with `keensight sign`, and give the public key to --key.",
             file=sys.stderr,
         )
     unchecked = sorted({model.name for model in models if model.is_signed and not model.is_verified})
     if unchecked:
-        print(
+        say(
             f"keensight: warning: signed, but by whom was not checked: {', '.join(unchecked)}. Give the public key "
             "to --key.",
             file=sys.stderr,
@@ -84,4 +85,5 @@ def _ready(url: str, models: Registry) -> None:
         ", ".join(f"{model.name}@{model.version}{' (default)' * (model is default)}" for model in models)
         or "no model yet"
     )
-    print(f"serving        {names} on {url}", flush=True)
+    say(f"serving        {names} on {url}")
+    sys.stdout.flush()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from keensight import verbs
 from keensight.cli.options import Json, options_of
-from keensight.cli.output import print_json
+from keensight.cli.output import print_json, say
 from keensight.errors import UsageError
 
 
@@ -54,9 +54,9 @@ def sign(
         print_json(said)
         return 0
     if new_key is not None:
-        print(f"private key    {said['private_key']}: whoever has it can sign; keep it where no one else reads it")
-        print(f"public key     {said['public_key']}: give it to whoever verifies")
+        say(f"private key    {said['private_key']}: whoever has it can sign; keep it where no one else reads it")
+        say(f"public key     {said['public_key']}: give it to whoever verifies")
     if bundle is not None:
-        print(f"signed         {said['bundle']}: {', '.join(said['files'])}")
-        print(f"signature      {said['signature']}, by the key {said['key'][:16]}")
+        say(f"signed         {said['bundle']}: {', '.join(said['files'])}")
+        say(f"signature      {said['signature']}, by the key {said['key'][:16]}")
     return 0

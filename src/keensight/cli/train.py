@@ -9,7 +9,7 @@ from typing import Any
 
 from keensight import verbs
 from keensight.cli.options import Json, options_of
-from keensight.cli.output import Terminal, accuracy_line, command, percent, print_json
+from keensight.cli.output import Terminal, accuracy_line, command, percent, print_json, say
 from keensight.evaluation.words import warnings
 from keensight.workspace import RunFolder
 
@@ -48,16 +48,16 @@ def train(*, json: Json = False, **asked: Any) -> int:
         f"{floor.name} {percent(floor.val_accuracy if floor.test_accuracy is None else floor.test_accuracy)}"
         for floor in report.floors
     )
-    print(f"{split} accuracy  {accuracy_line(headline)}")
-    print(f"to beat        {floors}")
+    say(f"{split} accuracy  {accuracy_line(headline)}")
+    say(f"to beat        {floors}")
     if report.attacks:
         attacked = ", ".join(f"{percent(each.accuracy)} at epsilon {each.threat.eps:g}" for each in report.attacks)
-        print(f"under attack   {attacked} ({report.attacks[0].attack})")
+        say(f"under attack   {attacked} ({report.attacks[0].attack})")
     epochs = len(report.history)
-    print(f"took           {seconds:.0f} s, {epochs} epoch{'s' * (epochs != 1)}; {report.history[-1].stopped}")
+    say(f"took           {seconds:.0f} s, {epochs} epoch{'s' * (epochs != 1)}; {report.history[-1].stopped}")
     for warning in warnings(report):
-        print(f"warning        {warning}")
-    print(f"report         {RunFolder(run.folder).page}")
-    print(f"bundle         {run.bundle}")
-    print(f"next           {command()} predict {shlex.quote(str(run.bundle))} PICTURE")
+        say(f"warning        {warning}")
+    say(f"report         {RunFolder(run.folder).page}")
+    say(f"bundle         {run.bundle}")
+    say(f"next           {command()} predict {shlex.quote(str(run.bundle))} PICTURE")
     return 0

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from keensight import verbs
 from keensight.cli.options import Json, options_of
-from keensight.cli.output import Terminal, command, percent, print_json
+from keensight.cli.output import Terminal, command, percent, print_json, say
 from keensight.errors import UsageError
 
 if TYPE_CHECKING:
@@ -92,31 +92,31 @@ def _print(found: Tuning, data: str, seconds: float) -> None:
     from keensight.pages.tuning import cautions, gain_line, hint
 
     own, winner = found.trials[0], found.winner
-    print(f"best           {_accuracy_line(found, winner)}, trial {winner.number}")
-    print(f"recipe         {_accuracy_line(found, own)}, trial 0")
+    say(f"best           {_accuracy_line(found, winner)}, trial {winner.number}")
+    say(f"recipe         {_accuracy_line(found, own)}, trial 0")
     if found.gain and winner.number:
         worth = "inside the noise" if found.gain.is_noise else "more than the noise of a single comparison"
-        print(f"gain           {gain_line(found.gain).replace(NARROW, ' ')}: {worth}")
+        say(f"gain           {gain_line(found.gain).replace(NARROW, ' ')}: {worth}")
     elif not winner.number:
-        print("gain           none: nothing that was tried is better than the recipe as it is")
-    print()
+        say("gain           none: nothing that was tried is better than the recipe as it is")
+    say()
     for line in _table(found):
-        print(line)
-    print()
+        say(line)
+    say()
     shares = ", ".join(f"{key} {share:.0%}" for key, share in found.importances.items())
-    print(f"what mattered  {shares or hint(found.trials, found.importances)}")
+    say(f"what mattered  {shares or hint(found.trials, found.importances)}")
     if shares and (doubt := hint(found.trials, found.importances)):
-        print(f"               {doubt}")
+        say(f"               {doubt}")
     counts = {state: sum(trial.state == state for trial in found.trials) for state in ("finished", "pruned", "failed")}
     said = f"{counts['finished']} finished, {counts['pruned']} stopped early, {counts['failed']} failed"
-    print(f"took           {seconds:.0f} s; of {len(found.trials)} trials, {said}")
+    say(f"took           {seconds:.0f} s; of {len(found.trials)} trials, {said}")
     for warning in cautions(found.trials, found.gain, found.num_val):
-        print(f"warning        {warning}")
-    print(f"page           {found.page}")
-    print(f"recipe file    {found.best}")
+        say(f"warning        {warning}")
+    say(f"page           {found.page}")
+    say(f"recipe file    {found.best}")
     if found.advised != found.best:
-        print("verdict        the starting recipe is as good, as far as these pictures can tell: train with that one")
-    print(f"next           {command()} train {shlex.quote(data)} --recipe {shlex.quote(str(found.advised))}")
+        say("verdict        the starting recipe is as good, as far as these pictures can tell: train with that one")
+    say(f"next           {command()} train {shlex.quote(data)} --recipe {shlex.quote(str(found.advised))}")
 
 
 def _table(found: Tuning) -> list[str]:
@@ -165,14 +165,14 @@ def _lr_range(as_json: bool, **asked: Any) -> int:
         )
         return 0
     diverges = "not up to the largest rate tried" if found.diverges is None else f"{found.diverges:g}"
-    print(f"suggested      {found.suggested:g}, as the largest rate of the schedule (a rule of thumb: lowest / 10)")
-    print(f"recipe         {test.recipe_rate:g}")
-    print(f"falls fastest  {found.steepest:g}")
-    print(f"lowest         {found.lowest:g}")
-    print(f"diverges       {diverges}")
-    print(f"took           {seconds:.0f} s, {len(found.rates)} steps of {test.batch_size} pictures")
-    print(f"page           {test.page}")
-    print(f"next           {test.next_command.replace('keensight', command(), 1)}")
+    say(f"suggested      {found.suggested:g}, as the largest rate of the schedule (a rule of thumb: lowest / 10)")
+    say(f"recipe         {test.recipe_rate:g}")
+    say(f"falls fastest  {found.steepest:g}")
+    say(f"lowest         {found.lowest:g}")
+    say(f"diverges       {diverges}")
+    say(f"took           {seconds:.0f} s, {len(found.rates)} steps of {test.batch_size} pictures")
+    say(f"page           {test.page}")
+    say(f"next           {test.next_command.replace('keensight', command(), 1)}")
     return 0
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from keensight import verbs
 from keensight.cli.options import Json, options_of
-from keensight.cli.output import print_json
+from keensight.cli.output import print_json, say
 
 
 @options_of("verify.verify")
@@ -16,6 +16,6 @@ def verify(*, bundle: Path, key: Path, json: Json = False) -> int:
     if json:
         print_json({"bundle": str(verified.bundle), "verified": True, "key": verified.key, "files": verified.files})
     else:
-        print(f"verified       {verified.bundle}: {', '.join(verified.files)}")
-        print(f"signed by      the key {verified.key[:16]}, {key}")
+        say(f"verified       {verified.bundle}: {', '.join(verified.files)}")
+        say(f"signed by      the key {verified.key[:16]}, {key}")
     return 0

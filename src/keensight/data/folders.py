@@ -30,13 +30,14 @@ class Contents:
     unusable: dict[str, str] = field(default_factory=dict)
     others: list[str] = field(default_factory=list)  # empty folders end in "/"
     skipped: list[Skipped] = field(default_factory=list)
+    any_name: bool = False  # also one that could not be written into a run's files
 
     def add(self, path: str, problem: str | None, start: Callable[[], bytes]) -> bool:
         """Add a file to the pictures or to the rest, with the reason; say whether it is a picture that can be used.
 
         `start` returns its first bytes, which are asked where the suffix tells nothing.
         """
-        if odd := odd_name(path):
+        if not self.any_name and (odd := odd_name(path)):
             self.skipped.append(Skipped(odd, "a name with control characters, or with bytes that are not UTF-8"))
             return False
         if not is_picture(path) and (problem := problem or problem_by_start(path, start)):
@@ -84,9 +85,9 @@ def hash_folder(root: Path, statuses: dict[str, os.stat_result]) -> tuple[dict[s
     return hashes | fresh, failed
 
 
-def walk(root: Path) -> tuple[Contents, dict[str, os.stat_result]]:
+def walk(root: Path, *, any_name: bool = False) -> tuple[Contents, dict[str, os.stat_result]]:
     """Find all files below `root`; return them as Contents, and the status of each usable picture."""
-    contents = Contents()
+    contents = Contents(any_name=any_name)
     statuses: dict[str, os.stat_result] = {}
     real_root = os.path.realpath(root)
     waiting: list[tuple[str, tuple[str, ...]]] = [("", ())]  # folder, and the real folders above each link to it

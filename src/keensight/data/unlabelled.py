@@ -61,7 +61,7 @@ def read_picture(path: Path) -> bytes:
 
 
 def _in_folder(folder: Path, account: Account) -> Iterator[Picture]:
-    contents, _ = walk(folder)
+    contents, _ = walk(folder, any_name=True)
     account(str(folder), contents.skipped)
     if not (names := _names(contents)):
         yield Picture(folder, partial(read_picture, folder))
