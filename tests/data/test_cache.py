@@ -122,6 +122,38 @@ def test_size_and_channels_are_chosen_from_the_pictures(folder, tmp_path):
     assert choose_preprocessing(open_dataset(folder), Recipe()) == Preprocessing(64, 64, 1)
 
 
+def test_one_colour_picture_among_many_greys_makes_a_colour_model(tmp_path):
+    for label in "ab":
+        (tmp_path / "d" / label).mkdir(parents=True)
+        for i in range(100):
+            colour = (9, 8, 7) if (label, i) == ("b", 56) else i
+            Image.new("L" if colour == i else "RGB", (8, 8), colour).save(tmp_path / "d" / label / f"{i:03}.png")
+    assert choose_preprocessing(open_dataset(tmp_path / "d"), Recipe()) == Preprocessing(8, 8, 3)
+
+
+@pytest.mark.parametrize(
+    ("lowest", "highest", "levels"),
+    [(0, 1, (0, 1)), (0, 200, (0, 255)), (3, 5000, (0, 65535)), (-1000, 3000, (-1000, 3000)), (0, 1e6, (0, 1e6))],
+)
+@pytest.mark.parametrize("kind", [np.float32, np.int32])
+def test_greys_that_declare_no_range_have_that_of_them_all(tmp_path, kind, lowest, highest, levels):
+    for label, values in {"a": (lowest, highest), "b": ((lowest + highest) / 4, highest / 2)}.items():
+        (tmp_path / "d" / label).mkdir(parents=True)
+        for i, value in enumerate(values):
+            image = Image.fromarray(np.full((4, 4), value, kind))
+            image.save(tmp_path / "d" / label / f"{i}.tif")
+    dataset = open_dataset(tmp_path / "d")
+    size = choose_preprocessing(dataset, Recipe())
+    if (kind, highest) == (np.int32, 1):
+        return  # a quarter of 1 is 0, and two pictures are one
+    assert size == Preprocessing(4, 4, 1, levels=levels)
+    pixels = decode(dataset, size)
+    black, white = levels
+    for row, sample in enumerate(pixels.dataset.samples):
+        value = np.asarray(Image.open(tmp_path / "d" / sample.path))[0, 0]
+        assert abs(pixels.images[pixels.rows[row], 0, 0, 0] - (value - black) / (white - black) * 255) <= 0.51
+
+
 def test_the_fingerprint_knows_content_and_labels_but_not_names(folder, tmp_path):
     before = fingerprint(open_dataset(folder))
     (folder / "cat" / "000.png").rename(folder / "cat" / "zzz.png")

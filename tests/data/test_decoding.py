@@ -1,4 +1,5 @@
 import errno
+import io
 import os
 import select
 import signal
@@ -8,6 +9,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from keensight.data import decoding
 from keensight.data.cache import decode
@@ -90,6 +92,28 @@ def test_a_helper_that_was_killed_is_done_without(pets, tmp_path):
         twin.write_bytes(place.file.read_bytes()[:4] + bytes(300 * 8 * 8 * 3))
         Target(twin, 4, SIZE).write(0, dataset.samples, read)
     assert place.file.read_bytes() == twin.read_bytes()
+
+
+def test_a_picture_that_takes_too_long_ends_its_helper_and_is_named(pets, tmp_path, monkeypatch):
+    slow = io.BytesIO()
+    Image.new("L", (8000, 8000)).save(slow, "JPEG", progressive=True)  # as much work as is accepted: seconds
+    for name in ("cat/002.png", "cat/006.png"):
+        (pets / name).write_bytes(slow.getvalue())
+    samples = open_dataset(pets).samples[:7]
+    place = target(tmp_path, samples)
+    command = decoding.own_python
+    patient = "; from keensight.data import decoding; decoding.DECODE_S = 1e-3; take_orders"
+    monkeypatch.setattr(
+        decoding,
+        "own_python",
+        lambda *words: [word.replace("; take_orders", patient) for word in command(*words)],
+    )
+    helper = Helper("folder", pets, place, lambda *_: pytest.fail("it was decoded here"))
+    reasons = helper(0, samples)
+    helper.close()
+    named = {row for row, reason in reasons.items() if reason.text == decoding.TOO_LONG}
+    assert {1, 5} <= named  # on a slow machine others may be, too
+    assert len(place.file.read_bytes()) == 4 + 7 * 8 * 8 * 3
 
 
 @pytest.mark.parametrize("python", ["", "/nowhere/python", "/bin/false"])

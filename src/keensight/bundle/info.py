@@ -106,6 +106,8 @@ class BundleInfo:
         for name in ("preprocessing", "borders", "rejector"):
             if said[name] is not None:
                 said[name] = _with_others(asdict(said[name]), self.besides.get(name))
+        if self.preprocessing.levels is None:
+            said["preprocessing"].pop("levels", None)
         if "inverts" not in self.besides.get("borders", {"inverts": True}):
             del said["borders"]["inverts"]  # as it was read: an older bundle's words are kept
         return {name: value for name, value in _with_others(said, self.besides).items() if value is not None}
@@ -132,7 +134,7 @@ def _labels(labels: Any) -> tuple[str, ...]:
 
 def _preprocessing(found: Any) -> Preprocessing:
     try:
-        return Preprocessing(found["height"], found["width"], found["channels"], found["fit"])
+        return Preprocessing(found["height"], found["width"], found["channels"], found["fit"], found.get("levels"))
     except RecipeError:  # its advice is for training
         size = f"{ascii(found['height'])[:20]}x{ascii(found['width'])[:20]}x{ascii(found['channels'])[:20]}"
         raise ValueError(

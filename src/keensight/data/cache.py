@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
@@ -12,7 +13,8 @@ from typing import BinaryIO, TypeAlias
 import numpy as np
 
 from keensight.data.decoding import Reason, Reasons, Target, by_turns, decoders
-from keensight.data.pixels import DECODER_VERSION, Header, read_header
+from keensight.data.levels import data_set_range
+from keensight.data.pixels import DECODER_VERSION, Header, level_range, read_header
 from keensight.data.sources import reader
 from keensight.errors import DataError, KeensightError, PictureError, shortlist
 from keensight.executor import Threads
@@ -28,9 +30,14 @@ def choose_preprocessing(dataset: Dataset, recipe: Recipe) -> Preprocessing:
     """Choose picture size and channels: the recipe's if it has them, else by the pictures.
 
     Up to 64 headers, evenly spread, are read. Pictures that are all of one size up to 64 pixels keep it; others
-    become squares of 64 pixels, or of their typical shorter side if that is less. Grey only if all are grey.
+    become squares of 64 pixels, or of their typical shorter side if that is less. Grey only if all pictures are grey,
+    for which all headers are read. Floats and 32-bit greys are scaled by the lowest and highest level of them all.
     """
     headers = _peek(dataset)
+    all_grey, levels = all(h.grey for h in headers), None
+    has_ranges = all(h.has_range for h in headers)
+    if not has_ranges or (all_grey and not recipe.data.channels and dataset.kind != "arrays"):
+        all_grey, levels = _look_at_all(dataset, measure=not has_ranges)
     heights, widths = {h.height for h in headers}, {h.width for h in headers}
     if recipe.data.size:
         height = width = recipe.data.size
@@ -38,8 +45,8 @@ def choose_preprocessing(dataset: Dataset, recipe: Recipe) -> Preprocessing:
         height, width = heights.pop(), widths.pop()
     else:
         height = width = min(64, int(np.median([min(h.height, h.width) for h in headers])))
-    channels = recipe.data.channels or (1 if all(h.grey for h in headers) else 3)
-    return Preprocessing(height, width, channels, recipe.data.fit)  # type: ignore[arg-type]  # it checks itself
+    channels = recipe.data.channels or (1 if all_grey else 3)
+    return Preprocessing(height, width, channels, recipe.data.fit, levels)  # type: ignore[arg-type]  # it checks itself
 
 
 def decode(dataset: Dataset, preprocessing: Preprocessing, on_progress: OnProgress | None = None) -> Pixels:
@@ -88,6 +95,23 @@ def _peek(dataset: Dataset) -> list[Header]:
     if not headers:
         raise DataError(f"None of the examined pictures in {dataset.name} can be read. The last one was {reason}.")
     return headers
+
+
+def _look_at_all(dataset: Dataset, measure: bool) -> tuple[bool, tuple[float, float] | None]:
+    """Say whether all pictures that can be read are grey, and with `measure` the range of those that declare none."""
+    all_grey, lowest, highest = True, np.inf, -np.inf
+    with reader(dataset) as read:
+        for sample in dataset.samples:
+            with suppress(PictureError):
+                picture = read(sample)
+                header = read_header(picture)
+                all_grey = all_grey and header.grey
+                if measure and not header.has_range and isinstance(picture, bytes):
+                    low, high = level_range(picture)
+                    lowest, highest = min(lowest, low), max(highest, high)
+            if not (all_grey or measure):
+                break
+    return all_grey, data_set_range(lowest, highest) if lowest <= highest else None
 
 
 def _key(dataset: Dataset, preprocessing: Preprocessing) -> str:

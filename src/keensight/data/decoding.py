@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -21,18 +21,16 @@ from typing import NamedTuple, TextIO, TypeAlias
 
 import numpy as np
 
+from keensight.data.apart import ends_after, own_python, took_too_long
 from keensight.data.pixels import decode_picture
 from keensight.data.sources import READERS, Read
 from keensight.errors import PictureError
 from keensight.machine import cores, keep_memory
-from keensight.values import DatasetKind, Preprocessing, Sample
+from keensight.values import DatasetKind, Preprocessing, Sample, Uint8Array
 
 MANY = 2000  # pictures for each helper process: starting it takes 0.2 s, as long as decoding 300
-# isolated, so that nothing in the working directory is imported; then with this process's own path
-START = (
-    "import sys; sys.path[:] = sys.argv[1:]; from keensight.data.decoding import take_orders; "
-    "take_orders(sys.stdin, sys.stdout)"
-)
+DECODE_S = 60.0  # for one picture; the slowest that are accepted take ten seconds
+TOO_LONG = f"decoding it takes more than {DECODE_S:g} seconds; save it anew, as a plain JPEG or PNG"
 
 
 class Reason(NamedTuple):
@@ -54,8 +52,11 @@ class Target:
     start: int
     preprocessing: Preprocessing
 
-    def write(self, first: int, samples: Sequence[Sample], read: Read) -> Reasons:
-        """Decode pictures and write them as the rows from `first` on; those that cannot be read become black."""
+    def write(self, first: int, samples: Sequence[Sample], read: Read, most_s: float | None = None) -> Reasons:
+        """Decode pictures and write them as the rows from `first` on; those that cannot be read become black.
+
+        With `most_s`, one that takes longer ends this process.
+        """
         size = self.preprocessing
         images = np.zeros((len(samples), size.height, size.width, size.channels), np.uint8)
         reasons = {}
@@ -66,15 +67,24 @@ class Target:
                 reasons[first + i] = Reason(str(error), passes=True)
                 continue
             try:
-                images[i] = decode_picture(picture, size)
+                with ends_after(most_s) if most_s is not None else nullcontext():
+                    images[i] = decode_picture(picture, size)
             except PictureError as error:
                 reasons[first + i] = Reason(str(error), _passes(error.__cause__))
             except MemoryError:
                 reasons[first + i] = Reason("memory ran out while it was decoded", passes=True)
+        self._put(first, images)
+        return reasons
+
+    def blacken(self, first: int) -> None:
+        """Write a black picture as the row `first`."""
+        size = self.preprocessing
+        self._put(first, np.zeros((1, size.height, size.width, size.channels), np.uint8))
+
+    def _put(self, first: int, images: Uint8Array) -> None:
         with open(self.file, "r+b") as file:
             file.seek(self.start + first * images[0].nbytes)
             file.write(images.data)
-        return reasons
 
 
 def _passes(cause: BaseException | None) -> bool:
@@ -116,14 +126,19 @@ def decoders(count: int, kind: DatasetKind, root: Path, read: Read, target: Targ
 
 
 class Helper:
-    """A process that decodes; if it fails, its pictures are decoded here."""
+    """A process that decodes; if it fails, its pictures are decoded here, except one that took too long."""
 
     def __init__(self, kind: DatasetKind, root: Path, target: Target, instead: Decode) -> None:
         self._instead = instead
+        self._order = (kind, root, target)
         self._process: subprocess.Popen[str] | None = None
+        self._start()
+
+    def _start(self) -> None:
+        kind, root, target = self._order
         with suppress(OSError):
             self._process = subprocess.Popen(  # noqa: S603  (this Python, with this program)
-                [sys.executable, "-I", "-c", START, *map(str, sys.path)],
+                own_python(__name__, "take_orders"),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -139,12 +154,23 @@ class Helper:
         try:
             self._send(first, [sample.path for sample in samples])
             code, reasons = json.loads(self._process.stdout.readline())
-        except (OSError, ValueError):  # it has ended, perhaps killed for its memory
+        except (OSError, ValueError):
+            was_slow = took_too_long(self._process)
             self.close()
-            return self._instead(first, samples)
+            if not was_slow:  # killed for memory perhaps
+                return self._instead(first, samples)
+            self._start()
+            return self._without_the_slow(first, samples)
         if code:
             raise OSError(code, os.strerror(code))
         return {int(row): Reason(*reason) for row, reason in reasons.items()}
+
+    def _without_the_slow(self, first: int, samples: Sequence[Sample]) -> Reasons:
+        if len(samples) == 1:
+            self._order[2].blacken(first)
+            return {first: Reason(TOO_LONG, passes=True)}  # on a busy machine, perhaps
+        half = len(samples) // 2
+        return {**self(first, samples[:half]), **self(first + half, samples[half:])}
 
     def close(self) -> None:
         """End the process at once."""
@@ -168,7 +194,7 @@ def take_orders(orders: Iterator[str], answers: TextIO) -> None:
         for order in orders:
             first, names = json.loads(order)
             try:
-                answer = (0, target.write(first, [Sample(name, 0, "") for name in names], read))
+                answer = (0, target.write(first, [Sample(name, 0, "") for name in names], read, DECODE_S))
             except OSError as error:
                 answer = (error.errno or errno.EIO, {})
             answers.write(json.dumps(answer) + "\n")

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError, WebPIm
 
 from keensight.data.bare import bare
 from keensight.data.kinds import what_is
-from keensight.data.levels import in_eight_bits, is_deep, key_in_eight_bits
+from keensight.data.levels import in_eight_bits, is_deep, key_in_eight_bits, white_of
 from keensight.data.orientation import upright
 from keensight.data.plain_png import PNG, open_plain_png
 from keensight.data.polarity import ring
@@ -42,6 +42,7 @@ class Header:
     width: int
     grey: bool
     work: int = 0  # pixels times the passes over them that decoding takes
+    has_range: bool = True  # whether the file says which levels are black and white
 
 
 def read_header(picture: bytes | Uint8Array) -> Header:
@@ -50,7 +51,17 @@ def read_header(picture: bytes | Uint8Array) -> Header:
         return Header(picture.shape[0], picture.shape[1], picture.shape[2] == 1)
     opened = _open(picture)
     width, height = opened.size
-    return Header(height, width, opened.image.mode in _GREY_MODES, opened.work)
+    has_range = not is_deep(opened.image) or white_of(opened.image) is not None
+    return Header(height, width, opened.image.mode in _GREY_MODES, opened.work, has_range)
+
+
+def level_range(picture: bytes) -> tuple[float, float]:
+    """Return the lowest and the highest level of a grey picture, as its file has them. Raises PictureError."""
+    image = _load(_open(picture))
+    lowest, highest = image.getextrema()
+    if not (isinstance(lowest, int | float) and isinstance(highest, int | float) and lowest - highest <= 0):
+        raise PictureError("it has no levels of grey")
+    return float(lowest), float(highest)
 
 
 def decode_picture(picture: bytes | Uint8Array, preprocessing: Preprocessing) -> Uint8Array:
@@ -128,10 +139,10 @@ def _open(picture: bytes) -> _Opened:
     return _Opened(image, found.orientation, pixels * found.passes)
 
 
-def _load(opened: _Opened, preprocessing: Preprocessing) -> Image.Image:
+def _load(opened: _Opened, preprocessing: Preprocessing | None = None) -> Image.Image:
     image = opened.image
     try:
-        if image.format == "JPEG":
+        if image.format == "JPEG" and preprocessing is not None:
             # libjpeg can decode at 1/2, 1/4 or 1/8 for a fraction of the work; twice the target keeps the quality
             enough = 2 * max(preprocessing.width, preprocessing.height)
             image.draft(_mode(preprocessing), (enough, enough))
@@ -142,7 +153,8 @@ def _load(opened: _Opened, preprocessing: Preprocessing) -> Image.Image:
 
 
 def _fitted(image: Image.Image, preprocessing: Preprocessing) -> Uint8Array:
-    image, size = _flatten(image, _mode(preprocessing)), (preprocessing.width, preprocessing.height)
+    image = _flatten(image, _mode(preprocessing), preprocessing.levels)
+    size = (preprocessing.width, preprocessing.height)
     squashed = resized(image, *size) if preprocessing.fit == "squash" and image.size != size else None
     if squashed is not None:
         return squashed
@@ -156,13 +168,13 @@ def _mode(preprocessing: Preprocessing) -> str:
     return "L" if preprocessing.channels == 1 else "RGB"
 
 
-def _flatten(image: Image.Image, mode: str) -> Image.Image:
+def _flatten(image: Image.Image, mode: str, levels: tuple[float, float] | None) -> Image.Image:
     """Return `image` as 8-bit grey or RGB, transparency laid on white."""
     is_opaque = not ("A" in image.mode or "a" in image.mode or "transparency" in image.info)
     if image.mode == mode and is_opaque:
         return image
     if is_deep(image):
-        image = in_eight_bits(image)
+        image = in_eight_bits(image, levels)
         is_opaque = image.mode == "L"
     if not is_opaque:
         if image.mode in ("1", "La"):  # which Pillow does not turn into RGBA, or not with their transparency

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,14 +65,23 @@ class Dataset:
 
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
-    """How a picture of any size and colour mode becomes `height` x `width` x `channels` bytes."""
+    """How a picture of any size and colour mode becomes `height` x `width` x `channels` bytes.
+
+    `levels` are those of black and white in the data set's floats and 32-bit greys, whose files declare none.
+    """
 
     height: int
     width: int
     channels: Literal[1, 3]
     fit: Fit = "squash"
+    levels: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
+        if self.levels is not None:
+            black, white = map(float, self.levels)
+            if not (math.isfinite(black) and math.isfinite(white) and black < white):
+                raise RecipeError(f"levels are {black:g} and {white:g}; finite ones, black below white, are accepted.")
+            object.__setattr__(self, "levels", (black, white))  # JSON has lists
         if not (1 <= self.height <= 4096 and 1 <= self.width <= 4096):
             raise RecipeError(
                 f"A picture size of {self.height}x{self.width} was asked for. Sizes from 1x1 to 4096x4096 are "
