@@ -1,5 +1,6 @@
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from keensight.data.splits import assign, read_splits, split, splits_jsonl
 from keensight.errors import DataError, RecipeError, RunError
 from keensight.pages.findings import sentence
-from keensight.values import Dataset, Pixels, Preprocessing, Sample
+from keensight.values import Dataset, Pixels, Preprocessing, Sample, Skipped
 
 
 def dataset(samples, names=("cat", "dog")):
@@ -20,8 +21,8 @@ def pictures(n, label, start=0, **more):
 
 
 def pixels(samples, **more):
-    images = np.zeros((len(samples), 2, 2, 1), np.uint8)
-    return Pixels(dataset(samples, **more), Preprocessing(2, 2, 1), images, np.arange(len(samples)))
+    images = np.random.default_rng(0).integers(0, 256, (len(samples), 8, 8, 1), np.uint8)
+    return Pixels(dataset(samples, **more), Preprocessing(8, 8, 1), images, np.arange(len(samples)))
 
 
 def test_a_drawn_split_is_stratified():
@@ -161,6 +162,93 @@ def test_a_group_in_two_given_splits_is_named():
     assert leak.kind == "leak" and leak.evidence == {"groups": ["scene-1"]}
     assert set(leak.samples) == {sample.path for sample in samples if sample.group}
     assert sentence(leak) == "1 groups are in two of the given splits: scene-1."
+
+
+def saved_again(made, *copies):
+    """Give pictures the pixels of others: (copy, original), by their numbers."""
+    for copy, original in copies:
+        made.images[copy] = made.images[original]
+    return made
+
+
+def test_the_same_pixels_in_other_files_stay_together():
+    for seed in range(10):
+        made = saved_again(pixels(pictures(20, 0) + pictures(20, 1)), *((i, i - 10) for i in range(10, 20)))
+        splits = split(made, seed=seed)
+        homes = {path: name for name in ("train", "val", "test") for path in getattr(splits, name).paths}
+        assert all(homes[f"0/{i}"] == homes[f"0/{i - 10}"] for i in range(10, 20))
+        (found,) = splits.findings
+        assert found.kind == "identical" and set(found.samples) == {f"0/{i}" for i in range(20)}
+        assert "10 pictures are others pixel for pixel" in sentence(found) and "0/0 = 0/10" in sentence(found)
+
+
+def test_the_same_pixels_in_two_given_splits_are_named():
+    samples = [
+        *pictures(5, 0, split="train"), *pictures(5, 1, split="train"),
+        *pictures(3, 0, start=50, split="val"), *pictures(3, 1, start=50, split="val"),
+    ]  # fmt: skip
+    leak, label = split(saved_again(pixels(samples), (10, 2), (13, 3)), test_fraction=0).findings
+    assert leak.kind == "leak" and leak.evidence["pairs"] == [["0/2", "0/50"], ["0/3", "1/50"]]
+    assert "2 pictures are in two of the given splits, with the same pixels" in sentence(leak)
+    assert label.kind == "label" and label.samples == ("0/3", "1/50")
+
+
+def test_pictures_without_pixel_copies_are_divided_as_before_there_was_such_a_rule():
+    """Bundles of older releases draw their splits again; ungrouped data gets the same from both."""
+    samples = pictures(100, 0) + pictures(60, 1) + [Sample(f"copy/{i}", 0, "same") for i in range(4)]
+    now, _ = assign(dataset(samples), 0.15, 0.15, 3, [""] * len(samples))
+    then, _ = assign(dataset(samples), 0.15, 0.15, 3, draw=1)
+    assert (now == then).all()
+    copies = ["a"] * 80 + [""] * 84
+    assert (assign(dataset(samples), 0.15, 0.15, 3, copies, draw=1)[0] == then).all()
+    assert (assign(dataset(samples), 0.15, 0.15, 3, copies)[0] != then).any()
+
+
+def test_blank_pictures_are_named_and_are_no_copies_of_each_other():
+    made = pixels(pictures(20, 0) + pictures(20, 1))
+    made.images[[3, 4, 25]] = 255
+    made.images[26] = 7
+    made.images[26, 0, 0] = 14
+    (found,) = split(made).findings
+    assert found.kind == "blank" and found.samples == ("0/3", "0/4", "1/5", "1/6")
+    assert "4 pictures are blank" in sentence(found)
+
+
+def test_class_names_that_may_be_one_are_told():
+    found = split(pixels(pictures(10, 0) + pictures(10, 1), names=("Cat", "cat"))).findings[0]
+    assert found.kind == "label" and "'Cat' and 'cat'" in sentence(found)
+
+
+def test_what_could_not_be_read_is_named_where_a_class_lacks_it():
+    made = pixels(pictures(50, 0) + pictures(1, 1))
+    with_reasons = replace(made.dataset, skipped=(Skipped("1/away.png", "permission denied"),))
+    with pytest.raises(DataError, match=r"1 files were left out: 1/away\.png \(permission denied\)"):
+        split(replace(made, dataset=with_reasons))
+
+
+def patients(count, rare_in):
+    """Groups with nine pictures of class 0; every so many of them has one of class 1 besides, and fewer of class 0."""
+    samples = []
+    for g in range(count):
+        has = g % rare_in == 0
+        samples += pictures(4 if has else 9, 0, start=100 * g, group=f"patient-{g}")
+        samples += pictures(int(has), 1, start=100 * g, group=f"patient-{g}")
+    return samples
+
+
+@pytest.mark.parametrize(("count", "rare_in"), [(24, 4), (24, 8), (40, 10)])
+def test_groups_of_several_classes_are_stratified_by_all_of_them(count, rare_in):
+    """Three groups with a class are enough, whatever the seed."""
+    samples = patients(count, rare_in)
+    groups = {sample.path: sample.group for sample in samples}
+    for seed in range(20):
+        splits = split(pixels(samples), seed=seed)
+        parts = [splits.train, splits.val, splits.test]
+        homes = [{groups[path] for path in part.paths} for part in parts]
+        assert sum(map(len, homes)) == len(set().union(*homes))
+        assert all((part.labels == 1).any() for part in parts)
+        shares = [len(part) / len(samples) for part in parts]
+        assert shares == pytest.approx([0.7, 0.15, 0.15], abs=0.08)
 
 
 def test_data_without_training_pictures_is_refused():

@@ -112,7 +112,7 @@ def _lines(path: Path, file: IO[str]) -> Iterator[str]:
 
 
 def _csv_rows(path: Path, file: IO[str]) -> Iterator[Row]:
-    reader = csv.reader(_lines(path, file), strict=True)
+    reader = csv.reader(_lines(path, file), strict=True, skipinitialspace=True)  # as in `a.png, "cat"`
     try:
         header = [name.strip().lower() for name in next(reader, [])]
         if "file" not in header or "label" not in header:

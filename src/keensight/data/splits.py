@@ -10,16 +10,22 @@ from typing import NamedTuple
 
 import numpy as np
 
+from keensight.data.dealing import deal
+from keensight.data.looks import looks
+from keensight.data.spellings import spellings
 from keensight.errors import DataError, RecipeError, RunError, shortlist
 from keensight.values import SPLIT_NAMES, Dataset, Finding, IntArray, Pixels, Sample, Split, SplitName, Splits
+
+BY_PIXELS = BY_ALL_LABELS = 2
+DRAW = 2  # the way of drawing splits, which a bundle notes: raise it when the same data would be divided otherwise
 
 
 def split(pixels: Pixels, *, val_fraction: float = 0.15, test_fraction: float = 0.15, seed: int = 0) -> Splits:
     """Divide decoded pictures into train, validation and test.
 
     Splits of the data are kept. If it has none, stratified ones are drawn with `seed`; if it has some, the missing ones
-    are held out of its training pictures. Byte-identical pictures, and samples of one group, stay together.
-    `test_fraction=0` means no test split.
+    are held out of its training pictures. Pictures with the same bytes or pixels, and samples of one group, stay
+    together. `test_fraction=0` means no test split.
 
     Raises:
         DataError: a class is too small to be in every split.
@@ -32,7 +38,11 @@ def split(pixels: Pixels, *, val_fraction: float = 0.15, test_fraction: float = 
         )
     dataset = pixels.dataset
     labels = np.array([sample.label for sample in dataset.samples], np.int64)
-    assigned, findings = assign(dataset, val_fraction, test_fraction, seed)
+    seen, blank = looks(pixels)
+    assigned, findings = assign(dataset, val_fraction, test_fraction, seed, seen)
+    if blank.any():
+        findings += (Finding("blank", tuple(dataset.samples[i].path for i in np.flatnonzero(blank))),)
+    findings += tuple(spellings(dataset.class_names))
     _check_can_be_trained_on(dataset, assigned, labels)
 
     def take(name: SplitName) -> Split:
@@ -45,27 +55,41 @@ def split(pixels: Pixels, *, val_fraction: float = 0.15, test_fraction: float = 
 
 
 def assign(
-    dataset: Dataset, val_fraction: float, test_fraction: float, seed: int
+    dataset: Dataset,
+    val_fraction: float,
+    test_fraction: float,
+    seed: int,
+    seen: Sequence[str] | None = None,
+    draw: int = DRAW,
 ) -> tuple[np.typing.NDArray[np.str_], tuple[Finding, ...]]:
-    """Return the split name of every sample, and findings about how the splits were made."""
+    """Return the split name of every sample, and findings about how the splits were made.
+
+    `seen` is what tells pictures with the same pixels (see `looks`), if it is known. `draw` is the way of drawing: that
+    of an older bundle divides its data as it was divided then.
+    """
+    same = list(seen) if seen is not None and draw >= BY_PIXELS else [""] * len(dataset.samples)
     given = {sample.split for sample in dataset.samples} - {None}
     fractions: dict[SplitName, float] = {"val": val_fraction, "test": test_fraction}
     missing = {name: share for name, share in fractions.items() if name not in given and share > 0}
     assigned = np.array([sample.split or "train" for sample in dataset.samples])
     findings: list[Finding] = []
     if given:
-        findings += _shared(dataset)
+        findings += _shared(dataset, same)
         if missing:
             findings.append(Finding("held-out", evidence={"shares": dict(missing)}))
     if missing:
         pool = np.flatnonzero(assigned == "train")
-        for name, members in _draw([dataset.samples[i] for i in pool], missing, seed).items():
+        drawn = _draw([dataset.samples[i] for i in pool], [same[i] for i in pool], missing, seed, draw)
+        for name, members in drawn.items():
             assigned[pool[members]] = name
-    if not given and (copies := _copies(dataset.samples)):
-        findings.append(Finding("identical", samples=copies))
+    if not given:
+        if copies := tuple(other.path for _, other in _twins(dataset.samples)):
+            findings.append(Finding("identical", samples=copies))
+        if alike := [(one.path, other.path) for one, other in _look_alikes(dataset.samples, same)]:
+            findings.append(Finding("identical", _paths(alike), evidence={"by": "pixels", "pairs": _listed(alike)}))
     if groups := {sample.group for sample in dataset.samples} - {None}:
         findings.append(Finding("groups", evidence={"count": len(groups)}))
-    findings += _two_labels(dataset)
+    findings += _two_labels(dataset, same)
     return assigned, tuple(findings)
 
 
@@ -103,18 +127,31 @@ def read_splits(file: Path) -> list[Listed]:
         ) from None
 
 
-def _draw(samples: Sequence[Sample], fractions: dict[SplitName, float], seed: int) -> dict[SplitName, IntArray]:
+def _draw(
+    samples: Sequence[Sample], same: Sequence[str], fractions: dict[SplitName, float], seed: int, draw: int
+) -> dict[SplitName, IntArray]:
     """Draw stratified members of each split, whole units (copies of a picture, samples of a group) at a time."""
     rng = np.random.default_rng(seed)
     by_label: dict[int, list[list[int]]] = defaultdict(list)
     # in the order of content hashes: the same pictures under other names must be drawn alike (see `fingerprint`)
     order = [i for _, _, i in sorted((sample.sha256, sample.label, i) for i, sample in enumerate(samples))]
-    for unit in _units(samples, order):
+    units = _units(samples, same, order)
+    if draw >= BY_ALL_LABELS and any(sample.group is not None for sample in samples):
+        counts = [Counter(samples[i].label for i in unit) for unit in units]
+        if any(len(each) > 1 for each in counts):
+            order = rng.permutation(len(units)).tolist()
+            homes = deal([counts[i] for i in order], fractions)
+            dealt = list(zip(order, homes, strict=True))
+            return {
+                name: np.array(sorted(m for i, home in dealt if home == name for m in units[i]), np.int64)
+                for name in fractions
+            }
+    for unit in units:
         by_label[_commonest_label(samples, unit)].append(unit)
     drawn: dict[SplitName, list[int]] = {name: [] for name in fractions}
     for label in sorted(by_label):
-        units = [by_label[label][i] for i in rng.permutation(len(by_label[label]))]
-        for name, members in _deal(units, fractions).items():
+        shuffled = [by_label[label][i] for i in rng.permutation(len(by_label[label]))]
+        for name, members in _deal(shuffled, fractions).items():
             drawn[name] += members
     return {name: np.array(sorted(members), np.int64) for name, members in drawn.items()}
 
@@ -145,8 +182,8 @@ def _deal(units: list[list[int]], fractions: dict[SplitName, float]) -> dict[Spl
     return {name: [i for unit in dealt[name] for i in unit] for name in fractions}
 
 
-def _units(samples: Sequence[Sample], order: Collection[int]) -> list[list[int]]:
-    """Join samples that share content or a group, transitively (union-find over their keys); in the order given."""
+def _units(samples: Sequence[Sample], same: Sequence[str], order: Collection[int]) -> list[list[int]]:
+    """Join samples that share content, pixels or a group, transitively (union-find over keys); in the order given."""
     parent: dict[str, str] = {}
 
     def root(key: str) -> str:
@@ -158,6 +195,8 @@ def _units(samples: Sequence[Sample], order: Collection[int]) -> list[list[int]]
     for i in order:
         if (group := samples[i].group) is not None:
             parent[root(samples[i].sha256)] = root("group:" + group)
+        if same[i]:
+            parent[root(samples[i].sha256)] = root("pixels:" + same[i])
     units: dict[str, list[int]] = {}
     for i in order:
         key = root(samples[i].sha256) if parent else samples[i].sha256
@@ -165,11 +204,14 @@ def _units(samples: Sequence[Sample], order: Collection[int]) -> list[list[int]]
     return list(units.values())
 
 
-def _shared(dataset: Dataset) -> Iterator[Finding]:
+def _shared(dataset: Dataset, same: Sequence[str]) -> Iterator[Finding]:
     """Yield what given splits share: pictures, and groups."""
     shared = [(one.path, other.path) for one, other in _twins(dataset.samples) if one.split != other.split]
     if shared:
-        yield Finding("leak", _paths(shared), evidence={"pairs": [list(pair) for pair in shared]})
+        yield Finding("leak", _paths(shared), evidence={"pairs": _listed(shared)})
+    alike = _look_alikes(dataset.samples, same)
+    if shared := [(one.path, other.path) for one, other in alike if one.split != other.split]:
+        yield Finding("leak", _paths(shared), evidence={"by": "pixels", "pairs": _listed(shared)})
     groups: dict[str, set[str]] = defaultdict(set)
     for sample in dataset.samples:
         if sample.group is not None:
@@ -179,16 +221,13 @@ def _shared(dataset: Dataset) -> Iterator[Finding]:
         yield Finding("leak", members, evidence={"groups": sorted(torn)})
 
 
-def _two_labels(dataset: Dataset) -> Iterator[Finding]:
+def _two_labels(dataset: Dataset, same: Sequence[str]) -> Iterator[Finding]:
     """Yield the pictures that carry two labels: one of them must be wrong."""
-    torn = [(one, other) for one, other in _twins(dataset.samples) if one.label != other.label]
+    twins = [*_twins(dataset.samples), *_look_alikes(dataset.samples, same)]
+    torn = [(one, other) for one, other in twins if one.label != other.label]
     if torn:
         pairs = [[(sample.path, dataset.class_names[sample.label]) for sample in pair] for pair in torn]
         yield Finding("label", _paths([(one.path, other.path) for one, other in torn]), evidence={"pairs": pairs})
-
-
-def _copies(samples: Sequence[Sample]) -> tuple[str, ...]:
-    return tuple(other.path for _, other in _twins(samples))
 
 
 def _twins(samples: Sequence[Sample]) -> Iterator[tuple[Sample, Sample]]:
@@ -197,6 +236,17 @@ def _twins(samples: Sequence[Sample]) -> Iterator[tuple[Sample, Sample]]:
     for sample in samples:
         if (other := first.setdefault(sample.sha256, sample)) is not sample:
             yield other, sample
+
+
+def _look_alikes(samples: Sequence[Sample], same: Sequence[str]) -> list[tuple[Sample, Sample]]:
+    """Return each sample that has the pixels of one before, in a file of other bytes, after the first of these."""
+    first: dict[str, Sample] = {}
+    pairs = ((first.setdefault(look, sample), sample) for sample, look in zip(samples, same, strict=True) if look)
+    return [(one, other) for one, other in pairs if one.sha256 != other.sha256]
+
+
+def _listed(pairs: Iterable[tuple[str, str]]) -> list[list[str]]:
+    return [list(pair) for pair in pairs]
 
 
 def _paths(pairs: Iterable[tuple[str, str]]) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from keensight.bundle.onnx_check import check_onnx
 from keensight.bundle.read import Bundle, damaged, file_of, read_bundle
+from keensight.data.looks import BLANK_LEVELS
 from keensight.data.pixels import decode_picture
 from keensight.data.polarity import match_polarity
 from keensight.data.unlabelled import Picture, read_picture
@@ -28,7 +29,6 @@ SINGLE_STEP = 32  # the most pictures that are given to the model at a time
 INVERTED = "was inverted, because it is light where all training pictures are dark, or the other way round"
 BLANK = "is blank: all of it has nearly one colour"
 ODD = "is unlike everything that the model has learnt"
-BLANK_LEVELS = 8  # of 256: a picture that shows something spreads over more
 Answer: TypeAlias = Prediction | PictureError
 
 

@@ -18,6 +18,12 @@ def sentence(finding: Finding) -> str:
 
 
 def _identical(finding: Finding) -> str:
+    if finding.evidence.get("by") == "pixels":
+        pairs = _pairs(finding)
+        return (
+            f"{len(pairs):,} pictures are others pixel for pixel, in files of other bytes, as if saved again: "
+            f"{shortlist(pairs)}. Such pictures stay in one split."
+        )
     return (
         f"{len(finding.samples):,} pictures are byte-identical copies of others; copies stay in one split, so that "
         "none is used both for training and for testing."
@@ -27,14 +33,34 @@ def _identical(finding: Finding) -> str:
 def _leak(finding: Finding) -> str:
     if groups := finding.evidence.get("groups"):
         return f"{len(groups):,} groups are in two of the given splits: {shortlist(groups)}."
-    shared = [f"{one} = {other}" for one, other in finding.evidence["pairs"]]
+    shared = _pairs(finding)
+    alike = ", with the same pixels in files of other bytes" if finding.evidence.get("by") == "pixels" else ""
     return (
-        f"{len(shared):,} pictures are in two of the given splits, which makes the numbers look better than they are: "
-        f"{shortlist(shared)}."
+        f"{len(shared):,} pictures are in two of the given splits{alike}, which makes the numbers look better than "
+        f"they are: {shortlist(shared)}."
     )
 
 
+def _pairs(finding: Finding) -> list[str]:
+    return [f"{one} = {other}" for one, other in finding.evidence["pairs"]]
+
+
+def _blank(finding: Finding) -> str:
+    count = len(finding.samples)
+    what = "picture is" if count == 1 else "pictures are"
+    return f"{count:,} {what} blank, all of nearly one colour: {shortlist(finding.samples)}. Look whether they belong."
+
+
 def _label(finding: Finding) -> str:
+    if several := finding.evidence.get("spellings"):
+        alike = shortlist([" and ".join(f"'{name}'" for name in names) for names in several])
+        return (
+            f"Some classes may be one in several spellings: {alike}. They are learnt as different classes; where they "
+            "are one, give it one spelling."
+        )
+    if missing := finding.evidence.get("missing"):
+        named = shortlist([f"'{name}'" for name in missing])
+        return f"The class name {named} looks like a label that is missing. Fill it in, or leave these pictures out."
     torn = [" = ".join(f"{path} ({label})" for path, label in pair) for pair in finding.evidence["pairs"]]
     return f"{len(torn):,} pictures appear twice with different labels, so one label is wrong: {shortlist(torn)}."
 
@@ -53,6 +79,7 @@ def _held_out(finding: Finding) -> str:
 
 SENTENCES: dict[str, Callable[[Finding], str]] = {
     "identical": _identical,
+    "blank": _blank,
     "leak": _leak,
     "label": _label,
     "groups": _groups,

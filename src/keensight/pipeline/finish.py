@@ -14,6 +14,7 @@ from keensight.bundle.read import Bundle
 from keensight.bundle.write import write_bundle
 from keensight.data.cache import fingerprint
 from keensight.data.polarity import Borders
+from keensight.data.splits import DRAW
 from keensight.evaluation.calibration import expected_calibration_error, fit_temperature, softmax
 from keensight.evaluation.floors import logistic_floor, majority_floor
 from keensight.evaluation.metrics import metrics, telling_mistakes
@@ -68,6 +69,7 @@ def finish(files: RunFolder, state: State, pixels: Pixels, splits: Splits, recip
         "val_fraction": recipe.data.val_fraction,
         "test_fraction": recipe.data.test_fraction,
         "seed": recipe.seed,
+        "draw": DRAW,
     }
     info = BundleInfo(
         labels=splits.class_names,

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from keensight.bundle.read import Bundle
 from keensight.data.cache import fingerprint
 from keensight.data.layout import split_named
+from keensight.data.looks import looks
 from keensight.data.sources import only, open_dataset
-from keensight.data.splits import assign, read_splits
+from keensight.data.splits import BY_PIXELS, assign, read_splits
 from keensight.errors import DataError, UsageError
 from keensight.values import SPLIT_NAMES, Dataset, IntArray, Pixels, Split, SplitName
 from keensight.values.recipe import flattened
@@ -55,14 +56,16 @@ def split_asked(name: str | None) -> SplitName | None:
     return split
 
 
-def known_splits(dataset: Dataset, bundle: Bundle) -> NDArray[np.str_]:
+def known_splits(pixels: Pixels, bundle: Bundle) -> NDArray[np.str_]:
     """Return each sample's split: as drawn for training if this is the training data, else its own, or "" for none.
 
-    `dataset` has the bundle's classes in the bundle's order, and lacks the pictures that could not be read.
+    `pixels` are decoded as the bundle says, with its classes in its order.
     """
-    trained = bundle.info.data  # unknown for an imported model
+    dataset, trained = pixels.dataset, bundle.info.data  # the latter is unknown for an imported model
     if trained and fingerprint(dataset) == trained["sha256"]:
-        return assign(dataset, trained["val_fraction"], trained["test_fraction"], trained["seed"])[0]
+        fractions, draw = (trained["val_fraction"], trained["test_fraction"]), trained.get("draw", 1)
+        seen = looks(pixels)[0] if draw >= BY_PIXELS else None
+        return assign(dataset, *fractions, trained["seed"], seen, draw)[0]
     return np.array([sample.split or "" for sample in dataset.samples])
 
 

@@ -137,7 +137,7 @@ def _beside(bundle: Path) -> Path:
 
 
 def _split(pixels: Pixels, predictor: Predictor, name: SplitName) -> Split:
-    members = np.flatnonzero(known_splits(pixels.dataset, predictor.bundle) == name)
+    members = np.flatnonzero(known_splits(pixels, predictor.bundle) == name)
     if not len(members):
         raise DataError(
             f"{pixels.dataset.name} has no {name} split. int8 is calibrated on training pictures and judged by "

@@ -30,7 +30,7 @@ def same_pictures(
     """
     pixels = [decode(only(dataset, bundle.labels), bundle.preprocessing, watcher.pictures) for bundle in bundles]
     watcher.skipped(pixels[0].dataset)
-    splits = [known_splits(each.dataset, bundle) for each, bundle in zip(pixels, bundles, strict=True)]
+    splits = [known_splits(each, bundle) for each, bundle in zip(pixels, bundles, strict=True)]
     knowing = [i for i, names in enumerate(splits) if names.any()]
     chosen: str = wanted or next(
         (name for name in ("test", "val", "train") if knowing and all((splits[i] == name).any() for i in knowing)),

@@ -13,7 +13,7 @@ from keensight.evaluation.metrics import metrics
 from keensight.inference.predictor import inverted_of, load
 from keensight.pipeline.labelled import count_learnt, known_splits, no_such_split, open_for, part_of, split_asked
 from keensight.pipeline.watch import Watcher
-from keensight.values import Dataset, IntArray, Metrics, SplitName
+from keensight.values import IntArray, Metrics, Pixels, SplitName
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def evaluate(
     watcher.opened(known)
     pixels = decode(open_for(data, [known], label_pattern), known.preprocessing, watcher.pictures)
     watcher.skipped(pixels.dataset)
-    chosen, members = _choose(pixels.dataset, name, known)
+    chosen, members = _choose(pixels, name, known)
     samples = [pixels.dataset.samples[i] for i in members]
     if learnt := count_learnt(known, [sample.sha256 for sample in samples]):
         watcher.note(
@@ -74,11 +74,12 @@ def evaluate(
     return Evaluation(known.path, str(data), chosen, measured)
 
 
-def _choose(dataset: Dataset, name: SplitName | None, bundle: Bundle) -> tuple[str, IntArray]:
+def _choose(pixels: Pixels, name: SplitName | None, bundle: Bundle) -> tuple[str, IntArray]:
     """Return the split's name and the indices of its samples."""
+    dataset = pixels.dataset
     if name is None and not any(sample.split for sample in dataset.samples):
         return "all", np.arange(len(dataset.samples))
-    splits = known_splits(dataset, bundle)
+    splits = known_splits(pixels, bundle)
     chosen: str = name or next(n for n in ("test", "val", "train") if (splits == n).any())
     members = np.flatnonzero(splits == chosen)
     if not len(members):

@@ -92,7 +92,7 @@ def _compare(predictor: Predictor, data: str | Path, label_pattern: str | None, 
     model = network_of(known)
     pixels = decode(open_for(data, [known], label_pattern), known.preprocessing, watcher.pictures)
     watcher.skipped(pixels.dataset)
-    splits = known_splits(pixels.dataset, known)
+    splits = known_splits(pixels, known)
     parity = check_parity(model, predictor, pixels, part_of(pixels, np.flatnonzero(splits != "train")))
     watcher.note(
         f"It answers as the trained model on {parity.n:,} pictures; no probability differs by more than "

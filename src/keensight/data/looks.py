@@ -1,0 +1,50 @@
+"""What pictures look like once they are decoded: which are the same pixel for pixel, and which show nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from keensight.values import IntArray, Pixels, Uint8Array
+
+BLANK_LEVELS = 8  # of 256: a picture that shows something spreads over more
+AT_A_TIME = 2**25  # bytes
+
+
+def looks(pixels: Pixels) -> tuple[list[str], NDArray[np.bool_]]:
+    """Return what tells pictures with the same pixels, and a bool N: which are blank.
+
+    Two samples look the same if they have the same text; it is empty for a picture that looks like no other, and for
+    a blank one, for all blank pictures look alike.
+    """
+    sums: list[int] = []
+    blank = np.zeros(len(pixels.rows), bool)
+    for members, images in _some(pixels):
+        flat = images.reshape(len(images), -1)
+        sums += [zlib.crc32(row.data) for row in flat]
+        blank[members] = _spreads(images) < BLANK_LEVELS
+    often = Counter(sums)
+    told = [""] * len(sums)
+    for i in np.flatnonzero([often[each] > 1 for each in sums]):
+        if not blank[i]:  # sums are quick, and may agree by chance
+            told[i] = hashlib.sha256(pixels.images[pixels.rows[i]]).hexdigest()
+    counts = Counter(told)
+    return [each if counts[each] > 1 else "" for each in told], blank
+
+
+def _spreads(images_NHWC: Uint8Array) -> IntArray:
+    # one axis after the other: NumPy takes 40 times as long over both at once
+    spreads_NC = images_NHWC.max(axis=1).max(axis=1) - images_NHWC.min(axis=1).min(axis=1)
+    return np.asarray(spreads_NC.max(axis=1), np.int64)
+
+
+def _some(pixels: Pixels) -> Iterator[tuple[slice, Uint8Array]]:
+    step = max(1, AT_A_TIME // max(1, pixels.images[:1].nbytes))
+    for first in range(0, len(pixels.rows), step):
+        members = slice(first, first + step)
+        yield members, np.ascontiguousarray(pixels.images[pixels.rows[members]])
