@@ -6,8 +6,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from keensight.errors import RecipeError
+from keensight.models.foreign import Add
+from keensight.models.graph import INPUT
 from keensight.models.resnet import Residual
-from keensight.models.trace import INPUT, Add, Other, run, trace, without_norms
+from keensight.models.trace import Other, run, trace, without_norms
 from keensight.models.zoo import MODELS, build
 from keensight.values import Preprocessing
 

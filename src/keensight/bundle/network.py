@@ -6,8 +6,8 @@ import torch
 
 from keensight.bundle.read import Bundle, file_of
 from keensight.errors import BundleError
-from keensight.models.chain import chain
 from keensight.models.classifier import Classifier
+from keensight.models.graph import check_sizes, graph
 from keensight.models.zoo import build
 from keensight.training.checkpoint import load_weight_bytes
 from keensight.training.recipe import from_table
@@ -33,9 +33,12 @@ def network_of(bundle: Bundle) -> Classifier:
 def _imported(bundle: Bundle, num_bytes: int) -> Classifier:
     """Build an imported network, without weights, after checking that the bundle has enough bytes for them."""
     with torch.device("meta"):  # nothing is allocated before its size is known
-        model = Classifier(chain(bundle.info.network or []), bundle.preprocessing.channels)
+        network = graph(bundle.info.network or [])
+        size = bundle.preprocessing
+        model = Classifier(network, size.channels)
     if 4 * sum(each.numel() for each in model.state_dict().values()) > num_bytes + 4096:
         raise BundleError(f"{bundle.path} holds fewer weights than its network has. Import the model again.")
+    check_sizes(network, (size.channels, size.height, size.width), len(bundle.labels))
     return model.to_empty(device="cpu")
 
 

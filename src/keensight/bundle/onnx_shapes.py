@@ -117,6 +117,13 @@ def _slice(node: Node) -> Shape:
     return tuple(sizes)
 
 
+def _gather(node: Node) -> Shape:
+    x, axis = node.shapes[0], node.attributes.get("axis", 0)
+    if not 0 <= axis < len(x):
+        raise ValueError("it has no such axis")
+    return (*x[:axis], *node.shapes[1], *x[axis + 1 :])
+
+
 def _concat(node: Node) -> Shape:
     axis = node.attributes["axis"]
     sizes = list(node.shapes[0])
@@ -162,11 +169,12 @@ def _count(shape: Sequence[int]) -> int:
 
 UNARY = (
     "Cast", "Clip", "Relu", "LeakyRelu", "Elu", "Selu", "Sigmoid", "HardSigmoid", "Softplus", "Tanh", "Erf", "Sqrt",
-    "Softmax", "QuantizeLinear", "DequantizeLinear",
+    "Softmax", "QuantizeLinear", "DequantizeLinear", "Celu", "Exp", "HardSwish", "InstanceNormalization", "Log",
+    "LogSoftmax", "Neg", "Softsign",
 )  # fmt: skip
 SHAPES: dict[str, Callable[[Node], Sequence[int]]] = {
     **dict.fromkeys(UNARY, _same),
-    **dict.fromkeys(("Add", "Sub", "Mul", "Div", "Pow", "PRelu"), _broadcast),
+    **dict.fromkeys(("Add", "Sub", "Mul", "Div", "Pow", "PRelu", "Max", "Min", "Greater"), _broadcast),
     "Shape": lambda node: (len(node.shapes[0]),),
     "Transpose": _transpose,
     "Conv": _conv(1),
@@ -181,6 +189,7 @@ SHAPES: dict[str, Callable[[Node], Sequence[int]]] = {
     "Pad": _pad,
     "Slice": _slice,
     "Concat": _concat,
+    "Gather": _gather,
     "Reshape": _reshape,
     "Unsqueeze": _unsqueeze,
     "ReduceMean": _reduce,

@@ -28,7 +28,8 @@ def import_keras(
 
     Args:
         labels: The classes' names, separated by commas, in the order of the model's outputs.
-        labels_file: A text file with the classes' names, one a line, in place of `labels`.
+        labels_file: A text file with the classes' names, one a line, in place of `labels`; also Teachable Machine's
+            labels.txt.
     """
     if labels is not None and labels_file is not None:
         raise UsageError("Both --labels and --labels-file came, and one of them is accepted. Leave one out.")

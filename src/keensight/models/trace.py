@@ -15,30 +15,12 @@ import torch
 from torch import fx, nn
 
 from keensight.errors import RecipeError
-from keensight.models.chain import ChannelNorm, HardSigmoid, PaddedPool2d, PReLU
 from keensight.models.dropout import Dropout
 from keensight.models.folding import merged
-from keensight.models.linear import TwoLogits
+from keensight.models.foreign import Add, Multiply
+from keensight.models.graph import INPUT, LAYERS
 from keensight.models.mirror import AddMirrored, MeanOfMirrored
 from keensight.models.pooling import MaxPool2d
-
-INPUT = "input"  # the network's input: steps read it by this name
-
-
-class Add(nn.Module):
-    """The sum of two inputs of one shape, as in a residual connection."""
-
-    def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        """Return their sum."""
-        return a + b
-
-
-class Multiply(nn.Module):
-    """The product of two inputs, number by number; one of them may be broadcast."""
-
-    def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        """Return their product."""
-        return a * b
 
 
 class Other(nn.Module):
@@ -71,7 +53,7 @@ class Step:
 
 
 # Our own layers that are one step. torch's layers are too; all others are traced inside.
-OWN = (AddMirrored, ChannelNorm, Dropout, HardSigmoid, MaxPool2d, MeanOfMirrored, PaddedPool2d, PReLU, TwoLogits)
+OWN = (AddMirrored, Dropout, MaxPool2d, MeanOfMirrored, *LAYERS.values())
 FUNCTIONS: Mapping[Any, type[nn.Module]] = {
     operator.add: Add,
     torch.add: Add,

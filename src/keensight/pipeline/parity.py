@@ -9,6 +9,7 @@ import io
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from PIL import Image
 
 from keensight.data.pixels import decode_picture
@@ -18,7 +19,7 @@ from keensight.evaluation.calibration import softmax
 from keensight.inference.predictor import Predictor
 from keensight.models.classifier import Classifier
 from keensight.robustness.answers import logits
-from keensight.values import FloatArray, IntArray, Pixels, Split, Uint8Array
+from keensight.values import FloatArray, IntArray, Pixels, Preprocessing, Split, Uint8Array
 
 TOLERANCE = 1e-3  # of a probability, for float32
 MOST = 512  # pictures that are decoded again
@@ -51,6 +52,40 @@ def check_parity(model: Classifier, predictor: Predictor, pixels: Pixels, held_o
         rows = np.flatnonzero(wrong_N)[np.argsort(-difference_N[wrong_N])]
         raise GateError(_complaint(part, rows, trained_NK, shipped_NK, bundle.labels))
     return Parity(len(part), float(difference_N.max()))
+
+
+def check_import(model: Classifier, predictor: Predictor) -> Parity:
+    """Compare an imported network's answers with the bundle's, on drawn pictures: noise, ramps, stripes and plain ones.
+
+    Raises GateError where a probability differs by more than `TOLERANCE`, or is no number.
+    """
+    pictures = _drawn(predictor.bundle.preprocessing)
+    difference = 0.0
+    for picture in pictures:  # one at a time: an imported network may be large
+        with torch.no_grad():
+            logits_1K = model(torch.from_numpy(picture[None]).permute(0, 3, 1, 2).float() / 255)
+        network_1K = torch.softmax(logits_1K.double(), 1).numpy()
+        far = np.abs(network_1K - predictor.probabilities_as_seen(picture[None])).max()
+        if not far <= TOLERANCE:
+            raise GateError(
+                f"The bundle would answer otherwise than the imported network, by {far:.3g} of a probability, and "
+                f"{TOLERANCE:g} is accepted; so it is not written. Look whether the network's weights are sound; if "
+                "they are, this is a fault in keensight: report it with the model."
+            )
+        difference = max(difference, float(far))
+    return Parity(len(pictures), difference)
+
+
+def _drawn(size: Preprocessing) -> list[Uint8Array]:
+    """Return pictures HWC that meet every pixel, borders and corners otherwise."""
+    rng = np.random.default_rng(0)
+    shape = size.height, size.width, size.channels
+    rows, columns = (np.linspace(0, 255, n).astype(np.uint8) for n in shape[:2])
+    stripes = (np.arange(shape[1]) // 2 % 2 * 255).astype(np.uint8)
+    drawn = [rows[:, None, None], columns[None, :, None], stripes[None, :, None]]
+    drawn += [np.full(1, level, np.uint8) for level in (0, 255)]
+    noise = [rng.integers(0, 256, shape, np.uint8) for _ in range(3)]
+    return noise + [np.ascontiguousarray(np.broadcast_to(each, shape)) for each in drawn]
 
 
 def _from_files(predictor: Predictor, pixels: Pixels, part: Split) -> FloatArray:

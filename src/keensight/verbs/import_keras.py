@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from keensight.bundle.card import imported_card
 from keensight.bundle.folder import FILES
 from keensight.bundle.info import BundleInfo
+from keensight.bundle.read import Bundle
 from keensight.bundle.write import write_files
 from keensight.data.polarity import Borders
 from keensight.errors import ModelFileError, UsageError, suggestion
-from keensight.inference.predictor import load
-from keensight.interop.keras.model import PIXELS, Imported, read_keras
+from keensight.inference.predictor import Predictor, load
+from keensight.interop.keras.model import Imported, read_keras
+from keensight.interop.keras.pixels import PIXELS
 from keensight.interop.onnx.write import to_onnx
 from keensight.machine import versions
 from keensight.names import clean_label, odd_name
+from keensight.pipeline.parity import check_import
 from keensight.training.checkpoint import weights_of
 from keensight.values import Preprocessing, Recipe
 from keensight.workspace import RUN, Kind, RunFolder, claim
@@ -46,22 +50,28 @@ def import_keras(
     *,
     labels: Sequence[str] | None = None,
     pixels: str | None = None,
+    size: str | None = None,
+    exclusive: bool = False,
 ) -> ImportedBundle:
-    """Turn a Keras model, Sequential or a plain chain of layers, into a bundle that answers as Keras does.
+    """Turn a Keras model, Sequential or functional, into a bundle that answers as Keras does.
 
     The file is data: its configuration is read as JSON, its weights with h5py, and nothing in it is run. A Lambda, a
     custom class or an unknown layer is refused by name; docs/keras.md lists what is accepted.
 
     Args:
-        file: A whole model that Keras 2 or 3 saved, .keras or .h5: Sequential, or a plain chain of layers.
+        file: A whole model that Keras 2 or 3 saved, .keras or .h5: Sequential or functional, with one input and output.
         out: The folder around the bundle, OUT/bundle, new or empty; the first free name under imported/ if left out.
         labels: The classes' names, in the order of the model's outputs; of one sigmoid cell, first no, then yes. 0, 1
             and so on if left out.
-        pixels: What pixels the model was trained with: 0-1, 0-255 or -1-1. If left out, its first layer tells, or 0-1.
+        pixels: What pixels the model was trained with: 0-1, 0-255, -1-1, or preprocess_input's tf, torch or caffe. If
+            left out, its first layer tells, or 0-1.
+        size: For a model that takes pictures of any size: what they are resized to, as HEIGHTxWIDTH or one number.
+        exclusive: Say that only one label is right, for a model that ends in several sigmoid cells.
 
     Raises:
-        UsageError: the labels are not as many as the classes, or cannot be names; there is no such range of pixels.
+        UsageError: the labels are not as many as the classes, or cannot be names; there are no such pixels.
         ModelFileError: the file is no Keras model, or one that cannot be taken over.
+        GateError: the bundle would answer otherwise than the network.
         RunError: `out` holds something.
 
     Example:
@@ -70,18 +80,16 @@ def import_keras(
         PosixPath('imported/huskymodel/bundle')
     """
     if pixels is not None and pixels not in PIXELS:
-        raise UsageError(
-            f"There is no range of pixels '{pixels}'. {suggestion(pixels, PIXELS)}It can be {', '.join(PIXELS)}."
-        )
+        raise UsageError(f"There are no pixels '{pixels}'. {suggestion(pixels, PIXELS)}It can be {', '.join(PIXELS)}.")
     given = None if labels is None else _checked(labels)
     file = Path(file)
-    imported = read_keras(file, pixels)
+    imported = read_keras(file, pixels, None if size is None else _height_and_width(size), exclusive)
     names, notes = _named(imported, given)
-    size = imported.preprocessing
+    preprocessing = imported.preprocessing
     parameters = sum(parameter.numel() for parameter in imported.model.parameters())
     info = BundleInfo(
         labels=names,
-        preprocessing=size,
+        preprocessing=preprocessing,
         borders=UNKNOWN_BORDERS,
         abstain_below=Recipe().evaluate.abstain_below,
         origin={
@@ -96,12 +104,13 @@ def import_keras(
         model={"name": "keras", "parameters": parameters},
         versions=versions(),
     )
-    onnx = to_onnx(imported.model, size, len(names), temperature=1.0)
+    onnx = to_onnx(imported.model, preprocessing, len(names), temperature=1.0)
     if len(onnx) > FILES["model.onnx"]:
         raise ModelFileError(
             f"{file} cannot be imported: its network has {len(onnx):,} bytes, and a bundle's has at most "
             f"{FILES['model.onnx']:,}. Import a smaller model."
         )
+    info = replace(info, parity=asdict(check_import(imported.model, Predictor(Bundle(file, info), onnx))))
     with claim(None if out is None else Path(out), file.stem, resume=False, kind=IMPORT) as folder:
         written: dict[str, bytes | str] = {
             "model.onnx": onnx,
@@ -111,20 +120,33 @@ def import_keras(
         write_files(RunFolder(folder).bundle, info, written)
         load(RunFolder(folder).bundle)  # whatever a bundle must be, this one is
         return ImportedBundle(
-            RunFolder(folder).bundle, names, size, imported.pixels, parameters, imported.sha256, tuple(notes)
+            RunFolder(folder).bundle, names, preprocessing, imported.pixels, parameters, imported.sha256, tuple(notes)
         )
 
 
 def read_labels(file: str | Path) -> list[str]:
-    """Return the names in a text file, one a line. Raises UsageError where it cannot be read as such."""
+    """Return the names in a text file, one a line, or "0 name", "1 other" as Teachable Machine writes them.
+
+    Raises UsageError where it cannot be read as such.
+    """
     try:
         content = Path(file).read_bytes()[:MAX_LABELS_BYTES]
-        return content.decode("utf-8-sig").rstrip().splitlines()
+        lines = content.decode("utf-8-sig").rstrip().splitlines()
     except (OSError, ValueError) as error:
         why = str(error.strerror).lower() if isinstance(error, OSError) else "it is no text in UTF-8"
         raise UsageError(
             f"The labels in {file} cannot be read: {why}. Give a text file with one name a line."
         ) from None
+    numbers, names = zip(*(line.partition(" ")[::2] for line in lines), strict=True) if lines else ((), ())
+    numbered = len(lines) > 1 and numbers == tuple(map(str, range(len(lines)))) and all(names)
+    return list(names) if numbered else lines
+
+
+def _height_and_width(text: str) -> tuple[int, int]:
+    height, _, width = str(text).lower().partition("x")
+    if not re.fullmatch(r"\d{1,4}(x\d{1,4})?", str(text).lower()) or not min(int(height), int(width or height)) >= 1:
+        raise UsageError(f"The size {text!r} was given. HEIGHTxWIDTH, such as 160x224, or one number is accepted.")
+    return int(height), int(width or height)
 
 
 def _named(imported: Imported, given: tuple[str, ...] | None) -> tuple[tuple[str, ...], list[str]]:

@@ -9,8 +9,8 @@ from torch import nn
 
 from keensight.errors import BundleError
 from keensight.interop.onnx.write import to_onnx, with_temperature
-from keensight.models.chain import ChannelNorm, HardSigmoid, PaddedPool2d, PReLU
 from keensight.models.classifier import Classifier
+from keensight.models.foreign import ChannelNorm, HardSigmoid, PaddedPool2d, PReLU
 from keensight.models.zoo import MODELS, build
 from keensight.values import Preprocessing
 

@@ -33,6 +33,10 @@ MAX_MEMBERS = 1000
 MAX_DIRECTORY_BYTES = 2**20  # a zip's table of contents
 MAX_OBJECTS = 20_000  # groups and datasets with weights
 MAX_DEPTH = 32
+# What a file may hold beside the weights: what training alone needs, and the seeds of random layers.
+_OF_TRAINING = re.compile(
+    r"(^|/)(optimizer(_weights)?|metrics|_?metrics_tracker|loss|_?loss_tracker|_random_generator|seed_generator[^/]*)(/|$)"
+)
 _DAMAGE = (
     *(OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, EOFError),
     *(zipfile.BadZipFile, zlib.error, struct.error),
@@ -49,6 +53,7 @@ class KerasFile:
     version: str
     sha256: str
     weights: Weights
+    loss: str  # what it was trained with, such as "binary_crossentropy"; "" if the file does not say
 
 
 @contextmanager
@@ -67,12 +72,24 @@ def open_keras(path: Path) -> Iterator[KerasFile]:
             version = _table(members["metadata.json"], "its metadata.json").get("keras_version", "")
             packed = members["model.weights.h5"]
             with _hdf5(packed) as file:
-                yield KerasFile(config, _version(version), sha256, Numbered(file, len(packed)))
+                loss = _loss(config.get("compile_config"))
+                yield KerasFile(config, _version(version), sha256, Numbered(file, len(packed)), loss)
         else:
             with _hdf5(content) as file:
                 config = _table(_attribute(file, "model_config"), "its model_config")
                 version = _attribute(file, "keras_version", "")
-                yield KerasFile(config, _version(version), sha256, Named(file, len(content)))
+                compiled = _table(_attribute(file, "training_config", "{}"), "its training_config")
+                yield KerasFile(config, _version(version), sha256, Named(file, len(content)), _loss(compiled))
+
+
+def _loss(compiled: Any) -> str:
+    """Return the name of a loss, as words with _ between, of what the file says of training."""
+    loss = compiled.get("loss") if isinstance(compiled, dict) else None
+    while isinstance(loss, list) and len(loss) == 1:
+        loss = loss[0]
+    if isinstance(loss, dict):
+        loss = loss.get("config", {}).get("name") or loss.get("class_name")
+    return _snake_case(loss) if isinstance(loss, str) else ""
 
 
 def _table(content: str | bytes, what: str) -> dict[str, Any]:
@@ -91,23 +108,39 @@ def _table(content: str | bytes, what: str) -> dict[str, Any]:
 class Weights:
     """The arrays of a file by path, found without following links, and read only in the shapes of the configuration."""
 
-    def __init__(self, file: h5py.File, root: str, budget: int) -> None:
+    def __init__(self, file: h5py.File, budget: int) -> None:
         self._left = budget
         self.groups: set[str] = set()
         self.arrays: dict[str, h5py.Dataset] = {}
-        if holds(file, root):
-            self._find(file, root.encode(), root, 0)
+        self._read: set[str] = set()
+        for name in file.id:
+            if name.decode(errors="replace") not in ("optimizer", "optimizer_weights"):
+                self._find(file, name, name.decode(errors="replace"), 0)
 
     def of(self, trail: Sequence[tuple[str, int]], names: Sequence[str], wanted: Mapping[str, Any]) -> list[FloatArray]:
         """Return a layer's arrays, float32, of the shapes `wanted` by name (``a|b`` where versions differ), in order.
 
-        `trail` locates the layer: (class, its number in the container) for each container around it, and `names` are
-        their names and the layer's, from the outside in.
+        `trail` says where the layer is: (class, which of them in its container that have arrays) for itself and each
+        container around it, and
+        `names` what they and the layer are called, from the outside in.
         """
         raise NotImplementedError
 
+    def check_all_read(self) -> None:
+        """Raise ModelFileError, by name, where the file holds an array of the network that no layer asked for."""
+        unread = sorted(path for path in self.arrays if path not in self._read and not _OF_TRAINING.search(path))
+        if unread:
+            first = ascii("/".join(unread[0].split("/")[-2:]))[1:-1][:80]
+            lora = "lora" in unread[0]
+            raise ModelFileError(
+                f"it holds {len(unread)} arrays that its configuration does not ask for, such as {first} with the "
+                f"shape {self.arrays[unread[0]].shape}, so that it would answer otherwise than in Keras. "
+                + ("Save it as .keras, which merges LoRA weights into the others." if lora else AGAIN)
+            )
+
     def read(self, key: str, shape: tuple[int, ...], layer: str) -> FloatArray:
         """Return an array as float32, after all checks that are possible before reading it."""
+        self._read.add(key)
         dataset, size = self.arrays[key], int(np.prod(shape, dtype=object))
         plan = dataset.id.get_create_plist()
         if dataset.shape != shape:
@@ -161,23 +194,32 @@ class Named(Weights):
     """The weights of an HDF5 file of Keras 2 or 3: ``model_weights/<layer>/.../kernel``, or ``kernel:0``."""
 
     def __init__(self, file: h5py.File, budget: int) -> None:
-        super().__init__(file, "model_weights", budget)
+        super().__init__(file, budget)
 
     def of(self, trail: Sequence[tuple[str, int]], names: Sequence[str], wanted: Mapping[str, Any]) -> list[FloatArray]:
         """Return a layer's arrays; see `Weights`."""
         top, layer = names[0], names[-1]
-        own = [path.split("/") for path in self.arrays if path.startswith(f"model_weights/{top}/")]
+        own = [path for path in self.arrays if path.startswith(f"model_weights/{top}/")]
         found = []
         for aliases, shape in wanted.items():
-            paths = [
-                "/".join(path)
-                for path in own
-                if re.sub(r":\d+$", "", path[-1]) in aliases.split("|") and (len(names) == 1 or path[-2] == layer)
-            ]
+            ends = [f"/{name}" if len(names) == 1 else f"/{layer}/{name}" for name in aliases.split("|")]
+            paths = [path for path in own if re.sub(r":\d+$", "", path).endswith(tuple(ends))]
+            if len(paths) > 1:  # models within models may have layers of one name
+                paths = [path for path in paths if _in_order(names, path)]
             if len(paths) != 1:
                 raise _no_weight(layer, aliases.split("|")[0], len(paths))
             found.append(self.read(paths[0], shape, layer))
         return found
+
+
+def _in_order(names: Sequence[str], path: str) -> bool:
+    """Say whether all names stand in a path, one behind the other."""
+    for name in names:
+        _, found, path = path.partition(f"/{name}/")
+        if not found:
+            return False
+        path = f"/{path}"
+    return True
 
 
 class Numbered(Weights):
@@ -188,18 +230,15 @@ class Numbered(Weights):
 
     def __init__(self, file: h5py.File, budget: int) -> None:
         self._root = "layers" if holds(file, "layers") else "_layer_checkpoint_dependencies"
-        super().__init__(file, self._root, budget)
-        self._taken: dict[tuple[str, str], int] = {}
+        super().__init__(file, budget)
 
     def of(self, trail: Sequence[tuple[str, int]], names: Sequence[str], wanted: Mapping[str, Any]) -> list[FloatArray]:
         """Return a layer's arrays; see `Weights`."""
-        *around, (kind, _) = trail
+        *around, (kind, which) = trail
         path, layer = self._root, names[-1]
         for container, number in around:
             path = f"{self._nth(path, container, number, layer)}/layers"
-        number = self._taken.get((path, kind), 0)
-        self._taken[path, kind] = number + 1
-        group = self._nth(path, kind, number, layer, with_arrays=True)
+        group = self._nth(path, kind, which, layer, with_arrays=True)
         held = {key for key in self.arrays if key.startswith(f"{group}/vars/")}
         wheres = [f"{group}/vars/{i}" for i in range(len(wanted))]
         if held != set(wheres):

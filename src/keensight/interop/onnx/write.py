@@ -19,14 +19,16 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from keensight.errors import BundleError
-from keensight.models.chain import ChannelNorm, HardSigmoid, PaddedPool2d, PReLU
+from keensight.models import foreign
 from keensight.models.classifier import Classifier
 from keensight.models.dropout import Dropout
 from keensight.models.folding import scale_and_shift
+from keensight.models.foreign import ChannelNorm, HardSigmoid, PaddedPool2d, PReLU
+from keensight.models.graph import INPUT
 from keensight.models.linear import TwoLogits
 from keensight.models.mirror import AddMirrored, MeanOfMirrored
 from keensight.models.pooling import MaxPool2d
-from keensight.models.trace import INPUT, Add, Multiply, trace, without_norms
+from keensight.models.trace import trace, without_norms
 from keensight.values import Preprocessing
 from keensight.version import __version__
 
@@ -113,7 +115,7 @@ def _network(graph: Graph, network: nn.Module, images: str) -> str:
     for step in without_norms(trace(network)):
         inputs, name, kind = [names[each] for each in step.inputs], f"network.{step.name}", type(step.layer)
         if kind in JOINTS:
-            answer = graph.add(JOINTS[kind], inputs, name)
+            answer = JOINTS[kind](graph, step.layer, inputs, name)
         elif kind in LAYERS and len(inputs) == 1:
             answer = LAYERS[kind](graph, step.layer, inputs[0], name)
         else:
@@ -166,6 +168,20 @@ def _channel_norm(graph: Graph, norm: ChannelNorm, x: str, name: str) -> str:
     return graph.add("Reshape", [shifted, graph.add("Shape", [x], f"{name}.sizes")], name)
 
 
+def _group_norm(graph: Graph, norm: nn.GroupNorm, x: str, name: str) -> str:
+    """Write group normalisation as ONNX' instance normalisation of groups laid out as channels."""
+    shape = graph.weight(np.array([0, norm.num_groups, -1], np.int64), f"{name}.shape")
+    ones = graph.weight(np.ones(norm.num_groups, np.float32), f"{name}.ones")
+    zeros = graph.weight(np.zeros(norm.num_groups, np.float32), f"{name}.zeros")
+    grouped = graph.add("Reshape", [x, shape], f"{name}.grouped")
+    normal = graph.add("InstanceNormalization", [grouped, ones, zeros], f"{name}.normal", epsilon=norm.eps)
+    channels = graph.weight(np.array([0, norm.num_channels, -1], np.int64), f"{name}.channels")
+    flat = graph.add("Reshape", [normal, channels], f"{name}.flat")
+    scaled = graph.add("Mul", [flat, graph.weight(norm.weight[:, None], f"{name}.weight")], f"{name}.scaled")
+    shifted = graph.add("Add", [scaled, graph.weight(norm.bias[:, None], f"{name}.bias")], f"{name}.shifted")
+    return graph.add("Reshape", [shifted, graph.add("Shape", [x], f"{name}.sizes")], name)
+
+
 def _max_pool(graph: Graph, pool: nn.MaxPool2d, x: str, name: str) -> str:
     return graph.add(
         "MaxPool", [x], name, kernel_shape=_pair(pool.kernel_size), strides=_pair(pool.stride),
@@ -207,6 +223,23 @@ def _clip(graph: Graph, clip: nn.Hardtanh, x: str, name: str) -> str:
     )
 
 
+def _bent_relu(graph: Graph, relu: foreign.BentReLU, x: str, name: str) -> str:
+    def number(value: float, what: str) -> str:
+        return graph.weight(np.asarray(value, np.float32), f"{name}.{what}")
+
+    threshold = number(relu.threshold, "threshold")
+    above = graph.add(
+        "Cast", [graph.add("Greater", [x, threshold], f"{name}.above")], f"{name}.gate", to=TensorProto.FLOAT
+    )
+    kept = graph.add("Mul", [x, above], f"{name}.kept")
+    if relu.max_value is not None:
+        kept = graph.add("Clip", [kept, number(0, "low"), number(relu.max_value, "high")], f"{name}.clipped")
+    below = graph.add("Relu", [graph.add("Sub", [threshold, x], f"{name}.missing")], f"{name}.below")
+    return graph.add(
+        "Sub", [kept, graph.add("Mul", [below, number(relu.negative_slope, "slope")], f"{name}.bent")], name
+    )
+
+
 def _leaky_relu(graph: Graph, relu: nn.LeakyReLU, x: str, name: str) -> str:
     return graph.add("LeakyRelu", [x], name, alpha=relu.negative_slope)
 
@@ -221,6 +254,28 @@ def _elu(graph: Graph, elu: nn.ELU, x: str, name: str) -> str:
 
 def _hard_sigmoid(graph: Graph, sigmoid: HardSigmoid, x: str, name: str) -> str:
     return graph.add("HardSigmoid", [x], name, alpha=sigmoid.slope, beta=0.5)
+
+
+def _celu(graph: Graph, celu: nn.CELU, x: str, name: str) -> str:
+    return graph.add("Celu", [x], name, alpha=celu.alpha)
+
+
+def _mish(graph: Graph, mish: nn.Mish, x: str, name: str) -> str:
+    return graph.add("Mul", [x, graph.add("Tanh", [graph.add("Softplus", [x], f"{name}.plus")], f"{name}.gate")], name)
+
+
+def _log_sigmoid(graph: Graph, layer: nn.LogSigmoid, x: str, name: str) -> str:
+    minus = graph.add("Softplus", [graph.add("Neg", [x], f"{name}.minus")], f"{name}.plus")
+    return graph.add("Neg", [minus], name)
+
+
+def _tanh_shrink(graph: Graph, layer: nn.Tanhshrink, x: str, name: str) -> str:
+    return graph.add("Sub", [x, graph.add("Tanh", [x], f"{name}.tanh")], name)
+
+
+def _log(graph: Graph, layer: foreign.Log, x: str, name: str) -> str:
+    least = graph.weight(np.asarray(1e-30, np.float32), f"{name}.least")
+    return graph.add("Log", [graph.add("Clip", [x, least], f"{name}.clipped")], name)
 
 
 def _silu(graph: Graph, silu: nn.SiLU, x: str, name: str) -> str:
@@ -251,10 +306,42 @@ def _softplus(graph: Graph, softplus: nn.Softplus, x: str, name: str) -> str:
     return graph.add("Softplus", [x], name)
 
 
-def _softmax(graph: Graph, softmax: nn.Softmax, x: str, name: str) -> str:
+def _softmax(graph: Graph, softmax: nn.Softmax | nn.LogSoftmax, x: str, name: str) -> str:
     if softmax.dim != 1:
         raise _unknown(f"Softmax over the dimension {softmax.dim}")
-    return graph.add("Softmax", [x], name, axis=1)
+    return graph.add(type(softmax).__name__, [x], name, axis=1)
+
+
+def _permute(graph: Graph, permute: foreign.Permute, x: str, name: str) -> str:
+    return graph.add("Transpose", [x], name, perm=[0, *permute.dims])
+
+
+def _channel_order(graph: Graph, layer: foreign.ChannelOrder, x: str, name: str) -> str:
+    return graph.add("Gather", [x, graph.weight(np.array(layer.order, np.int64), f"{name}.order")], name, axis=1)
+
+
+def _resize(graph: Graph, resize: foreign.Resize2d, x: str, name: str) -> str:
+    """Write what each row, and then each column, is made of: unlike ONNX' Resize, its size shows in the graph."""
+    for axis, at, what in ((2, 0, "rows"), (3, 1, "columns")):
+        before, after = resize.from_size[at], resize.size[at]
+        place = (np.arange(after) + 0.5) * before / after  # where its middle lies
+        if not resize.bilinear:
+            x = _taken(graph, x, place.astype(np.int64), axis, name if axis == 3 else f"{name}.{what}")
+            continue
+        place = np.maximum(place - 0.5, 0)
+        low = np.minimum(place.astype(np.int64), before - 1)
+        far = (place - low).astype(np.float32).reshape((-1, 1) if axis == 2 else -1)
+        near = graph.weight(1 - far, f"{name}.{what}.near")
+        share = graph.weight(far, f"{name}.{what}.far")
+        one = _taken(graph, x, low, axis, f"{name}.{what}.first")
+        other = _taken(graph, x, np.minimum(low + 1, before - 1), axis, f"{name}.{what}.second")
+        parts = [graph.add("Mul", [part, weight], f"{part}.share") for part, weight in ((one, near), (other, share))]
+        x = graph.add("Add", parts, name if axis == 3 else f"{name}.{what}")
+    return x
+
+
+def _taken(graph: Graph, x: str, which: NDArray[np.int64], axis: int, name: str) -> str:
+    return graph.add("Gather", [x, graph.weight(which, f"{name}.which")], name, axis=axis)
 
 
 def _unflatten(graph: Graph, unflatten: nn.Unflatten, x: str, name: str) -> str:
@@ -284,6 +371,28 @@ def _mean_of_mirrored(graph: Graph, module: nn.Module, x: str, name: str) -> str
     return graph.add("ReduceMean", [halves], name, axes=[0], keepdims=0)
 
 
+def _joint(op: str) -> Callable[[Graph, Any, list[str], str], str]:
+    """Return what joins two steps, and any more one by one."""
+
+    def join(graph: Graph, module: Any, inputs: list[str], name: str) -> str:
+        answer, *more = inputs
+        for i, each in enumerate(more):
+            answer = graph.add(op, [answer, each], name if i == len(more) - 1 else f"{name}.{i}")
+        return answer
+
+    return join
+
+
+def _average(graph: Graph, module: nn.Module, inputs: list[str], name: str) -> str:
+    total = _joint("Add")(graph, module, inputs, f"{name}.sum")
+    share = graph.weight(np.asarray(1 / len(inputs), np.float32), f"{name}.share")
+    return graph.add("Mul", [total, share], name)
+
+
+def _concatenate(graph: Graph, module: foreign.Concatenate, inputs: list[str], name: str) -> str:
+    return graph.add("Concat", inputs, name, axis=module.dim)
+
+
 def _plain(op: str) -> Callable[[Graph, nn.Module, str, str], str]:
     return lambda graph, module, x, name: graph.add(op, [x], name)
 
@@ -298,6 +407,7 @@ LAYERS: dict[type[nn.Module], Callable[[Graph, Any, str, str], str]] = {
     TwoLogits: _two_logits,
     nn.BatchNorm2d: _batch_norm,
     nn.BatchNorm1d: _batch_norm,
+    nn.GroupNorm: _group_norm,
     ChannelNorm: _channel_norm,
     MaxPool2d: _max_pool,
     nn.MaxPool2d: _max_pool,
@@ -308,18 +418,31 @@ LAYERS: dict[type[nn.Module], Callable[[Graph, Any, str, str], str]] = {
     nn.ReLU: _plain("Relu"),
     nn.ReLU6: _clip,
     nn.Hardtanh: _clip,
+    foreign.BentReLU: _bent_relu,
     nn.LeakyReLU: _leaky_relu,
     PReLU: _prelu,
     nn.ELU: _elu,
+    nn.CELU: _celu,
     nn.SELU: _plain("Selu"),
     nn.GELU: _gelu,
     nn.SiLU: _silu,
+    nn.Mish: _mish,
+    nn.Hardswish: _plain("HardSwish"),
     nn.Softplus: _softplus,
+    nn.Softsign: _plain("Softsign"),
     nn.ZeroPad2d: _zero_pad,
+    foreign.Resize2d: _resize,
+    foreign.ChannelOrder: _channel_order,
+    foreign.Permute: _permute,
     nn.Sigmoid: _plain("Sigmoid"),
+    nn.LogSigmoid: _log_sigmoid,
     HardSigmoid: _hard_sigmoid,
     nn.Tanh: _plain("Tanh"),
+    nn.Tanhshrink: _tanh_shrink,
+    foreign.Exponential: _plain("Exp"),
+    foreign.Log: _log,
     nn.Softmax: _softmax,
+    nn.LogSoftmax: _softmax,
     nn.Flatten: _plain("Flatten"),
     nn.Unflatten: _unflatten,
     AddMirrored: _add_mirrored,
@@ -328,7 +451,16 @@ LAYERS: dict[type[nn.Module], Callable[[Graph, Any, str, str], str]] = {
     nn.Dropout: _nothing,
     nn.Identity: _nothing,
 }
-JOINTS: dict[type[nn.Module], str] = {Add: "Add", Multiply: "Mul"}  # of two steps
+JOINTS: dict[type[nn.Module], Callable[[Graph, Any, list[str], str], str]] = {  # of two steps and more
+    foreign.Add: _joint("Add"),
+    foreign.Subtract: _joint("Sub"),
+    foreign.Multiply: _joint("Mul"),
+    foreign.Divide: _joint("Div"),
+    foreign.Average: _average,
+    foreign.Maximum: _joint("Max"),
+    foreign.Minimum: _joint("Min"),
+    foreign.Concatenate: _concatenate,
+}
 
 
 def _pair(value: int | tuple[int, ...]) -> list[int]:
