@@ -80,7 +80,9 @@ def import_keras(
         PosixPath('imported/huskymodel/bundle')
     """
     if pixels is not None and pixels not in PIXELS:
-        raise UsageError(f"There are no pixels '{pixels}'. {suggestion(pixels, PIXELS)}It can be {', '.join(PIXELS)}.")
+        raise UsageError(
+            f"There is no range of pixels '{pixels}'. {suggestion(pixels, PIXELS)}It can be {', '.join(PIXELS)}."
+        )
     given = None if labels is None else _checked(labels)
     file = Path(file)
     imported = read_keras(file, pixels, None if size is None else _height_and_width(size), exclusive)

@@ -410,7 +410,7 @@ def randomise(model, rng):
         if name in ("mean", "variance", "count") or "seed" in name:
             continue
         if "kernel" in name:
-            fan_in = max(1, int(np.prod(shape[:-1]))) if name != "depthwise_kernel" else int(np.prod(shape[:2]))
+            fan_in = max(1, int(np.prod(shape[:-1]))) if shape[-1] > 1 or len(shape) < 4 else int(np.prod(shape[:2]))
             value = rng.normal(0, 1.5 / np.sqrt(fan_in), shape)
         elif name in ("gamma", "moving_variance"):
             value = rng.uniform(0.5, 1.5, shape)

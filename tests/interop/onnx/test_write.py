@@ -158,7 +158,7 @@ def test_a_shortcut_is_followed():
 
 
 @pytest.mark.parametrize(
-    "layer", [nn.Hardswish(), nn.AdaptiveAvgPool2d(2), nn.Conv2d(3, 3, 3, padding="same")], ids=repr
+    "layer", [nn.Hardshrink(), nn.AdaptiveAvgPool2d(2), nn.Conv2d(3, 3, 3, padding="same")], ids=repr
 )
 def test_an_unknown_layer_is_refused_by_name(layer):
     model = Classifier(nn.Sequential(layer), 3)

@@ -86,8 +86,8 @@ def _several_sigmoids(building: Building, last: int, cells: int, loss: str, excl
         why = f", and its loss was {loss}" if loss else ""
         raise ModelFileError(
             f"it ends in {cells} sigmoid cells, so a picture may have several labels{why}. Only one label per "
-            "picture is accepted: train it with a softmax, or with one sigmoid cell. If only one label is right for each picture, "
-            "import it with --exclusive."
+            "picture is accepted: train it with a softmax, or with one sigmoid cell. If only one label is right for "
+            "each picture, import it with --exclusive."
         )
     building.steps[last]["layer"] = "LogSigmoid"
     why = "as was said" if exclusive else f"as its loss, {loss}, takes them"

@@ -245,6 +245,7 @@ def _global_pool(step: str) -> Callable[[Building, Config, Take], None]:
 
 
 def _zero_padding(building: Building, config: Config, take: Take) -> None:
+    building.pictures()
     _pad(building, _sides(config["padding"], "pads"), 1)
 
 
@@ -347,6 +348,7 @@ def _resize(building: Building, height: int, width: int, interpolation: Any) -> 
 
 
 def _cropping(building: Building, config: Config, take: Take) -> None:
+    building.pictures()
     _pad(building, _sides(config["cropping"], "crops"), -1)
 
 
