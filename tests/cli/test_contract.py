@@ -20,6 +20,7 @@ LIMITS = (
     "max_pixels",
     "max_pictures",
     "timeout",
+    "keep_alive",
     "connections",
     "queue",
     "rate",
@@ -87,8 +88,8 @@ OPTIONS = {  # of every verb, by name: scripts use them, so one that goes or is 
     "sign": "key new-key json",
     "verify": "key json",
     "predict": "key json",
-    "serve": "host port key watch batch-size batch-wait queue max-bytes max-pixels max-pictures timeout connections "
-    "rate trusted-proxy api-keys new-api-key grace keep keep-db export-kept model out",
+    "serve": "host port key watch batch-size batch-wait queue max-bytes max-pixels max-pictures timeout keep-alive "
+    "connections rate trusted-proxy api-keys new-api-key grace keep keep-db export-kept model out",
     "deploy docker": "out key unsigned name image json",
     "deploy kubernetes": "out key unsigned name image namespace replicas max-replicas cpu cpu-limit memory "
     "memory-limit hostname gateway label json",

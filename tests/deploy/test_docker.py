@@ -31,7 +31,7 @@ def test_the_folder_has_all_that_a_build_takes(frozen, key, tmp_path):
         assert copied in ("/opt/keensight", "/models", "/key")
     (entry,) = re.findall(r"^ENTRYPOINT (.*)", dockerfile, re.MULTILINE)
     assert json.loads(entry) == [
-        "keensight", "serve", "/models/digits", "--key", "/key/key.pub", "--host", "0.0.0.0"
+        "keensight", "serve", "/models/digits", "--key", "/key/key.pub", "--host", "::"
     ]  # fmt: skip
     assert f"docker build --tag {done.image} ." in dockerfile
     assert re.findall(r"^USER (.*)", dockerfile, re.MULTILINE) == ["65532:65532"]
@@ -44,7 +44,7 @@ def test_without_a_signature_there_is_no_key(unsigned, tmp_path):
     assert done.verified_by is None
     dockerfile = (done.folder / "Dockerfile").read_text()
     assert "key" not in re.sub(r"#.*", "", dockerfile.replace("keensight", ""))
-    assert 'ENTRYPOINT ["keensight", "serve", "/models/my-digits-2", "--host", "0.0.0.0"]' in dockerfile
+    assert 'ENTRYPOINT ["keensight", "serve", "/models/my-digits-2", "--host", "::"]' in dockerfile
 
 
 def test_everything_is_pinned_by_hash(frozen, key, tmp_path):

@@ -3,7 +3,7 @@ import hashlib
 import pytest
 
 from keensight.errors import KeensightError, UsageError
-from keensight.serving.access import client_of, networks, new_api_key, read_api_keys
+from keensight.serving.access import client_of, forwarded_for, networks, new_api_key, read_api_keys
 
 
 def test_a_key_opens_and_others_do_not(make_client, digit, tmp_path):
@@ -58,12 +58,41 @@ def test_a_missing_file_of_keys(tmp_path):
         ("10.0.0.1", "", ["10.0.0.0/8"], "10.0.0.1"),
         ("::1", "2001:db8::7", ["::1/128"], "2001:db8::7"),
         ("::ffff:10.0.0.1", "1.2.3.4", ["10.0.0.0/8"], "1.2.3.4"),
+        ("10.0.0.1", "1.2.3.4:49152", ["10.0.0.0/8"], "1.2.3.4"),
+        ("10.0.0.1", "6.6.6.6:1, 1.2.3.4:2, 10.0.0.2:3", ["10.0.0.0/8"], "1.2.3.4"),
+        ("10.0.0.1", "[2001:db8::7]:443", ["10.0.0.0/8"], "2001:db8::7"),
+        ("10.0.0.1", "[2001:db8::7]", ["10.0.0.0/8"], "2001:db8::7"),
+        ("10.0.0.1", "::ffff:1.2.3.4", ["10.0.0.0/8"], "1.2.3.4"),
+        ("10.0.0.1", "[::ffff:1.2.3.4]:5", ["10.0.0.0/8"], "1.2.3.4"),
+        ("10.0.0.1", "1.2.3.4:x", ["10.0.0.0/8"], "10.0.0.1"),
+        ("10.0.0.1", "unknown", ["10.0.0.0/8"], "10.0.0.1"),
+        ("fd00::5", "1.2.3.4", ["fd00::/8"], "1.2.3.4"),
         ("", "1.2.3.4", ["0.0.0.0/0"], ""),
         ("testclient", "1.2.3.4", ["0.0.0.0/0"], "testclient"),
     ],
 )
 def test_the_client_behind_proxies(peer, forwarded, trusted, client):
     assert client_of(peer, forwarded, networks(trusted)) == client
+
+
+@pytest.mark.parametrize(
+    ("headers", "client"),
+    [
+        ({"forwarded": "for=1.2.3.4"}, "1.2.3.4"),
+        ({"forwarded": 'For="[2001:db8:cafe::17]:4711"'}, "2001:db8:cafe::17"),  # the examples of RFC 7239
+        ({"forwarded": "for=192.0.2.60;proto=http;by=203.0.113.43"}, "192.0.2.60"),
+        ({"forwarded": "for=192.0.2.43, for=198.51.100.17"}, "198.51.100.17"),
+        ({"forwarded": 'proto=https;for="1.2.3.4:5", for=10.0.0.2'}, "1.2.3.4"),
+        ({"forwarded": 'for="6.6.6.6, for=1.2.3.4'}, "1.2.3.4"),  # a quote that is left open
+        ({"forwarded": "for=_hidden"}, "10.0.0.1"),
+        ({"forwarded": "by=1.2.3.4"}, "10.0.0.1"),
+        ({"forwarded": "for=6.6.6.6", "x-forwarded-for": "1.2.3.4"}, "1.2.3.4"),
+        ({"x-forwarded-for": ""}, "10.0.0.1"),
+        ({}, "10.0.0.1"),
+    ],
+)
+def test_the_client_by_the_headers_of_proxies(headers, client):
+    assert client_of("10.0.0.1", forwarded_for(headers.items()), networks(["10.0.0.0/8"])) == client
 
 
 def test_a_network_that_is_none():

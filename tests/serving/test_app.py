@@ -48,7 +48,7 @@ def test_many_pictures_have_answers_and_errors_of_their_own(client, digit, make_
         ("other", ("cut.png", digit[:60], "image/png")),
         ("file", ("black.jpg", make_png(size=(30, 20), kind="JPEG"), "image/jpeg")),
     ]
-    answer = client.post("/v1/predict", files=files, data={"note": "a field that is no file"})
+    answer = client.post("/v1/predict", files=files, data={"model": "frozen"})
     assert answer.status_code == 200
     zero, note, cut, black = answer.json()["predictions"]
     assert (zero["file"], zero["label"]) == ("zero.png", "0")

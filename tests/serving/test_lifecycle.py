@@ -15,8 +15,7 @@ import httpx2 as httpx
 import pytest
 from PIL import Image
 
-from keensight.errors import KeensightError, UsageError
-from keensight.serving.lifecycle import bind, url_of
+from keensight.serving.addresses import bind
 
 
 def connect(server):
@@ -231,30 +230,6 @@ def test_slow_headers_and_slow_bodies_are_cut_off(make_service, logged, digit):
 
     address = None
     asyncio.run(main())
-
-
-def test_addresses_that_cannot_be_had(start, frozen):
-    with bind("127.0.0.1", 0) as taken:
-        taken.listen()
-        port = taken.getsockname()[1]
-        with pytest.raises(KeensightError, match="Another program listens there"):
-            bind("127.0.0.1", port)
-        server = start(frozen, "--port", port)
-        assert server.wait() == 1
-        (line,) = server.err.read_text().splitlines()
-        assert line.startswith(f"keensight: Cannot listen on 127.0.0.1, port {port}: address already in use.")
-    with pytest.raises(KeensightError, match="There is no host"):
-        bind("no.such.host.invalid", 0)
-    with pytest.raises(KeensightError, match="no such address"):
-        bind("203.0.113.7", 0)
-    for port in (-1, 65536):
-        with pytest.raises(UsageError, match="is not a port"):
-            bind("127.0.0.1", port)
-
-
-def test_urls():
-    with bind("0.0.0.0", 0) as bound:
-        assert url_of(bound) == f"http://127.0.0.1:{bound.getsockname()[1]}"
 
 
 def test_trash_is_not_a_crash(start, frozen, digit):

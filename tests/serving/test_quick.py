@@ -8,9 +8,9 @@ import re
 import pytest
 import uvicorn
 
+from keensight.serving.addresses import bind
 from keensight.serving.app import create_app
 from keensight.serving.connection import protocol
-from keensight.serving.lifecycle import bind
 from keensight.serving.limits import Limits, RefusalError
 from keensight.serving.quick import Quick
 from keensight.serving.uploads import Upload, simple_upload, uploads

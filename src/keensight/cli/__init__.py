@@ -105,7 +105,7 @@ VERBS = {
         "Answer for pictures over HTTP, and show a web page.",
         (
             "keensight serve runs/folder/bundle",
-            "keensight serve runs/folder/bundle --key release.pem.pub --host 0.0.0.0 --port 80",
+            "keensight serve runs/folder/bundle --key release.pem.pub --host :: --port 80",
             "keensight serve --watch path/to/bundles --api-keys keys.txt",
             "keensight serve runs/folder/bundle --keep path/to/kept",
             "keensight serve --export-kept path/to/kept --out more.csv",

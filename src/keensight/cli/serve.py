@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 def serve(
     *,
     bundles: tuple[Path, ...] = (),
+    host: Annotated[str, Parameter(allow_repeating=True)],
+    key: Annotated[Path | None, Parameter(allow_repeating=True)],
     limits: Limits,
     batching: Batching,
     grace_s: Annotated[float, Parameter(name="--grace")],
@@ -33,7 +36,7 @@ def serve(
     out: Path | None = None,
     **asked: Any,
 ) -> int:
-    """Serve, or do one of the small things around it.
+    """Serve, or do one of the small things around it. An image names --host and --key; what follows them counts.
 
     Args:
         new_api_key: Print a new API key and the line for that file, and end.
@@ -45,8 +48,10 @@ def serve(
         from keensight.serving.access import new_api_key as make
 
         secret, line = make()
-        say(f"API key        {secret}: for one who is to use the server; it is not kept")
-        say(f"its line       {line}")
+        say("API key        for one who is to use the server; it is shown only now:")
+        say(secret)
+        say("its line       for the file that --api-keys names:")
+        say(line)
         return 0
     if export_kept is not None:
         from keensight.serving.keep import export_kept as export
@@ -59,13 +64,13 @@ def serve(
 
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # until the server can load again
     ended_by = verbs.serve.serve(
-        bundles, limits=limits, batching=batching, grace_s=grace_s, trusted_proxies=trusted_proxies, keep_db=keep_db,
-        **asked, on_ready=_ready,
+        bundles, host=host, key=key, limits=limits, batching=batching, grace_s=grace_s, trusted_proxies=trusted_proxies,
+        keep_db=keep_db, **asked, on_ready=_ready,
     )  # fmt: skip
     return 130 if ended_by is signal.SIGINT else 0
 
 
-def _ready(url: str, models: Registry) -> None:
+def _ready(urls: Sequence[str], models: Registry) -> None:
     unsigned = sorted({model.name for model in models if not model.is_signed})
     if unsigned:
         say(
@@ -85,5 +90,7 @@ def _ready(url: str, models: Registry) -> None:
         ", ".join(f"{model.name}@{model.version}{' (default)' * (model is default)}" for model in models)
         or "no model yet"
     )
-    say(f"serving        {names} on {url}")
+    say(f"serving        {names} on {urls[0]}")
+    if len(urls) > 1:
+        say(f"for others     {', '.join(urls[1:])}")
     sys.stdout.flush()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
@@ -15,6 +16,8 @@ from keensight.errors import KeensightError, UsageError
 from keensight.serving.limits import RefusalError
 
 Network: TypeAlias = IPv4Network | IPv6Network
+FOR = re.compile(r"(?:^|;)\s*for\s*=\s*\"?([^\";]+)", re.IGNORECASE)
+WITH_PORT = re.compile(r"\[([0-9a-fA-F:.]+)\](?::\d+)?|(\d+\.\d+\.\d+\.\d+):\d+")  # some proxies add it
 
 
 def new_api_key() -> tuple[str, str]:
@@ -76,6 +79,20 @@ def networks(texts: Sequence[str]) -> tuple[Network, ...]:
         raise UsageError(f"A trusted proxy is not a network: {error}. Give one such as 10.0.0.0/8.") from error
 
 
+def forwarded_for(headers: Iterable[tuple[str, str]]) -> str:
+    """Return the clients that proxies name, as X-Forwarded-For has them; by Forwarded only where that is missing.
+
+    >>> forwarded_for([("forwarded", 'for="[2001:db8::7]:4711";proto=https, for=10.0.0.2')])
+    '[2001:db8::7]:4711,10.0.0.2'
+    """
+    given = [*headers]
+    if named := [value for name, value in given if name == "x-forwarded-for"]:
+        return ",".join(named)
+    # cut at every comma, a quoted one too: a quote that a client leaves open must not swallow what a proxy adds
+    hops = ",".join(value for name, value in given if name == "forwarded").split(",")
+    return ",".join(found[1] if (found := FOR.search(hop)) else "unknown" for hop in hops if hop)
+
+
 def client_of(peer: str, forwarded_for: str, trusted: Sequence[Network]) -> str:
     """Return the client's address: the peer's, or behind trusted proxies the last address that is not a proxy's.
 
@@ -94,7 +111,8 @@ def _hops(peer: str, forwarded_for: str, trusted: Sequence[Network]) -> str:
     client = peer
     for hop in reversed([*forwarded_for.split(","), peer]):
         try:
-            address = ip_address(hop.strip())
+            found = WITH_PORT.fullmatch(hop.strip())
+            address = ip_address((found[1] or found[2]) if found else hop.strip())
             if isinstance(address, IPv6Address) and address.ipv4_mapped:
                 address = address.ipv4_mapped
         except ValueError:

@@ -43,10 +43,12 @@ def protocol(service: Service) -> type[HttpToolsProtocol]:
         started = 0.0
         is_turned_away = False
         is_last = False
+        is_begun = False  # a request's first bytes are here, and not all of its headers
+        idle_since: float | None = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
-            if len(self.connections) > limits.connections:
+            if len(self.connections) > limits.connections and not self._end_the_longest_idle():
                 transport.write(REFUSED)
                 transport.close()
                 return
@@ -63,11 +65,13 @@ def protocol(service: Service) -> type[HttpToolsProtocol]:
                 self.received = 0
             self.received += len(data)
             self.at_once = 0
+            self.idle_since = None
             super().data_received(data)
             if self.held is not None and self.waiting is None and not self.transport.is_closing():
                 self._go_the_long_way()  # its rest may take a while
             if self._is_between_requests():
-                self._wait_for_headers()
+                if self.is_begun or self.idle_since is None:  # idle: answered at once, so uvicorn's timer runs
+                    self._wait_for_headers()
                 # the body of a request that was refused early may still be arriving
                 rest = most_bytes if self.cycle is not None and self.cycle.more_body else 0
                 if self.received > MAX_HEADER_BYTES + rest:
@@ -92,11 +96,13 @@ def protocol(service: Service) -> type[HttpToolsProtocol]:
 
         def on_message_begin(self) -> None:
             self._hurry()  # answers keep the order of their requests
+            self.is_begun, self.idle_since = True, None
             self._unset_keepalive_if_required()  # the last answer started a timer for this request, which is here
             super().on_message_begin()
 
         def on_headers_complete(self) -> None:
-            parser = self.parser
+            parser, self.is_begun = self.parser, False
+            self._headers_came()
             if (
                 self._is_between_requests()
                 and self.at_once < MOST_AT_ONCE
@@ -119,7 +125,10 @@ def protocol(service: Service) -> type[HttpToolsProtocol]:
         def on_message_complete(self) -> None:
             if self.held is None:
                 if self.cycle is not None and self.cycle.response_complete:  # the rest of its body has arrived
-                    self.cycle.more_body, self.received = False, 0
+                    self.cycle.more_body, self.received, self.idle_since = False, 0, self.loop.time()
+                    self.timeout_keep_alive_task = self.loop.call_later(
+                        self.timeout_keep_alive, self.timeout_keep_alive_handler
+                    )
                 super().on_message_complete()
                 return
             self.is_whole = True
@@ -131,6 +140,11 @@ def protocol(service: Service) -> type[HttpToolsProtocol]:
         def on_response_complete(self) -> None:
             self.received = 0
             super().on_response_complete()
+            if self.is_begun:  # the next request's first bytes are here
+                self._unset_keepalive_if_required()
+                self._wait_for_headers()
+            elif self._is_between_requests():
+                self.idle_since = self.loop.time()
 
         def send_400_response(self, msg: str) -> None:
             self._hurry()
@@ -183,6 +197,16 @@ def protocol(service: Service) -> type[HttpToolsProtocol]:
 
         def _is_between_requests(self) -> bool:
             return self.held is None and (self.cycle is None or self.cycle.response_complete)
+
+        def _end_the_longest_idle(self) -> bool:
+            """Close the connection that waits longest for another request. Return whether there was one."""
+            ours = [each for each in self.connections if isinstance(each, Protocol)]
+            idle = [(each.idle_since, i) for i, each in enumerate(ours) if each.idle_since is not None]
+            if idle:
+                longest = ours[min(idle)[1]]
+                longest.idle_since = None
+                longest.transport.close()
+            return bool(idle)
 
         def _wait_for_headers(self) -> None:
             if self.deadline is None:

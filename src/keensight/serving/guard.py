@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from keensight.errors import suggestion
-from keensight.serving.access import check_api_key, client_of
+from keensight.serving.access import check_api_key, client_of, forwarded_for
 from keensight.serving.limits import RefusalError
 from keensight.serving.service import DRAINING, Service
 from keensight.serving.uploads import twice
@@ -59,7 +59,9 @@ class Guard:
         started, status, sent_bytes = time.perf_counter(), 0, 0
         request_id = request_id_of(headers.get("x-request-id", ""))
         peer = scope["client"][0] if scope.get("client") else ""
-        client = client_of(peer, ",".join(headers.getlist("x-forwarded-for")), service.trusted_proxies)
+        client = client_of(
+            peer, forwarded_for(headers.items()) if service.trusted_proxies else "", service.trusted_proxies
+        )
         scope["state"] = {"request_id": request_id}
 
         async def answer(message: Message) -> None:

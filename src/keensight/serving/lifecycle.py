@@ -1,10 +1,9 @@
-"""Runs the server: the socket, uvicorn with the limits that it lacks, signals, and a watched folder."""
+"""Runs the server: uvicorn with the limits that it lacks, signals, and a watched folder."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
 import signal
 import socket
@@ -16,54 +15,13 @@ from typing import Any
 
 import uvicorn
 
-from keensight.errors import KeensightError, UsageError
+from keensight.errors import KeensightError
 from keensight.serving.app import create_app
 from keensight.serving.connection import protocol
 from keensight.serving.registry import Model, Registry, Source, Stamp, sources_in, stamp_of
 from keensight.serving.service import Service
 
 POLL_S = 1.0
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """Return a socket that is bound, but not listening yet.
-
-    Raises UsageError for an invalid port, KeensightError if the address cannot be used.
-    """
-    if not 0 <= port <= 65535:
-        raise UsageError(f"{port} is not a port. Ports from 0 (any that is free) to 65535 are accepted.")
-    try:
-        ((family, kind, number, _, address), *_) = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-        bound = socket.socket(family, kind, number)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            bound.bind(address)
-        except OSError:
-            bound.close()
-            raise
-    except (socket.gaierror, UnicodeError) as error:
-        raise KeensightError(
-            f"There is no host {host!a}. Give an address of this machine to --host: 127.0.0.1 for this machine "
-            "alone, 0.0.0.0 for all of its networks."
-        ) from error
-    except OSError as error:
-        advice = {
-            errno.EADDRINUSE: "Another program listens there. Stop it, or choose another port with --port.",
-            errno.EACCES: "Ports below 1024 are for the system. Choose a higher one with --port.",
-            errno.EADDRNOTAVAIL: "This machine has no such address. Give 127.0.0.1 or 0.0.0.0 to --host.",
-        }.get(error.errno or 0, "Choose another host or port.")
-        reason = str(error.strerror).lower()
-        raise KeensightError(f"Cannot listen on {host}, port {port}: {reason}. {advice}") from error
-    return bound
-
-
-def url_of(bound: socket.socket) -> str:
-    """Return the address for a browser on this machine."""
-    host, port = bound.getsockname()[:2]
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # this is read, not bound
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 class Reloader:
@@ -173,7 +131,7 @@ async def _run(
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_keep_alive=5,
+        timeout_keep_alive=service.limits.keep_alive_s,  # type: ignore[arg-type]  # it takes parts of a second, too
     )
     server = _Server(config, ready)
     loop = asyncio.get_running_loop()

@@ -25,6 +25,13 @@ class Limits:
     request_s: float = field(default=30.0, metadata={"option": "timeout", "help": "The most seconds for a request."})
     body_s: float = 20.0
     header_s: float = 10.0
+    keep_alive_s: float = field(
+        default=75.0,
+        metadata={
+            "option": "keep-alive",
+            "help": "How many seconds an idle connection stays open: more than a balancer in front keeps its own.",
+        },
+    )
     connections: int = field(default=512, metadata={"help": "The most open connections."})
     queue: int = field(
         default=256, metadata={"help": "The most pictures under way; further ones are refused with status 503."}

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from json import JSONEncoder
 
-from keensight.serving.access import client_of
+from keensight.serving.access import client_of, forwarded_for
 from keensight.serving.answers import described, whole_answer
 from keensight.serving.batching import Answered
 from keensight.serving.guard import SECURITY_HEADERS, Asked, check, record, request_id_of
@@ -65,7 +65,9 @@ class Quick:
         if picture is None:
             return None
         text = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
-        client = client_of(peer, text.get("x-forwarded-for", ""), service.trusted_proxies)
+        client = client_of(
+            peer, forwarded_for(text.items()) if service.trusted_proxies else "", service.trusted_proxies
+        )
         try:
             check(service, "POST", PATH, text, client)
             model = service.registry.find()

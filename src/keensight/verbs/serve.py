@@ -9,12 +9,18 @@ from pathlib import Path
 from keensight.errors import KeensightError, UsageError
 from keensight.machine import return_memory
 from keensight.serving.access import networks, read_api_keys
-from keensight.serving.lifecycle import Reloader, bind, run, url_of
+from keensight.serving.addresses import bind, is_loopback, urls_of
+from keensight.serving.lifecycle import Reloader, run
 from keensight.serving.limits import Batching, Limits
 from keensight.serving.registry import Model, Registry, Source, load_model
 from keensight.serving.service import Service, log
 from keensight.serving.uploads import warm_up
 from keensight.workspace import bundle_in
+
+UNENCRYPTED = (
+    "API keys cross the network by plain HTTP, which others can read. Let a proxy with TLS in front receive them, and "
+    "name it with --trusted-proxy."
+)
 
 
 def serve(
@@ -31,13 +37,13 @@ def serve(
     trusted_proxies: Sequence[str] = (),
     keep: str | Path | None = None,
     keep_db: str | None = None,
-    on_ready: Callable[[str, Registry], None] = lambda url, models: None,
+    on_ready: Callable[[Sequence[str], Registry], None] = lambda urls, models: None,
 ) -> signal.Signals:
     """Serve bundles until SIGTERM or SIGINT, which is returned. SIGHUP reads them again.
 
     Args:
         bundles: Folders of bundles, or the run folders around them. The first is the default model.
-        host: The address to listen on; 0.0.0.0 is all networks.
+        host: The address to listen on; :: is all networks, 0.0.0.0 all of IPv4.
         port: The port to listen on; 0 is any that is free.
         key: Refuse bundles unless the owner of this public key signed them.
         watch: A folder of bundles, NAME or NAME/VERSION: new ones are loaded as they appear. SIGHUP loads at once.
@@ -45,10 +51,10 @@ def serve(
         batching: How requests are put together.
         grace_s: How many seconds requests under way have to finish after SIGTERM.
         api_keys: Ask for an API key: a file of their SHA-256 hashes, one a line.
-        trusted_proxies: A network whose X-Forwarded-For is believed, such as 10.0.0.0/8. Can be repeated.
+        trusted_proxies: A network whose X-Forwarded-For or Forwarded is believed, such as 10.0.0.0/8. Can be repeated.
         keep: Keep pictures, answers and verdicts in this folder. Nothing is kept without it.
         keep_db: Keep answers in this database instead of SQLite: SQLAlchemy's URL.
-        on_ready: Is told the address and the models.
+        on_ready: Is told the addresses, for this machine first and then for others, and the models.
 
     Raises:
         BundleError: a bundle cannot be used.
@@ -104,8 +110,11 @@ def serve(
             service.keeper = Keeper(Path(keep), log, keep_db)
 
         def ready() -> None:
-            log("ready", url=url_of(bound), models=[f"{model.name}@{model.version}" for model in registry])
-            on_ready(url_of(bound), registry)
+            first, *others = urls_of(bound)
+            log("ready", url=first, others=others, models=[f"{model.name}@{model.version}" for model in registry])
+            if api_keys is not None and not trusted_proxies and not is_loopback(bound):
+                log("unencrypted", level="warning", reason=UNENCRYPTED)
+            on_ready([first, *others], registry)
 
         try:
             return run(service, bound, reloader, grace_s, ready)
@@ -130,6 +139,7 @@ def _check(limits: Limits, batching: Batching, grace_s: float) -> None:
         "--max-pixels": limits.max_pixels,
         "--max-pictures": limits.max_pictures,
         "--timeout": limits.request_s,
+        "--keep-alive": limits.keep_alive_s,
         "--connections": limits.connections,
         "--queue": limits.queue,
         "--batch-size": batching.size,
