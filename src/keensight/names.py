@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 # Characters that garble a terminal or cannot be written as UTF-8: controls, line separators, lone surrogates.
 _ODD = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+WESTERN = "cp1252"  # Latin-1 as Windows extends it: what names that are not UTF-8 most often are in
 # What a terminal is not sent: those, and invisible marks that turn the order of letters, so that names look alike.
 UNPRINTABLE = re.compile(_ODD.pattern[:-1] + "\u061c\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
 
@@ -33,6 +34,33 @@ def _natural_key(name: str) -> tuple[str | tuple[int, str], ...]:
 def clean_label(name: str) -> str:
     """Return a label as labels are compared: composed Unicode (a zip made on a Mac decomposes é), no outer blanks."""
     return unicodedata.normalize("NFC", name).strip()
+
+
+def decoded(raw: bytes, otherwise: str) -> str:
+    """Return a name's bytes as text: UTF-8, which hardly anything else happens to be, or else in the encoding given.
+
+    Bytes that are neither stay as lone surrogates, as Python has them for a file that it lists.
+
+    >>> decoded("Äpfel".encode(), "cp437"), decoded("Äpfel".encode("cp437"), "cp437")
+    ('Äpfel', 'Äpfel')
+    """
+    for encoding in ("utf-8", otherwise):
+        try:
+            return raw.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def readable(path: str) -> str:
+    """Return a POSIX path with folder and file names that are not UTF-8 read as `WESTERN`, each by itself.
+
+    >>> readable("pets/" + "Äpfel".encode("latin-1").decode("utf-8", "surrogateescape") + "/1.jpg")
+    'pets/Äpfel/1.jpg'
+    """
+    if path.isascii():
+        return path
+    return "/".join(decoded(part.encode("utf-8", "surrogateescape"), WESTERN) for part in path.split("/"))
 
 
 def odd_name(name: str) -> str | None:

@@ -105,7 +105,7 @@ def test_files_that_cannot_be_used_are_skipped_with_a_reason(pets):
         file.truncate(folders.MAX_PICTURE_BYTES + 1)
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(os.path.relpath(pets / "dog/socket.jpg"))
-    (pets / "dog" / os.fsdecode(b"bad\xff.jpg")).write_bytes(b"x")
+    (pets / "dog" / os.fsdecode(b"bad\x81.jpg")).write_bytes(b"x")
     (pets / "dog/bell\x07.jpg").write_bytes(b"x")
     dataset = open_dataset(pets)
     assert len(dataset.samples) == 4
@@ -116,9 +116,26 @@ def test_files_that_cannot_be_used_are_skipped_with_a_reason(pets):
         "cat/pipe.jpg": special,
         "dog/socket.jpg": special,
         "dog/huge.jpg": "larger than 100 MiB (104,857,601 bytes)",
-        "dog/bad\\udcff.jpg": odd,
+        "dog/bad\\udc81.jpg": odd,
         "dog/bell\\x07.jpg": odd,
     }
+
+
+def test_folder_names_in_latin_1_are_read(tmp_path):
+    """As old archives, discs and network drives have them; on disk they stay as they are."""
+    for label in ("Äpfel", "Gemüse"):
+        picture(tmp_path / label / "utf8.jpg")
+        folder = tmp_path / os.fsdecode(label.encode("latin-1") + b" 2")
+        picture(folder / os.fsdecode("größe.jpg".encode("latin-1")), 7)
+        picture(folder / "größe 2.jpg", 8)
+    (tmp_path / os.fsdecode("Äpfel".encode("latin-1"))).mkdir()
+    picture(tmp_path / os.fsdecode("Äpfel".encode("latin-1")) / "utf8.jpg")
+    dataset = open_dataset(tmp_path)
+    assert dataset.class_names == ("Gemüse", "Gemüse 2", "Äpfel", "Äpfel 2")
+    assert len(dataset.samples) == 6
+    with reader(dataset) as read:
+        assert all(hashlib.sha256(read(sample)).hexdigest() == sample.sha256 for sample in dataset.samples)
+    assert list(skipped(dataset)) == ["\\udcc4pfel/utf8.jpg"]  # there is an Äpfel/utf8.jpg
 
 
 def test_links_inside_are_followed_and_links_out_are_not(pets, tmp_path):

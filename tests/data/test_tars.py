@@ -1,5 +1,6 @@
 """Tars: members that are no files, headers that lie, and compressed ones that are unpacked first."""
 
+import io
 import os
 import tarfile
 
@@ -93,3 +94,13 @@ def test_a_full_disk_while_unpacking_leaves_nothing(tmp_path, pets, make_tar, ow
     with pytest.raises(KeensightError, match="The disk is full"):
         open_dataset(make_tar(tmp_path / "pets.tar.gz", pets, "w:gz"))
     assert list((own_cache / "archives").iterdir()) == []
+
+
+def test_names_in_latin_1_are_read(tmp_path, make_tar, png):
+    path = tmp_path / "x.tar"
+    with tarfile.open(path, "w", format=tarfile.GNU_FORMAT, encoding="latin-1") as archive:
+        for name in ("Äpfel/1.png", "Öl/1.png"):
+            info = tarfile.TarInfo(name)
+            info.size = len(png(1))
+            archive.addfile(info, io.BytesIO(png(1)))
+    assert [sample.path for sample in open_dataset(path).samples] == ["Äpfel/1.png", "Öl/1.png"]

@@ -1,7 +1,9 @@
 """Zips: their index may lie, and each member is unpacked on its own."""
 
 import os
+import struct
 import zipfile
+import zlib
 
 import pytest
 
@@ -131,3 +133,50 @@ def test_a_member_without_a_name_is_no_crash(tmp_path, pets, make_zip):
     content[entry + 28 : entry + 34] = b"\x00\x00\x00\x00\x01\x00"  # name 0, extra 0, comment 1
     path.write_bytes(content)
     assert len(open_dataset(path).samples) == len(pets)
+
+
+def renamed(path, names, system=3, extra=lambda raw: b""):
+    """Write a zip whose names are these bytes, without the flag for UTF-8, and with an extra field for each."""
+    entries, index = b"", b""
+    for raw in names:
+        content = raw + b" is no picture"
+        field = extra(raw)
+        head = struct.pack(
+            "<HHHHHIIIHH", 20, 0, 0, 0, 33, zlib.crc32(content), *[len(content)] * 2, len(raw), len(field)
+        )
+        index += b"PK\1\2" + bytes([20, system]) + head
+        index += struct.pack("<HHHII", 0, 0, 0, 0, len(entries)) + raw + field
+        entries += b"PK\3\4" + head + raw + field + content
+    end = struct.pack("<HHHHIIH", 0, 0, len(names), len(names), len(index), len(entries), 0)
+    path.write_bytes(entries + index + b"PK\5\6" + end)
+    return path
+
+
+LABELS = ("Äpfel", "Öl")
+UTF8, OLD, WESTERN = ([f"{label}/{i}.png".encode(code) for label in LABELS for i in range(2)] for code in
+                      ("utf-8", "cp437", "latin-1"))  # fmt: skip
+
+
+def unicode_path(raw, crc=0):
+    text = raw.decode("latin-1").encode()
+    return struct.pack("<HHBI", 0x7075, 5 + len(text), 1, zlib.crc32(raw) + crc) + text
+
+
+@pytest.mark.parametrize(
+    "names,system,extra",
+    [
+        (UTF8, 3, lambda raw: b""),  # macOS
+        (UTF8, 0, lambda raw: b""),
+        (OLD, 0, lambda raw: b""),  # DOS, Windows
+        (WESTERN, 3, lambda raw: b""),  # Unix of old
+        (WESTERN, 0, unicode_path),  # Info-ZIP, WinRAR, 7-Zip
+        (OLD, 0, lambda raw: unicode_path(raw, 1)),  # of another name, and so passed over
+        (OLD, 0, lambda raw: b"\x75\x70\xff"),
+    ],
+)
+def test_names_without_the_flag_for_utf_8(tmp_path, names, system, extra):
+    dataset = open_dataset(renamed(tmp_path / "x.zip", names, system, extra))
+    assert dataset.class_names == tuple(sorted(LABELS))
+    with reader(dataset) as read:
+        contents = {read(sample) for sample in dataset.samples}
+    assert contents == {raw + b" is no picture" for raw in names}

@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 from keensight.data.hashing import Memo, hash_files, is_hash
 from keensight.data.kinds import START_BYTES
 from keensight.data.layout import arrange
 from keensight.data.listing import KEPT_BY_SYSTEM, Listing, is_hidden, is_picture, problem_by_start
 from keensight.errors import DataError, PictureError
-from keensight.names import odd_name
+from keensight.names import WESTERN, odd_name, readable
 from keensight.values import Sample, Skipped
 
 MAX_PICTURE_BYTES = 100 * 2**20
@@ -101,27 +102,28 @@ def walk(root: Path, *, any_name: bool = False) -> tuple[Contents, dict[str, os.
                 f"The folder {root} holds more than {MAX_FILES:,} files, the most that are accepted. Split it up."
             )
         if not entries and folder:
-            contents.others.append(f"{folder}/")
+            contents.others.append(f"{readable(folder)}/")
         for entry in entries:
             path = f"{folder}/{entry.name}" if folder else entry.name
+            name = path if any_name else _name_of(root, path)
             if is_hidden(entry.name):
-                contents.hide(path)
+                contents.hide(name)
                 continue
             target = os.path.realpath(entry.path) if entry.is_symlink() else ""
             if target and not _is_inside(target, real_root):
-                _leave_out(contents, path, LEADS_OUT)
+                _leave_out(contents, name, LEADS_OUT)
             elif target and not os.path.exists(target):  # noqa: PTH110  (dangling, or a loop of links)
-                _leave_out(contents, path, "a link that leads nowhere")
+                _leave_out(contents, name, "a link that leads nowhere")
             elif entry.is_dir():
                 above = chain
                 if target:
                     above = (*chain, os.path.realpath(os.path.dirname(entry.path)))  # noqa: PTH120
                     if any(_is_inside(link, target) for link in above):
-                        _leave_out(contents, path, "a link that leads back to a folder above it")
+                        _leave_out(contents, name, "a link that leads back to a folder above it")
                         continue
                 waiting.append((path, above))
             else:
-                _add_file(contents, statuses, root, path, entry)
+                _add_file(contents, statuses, name, entry)
     return contents, statuses
 
 
@@ -136,16 +138,20 @@ def _entries(root: Path, folder: str) -> list[os.DirEntry[str]]:
         ) from error
 
 
-def _add_file(
-    contents: Contents, statuses: dict[str, os.stat_result], root: Path, path: str, entry: os.DirEntry[str]
-) -> None:
+def _name_of(root: Path, path: str) -> str:
+    """Return the name by which a file is known: readable, unless another file on disk is called so."""
+    name = readable(path)
+    return path if name != path and os.path.lexists(root / name) else name
+
+
+def _add_file(contents: Contents, statuses: dict[str, os.stat_result], name: str, entry: os.DirEntry[str]) -> None:
     try:
         status = entry.stat()
     except OSError as error:
-        contents.add(path, _why(error), bytes)
+        contents.add(name, _why(error), bytes)
         return
-    if contents.add(path, problem_of(status), lambda: read_start(root, path)):
-        statuses[path] = status
+    if contents.add(name, problem_of(status), lambda: read_start(entry.path)):
+        statuses[name] = status
 
 
 def problem_of(status: os.stat_result) -> str | None:
@@ -167,7 +173,7 @@ def size_problem(size: int) -> str | None:
 def read_file(root: Path, path: str) -> bytes:
     """Return the content of one picture file; raises PictureError if it cannot be read or is too large."""
     try:
-        with open(f"{root}/{path}", "rb", opener=_open_without_waiting) as file:  # joining Paths costs 5 µs of 27
+        with _opened(root, path) as file:
             status = os.fstat(file.fileno())
             if problem := problem_of(status):
                 raise PictureError(f"{path}: {problem}")
@@ -182,13 +188,26 @@ def read_file(root: Path, path: str) -> bytes:
     return content
 
 
-def read_start(root: Path, path: str) -> bytes:
+def read_start(path: str) -> bytes:
     """Return the first bytes of a file, by which it can be told what it is; none if it cannot be read."""
     try:
-        with open(f"{root}/{path}", "rb", opener=_open_without_waiting, buffering=0) as file:
+        with open(path, "rb", opener=_open_without_waiting, buffering=0) as file:
             return file.read(START_BYTES)
     except (OSError, ValueError):
         return b""
+
+
+def _opened(root: Path, path: str) -> BinaryIO:
+    try:
+        return open(f"{root}/{path}", "rb", opener=_open_without_waiting)  # joining Paths costs 5 µs of 27
+    except FileNotFoundError:
+        if path.isascii():
+            raise
+    on_disk = str(root)
+    for part in path.split("/"):
+        there = os.path.lexists(f"{on_disk}/{part}")
+        on_disk += f"/{part if there else os.fsdecode(part.encode(WESTERN, 'replace'))}"
+    return open(on_disk, "rb", opener=_open_without_waiting)
 
 
 @contextmanager

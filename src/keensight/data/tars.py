@@ -33,6 +33,7 @@ from keensight.data.folders import MAX_FILES, Contents, size_problem
 from keensight.data.hashing import stamp
 from keensight.data.kinds import START_BYTES
 from keensight.data.listing import Listing
+from keensight.names import readable
 from keensight.values import Sample
 
 MAX_HEADER_BYTES = 2**20
@@ -100,7 +101,7 @@ def _read_headers(plain: Path, path: Path, *_stamp: int) -> tuple[Contents, Mapp
     check_amount(path, len(infos), sum(max(info.size, 0) for info in infos))
     contents, members = Contents(), dict[str, TarMember]()
     with member_starts(plain) as start_of:
-        for name, info in file_members(path, infos, lambda info: info.name, tarfile.TarInfo.isdir, contents):
+        for name, info in file_members(path, infos, lambda info: readable(info.name), tarfile.TarInfo.isdir, contents):
             problem = name_problem(name)
             if info.issym() or info.islnk():
                 problem = "a link (links in archives are not followed)"

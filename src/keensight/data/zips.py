@@ -28,8 +28,12 @@ from keensight.data.hashing import stamp
 from keensight.data.kinds import START_BYTES
 from keensight.data.listing import Listing
 from keensight.errors import DataError
+from keensight.names import WESTERN, decoded
 from keensight.values import Sample
 
+UTF8_FLAG = 0x800
+UNICODE_PATH = 0x7075
+DOS_SYSTEMS = (0, 10, 11)  # the maker of a member: DOS, or Windows
 UNPACKERS: dict[int, Callable[[bytes, int], bytes]] = {  # by zip's number for the method; (data, most bytes out)
     zipfile.ZIP_STORED: lambda packed, most: packed[:most],
     zipfile.ZIP_DEFLATED: lambda packed, most: zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, most),
@@ -93,7 +97,7 @@ def _read_index(path: Path, *_stamp: int) -> tuple[Contents, Mapping[str, ZipMem
     check_amount(path, len(infos), sum(info.file_size for info in infos))
     contents, members = Contents(), dict[str, ZipMember]()
     with member_starts(path) as start_of:
-        for name, info in file_members(path, infos, lambda info: info.filename, _is_folder, contents):
+        for name, info in file_members(path, infos, _name, _is_folder, contents):
             if info.flag_bits & 0x1:
                 raise DataError(
                     f"{path} is encrypted ({name} needs a password). Archives without a password are accepted; unpack "
@@ -118,6 +122,28 @@ def zip_reader(path: Path) -> Iterator[Callable[[Sample], bytes]]:
     _, members = zip_members(path)
     with member_reader(path, members) as read:
         yield lambda sample: read(sample.path)
+
+
+def _name(info: zipfile.ZipInfo) -> str:
+    """Return a member's name: as its Unicode path field says, in UTF-8 with or without the flag for it, or as of old.
+
+    The names of old are in DOS' cp437 where DOS or Windows wrote them, and in Latin-1 elsewhere.
+    """
+    if info.flag_bits & UTF8_FLAG or info.orig_filename.isascii():
+        return info.filename
+    raw = info.orig_filename.encode("cp437")  # as zipfile has decoded it
+    name = _unicode_path(info.extra, raw) or decoded(raw, "cp437" if info.create_system in DOS_SYSTEMS else WESTERN)
+    return name.partition("\0")[0]
+
+
+def _unicode_path(extra: bytes, raw: bytes) -> str | None:
+    """Return what the Info-ZIP Unicode Path field (APPNOTE 4.6.9) says, if there is one and it is for this name."""
+    while len(extra) >= 4:
+        kind, length = struct.unpack_from("<HH", extra)
+        content, extra = extra[4 : 4 + length], extra[4 + length :]
+        if kind == UNICODE_PATH and content[:5] == struct.pack("<BI", 1, zlib.crc32(raw)):
+            return decoded(content[5:], WESTERN)
+    return None
 
 
 def _is_folder(info: zipfile.ZipInfo) -> bool:
