@@ -32,7 +32,8 @@ example: .venv/installed .venv-keras/installed  ## train, sign, tamper, quantise
 	scripts/apt-install unzip
 	examples/sealed_bundle.sh $(DATA)/planesnet.zip
 
-fuzz: .venv/developing  ## send 100,000 hostile requests to a server: some ten minutes
+fuzz: .venv/developing  ## give 100,000 hostile pictures to the decoders, and as many requests to a server: half an hour
+	$(BIN)/python tests/data/fuzz.py
 	$(BIN)/python tests/serving/fuzz.py tests/bundle/frozen/bundle
 
 promises: .venv/developing  ## train every recipe, check its promise, rewrite docs/results.md: hours; RECIPES="a b" SEEDS=3

@@ -3,7 +3,7 @@
     python tests/serving/fuzz.py tests/bundle/frozen/bundle --cases 100000
 
 What counts as failure: a 5xx other than 503, a line of the server's log that says that something failed, a request that
-was smuggled, an exit status other than 0. A good client asks beside it, and its latencies are printed.
+was smuggled, an exit status other than 0, a good client beside it whose median is more than twice what it was before.
 """
 
 from __future__ import annotations
@@ -162,12 +162,14 @@ def main() -> None:
             words = [str(asked.bundle), "--probe", str(port), "--calm", str(seconds)]
             return subprocess.Popen([sys.executable, __file__, *words], stdout=subprocess.PIPE, text=True)
 
-        print("a good client, before   ", asking(asked.calm).communicate()[0].strip(), flush=True)
+        idle = json.loads(asking(asked.calm).communicate()[0])
+        print("a good client, before   ", idle, flush=True)
         memory = Memory(server.pid)
         begin, first = time.monotonic(), min(asked.cases, round(2 * asked.calm * asked.rate))
         good = asking(2 * asked.calm)
         outcome = asyncio.run(attack(port, Generator(asked.seed).cases(first), rate=asked.rate))
-        print("a good client, meanwhile", good.communicate()[0].strip(), flush=True)
+        beside = json.loads(good.communicate()[0])
+        print("a good client, meanwhile", beside, flush=True)
         asyncio.run(attack(port, Generator(asked.seed + 1).cases(asked.cases - first), outcome))
         seconds = time.monotonic() - begin
         time.sleep(2)
@@ -177,6 +179,8 @@ def main() -> None:
         log.seek(0)
         lines = [json.loads(line) for line in log if not line.startswith("keensight: warning")]
     found = failures(outcome, lines)
+    if beside["p50_ms"] > 2 * idle["p50_ms"]:
+        found.append(f"a good client waited {beside['p50_ms']} ms, not {idle['p50_ms']}: more than twice as long")
     print(f"{asked.cases:,} cases in {seconds:.0f} s, seed {asked.seed}: {dict(outcome.statuses.most_common())}")
     for kind, statuses in sorted(outcome.kinds.items()):
         print(f"  {kind:14} {dict(statuses.most_common())}")

@@ -6,12 +6,19 @@ import io
 import json
 import random
 import struct
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from importlib import util
+from pathlib import Path
 
 from PIL import Image
+
+spec = util.spec_from_file_location("hostile_pictures", Path(__file__).parents[1] / "data/hostile_pictures.py")
+hostile_pictures = sys.modules["hostile_pictures"] = util.module_from_spec(spec)
+spec.loader.exec_module(hostile_pictures)
 
 SHAPE = (8, 8, 1)  # of the frozen bundle
 SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -40,11 +47,12 @@ class Generator:
         kinds: list[tuple[int, Callable[[], Case]]] = [
             (20, self.damaged), (8, self.polyglot), (2, self.bomb), (3, self.header_bomb), (20, self.form),
             (12, self.framing), (6, self.smuggling), (6, self.headers), (12, self.tensor), (5, self.binary_tensor),
-            (6, self.query), (4, self.verdict), (2, self.slow), (4, self.cut_off),
+            (6, self.query), (4, self.verdict), (2, self.slow), (4, self.cut_off), (8, self.trying_a_decoder),
         ]  # fmt: skip
         weights, makers = zip(*kinds, strict=True)
         self.makers, self.weights = makers, weights
         pictures = [Image.frombytes("L", (size, size), self.rng.randbytes(size**2)) for size in (8, 40)]
+        self.trying = hostile_pictures.Pictures(seed, hostile_pictures.SERVED)
         self.pictures = [encoded(each, kind) for each in pictures for kind in ("PNG", "JPEG", "GIF", "WEBP")]
 
     def cases(self, count: int) -> Iterator[Case]:
@@ -104,6 +112,11 @@ class Generator:
             lambda: png(1, 20_000), lambda: png(8, 8, chunk=chunk, times=self.rng.choice((1, 50))), gif_of_frames,
         ))  # fmt: skip
         return Case("bomb", [post("/v1/predict", maker(), "image/png")])
+
+    def trying_a_decoder(self) -> Case:
+        """Scans, interlace, frames and metadata."""
+        kind, picture = self.trying.picture()
+        return Case(kind, [post(self.where(), picture, "image/png")])
 
     def header_bomb(self) -> Case:
         """Headers that promise more than there is memory."""
