@@ -47,7 +47,7 @@ def test_json(warm, digits, other, tmp_path):
 
 
 def test_text(warm, digits, other, tmp_path):
-    done = warm("compare", digits, other, "digits", "--out", tmp_path / "out", "--split", "val")
+    done = warm("compare", digits, other, "digits", "--out", tmp_path / "out", "--split", "val", "--attack", "fgsm")
     assert done.status == 0 and done.err == ""
     lines = done.out.splitlines()
     assert "pictures of digits, split: val" in lines[0]

@@ -127,3 +127,14 @@ def test_the_scale_runs_from_orange_over_clear_to_blue():
     row = pixels(figures.colour_scale())[0]
     assert tuple(row[0]) == (213, 94, 0, 255) and tuple(row[-1]) == (0, 114, 178, 255)
     assert row[len(row) // 2, 3] < 10
+
+
+def test_names_in_a_legend_are_not_printed_over_each_other():
+    """Each name has a line of its own where it is longer than what matplotlib lays out for it."""
+    svg = figures.margin_histogram(
+        np.array([-1.0, 2.0]), np.array([1, 0]), np.linspace(-3, 3, 7), ("husky", "nothusky"), "A"
+    )
+    nodes = {"".join(node.itertext()): node for node in ET.fromstring(svg).iter(f"{SVG}text")}
+    said = [nodes[name] for name in ("husky called nothusky", "nothusky called husky")]
+    heights = [re.findall(r"-?[\d.]+", node.get("y"))[-1] for node in said]
+    assert heights[0] != heights[1]

@@ -15,7 +15,7 @@ from keensight.bundle.network import network_of
 from keensight.bundle.read import read_bundle
 from keensight.errors import BundleError, DataError, RunError, UsageError
 from keensight.models.linear import linear_weights
-from keensight.pipeline import finish
+from keensight.pipeline import compared, finish
 from keensight.pipeline.watch import Watcher
 from keensight.values import Floor
 
@@ -157,6 +157,31 @@ def test_other_seeds_are_compared_on_what_both_held_out(home, compare):
     assert result.n == len(both) < 100
     assert list(result.notes) == heard and "drew different test splits" in heard[0]
     assert result.bundles[0].attacks == () and heard[0] in result.page.read_text()
+
+
+def test_attacks_are_made_when_asked_for_or_free(home, compare, tmp_path, monkeypatch):
+    heard, attacked = [], []
+    real = compared.outcome
+    monkeypatch.setattr(compared, "outcome", lambda *a, **k: attacked.append(a[2].eps) or real(*a, **k))
+
+    class Ears(Watcher):
+        def note(self, text):
+            heard.append(text)
+
+    result = compare("dense", "small", watcher=Ears())
+    assert [each.attacks for each in result.bundles] == [(), ()] and attacked == []
+    assert len(heard) == 1 and "With --attack fgsm it is, and takes about " in heard[0]
+    html = result.page.read_text()
+    assert "How do they break?" not in html and html.count("confusion matrix") == 2
+    pair = [home / "dense", home / "small"]
+    none = keensight.compare(pair, "digits", eps=[0.0], out=tmp_path / "zero")
+    assert [each.attacks for each in none.bundles] == [(), ()] and attacked == []
+    asked = keensight.compare(pair, "digits", eps=[0.0, 0.05], out=tmp_path / "asked")
+    assert attacked == [0.05, 0.05]
+    for each in asked.bundles:
+        assert each.attacks[0].accuracy == pytest.approx(1 - each.errors[0].wrong / asked.n)
+    free = keensight.compare([home / "regular", home / "robust"], home / "zero-one", out=tmp_path / "free")
+    assert all(len(each.attacks) == 6 for each in free.bundles)
 
 
 def test_the_same_twice_gives_the_same_page(home, tmp_path):

@@ -16,7 +16,7 @@ from keensight.evaluation.comparison import LUCK, Compared, Comparison, Errors, 
 from keensight.evaluation.words import percent
 from keensight.explanation.weights import gains
 from keensight.pages.comparison_figures import colour_scale, hinge_curves, margin_histogram, weight_picture
-from keensight.pages.figures import accuracy_over_eps
+from keensight.pages.figures import accuracy_over_eps, confusion_matrix
 from keensight.pages.pictures import picture_data_uri
 from keensight.pages.report import PICTURE_HEIGHT_PX, render, svg
 from keensight.robustness.attacks.row import AttackRow
@@ -24,6 +24,7 @@ from keensight.robustness.needs import in_words
 from keensight.values import FloatArray, IntArray, Uint8Array
 
 MOST_CLASSES = 10  # that weights are shown for
+MANY_CLASSES = 20  # whose confusion matrices are too wide to lie side by side
 HINGES = ("hinge", "robust-hinge")
 
 
@@ -87,6 +88,8 @@ def render_html(
         verdict=verdict(comparison),
         luck=luck,
         p_value=p_value,
+        confusions=[(each, svg(confusion_matrix(each.metrics, labels))) for each in bundles],
+        many=len(labels) > MANY_CLASSES,
         curve=svg(accuracy_over_eps(lines)) if lines else "",
         attack=attack,
         attacked_kind=in_words(attack.needs) if attack else "",

@@ -10,7 +10,19 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from keensight.evaluation.comparison import hinge_loss
-from keensight.pages.drawing import BLUE, MUTED, ORANGE, WIDTH, add_axes, canvas, drawing, legend, shorten, to_svg
+from keensight.pages.drawing import (
+    BLUE,
+    MUTED,
+    ORANGE,
+    WIDTH,
+    add_axes,
+    canvas,
+    drawing,
+    legend,
+    legend_height,
+    shorten,
+    to_svg,
+)
 from keensight.pages.pictures import picture_data_uri, signed_colours
 from keensight.values import FloatArray, IntArray
 
@@ -24,9 +36,11 @@ def margin_histogram(
     and those of the first right of it. For more, values are the label's logit less the largest, all left of 0.
     """
     first, second = (labels_M == 0, labels_M == 1) if len(names) == 2 else (labels_M < 0, labels_M >= 0)
+    called = [f"{shorten(a, 12)} called {shorten(b, 12)}" for a, b in (names, names[::-1])] if len(names) == 2 else []
+    above = legend_height(called or ["any"])
     with drawing():
-        figure = canvas(WIDTH, 230)
-        axes = add_axes(figure, left=46, right=14, bottom=44, top=30)
+        figure = canvas(WIDTH, 200 + above)
+        axes = add_axes(figure, left=46, right=14, bottom=44, top=above)
         for chosen, colour, k in ((second, ORANGE, 1), (first, BLUE, 0)):
             if len(names) > 2 and not k:
                 continue
@@ -39,10 +53,7 @@ def margin_histogram(
         axes.set_ylim(bottom=0)
         axes.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
         axes.set(xlabel="f(x)" if len(names) == 2 else "label's logit less the largest", ylabel="pictures")
-        legend(axes)
-        called = (
-            [f"{shorten(a, 12)} called {shorten(b, 12)}" for a, b in (names, names[::-1])] if len(names) == 2 else []
-        )
+        legend(axes, called)
         return to_svg(figure, f"logits of the {len(values_M)} mistakes of {letter}", called)
 
 

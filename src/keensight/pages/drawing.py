@@ -111,10 +111,24 @@ def add_axes(figure: Figure, *, left: float, right: float, bottom: float, top: f
     return figure.add_axes((x0, y0, 1 - x0 - dx, 1 - y0 - dy))
 
 
-def legend(axes: Axes) -> None:
-    """Write the legend above the axes, up to four names in a row."""
-    axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 0.99), ncols=4, borderaxespad=0.2, handlelength=1.6,
-                columnspacing=1.2, handletextpad=0.5)  # fmt: skip
+def legend_height(names: Sequence[str]) -> int:
+    """Return the room above the axes, in units of the view box, that a legend of names from the data takes.
+
+    >>> legend_height(["A", "B", "C", "D", "E"]), legend_height(["a long name", "another one"])
+    (46, 46)
+    """
+    return 14 + 16 * -(-len(names) // _columns(names))
+
+
+def _columns(names: Sequence[str]) -> int:
+    # matplotlib lays out `@@3@@`, so a longer name would be printed over the one at its right
+    return 4 if all(text_width(name) <= 6 for name in names) else 1
+
+
+def legend(axes: Axes, names: Sequence[str] = ()) -> None:
+    """Write the legend above the axes, up to four names in a row; those from the data, `names`, one a row if long."""
+    axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 0.99), ncols=_columns(names), borderaxespad=0.2,
+                handlelength=1.6, columnspacing=1.2, handletextpad=0.5)  # fmt: skip
 
 
 def to_svg(figure: Figure, label: str, names: Sequence[str] = ()) -> str:

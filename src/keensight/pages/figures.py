@@ -25,6 +25,7 @@ from keensight.pages.drawing import (
     drawing,
     fraction,
     legend,
+    legend_height,
     shorten,
     text_width,
     to_svg,
@@ -178,7 +179,8 @@ def accuracy_over_eps(lines: Mapping[str, Mapping[float, float]]) -> str:
 
     `lines` maps each name to a mapping from epsilons to accuracies, in any order.
     """
-    above = 14 + 16 * ((len(lines) + 3) // 4)
+    names = [shorten(name) for name in lines]
+    above = legend_height(names)
     with drawing():
         figure = canvas(WIDTH, 240 + above)
         axes = add_axes(figure, left=46, right=14, bottom=44, top=above)
@@ -191,8 +193,8 @@ def accuracy_over_eps(lines: Mapping[str, Mapping[float, float]]) -> str:
         axes.set_xlim(left=0)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
         axes.yaxis.set_major_formatter(PERCENT)
-        legend(axes)
-        return to_svg(figure, "accuracy over the strength of the attack", [shorten(name) for name in lines])
+        legend(axes, names)
+        return to_svg(figure, "accuracy over the strength of the attack", names)
 
 
 def _cells(axes: Axes, counts_KK: Any, strength_KK: Any, size: float) -> None:

@@ -25,6 +25,7 @@ from keensight.models.linear import is_linear, pixel_weights
 from keensight.models.tensors import device
 from keensight.pages.comparison import CloseCall, Inside, Wrong
 from keensight.robustness.answers import attacked_pictures, logits, outcome, result
+from keensight.robustness.attacks.table import ATTACKS
 from keensight.values import AttackResult, FloatArray, IntArray, Metrics, Split, Threat
 
 MOST_BUNDLES = 8
@@ -132,10 +133,16 @@ def measured(each: Entrant, part: Split) -> tuple[Metrics, NDArray[np.bool_]]:
 
 
 def attacked(each: Entrant, part: Split, epsilons: Sequence[float], attack: str) -> tuple[AttackResult, ...]:
-    """Return the accuracy within each epsilon, on at most 2,000 pictures."""
+    """Return the accuracy within each epsilon, on at most 2,000 pictures; those of epsilon 0 are left as they are."""
     few = part.thinned(MOST_ATTACKED)
-    threats = [Threat("linf", eps) for eps in epsilons]
-    return tuple(result(attack, outcome(each.model, few, threat, attack, each.bundle.borders)) for threat in threats)
+
+    def of(threat: Threat) -> AttackResult:
+        if threat.eps:
+            return result(attack, outcome(each.model, few, threat, attack, each.bundle.borders))
+        right_N = each.logits(few).argmax(axis=1) == each.labels(few)
+        return AttackResult(ATTACKS[attack].title, threat, float(right_N.mean()), len(few))
+
+    return tuple(of(Threat("linf", eps)) for eps in epsilons)
 
 
 def inside(each: Entrant, part: Split, shown: float | None, attack: str) -> Inside:

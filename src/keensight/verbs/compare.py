@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from keensight.errors import UsageError, shortlist, suggestion
 from keensight.evaluation.comparison import Compared, Comparison, Pair, mcnemar, telling_eps
+from keensight.evaluation.words import duration
 from keensight.files import write_atomically
 from keensight.inference.predictor import inverted_of
+from keensight.models.linear import is_linear
 from keensight.pages.comparison import Inside, render_html
-from keensight.pipeline.compared import Entrant, attacked, inside, measured, open_entrants
+from keensight.pipeline.compared import MOST_ATTACKED, Entrant, attacked, inside, measured, open_entrants
 from keensight.pipeline.labelled import open_for, split_asked
 from keensight.pipeline.same_pictures import same_pictures
 from keensight.pipeline.watch import Watcher
@@ -20,6 +23,7 @@ from keensight.robustness.needs import are_met, in_words
 from keensight.values import AttackResult, Metrics
 from keensight.workspace import Kind, bundle_in, claim
 
+PASSES = 4  # an attack answers forwards, backwards, and again, by torch: some four times what an answer takes
 EPS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3)
 PAGE = "comparison.html"
 COMPARISON = Kind("comparison", "Compare", home=Path("comparisons"), begun=PAGE, kept=PAGE, finished=PAGE)
@@ -48,7 +52,8 @@ def compare(
         data: Labelled pictures, in any form that `train` takes.
         split: train, val or test; the test split, or all pictures where there are no splits, if left out.
         label_pattern: Take labels from file names, such as '{label}__*'; '{label...}_*' reaches to the last _.
-        attack: fgsm or exact; exact where every model is linear with two classes, else fgsm, if left out.
+        attack: fgsm or exact; exact where every model is linear with two classes, else fgsm, if left out. Only linear
+            models, which take no time, are attacked without --attack or --eps.
         eps: What an attacker may change every pixel by, from 0 to 1; 0 to 0.3 in six steps if left out. At most 2,000
             pictures are attacked, evenly taken from all.
         out: The folder for the page, new or empty; the first free name under comparisons/ if left out.
@@ -64,14 +69,18 @@ def compare(
     """
     watcher = watcher or Watcher()
     wanted = split_asked(split)
-    epsilons = _checked_eps(EPS if eps is None else eps)
+    epsilons = None if eps is None else _checked_eps(eps)
     if bundle_in(Path(data)):
         raise UsageError(f"DATA comes last, and {data} is a bundle. Name labelled pictures after the bundles.")
     watcher.stage("opening bundles")
     entrants = open_entrants(bundles, key)
     for each in entrants:
         watcher.opened(each.bundle)
+    is_asked = attack is not None or eps is not None
     attack = _checked_attack(attack, entrants)
+    is_cheap = all(is_linear(each.model) for each in entrants)
+    if epsilons is None:
+        epsilons = EPS if is_asked or is_cheap else ()
     dataset = open_for(data, [each.bundle for each in entrants], label_pattern)
     with claim(None if out is None else Path(out), dataset.name, resume=False, kind=COMPARISON) as folder:
         chosen, parts, notes = same_pictures(dataset, [each.bundle for each in entrants], wanted, watcher)
@@ -81,7 +90,14 @@ def compare(
         for note in notes:
             watcher.note(note)
         watcher.stage("measuring")
+        began = time.monotonic()
         found, rights = zip(*(measured(*pair) for pair in pairs), strict=True)
+        if not (is_asked or is_cheap):
+            took = (time.monotonic() - began) * min(1.0, MOST_ATTACKED / len(parts[0]))
+            watcher.note(
+                "How the models bear an attack, which changes pixels a little so as to fool them, was not measured. "
+                f"With --attack {attack} it is, and takes about {duration(len(EPS) * PASSES * took)}."
+            )
         watcher.stage("attacking")
         attacks = [attacked(*pair, epsilons, attack) for pair in pairs]
         watcher.stage("looking inside")
@@ -116,7 +132,7 @@ def _checked_eps(eps: Sequence[float]) -> tuple[float, ...]:
             f"An epsilon of {outside[0]:g} was asked for. It is a fraction of the pixels' range: give numbers from 0 "
             "to 1, such as --eps 0.1 0.2."
         )
-    return tuple(sorted({float(each) for each in eps}))
+    return tuple(sorted({float(each) for each in eps})) if any(eps) else ()  # an attack by 0 is none
 
 
 def _checked_attack(attack: str | None, entrants: Sequence[Entrant]) -> str:
