@@ -251,6 +251,13 @@ def test_groups_of_several_classes_are_stratified_by_all_of_them(count, rare_in)
         assert shares == pytest.approx([0.7, 0.15, 0.15], abs=0.08)
 
 
+def test_a_given_split_that_lacks_a_class_of_training_is_noted():
+    samples = [*pictures(5, 0, split="train"), *pictures(5, 1, split="train"), *pictures(3, 0, start=50, split="val")]
+    (found,) = split(pixels(samples), test_fraction=0).findings
+    assert found.kind == "rare" and found.evidence == {"split": "val", "lacks": ["dog"]}
+    assert "The val split that the data brings has no picture of dog" in sentence(found)
+
+
 def test_data_without_training_pictures_is_refused():
     samples = [*pictures(5, 0, split="test"), *pictures(5, 1, split="test")]
     with pytest.raises(DataError, match="has no train and no val split: it has only test"):

@@ -92,3 +92,40 @@ def test_the_runs_label_pattern_is_remembered(run, tmp_path):
     made = keensight.train(tmp_path / "named", out=tmp_path / "run", set=["epochs=1"], label_pattern="{label}__*")
     result, _ = heard(made, tmp_path / "named", split="test")
     assert result.metrics == made.report.test
+
+
+def test_rare_classes_are_left_out_on_request_and_the_splits_are_drawn_again_without_them(tmp_path):
+    draw = np.random.default_rng(0)
+    for name, count in (("ant", 12), ("bee", 12), ("cow", 1), ("dog", 2)):
+        (tmp_path / "in" / name).mkdir(parents=True)
+        for i in range(count):
+            Image.fromarray(draw.integers(0, 256, (8, 8), np.uint8)).save(tmp_path / "in" / name / f"{i}.png")
+    settings = ["model=logistic", "epochs=1"]
+    with pytest.raises(DataError, match=r"'cow' \(1\), 'dog' \(2\).*skip_rare=true"):
+        keensight.train(tmp_path / "in", out=tmp_path / "run", set=settings)
+    watcher = Notes()
+    settings.append("skip_rare=true")
+    run = keensight.train(tmp_path / "in", out=tmp_path / "run", set=settings, watcher=watcher)
+    assert run.report.data["class_names"] == ["ant", "bee"]
+    (said,) = [note for note in run.report.data["notes"] if "skip_rare" in note]
+    assert "'cow' (1), 'dog' (2)" in said and said in watcher.heard
+    found = keensight.evaluate(run.folder, tmp_path / "in", split="test")
+    assert (found.split, found.metrics.n) == ("test", run.report.test.n)
+    assert found.metrics.accuracy == run.report.test.accuracy
+    again = keensight.train(tmp_path / "in", out=tmp_path / "run", set=settings, resume=True)
+    assert again.report.test == run.report.test
+
+
+def test_given_splits_may_lack_a_class_of_training(tmp_path):
+    draw = np.random.default_rng(0)
+    for split, names in (("train", "ab"), ("val", "a"), ("test", "b")):
+        for name in names:
+            (tmp_path / "in" / split / name).mkdir(parents=True)
+            for i in range(8):
+                image = Image.fromarray(draw.integers(0, 256, (8, 8), np.uint8))
+                image.save(tmp_path / "in" / split / name / f"{i}.png")
+    run = keensight.train(tmp_path / "in", out=tmp_path / "run", set=["model=logistic", "epochs=1"])
+    assert [row.n for row in run.report.val.per_class] == [8, 0]
+    assert [row.n for row in run.report.test.per_class] == [0, 8]
+    assert sum("has no picture of" in note for note in run.report.data["notes"]) == 2
+    assert (run.folder / "report.html").exists()

@@ -174,7 +174,7 @@ def _check_usable(data: str, listed: Sequence[Entry], usable: Sequence[Entry], u
 
 
 def _check_classes(data: str, class_names: tuple[str, ...], entries: Iterable[Entry]) -> None:
-    """Check that every split has every class: a class that train lacks could not be learnt."""
+    """Check that training has every class: one that it lacks could not be learnt. Other splits may lack some."""
     if len(class_names) < 2:
         raise DataError(
             f"{data} holds pictures of only one class ('{class_names[0]}'). A classifier needs two classes or more to "
@@ -194,12 +194,12 @@ def _check_classes(data: str, class_names: tuple[str, ...], entries: Iterable[En
                 f"the train split has no such pictures (it has {shortlist(natural_order(known))}). "
                 f"{suggestion(unknown[0], known)}Classes are matched by name; rename the class, or add it to train."
             )
-    for name, present in classes.items():
-        if missing := natural_order(set(class_names) - present):
+    for name in {None, "train"} & classes.keys():
+        if missing := natural_order(set(class_names) - classes[name]):
             raise DataError(
                 f"{f'The {name} split of {data}' if name else data} has no pictures of the "
-                f"class{'es' * (len(missing) > 1)} {shortlist(missing)}. Each split needs pictures of every class; add "
-                "some, or remove the class everywhere."
+                f"class{'es' * (len(missing) > 1)} {shortlist(missing)}. What is learnt needs pictures; add some, or "
+                "remove the class everywhere."
             )
 
 

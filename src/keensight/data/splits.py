@@ -43,7 +43,7 @@ def split(pixels: Pixels, *, val_fraction: float = 0.15, test_fraction: float = 
     if blank.any():
         findings += (Finding("blank", tuple(dataset.samples[i].path for i in np.flatnonzero(blank))),)
     findings += tuple(spellings(dataset.class_names))
-    _check_can_be_trained_on(dataset, assigned, labels)
+    findings += tuple(_check_can_be_trained_on(dataset, assigned, labels))
 
     def take(name: SplitName) -> Split:
         members = np.flatnonzero(assigned == name)
@@ -253,7 +253,11 @@ def _paths(pairs: Iterable[tuple[str, str]]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(path for pair in pairs for path in pair))
 
 
-def _check_can_be_trained_on(dataset: Dataset, assigned: np.typing.NDArray[np.str_], labels: IntArray) -> None:
+def _check_can_be_trained_on(
+    dataset: Dataset, assigned: np.typing.NDArray[np.str_], labels: IntArray
+) -> Iterator[Finding]:
+    """Yield which given splits lack a class that is in training. Raises DataError where a drawn one does."""
+    given = {sample.split for sample in dataset.samples} - {"train"}
     brought = sorted({str(name) for name in assigned})
     if ("train" in brought and "val" not in brought) or len(dataset.samples) < 3:
         raise DataError(
@@ -270,12 +274,15 @@ def _check_can_be_trained_on(dataset: Dataset, assigned: np.typing.NDArray[np.st
     for name in brought:
         present = set(labels[assigned == name].tolist())
         absent = [label for label in range(len(dataset.class_names)) if label not in present]
-        if absent:
+        if absent and name in given:
+            yield Finding("rare", evidence={"split": name, "lacks": [dataset.class_names[k] for k in absent]})
+        elif absent:
             classes = shortlist([f"'{dataset.class_names[label]}' ({(labels == label).sum()})" for label in absent])
             raise DataError(
                 f"The {name} split of {dataset.name} has no picture of class {classes}; in brackets is their number "
                 "in all splits. Every class must be in every split: gather at least three different pictures of each "
-                f"(identical ones, and ones of a group, count as one), or leave the class out.{_left_out(dataset)}"
+                f"(identical ones, and ones of a group, count as one), or leave such classes out, with "
+                f"--set skip_rare=true.{_left_out(dataset)}"
             )
 
 

@@ -77,6 +77,20 @@ def _held_out(finding: Finding) -> str:
     )
 
 
+def _rare(finding: Finding) -> str:
+    if lacks := finding.evidence.get("lacks"):
+        return (
+            f"The {finding.evidence['split']} split that the data brings has no picture of {shortlist(lacks)}: what "
+            "the model knows of that is not measured there."
+        )
+    counts: Mapping[str, int] = finding.evidence["left_out"]
+    named = shortlist([f"'{name}' ({count:,})" for name, count in counts.items()])
+    return (
+        f"Left out, as skip_rare says, what has too few different pictures for every split: {named}; in brackets is "
+        "their number. The model does not know it."
+    )
+
+
 SENTENCES: dict[str, Callable[[Finding], str]] = {
     "identical": _identical,
     "blank": _blank,
@@ -84,4 +98,5 @@ SENTENCES: dict[str, Callable[[Finding], str]] = {
     "label": _label,
     "groups": _groups,
     "held-out": _held_out,
+    "rare": _rare,
 }

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 
 from keensight.data.cache import choose_preprocessing, decode
+from keensight.data.rare import common_classes
 from keensight.data.sources import only
 from keensight.data.splits import split
 from keensight.models.classifier import Classifier
@@ -13,7 +15,7 @@ from keensight.pipeline.notes import notes
 from keensight.pipeline.watch import Watcher
 from keensight.training.recipe import with_epochs
 from keensight.training.trainers import fresh
-from keensight.values import Dataset, Pixels, Recipe, Splits
+from keensight.values import Dataset, Finding, Pixels, Recipe, Splits
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,6 +35,10 @@ def prepare(dataset: Dataset, recipe: Recipe, watcher: Watcher, *, choosing: boo
 
     Raises RecipeError if the recipe does not fit the data, DataError if the data cannot be divided.
     """
+    settings, whole = recipe.data, dataset
+    if settings.skip_rare and not settings.classes:
+        kept = common_classes(dataset, settings.val_fraction, settings.test_fraction, recipe.seed)
+        recipe = recipe if kept == dataset.class_names else recipe.having(classes=kept)
     if recipe.data.classes:
         dataset = only(dataset, recipe.data.classes)
     watcher.found(dataset, recipe.data.label_pattern)
@@ -42,6 +48,8 @@ def prepare(dataset: Dataset, recipe: Recipe, watcher: Watcher, *, choosing: boo
     splits = split(
         pixels, val_fraction=recipe.data.val_fraction, test_fraction=recipe.data.test_fraction, seed=recipe.seed
     )
+    if settings.skip_rare and (rare := _left_out(whole, dataset)):
+        splits = replace(splits, findings=(*splits.findings, rare))
     findings = [sentence(finding) for finding in splits.findings]
     for note in findings if choosing else notes(splits, recipe, dataset.name):
         watcher.note(note)
@@ -49,3 +57,9 @@ def prepare(dataset: Dataset, recipe: Recipe, watcher: Watcher, *, choosing: boo
         splits = replace(splits, test=None)
     watcher.skipped(pixels.dataset, listed_in="" if choosing else "the report")
     return Material(pixels, splits, with_epochs(recipe, model, splits), model)
+
+
+def _left_out(whole: Dataset, dataset: Dataset) -> Finding | None:
+    counts = Counter(whole.class_names[sample.label] for sample in whole.samples)
+    left_out = {name: counts[name] for name in whole.class_names if name not in dataset.class_names}
+    return Finding("rare", evidence={"left_out": left_out}) if left_out else None

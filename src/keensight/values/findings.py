@@ -13,7 +13,7 @@ FindingKind = Literal[
     "identical", "near-duplicate", "label", "outlier", "blank", "quality", "leak", "shortcut", "poison", "scaling",
     "metadata",  # of data
     "backdoor", "tampering",  # of a bundle
-    "groups", "held-out",  # about how splits were made
+    "groups", "held-out", "rare",  # about how splits were made
 ]  # fmt: skip
 Action = Literal["keep", "remove", "relabel"]
 

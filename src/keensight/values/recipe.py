@@ -93,6 +93,9 @@ class DataSettings:
     num_classes: int = key(0, "their number of classes, for the same", low=0, high=1_000_000, example=10)
     label_pattern: str = key("", "takes labels from file names, as `--label-pattern`")
     classes: tuple[str, ...] = key((), "learn only these, in this order; none: all", example=("cat", "dog"))
+    skip_rare: bool = key(
+        False, "leave out classes that have too few different pictures, or groups, for every split, and say which"
+    )
     size: int = key(
         0, "pictures become `size` x `size` pixels; 0: as the pictures are, at most 64", low=0, high=1024, example=64,
         also=("imgsz", "img_size", "image_size", "resolution"),
