@@ -1,4 +1,5 @@
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -6,13 +7,14 @@ import pytest
 from PIL import Image
 
 import keensight
+from keensight.data.polarity import Borders
 from keensight.data.sources import reader
 from keensight.errors import BundleError, PictureError
 from keensight.inference import predictor as under_test
 from keensight.inference.engines import ENGINES
 from keensight.inference.onnx_runtime import OnnxRuntime
-from keensight.inference.predictor import load
-from keensight.values import Preprocessing
+from keensight.inference.predictor import inverted_of, load
+from keensight.values import Preprocessing, Split
 
 
 def test_predicting_files_and_arrays_agree(trained, tmp_path):
@@ -140,3 +142,17 @@ def test_a_rejector_without_oddness_is_refused(trained, tmp_path):
     (tmp_path / "model.onnx").write_bytes((trained.bundle / "model.onnx").read_bytes())
     with pytest.raises(BundleError, match=r"model.onnx cannot be read \(it has no output oddness, by which its bundle"):
         load(tmp_path)
+
+
+def test_how_many_pictures_of_a_split_are_inverted_is_said():
+    images = np.zeros((4, 6, 5, 1), np.uint8)
+    images[:, 2:4, 2] = 240
+    images[2] = 255 - images[2]
+    split = Split(images, np.arange(4), np.zeros(4, np.int64), tuple("abcd"))
+
+    def said(part, inverts=True):
+        known = SimpleNamespace(borders=Borders(0, 0, inverts))
+        return inverted_of(SimpleNamespace(bundle=known), part, "test pictures")
+
+    assert said(split).startswith("1 of 4 test pictures was inverted, because it is light")
+    assert said(split.take(np.array([0, 1]))) == said(split.take(np.array([], np.int64))) == said(split, False) == ""
