@@ -10,7 +10,7 @@ import pytest
 def test_it_says_what_comes_next(deploy, frozen, key, tmp_path, where):
     done = deploy(where, frozen, "--key", key, "--out", tmp_path / "out", "--name", "digits")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "digits@0e80d139e671, by the key d8bb0bd391c8182a" in done.stdout
+    assert "digits@0e80d139e671, signed by the key d8bb0bd391c8182a" in done.stdout
     next_step = {"docker": "docker build --tag digits:0e80d139e671", "kubernetes": "kubectl apply -k"}[where]
     assert f"next           {next_step} {tmp_path / 'out'}" in done.stdout
 
@@ -37,7 +37,16 @@ def test_json(deploy, unsigned, tmp_path):
     said = json.loads(done.stdout)
     assert said["image"] == f"my-digits-2:{said['version']}"
     assert said["verified_by"] is None
+    assert said["signed"] is False
     assert "base/deployment.yaml" in said["files"]
+
+
+@pytest.mark.parametrize("where", ["docker", "kubernetes"])
+def test_what_carries_no_signature_is_said_to_carry_none(deploy, frozen, unsigned, tmp_path, where):
+    done = deploy(where, unsigned, "--unsigned", "--out", tmp_path / "none")
+    assert "carries no signature: anyone could have changed it" in done.stdout
+    done = deploy(where, frozen, "--unsigned", "--out", tmp_path / "unchecked")
+    assert "signed, but not checked" in done.stdout
 
 
 @pytest.mark.parametrize("where", ["docker", "kubernetes"])

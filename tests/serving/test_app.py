@@ -230,7 +230,8 @@ def test_models_tells_what_the_page_needs(client):
     assert accuracy["n"] == 269
     assert model == {
         "name": "frozen", "labels": list("0123456789"), "height": 8, "width": 8, "channels": 1, "fit": "squash",
-        "abstain_below": 0.6, "signed": True, "verified": False, "default": True, "drawing": True, "parameters": 650,
+        "abstain_below": 0.6, "signed": True, "verified": False, "signed_by": None, "default": True,
+        "drawing": True, "parameters": 650,
         "warnings": [],
     }  # fmt: skip
 

@@ -413,6 +413,36 @@ def test_asks_the_version_that_is_chosen_where_a_name_has_several(visit, server)
     assert asked.value.url.endswith(f"?model={name}%40{'0' * 12}")
 
 
+@pytest.mark.parametrize("address", ["?model=letters", "?model=letters%40v2", "?model=letters&version=v2"])
+def test_the_pages_address_names_the_model(visit, server, address):
+    other = {"name": "letters", "version": "v2", "default": False, "drawing": False}
+    server.listed["models"] = [server.model, server.model | other]
+    page = visit(url=server.url + address)
+    assert page.locator("h1").inner_text() == "letters"
+    page.get_by_label("Model", exact=True).select_option("digits")
+    assert page.url.endswith("?model=digits")  # to be passed on
+
+
+def test_says_so_where_the_pages_address_names_no_model(visit, server):
+    page = visit(url=server.url + "?model=nix")
+    assert page.locator("h1").inner_text() == "digits"
+    assert "This server has no model nix" in page.locator("#trouble").inner_text()
+
+
+def test_says_who_signed_a_verified_model(visit, server):
+    server.model["signed_by"] = "d8bb0bd391c8182a" + "0" * 48
+    assert "Signed by the key d8bb0bd391c8182a, and checked" in visit().locator("#vouched").inner_text()
+    server.model["verified"] = False
+    assert visit().locator("#vouched").is_hidden()
+
+
+def test_on_a_phone_the_answer_is_in_sight(visit, server):
+    page = visit(viewport={"width": 390, "height": 844}, reduced_motion="reduce")
+    choose(page, PICTURES[0])
+    page.wait_for_function("document.querySelector('#cards .bars li').getBoundingClientRect().bottom < innerHeight")
+    assert page.evaluate("document.querySelector('#cards h3').getBoundingClientRect().top") > 0
+
+
 def test_says_first_what_nobody_must_miss(visit, server):
     server.model["warnings"] = ["The model is below the majority class baseline of 73.6 %: do not use it as it is."]
     page = visit()

@@ -51,12 +51,14 @@ def _tell(done: Deployment, json: bool, next_step: str) -> None:
                 "name": done.name,
                 "version": done.version,
                 "verified_by": done.verified_by,
+                "signed": done.is_signed,
             }
         )
         return
-    verified = (
-        f"by the key {done.verified_by[:16]}" if done.verified_by else "not verified, and not at the start either"
+    unverified = (
+        "carries no signature: anyone could have changed it" if not done.is_signed else "signed, but not checked"
     )
+    verified = f"signed by the key {done.verified_by[:16]}" if done.verified_by else f"{unverified}, nor at the start"
     say(f"model          {done.name}@{done.version}, {verified}")
     say(f"wrote          {done.folder}: {len(done.files)} files")
     say(f"image          {done.image}")

@@ -81,6 +81,7 @@ SCHEMAS: Json = {
             "abstain_below": SHARE,
             "signed": TRUTH,
             "verified": {**TRUTH, "description": "Its signature was checked with the server's public key."},
+            "signed_by": {**_nullable(TEXT), "description": "SHA-256 of the public key that it was verified with."},
             "default": {**TRUTH, "description": "It answers when no model is named."},
             "drawing": {**TRUTH, "description": "It reads digits, so it can be given drawings."},
             "parameters": _nullable(WHOLE),

@@ -73,6 +73,7 @@ class Model:
             "abstain_below": self.bundle.abstain_below,
             "signed": self.is_signed,
             "verified": self.is_verified,
+            "signed_by": self.bundle.verified_by,
             "default": is_default,
             "drawing": size.channels == 1 and tuple(sorted(self.bundle.labels)) == DIGITS,
             "parameters": self.bundle.info.num_parameters,

@@ -26,6 +26,7 @@ class Deployment:
     name: str
     version: str
     verified_by: str | None
+    is_signed: bool
 
 
 def deploy_docker(
@@ -103,4 +104,12 @@ def _release(bundle: str | Path, out: str | Path, key: str | Path | None, unsign
 
 def _written(out: Path, files: Mapping[str, bytes], image: str, release: Release) -> Deployment:
     write_folder(out, files)
-    return Deployment(out, tuple(sorted(files)), image, release.name, release.version, release.bundle.verified_by)
+    return Deployment(
+        out,
+        tuple(sorted(files)),
+        image,
+        release.name,
+        release.version,
+        release.bundle.verified_by,
+        release.bundle.is_signed,
+    )

@@ -61,7 +61,19 @@ async function start() {
   $("privacy").textContent = server.keep
     ? "This server keeps the pictures that are sent to it, with what you say about its answers."
     : "This server keeps no pictures.";
-  if (models.length) choose(models.find((each) => each.default) ?? models[0]);
+  if (models.length) choose(named() ?? models.find((each) => each.default) ?? models[0]);
+}
+
+// The model that the page's address names: ?model=NAME or NAME@VERSION, or ?model=NAME&version=VERSION.
+function named() {
+  const address = new URLSearchParams(location.search);
+  const version = address.get("version");
+  const asked = [address.get("model"), version].filter(Boolean).join("@");
+  if (!asked) return undefined;
+  const is = (each) => [each.name, each.version, `${each.name}@${each.version}`].includes(asked);
+  const found = server.models.filter(is);
+  if (!found.length) $("trouble").textContent = `This server has no model ${asked}, which the page's address names.`;
+  return found.find((each) => each.default) ?? found[0];
 }
 
 // ---- the model --------------------------------------------------------------------------------------------------
@@ -75,6 +87,8 @@ function choose(chosen) {
   $("accuracy").textContent = measured(model.accuracy);
   $("facts").textContent = facts(model);
   warn(model);
+  $("vouched").hidden = !model.verified;
+  $("vouched").textContent = `✓ Signed by the key ${(model.signed_by ?? "").slice(0, 16)}, and checked by this server.`;
   $("links").hidden = $("ask").hidden = false;
   $("draw").hidden = !model.drawing;
   showPad(model.drawing);
@@ -150,9 +164,16 @@ function add(files) {
   cards.push(...jobs.map(({ card }) => card));
   $("cards").prepend(...jobs.map(({ card }) => card.node));
   $("answers").hidden = false;
-  const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
-  jobs[0].card.node.scrollIntoView({ block: "nearest", behavior: calm ? "auto" : "smooth" });
+  jobs[0].isFirst = true;
+  look(jobs[0].card);
   ask(jobs);
+}
+
+// On a phone the card comes to the top: the answer below its picture would be out of sight.
+function look(card) {
+  const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  const block = matchMedia("(max-width: 46rem)").matches ? "start" : "nearest";
+  card.node.scrollIntoView({ block, behavior: calm ? "auto" : "smooth" });
 }
 
 function ask(jobs) {
@@ -205,6 +226,7 @@ async function send(jobs) {
       job.card.answer(prediction, { ...job, ...shape(job.asked), ms: timing_ms?.total, keep: server.keep });
       return spoken(job.name, prediction);
     });
+    for (const { card, isFirst } of jobs) if (isFirst) look(card); // it has grown by its answer
     announce(said.filter(Boolean).join(". "));
     for (const { job, why } of again) await convert(job, why);
   } catch (error) {
@@ -285,7 +307,11 @@ function showPad(open) {
 
 // ---- wiring -----------------------------------------------------------------------------------------------------
 
-$("models").addEventListener("change", () => choose(server.models.find((each) => idOf(each) === $("models").value)));
+$("models").addEventListener("change", () => {
+  choose(server.models.find((each) => idOf(each) === $("models").value));
+  $("trouble").textContent = "";
+  history.replaceState(null, "", `?model=${encodeURIComponent($("models").value)}`); // so that it can be passed on
+});
 $("choose").addEventListener("click", () => $("files").click());
 $("files").addEventListener("change", () => {
   add($("files").files);
