@@ -80,7 +80,8 @@ class Pictures:
                         (("progressive", True),))  # fmt: skip
         starts = [i for i in range(len(plain)) if plain.startswith(b"\xff\xda", i)]
         one = plain[self.rng.choice(starts) : -2]
-        return plain[:-2] + self.rng.choice((0, 1, 5, 90, 3000)) * one + b"\xff\xd9"
+        count = min(self.rng.choice((0, 1, 5, 90, 3000)), 1_000_000 // len(one))
+        return plain[:-2] + count * one + b"\xff\xd9"
 
     def interlace(self) -> bytes:
         return self.damaged(interlaced(*self.large())) if self.rng.random() < 0.5 else interlaced(*self.large(9))
