@@ -10,7 +10,7 @@ from PIL import Image
 
 from keensight.evaluation.metrics import metrics
 from keensight.pages import figures
-from keensight.pages.drawing import shorten
+from keensight.pages.drawing import shorten, shorten_all, text_width
 from keensight.values import AttackResult, Epoch, Threat
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -139,3 +139,19 @@ def test_f1_bars_keep_to_the_weakest():
     found = measured(names, n=1500)
     weakest = [each.name for each in sorted(found.per_class, key=lambda each: each.f1)[:40]]
     assert [text for text in texts(figures.f1_bars(found.per_class)) if text.startswith("n")] == weakest
+
+
+def test_names_that_would_be_cut_to_the_same_text_stay_apart():
+    long = [
+        "american_pit_bull_terrier",
+        "american_pit_bull_puppy",
+        "x" * 40,
+        "x" * 39 + "y",
+        "x" * 20 + "z" * 20,
+        "cat",
+    ]
+    same = ["a" * 30 + "b" + "c" * 30, "a" * 30 + "d" + "c" * 30]
+    for names in (long, same, long + same, ["猫" * 20, "猫" * 21], ["cat", "dog"]):
+        cut = shorten_all(names)
+        assert len(set(cut)) == len(names) and all(text_width(name) <= 18 for name in cut)
+    assert shorten_all(["cat", "a very long class name indeed"]) == ["cat", shorten("a very long class name indeed")]

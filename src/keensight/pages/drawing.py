@@ -74,12 +74,31 @@ def shorten(name: str, most: int = 18) -> str:
     >>> shorten("a very long class name indeed")
     'a very long class…'
     """
-    name = "".join(letter if letter.isprintable() else "�" for letter in name[:200])
+    name = _shown(name[:200])
     if text_width(name) <= most:
         return name
     while text_width(name) >= most:
         name = name[:-1]
     return name.rstrip() + "…"
+
+
+def shorten_all(names: Sequence[str], most: int = 18) -> list[str]:
+    """Cut names as `shorten` does, but those that would read the same in the middle, or with their place in the list.
+
+    >>> shorten_all(["american_pit_bull_terrier", "american_pit_bull_puppy", "cat"])
+    ['american…_terrier', 'american…ll_puppy', 'cat']
+    """
+    ends = [shorten(name, most) for name in names]
+    kept = [(most - 2) // (4 if text_width(name) > len(name) else 2) for name in names]
+    middles = [f"{name[:letters]}…{name[-letters:]}" for name, letters in zip(map(_shown, names), kept, strict=True)]
+    return [
+        end if ends.count(end) == 1 else middle if middles.count(middle) == 1 else f"{shorten(end, most - 4)} {i}"
+        for i, (end, middle) in enumerate(zip(ends, middles, strict=True), start=1)
+    ]
+
+
+def _shown(name: str) -> str:
+    return "".join(letter if letter.isprintable() else "�" for letter in name)
 
 
 def text_width(text: str) -> int:

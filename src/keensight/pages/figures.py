@@ -26,7 +26,7 @@ from keensight.pages.drawing import (
     fraction,
     legend,
     legend_height,
-    shorten,
+    shorten_all,
     text_width,
     to_svg,
 )
@@ -83,7 +83,7 @@ def confusion_matrix(metrics: Metrics, names: Sequence[str]) -> str:
     strength_KK = np.where(np.eye(K) > 0, share_KK, np.sqrt(share_KK))  # the root makes rare mistakes visible
     cell = min(76.0, max(9.0, 400.0 / K))
     name_size = min(11.0, cell * 0.85)
-    labels = [shorten(name) for name in names]
+    labels = shorten_all(names)
     longest = max(text_width(label) for label in labels) * name_size * EM
     lying = longest < cell - 4
     left, below = longest + 34, (name_size + 8 if lying else longest * (0.72 if K <= 12 else 1) + 12) + 22
@@ -149,7 +149,7 @@ def reliability_diagram(metrics: Metrics) -> str:
 def f1_bars(per_class: Sequence[ClassMetrics]) -> str:
     """Draw the F1 of each class as a bar, the weakest on top, at most 40; returns SVG."""
     shown = sorted(per_class, key=lambda each: each.f1)[:WEAKEST]
-    labels = [shorten(each.name) for each in shown]
+    labels = shorten_all([each.name for each in shown])
     left = max((text_width(label) for label in labels), default=0) * 10.5 * EM + 14
     with drawing():
         figure = canvas(max(WIDTH, left + 220), 16 * len(shown) + 34)
@@ -179,7 +179,7 @@ def accuracy_over_eps(lines: Mapping[str, Mapping[float, float]]) -> str:
 
     `lines` maps each name to a mapping from epsilons to accuracies, in any order.
     """
-    names = [shorten(name) for name in lines]
+    names = shorten_all(list(lines))
     above = legend_height(names)
     with drawing():
         figure = canvas(WIDTH, 240 + above)
