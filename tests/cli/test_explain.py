@@ -35,7 +35,7 @@ def test_text(warm, digits, pictures, tmp_path):
     for line, file, said in zip(answers, files, warm("predict", digits, *files).out.splitlines(), strict=True):
         assert line.startswith(f"{file}: ")
         assert said.split(" (")[0] in line, "the same answer as from predict"
-        assert ("most evidence " in line and "% from the left" in line) or "not rest on a single spot" in line
+        assert ("most evidence " in line and "% from the left" in line) or "not depend on a single spot" in line
     assert page == f"page  explanations/{digits.name}/explanation.html"
     assert (tmp_path / "explanations" / digits.name / "explanation.html").is_file()
 
@@ -72,7 +72,7 @@ def test_nothing_is_lost(warm, digits, pictures, tmp_path, holds):
 
 def test_too_many_pictures(warm, digits, pictures, tmp_path):
     refusal = warm("explain", digits, pictures, cwd=tmp_path).refusal()
-    assert "More than 100 pictures came." in refusal and "a smaller folder" in refusal
+    assert "More than 100 pictures were given." in refusal and "a smaller folder" in refusal
     assert list(tmp_path.iterdir()) == []
 
 

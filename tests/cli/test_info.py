@@ -34,7 +34,7 @@ def test_a_model_has_nothing_but_its_own_keys(warm):
     assert "Conv2d" in done.out and done.out.splitlines()[-1].split() == ["total", "316,514"]
     said = warm("info", "cnn").out
     first = "model             cnn, filters = 24, dropout = 0.1, mirror = false"
-    assert said.startswith(f"{first}\n\nAll else is as by default.\n")
+    assert said.startswith(f"{first}\n\nAll other values are the defaults.\n")
 
 
 def test_plot_says_what_was_written_and_no_more(warm, digits):
@@ -58,7 +58,7 @@ def test_a_run_is_told_on_a_page(warm, digits):
         f"every key         keensight info {digits} --json",
     ):
         assert line in lines
-    assert any(line.startswith("parity            answers as the trained model on 269") for line in lines)
+    assert any(line.startswith("parity            gives the trained model's answers on 269") for line in lines)
     assert any(line.startswith("trained           20 epochs in ") for line in lines)
     of_json = warm("info", digits, "--json").json()
     assert of_json["splits"] == {"train": 1259, "val": 269, "test": 269} and of_json["signed"] is None

@@ -59,7 +59,7 @@ def test_killed_and_resumed_is_uninterrupted(warm, pictures, tmp_path, sha256, o
     (torn / ".last.safetensors.0123456789ab").write_bytes(b"half a checkpoint")  # as a kill can leave it
     (torn / ".bundle.4711").mkdir()
     resumed = warm("train", pictures, "--out", torn, "--resume", "--json")
-    assert "Going on after epoch" in resumed.err
+    assert "Continuing after epoch" in resumed.err
     assert resumed.json()["epochs"] == EPOCHS
     assert without_clock(torn) == without_clock(whole)
     assert sha256(torn / "best.safetensors") == sha256(whole / "best.safetensors")

@@ -129,14 +129,14 @@ def test_keys_that_are_mixed_up_or_missing(warm, bundle, keys, tmp_path):
         done = warm(*words)
         assert done.status == 2 and "keensight sign BUNDLE --key FILE" in done.paragraph()
     done = warm("sign", bundle, "--key", private, "--new-key", tmp_path / "other")
-    assert done.status == 2 and "--key and --new-key came, and they exclude each other" in done.paragraph()
+    assert done.status == 2 and "--key and --new-key were given; only one is accepted" in done.paragraph()
     assert not (tmp_path / "other").exists()
     done = warm("verify", bundle)
     assert done.status == 2 and done.paragraph() == (
         "`keensight verify` needs --key, the signer's public key: EC, in a PEM file. See `keensight verify --help`."
     )
     done = warm("verify", bundle, "--key")
-    assert done.status == 2 and done.paragraph().startswith("--key came without its value.")
+    assert done.status == 2 and done.paragraph().startswith("--key was given without its value.")
 
 
 def test_an_encrypted_key(warm, bundle, tmp_path):

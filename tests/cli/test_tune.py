@@ -81,7 +81,7 @@ def test_killed_and_resumed_is_uninterrupted(warm, whole, tmp_path):
         assert len(trials(torn)) < 7
     (torn / ".trials.jsonl.0123456789ab").write_text("half a line")  # as a kill can leave it
     resumed = warm("tune", "digits", "--out", torn, "--resume", "--json", KEENSIGHT_CACHE=str(cache))
-    assert "Going on after" in resumed.err
+    assert "Continuing after" in resumed.err
     assert without_clock(torn) == without_clock(folder)
     assert (torn / "best.toml").read_text() == (folder / "best.toml").read_text()
     assert not list(torn.glob(".*"))

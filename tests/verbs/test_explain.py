@@ -111,9 +111,9 @@ def test_where_none_can_be_used_nothing_is_left(trained, here):
 
 def test_too_many_pictures_or_none_are_refused(trained, files, here):
     with pytest.raises(
-        DataError, match="More than 100 pictures came. A page explains up to 100: name those that matter"
+        DataError, match="More than 100 pictures were given. A page explains up to 100: name those that matter"
     ):
         keensight.explain(trained.bundle, [files[0]] * 101)
-    with pytest.raises(DataError, match="No picture came. It takes picture files, or folders of them; name at least"):
+    with pytest.raises(DataError, match="No picture was given. Give picture files, or folders of them; name at least"):
         keensight.explain(trained.bundle, [])
     assert list(here.iterdir()) == []

@@ -79,8 +79,8 @@ def test_labels(model, tmp_path):
     made = keensight.import_keras(model, tmp_path / "a")
     assert made.labels == ("0", "1") and "its 2 classes, so they are called 0 and 1." in made.notes[-1]
     for labels, why in (
-        (["a"], "1 labels came"), (["a", "a"], "'a' came twice"), (["a", " "], "'' came as a label"),
-        (["a", "\x1b"], "came as a label"),
+        (["a"], "1 labels were given"), (["a", "a"], "'a' was given twice"), (["a", " "], "'' is not a label"),
+        (["a", "\x1b"], "is not a label"),
     ):  # fmt: skip
         with pytest.raises(UsageError, match=why):
             keensight.import_keras(model, tmp_path / "b", labels=labels)

@@ -119,7 +119,7 @@ def test_more_trials_go_on_from_where_it_was(search, cache, monkeypatch, tmp_pat
     grown = keensight.tune("digits", resume=True, trials=6, out=short, watcher=notes)
     assert values(grown) == values(search)
     assert (short / "best.toml").read_text() == search.best.read_text()
-    assert notes.heard == ["Going on after 2 trials."]
+    assert notes.heard == ["Continuing after 2 trials."]
     assert [number for number, _, _ in notes.trials] == [2, 3, 4, 5]
     assert notes.trials[0][1] == 6 and notes.trials[0][2].startswith("best so far 0.")
     again = keensight.tune("digits", resume=True, out=short, watcher=notes)
@@ -217,7 +217,7 @@ def test_failed_trials_are_kept_with_their_reason_and_all_failing_is_an_error(ca
     assert "Memory ran out with batch_size=128" in found.page.read_text()
 
     limit = 0
-    with pytest.raises(TrainingError, match=r"None of the 2 trials came to a result.*batch_size=128.*trials.jsonl"):
+    with pytest.raises(TrainingError, match=r"None of the 2 trials has a result.*batch_size=128.*trials.jsonl"):
         keensight.tune("digits", set=CHANGES, trials=2, out=tmp_path / "all")
     assert (tmp_path / "all" / "trials.jsonl").exists()
     limit = 1000

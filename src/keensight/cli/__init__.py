@@ -48,7 +48,7 @@ VERBS = {
             "keensight tune path/to/folder --out tunings/folder --resume --trials 60",
         ),
     ),
-    "recipes": ("Train", "List the recipes that come with keensight.", ("keensight recipes",)),
+    "recipes": ("Train", "List the built-in recipes.", ("keensight recipes",)),
     "demo": (
         "Train",
         "Train, evaluate, attack and predict on built-in digits, in under a minute.",
@@ -64,7 +64,7 @@ VERBS = {
     ),
     "compare": (
         "Trust",
-        "Set bundles beside each other on the same labelled pictures.",
+        "Compare bundles on the same labelled pictures.",
         (
             "keensight compare runs/one/bundle runs/other/bundle path/to/pictures",
             "keensight compare runs/regular runs/robust mnist --eps 0 0.1 0.2 --out regular-or-robust",
@@ -72,7 +72,7 @@ VERBS = {
     ),
     "explain": (
         "Trust",
-        "Show what the answers for pictures rest on.",
+        "Show what the answers for pictures depend on.",
         (
             "keensight explain runs/folder/bundle picture.jpg",
             "keensight explain runs/folder/bundle path/to/mistakes --out why --json",
@@ -80,7 +80,7 @@ VERBS = {
     ),
     "sign": (
         "Trust",
-        "Vouch for a bundle with a private key.",
+        "Sign a bundle with a private key.",
         (
             "keensight sign --new-key release.pem",
             "keensight sign runs/folder/bundle --key release.pem",
@@ -88,12 +88,12 @@ VERBS = {
     ),
     "verify": (
         "Trust",
-        "Check that a bundle is what a key's owner signed.",
+        "Check that a bundle is exactly what a key's owner signed.",
         ("keensight verify runs/folder/bundle --key release.pem.pub",),
     ),
     "predict": (
         "Serve",
-        "Say what is on pictures.",
+        "Classify pictures.",
         (
             "keensight predict runs/folder/bundle picture.jpg",
             "keensight predict runs/folder/bundle path/to/inbox --json",
@@ -102,7 +102,7 @@ VERBS = {
     ),
     "serve": (
         "Serve",
-        "Answer for pictures over HTTP, and show a web page.",
+        "Classify pictures over HTTP, and show a web page.",
         (
             "keensight serve runs/folder/bundle",
             "keensight serve runs/folder/bundle --key release.pem.pub --host :: --port 80",
@@ -113,7 +113,7 @@ VERBS = {
     ),
     "deploy docker": (
         "Serve",
-        "Write a folder that an image with a bundle is built from.",
+        "Write a folder from which an image with a bundle is built.",
         (
             "keensight deploy docker runs/folder/bundle --key release.pem.pub --out image",
             "keensight deploy docker runs/folder/bundle --unsigned --name pictures --out image --json",
@@ -145,7 +145,7 @@ VERBS = {
         ),
     ),
 }
-FAMILIES = {"deploy": ("Serve", "Write what runs a bundle in a container, or on Kubernetes.")}
+FAMILIES = {"deploy": ("Serve", "Write the files that run a bundle in a container, or on Kubernetes.")}
 HELP = "From pictures to a classifier you can trust."
 FIRST_STEPS = ("keensight demo", "keensight train path/to/folder", "keensight predict runs/folder/bundle picture.jpg")
 
@@ -153,17 +153,17 @@ FIRST_STEPS = ("keensight demo", "keensight train path/to/folder", "keensight pr
 def main(tokens: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit: 0 done, 1 failed, 2 wrong usage, 3 a gate refused, 130 interrupted."""
     if not sys.warnoptions:
-        warnings.simplefilter("ignore")  # what libraries say to programmers is no message to users
+        warnings.simplefilter("ignore")  # libraries' warnings are for programmers, not for users
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # for file names that are no text; JSON has this escape
-    atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)  # Ctrl-C while Python ends: what is done is done
+        sys.stdout.reconfigure(errors="backslashreplace")  # for file names that are not text; JSON has this escape
+    atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)  # ignore Ctrl-C while Python exits: the work is done
     try:
         status = _run(tokens)
         sys.stdout.flush()
     except KeyboardInterrupt as interrupt:
         _say(str(interrupt) or "interrupted.")
         status = 130
-    except OSError as error:  # stdout: its disk is full, or its reader has gone, as `head` does
+    except OSError as error:  # stdout: its disk is full, or its reader has exited, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):
             _say(f"the output cannot be written: {str(error.strerror).lower()}. Send it elsewhere.")
@@ -174,7 +174,7 @@ def main(tokens: Sequence[str] | None = None) -> NoReturn:
 def _run(tokens: Sequence[str] | None) -> int:
     from keensight.machine import collect_rarely, keep_memory, share_the_cores
 
-    collect_rarely()  # imports gain from it too
+    collect_rarely()  # it also speeds up imports
     from cyclopts import CycloptsError
 
     from keensight.errors import KeensightError
@@ -194,15 +194,15 @@ def _run(tokens: Sequence[str] | None) -> int:
         if error.name is None or error.name.startswith("keensight"):
             raise
         _say(
-            f"this needs the package '{error.name}', which is not installed: the base install predicts and evaluates. "
-            "Install the rest, in the folder that keensight came in, with: pip install -c constraints.txt '.[all]'."
+            f"this needs the package '{error.name}', which is not installed: the base install only predicts "
+            "and evaluates. Install the rest, in its source folder: pip install -c constraints.txt '.[all]'."
         )
         return 1
     except Exception as error:
         if isinstance(error.__cause__, KeyboardInterrupt):
-            raise error.__cause__ from None  # pybind11 makes an ImportError of one that comes while a library is loaded
+            raise error.__cause__ from None  # pybind11 turns an interruption during an import into an ImportError
         if isinstance(error, OSError) and error.errno in (errno.EPIPE, errno.ENOSPC):
-            raise  # stdout: whatever else is written says itself what is wrong
+            raise  # stdout: errors in writing files have their own messages
         if os.environ.get("KEENSIGHT_TRACEBACK"):
             raise
         what = " ".join(f"{type(error).__name__}: {error}".split())
@@ -211,14 +211,14 @@ def _run(tokens: Sequence[str] | None) -> int:
 
 
 def _misuse(error: CycloptsError) -> str:
-    """Say what is wrong with a command line; of what is missing, in the words of the verb's own help."""
+    """Say what is wrong with a command line; for a missing argument, in the words of the verb's own help."""
     from cyclopts import MissingArgumentError
 
     if not isinstance(error, MissingArgumentError) or not error.argument:
         return f"{' '.join(str(error).split())} Try `keensight --help`, or a verb's own --help."
     verb, name = " ".join(error.command_chain or ()), error.argument.name
     if error.keyword:
-        return f"{name} came without its value. See `keensight {verb} --help`."
+        return f"{name} was given without its value. See `keensight {verb} --help`."
     what = error.argument.parameter.help or ""
     return f"`keensight {verb}` needs {name}{what and f', {what[0].lower()}{what[1:]}'} See `keensight {verb} --help`."
 

@@ -22,7 +22,7 @@ def compare(
     json: Json = False,
     **asked: Any,
 ) -> int:
-    """Compare, and print what differs.
+    """Compare, and print the differences.
 
     Args:
         bundles: Two to eight bundles' folders, or the run folders around them, and last of all DATA: labelled pictures,

@@ -35,7 +35,7 @@ def kubernetes(*, out: Path, cluster: Cluster, resources: Resources, json: Json 
     if not json:
         if not image_of(done.image, "").has_registry:
             library = "" if "/" in done.image else "library/"
-            say(f"note           the cluster will look for docker.io/{library}{done.image}; --image names a registry")
+            say(f"note           the cluster will pull docker.io/{library}{done.image}; --image names a registry")
         if cluster.namespace is not None:
             say(f"note           the namespace has to exist: kubectl create namespace {cluster.namespace}")
     return 0

@@ -13,7 +13,7 @@ from keensight.cli.output import Terminal, percent, print_json, say
 
 @options_of("explain.explain")
 def explain(*, json: Json = False, **asked: Any) -> int:
-    """Explain, and print what each answer rests on."""
+    """Explain, and print what each answer depends on."""
     from keensight.inference.predictor import refusal
 
     with Terminal() as terminal:
@@ -37,7 +37,7 @@ def explain(*, json: Json = False, **asked: Any) -> int:
             doubt = "not sure, perhaps " if answer.abstained else ""
             rests = f"most evidence {evidence.x:.0%} from the left, {evidence.y:.0%} from the top"
             if not evidence.is_one_spot:
-                rests = "the answer does not rest on a single spot"
+                rests = "the answer does not depend on a single spot"
             say(f"{answer.file}: {doubt}{answer.label} ({percent(answer.probability)}); {rests}")
         say(f"page  {result.page}")
     return 1 if result.refused else 0

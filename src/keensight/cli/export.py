@@ -22,7 +22,7 @@ def export(
     json: Json = False,
     **asked: Any,
 ) -> int:
-    """Export, and print what was written and, of int8, what it costs."""
+    """Export, and print what was written and, for int8, its accuracy and speed."""
     if to == "int8" and not weights_only:
         return _int8(bundle, json, max_drop=max_drop, even_if_slower=even_if_slower, **asked)
     with Terminal() as terminal:

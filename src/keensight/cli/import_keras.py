@@ -24,15 +24,15 @@ def import_keras(
     json: Json = False,
     **asked: Any,
 ) -> int:
-    """Import, and print how the bundle answers.
+    """Import, and print the bundle's input and labels.
 
     Args:
         labels: The classes' names, separated by commas, in the order of the model's outputs.
-        labels_file: A text file with the classes' names, one a line, in place of `labels`; also Teachable Machine's
+        labels_file: A text file with the classes' names, one per line, instead of `labels`; also Teachable Machine's
             labels.txt.
     """
     if labels is not None and labels_file is not None:
-        raise UsageError("Both --labels and --labels-file came, and one of them is accepted. Leave one out.")
+        raise UsageError("Both --labels and --labels-file were given; only one is accepted. Leave one out.")
     names = None if labels is None else labels.split(",")
     if labels_file is not None:
         names = verbs.import_keras.read_labels(labels_file)

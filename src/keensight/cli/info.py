@@ -45,7 +45,7 @@ def info(*, thing: str, plot: bool, json: Json = False, **asked: Any) -> int:
 
 
 def _told(thing: str, said: Mapping[str, Any]) -> dict[str, str]:
-    """Return what to tell of a run or a bundle, by title. Raises BundleError where bundle.json is not what one says."""
+    """Return the lines about a run or a bundle, by title. Raises BundleError if its bundle.json cannot be described."""
     try:
         lines = {Path(said["run"]).resolve().name if "run" in said else said["name"]: _kind(said)}
         if "labels" in said:
@@ -87,10 +87,10 @@ def _of_bundle(said: Mapping[str, Any]) -> dict[str, str]:
     if "origin" in said:
         lines["imported from"] = f"{said['origin']['file']}, sha256 {said['origin']['sha256'][:16]}"
     if "quantised" in said:
-        lines["int8"] = f"made of a model with validation accuracy {percent(said['quantised']['float32_val_accuracy'])}"
+        lines["int8"] = f"of a model with validation accuracy {percent(said['quantised']['float32_val_accuracy'])}"
     if parity:
         lines["parity"] = (
-            f"answers as the trained model on {parity['n']:,} pictures, to within {parity['difference']:.1g}"
+            f"gives the trained model's answers on {parity['n']:,} pictures, to within {parity['difference']:.1g}"
         )
     lines["signed"] = "no"
     if signed:
@@ -100,9 +100,9 @@ def _of_bundle(said: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _own_settings(recipe: Mapping[str, Any]) -> str:
-    """Write a recipe's name and what of it is not as by default."""
+    """Write a recipe's name, and its values that differ from the defaults."""
     settings = {name: value for name, value in _differing(flattened(recipe)).items() if name not in TOLD}
-    return f"{recipe.get('name', '')}: {_settings(settings) or 'all is as by default'}"
+    return f"{recipe.get('name', '')}: {_settings(settings) or 'all values are the defaults'}"
 
 
 def _print_recipe(thing: str, said: Mapping[str, Any]) -> None:
@@ -130,7 +130,7 @@ def _print_recipe(thing: str, said: Mapping[str, Any]) -> None:
         if text:
             say(*paragraph(text, title))
     say()
-    say("All else is as by default.")
+    say("All other values are the defaults.")
     say()
     say(*paragraph(f"{command()} info {shlex.quote(thing)} --json", "every key"))
 

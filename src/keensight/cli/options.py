@@ -1,13 +1,13 @@
 """Options and help of a command, made from its verb's signature and docstring.
 
-A file in `cli/` says only what is different on the command line, and prints:
+A file in `cli/` declares only what is different on the command line, and prints:
 
     @options_of("evaluate.evaluate")
     def evaluate(*, json: Json = False, **asked: Any) -> int:
         result = verbs.evaluate.evaluate(**asked)
 
 A command gets every parameter of its verb by name, as `asked` or as one that it declares itself. One that it declares
-has the type, default and help written there, and what is missing is the verb's. A declared dataclass is one option for
+has the type, default and help written there; missing parts are the verb's. A declared dataclass is one option for
 each of its fields that have help in their metadata. `json` and other names that the verb does not have come last.
 """
 
@@ -30,8 +30,8 @@ Command = Callable[..., int]
 Json = Annotated[bool, Parameter(help="Print one JSON object on stdout.")]
 
 VERBS = Path(__file__).parents[1] / "verbs"
-ARGUMENTS = ("bundle", "bundles", "data", "file", "pictures", "thing")  # what is acted on has no dashes
-AS_TYPED = ("data", "thing")  # as a Path, ./mnist, a folder, would become mnist, a name
+ARGUMENTS = ("bundle", "bundles", "data", "file", "pictures", "thing")  # positional: without dashes
+AS_TYPED = ("data", "thing")  # as a Path, the folder ./mnist would become the name mnist
 Kind = inspect.Parameter
 EMPTY = inspect.Parameter.empty  # no default
 PYTHON_ONLY = ("watcher", "ask", "on_ready")
@@ -48,7 +48,7 @@ def whole(_: Any, tokens: Sequence[Token]) -> int:
         ) from None
 
 
-TYPES: Mapping[str, Any] = {  # what is read on the command line for a parameter, by its annotation
+TYPES: Mapping[str, Any] = {  # the type on the command line, by a parameter's annotation
     "bool": bool,
     "float": float,
     "int": Annotated[int, Parameter(converter=whole)],
@@ -64,15 +64,15 @@ TYPES: Mapping[str, Any] = {  # what is read on the command line for a parameter
 
 
 class Option(NamedTuple):
-    """A parameter as a signature has it: its type on the command line, its default, and its help."""
+    """A parameter of a command: its type on the command line, its default, and its help."""
 
     type: Any
     default: Any = EMPTY
     help: str = ""
 
     def named(self, name: str, shown: Collection[str]) -> inspect.Parameter:
-        """Return the parameter for cyclopts. `shown` are the names of all, which help may mention."""
-        assert self.type is not None, f"what is read for {name}? Say so in TYPES, or declare it in the command."
+        """Return the parameter for cyclopts. `shown` are the names of all parameters, which help texts may mention."""
+        assert self.type is not None, f"{name} has no type here: add one to TYPES, or declare it in the command."
         read, *more = get_args(self.type) if get_origin(self.type) is Annotated else (self.type,)
         is_argument = name in ARGUMENTS
         are_many = is_argument and get_origin(read) is tuple
@@ -92,7 +92,7 @@ class Option(NamedTuple):
 def options_of(verb: str, *, without: Collection[str] = ()) -> Callable[[Command], Command]:
     """Give a command the arguments and options of a verb, such as "train.train": the function `train` in its file.
 
-    `without` are parameters of the verb that the command works out by itself.
+    `without` are parameters of the verb that the command sets by itself.
     """
 
     def decorate(command: Command) -> Command:
@@ -133,7 +133,7 @@ def shown_fields(settings: Any) -> list[Field[Any]]:
 
 
 def _of_verb(verb: str) -> Iterator[tuple[str, Option]]:
-    """Yield a verb's parameters, read from its source: to import it would load torch, which takes seconds."""
+    """Yield a verb's parameters, read from its source: importing it would load torch, which takes seconds."""
     module, _, name = verb.partition(".")
     tree = ast.parse((VERBS / f"{module}.py").read_text(encoding="utf-8"))
     (function,) = (node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name)
@@ -150,7 +150,7 @@ def _of_verb(verb: str) -> Iterator[tuple[str, Option]]:
 
 
 def _of_command(command: Command) -> Iterator[tuple[str, Option]]:
-    """Yield what a command declares itself."""
+    """Yield a command's own parameters."""
     types, helps = get_type_hints(command, include_extras=True), _helps(command.__doc__)
     for name, each in inspect.signature(command).parameters.items():
         if each.kind is not Kind.VAR_KEYWORD:
@@ -164,13 +164,13 @@ def _of_field(each: Field[Any]) -> Option:
 
 
 def _helps(docstring: str | None) -> dict[str, str]:
-    """Return what a docstring's "Args:" says of each parameter."""
+    """Return the help for each parameter in a docstring's "Args:"."""
     found = parse(docstring or "", style=DocstringStyle.GOOGLE).params
     return {each.arg_name: " ".join((each.description or "").split()) for each in found}
 
 
 def _for_a_shell(text: str, names: Collection[str]) -> str:
-    """Write a parameter's help for a shell: `weights_only` is --weights-only there, and nothing has backticks."""
+    """Write a parameter's help for the command line: `weights_only` becomes --weights-only, without backticks."""
 
     def named(quoted: re.Match[str]) -> str:
         name = quoted[1]

@@ -1,4 +1,4 @@
-"""What verbs print: results on stdout, everything else on stderr, and bars only on a terminal."""
+"""Output of the verbs: results on stdout, everything else on stderr, and bars only on a terminal."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def print_json(value: Any) -> None:
 
 
 def command() -> str:
-    """Return what to type for keensight: its name where the shell finds it, else the path that was typed."""
+    """Return how to call keensight: its name if the shell finds it, else the path that was typed."""
     return "keensight" if shutil.which("keensight") or Path(sys.argv[0]).name != "keensight" else sys.argv[0]
 
 
@@ -93,7 +93,7 @@ class Terminal(Watcher):
             say(f"note: {text}", file=sys.stderr)
 
     def stage(self, name: str) -> None:
-        """Name what is going on."""
+        """Show the name of the stage."""
         self._score = ""
         self._show(name, 0, None)
 
@@ -102,11 +102,11 @@ class Terminal(Watcher):
         self._show("decoding", done, total)
 
     def explained(self, done: int, total: int) -> None:
-        """Move the bar of pictures that are explained."""
+        """Move the bar of explained pictures."""
         self._show("explaining", done, total)
 
     def features(self, done: int, total: int) -> None:
-        """Move the bar of pictures that a backbone has looked at."""
+        """Move the bar of pictures whose features are computed."""
         self._show("computing features", done, total)
 
     def trial(self, number: int, trials: int | None, score: str) -> None:
@@ -138,7 +138,7 @@ class Terminal(Watcher):
 
 
 def _bars() -> Progress:
-    from rich.console import Console  # 30 ms, for which who predicts one picture in a script has no use
+    from rich.console import Console  # takes 30 ms, which a script that predicts one picture need not pay
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     bars = Progress(

@@ -19,7 +19,7 @@ def predict(
     json: Annotated[bool, Parameter(help="Print JSON Lines on stdout, one object for each picture.")] = False,
     **asked: Any,
 ) -> int:
-    """Predict, and print each answer as soon as it is there."""
+    """Predict, and print each answer as soon as it is known."""
     from keensight.inference.predictor import refusal
     from keensight.values import Prediction
 

@@ -22,7 +22,7 @@ def recipes(
         ),
     ] = False,
 ) -> int:
-    """List the recipes that come with keensight, and what they were measured to reach."""
+    """List the built-in recipes, and their measured results."""
     from keensight.training.recipe import load_recipe, measured, recipe_names
 
     found, results = [load_recipe(name) for name in recipe_names()], measured()
@@ -46,7 +46,7 @@ def recipes(
 
 
 def _measured(result: dict[str, Any]) -> str:
-    """Say in a line what `make promises` found."""
+    """Return the results of `make promises` in one line."""
     numbers = result["numbers"]
     words = [f"{name} {numbers[key]['mean']:.4f}" for key, name in MEASURED.items() if key in numbers]
     words += [

@@ -36,19 +36,19 @@ def serve(
     out: Path | None = None,
     **asked: Any,
 ) -> int:
-    """Serve, or do one of the small things around it. An image names --host and --key; what follows them counts.
+    """Serve, or make an API key, or export kept pictures. An image sets --host and --key; later ones override them.
 
     Args:
-        new_api_key: Print a new API key and the line for that file, and end.
-        export_kept: Write the judged pictures that were kept in this folder as a manifest to train on, and end.
-        model: Whose answers go into that manifest, where the folder has those of several models.
+        new_api_key: Print a new API key and its line for that file, and exit.
+        export_kept: Write the judged pictures in this folder as a manifest to train on, and exit.
+        model: The model whose answers go into that manifest, if the folder has those of several.
         out: The manifest's file; manifest.csv in that folder by default.
     """
     if new_api_key:
         from keensight.serving.access import new_api_key as make
 
         secret, line = make()
-        say("API key        for one who is to use the server; it is shown only now:")
+        say("API key        give it to a user of the server; it is shown only now:")
         say(secret)
         say("its line       for the file that --api-keys names:")
         say(line)
@@ -62,7 +62,7 @@ def serve(
         say(f"manifest       {out}: {count:,} judged picture{'s' * (count > 1)}{left_out}")
         return 0
 
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # until the server can load again
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # until the server can handle it
     ended_by = verbs.serve.serve(
         bundles, host=host, key=key, limits=limits, batching=batching, grace_s=grace_s, trusted_proxies=trusted_proxies,
         keep_db=keep_db, **asked, on_ready=_ready,
@@ -81,8 +81,7 @@ def _ready(urls: Sequence[str], models: Registry) -> None:
     unchecked = sorted({model.name for model in models if model.is_signed and not model.is_verified})
     if unchecked:
         say(
-            f"keensight: warning: signed, but by whom was not checked: {', '.join(unchecked)}. Give the public key "
-            "to --key.",
+            f"keensight: warning: the signature was not checked: {', '.join(unchecked)}. Give the public key to --key.",
             file=sys.stderr,
         )
     default = models.find() if len(models) > 1 else None

@@ -23,17 +23,17 @@ def sign(
     """Sign, and print by which key.
 
     Args:
-        new_key: Make a private key in this file, and the public one beside it, in .pub; then sign with it.
+        new_key: Make a private key in this file, and the public one beside it in .pub; then sign with it.
     """
     if key is not None and new_key is not None:
         raise UsageError(
-            "Both --key and --new-key came, and they exclude each other: --key signs with a key that is there, "
-            "--new-key makes one first. Leave one out."
+            "Both --key and --new-key were given; only one is accepted. --key signs with an existing key, --new-key "
+            "makes one first. Leave one out."
         )
     if (key is None and new_key is None) or (bundle is None and new_key is None):
         raise UsageError(
-            "To sign takes a bundle and its signer's private key: keensight sign BUNDLE --key FILE. Where there is no "
-            "key yet, --new-key FILE makes one, with a bundle to sign or without."
+            "Signing takes a bundle and the signer's private key: keensight sign BUNDLE --key FILE. If there is no key "
+            "yet, --new-key FILE makes one, with or without a bundle to sign."
         )
     said: dict[str, str | list[str]] = {}
     if new_key is not None:
@@ -54,8 +54,8 @@ def sign(
         print_json(said)
         return 0
     if new_key is not None:
-        say(f"private key    {said['private_key']}: whoever has it can sign; keep it where no one else reads it")
-        say(f"public key     {said['public_key']}: give it to whoever verifies")
+        say(f"private key    {said['private_key']}: anyone who has it can sign, so keep it secret")
+        say(f"public key     {said['public_key']}: give it to those who verify")
     if bundle is not None:
         say(f"signed         {said['bundle']}: {', '.join(said['files'])}")
         say(f"signature      {said['signature']}, by the key {said['key'][:16]}")

@@ -16,7 +16,7 @@ from keensight.workspace import RunFolder
 
 @options_of("train.train")
 def train(*, json: Json = False, **asked: Any) -> int:
-    """Train, and print the headline, what there is to beat, and what was written."""
+    """Train, and print the headline, the baselines, and what was written."""
     verbs.train  # noqa: B018 - loads torch, before the clock starts
     begin = time.perf_counter()
     with Terminal() as terminal:

@@ -33,11 +33,11 @@ def tune(
     json: Json = False,
     **asked: Any,
 ) -> int:
-    """Tune, and print the best trials and what they gained.
+    """Tune, and print the best trials and their gain.
 
     Args:
-        search: Search these keys in place of the standard ones, such as learning_rate,rotate,flip.
-        lr_range: Make a learning-rate range test instead: at most 240 steps, and it suggests a rate.
+        search: Search these keys instead of the standard ones, such as learning_rate,rotate,flip.
+        lr_range: Run a learning-rate range test instead: it takes at most 240 steps, and suggests a rate.
     """
     if lr_range:
         _refuse({"--trials": trials, "--budget": budget, "--search": search, "--resume": resume or None})
@@ -95,10 +95,10 @@ def _print(found: Tuning, data: str, seconds: float) -> None:
     say(f"best           {_accuracy_line(found, winner)}, trial {winner.number}")
     say(f"recipe         {_accuracy_line(found, own)}, trial 0")
     if found.gain and winner.number:
-        worth = "inside the noise" if found.gain.is_noise else "more than the noise of a single comparison"
+        worth = "within the noise" if found.gain.is_noise else "more than the noise of a single comparison"
         say(f"gain           {gain_line(found.gain).replace(NARROW, ' ')}: {worth}")
     elif not winner.number:
-        say("gain           none: nothing that was tried is better than the recipe as it is")
+        say("gain           none: no trial is better than the recipe as it is")
     say()
     for line in _table(found):
         say(line)

@@ -1,4 +1,4 @@
-"""`keensight compare`: several bundles on the same labelled pictures, side by side."""
+"""`keensight compare`: several bundles on the same labelled pictures."""
 
 from __future__ import annotations
 
@@ -41,24 +41,24 @@ def compare(
     key: str | Path | None = None,
     watcher: Watcher | None = None,
 ) -> Comparison:
-    """Measure two to eight bundles on the same labelled pictures, and write a page that shows them side by side.
+    """Measure two to eight bundles on the same labelled pictures, and write a page that compares them.
 
     Labels are matched by name: all bundles must know the same ones, in any order. Without `split`, the test split is
-    used where the data or a bundle that was trained on it knows one, else all pictures. Where bundles drew different
-    test splits of the data (with other seeds or fractions), only the pictures that all of them held out are used.
+    used if the data, or a bundle that was trained on it, has one, else all pictures. If bundles drew different test
+    splits of the data (with other seeds or fractions), only the pictures that all of them held out are used.
 
     Args:
         bundles: Two to eight bundles' folders, or the run folders around them; each is compared with the first.
         data: Labelled pictures, in any form that `train` takes.
-        split: train, val or test; the test split, or all pictures where there are no splits, if left out.
+        split: train, val or test; the test split, or all pictures if there are no splits, if left out.
         label_pattern: Take labels from file names, such as '{label}__*'; '{label...}_*' reaches to the last _.
-        attack: fgsm or exact; exact where every model is linear with two classes, else fgsm, if left out. Only linear
+        attack: fgsm or exact; exact if every model is linear with two classes, else fgsm, if left out. Only linear
             models, which take no time, are attacked without --attack or --eps.
-        eps: What an attacker may change every pixel by, from 0 to 1; 0 to 0.3 in six steps if left out. At most 2,000
-            pictures are attacked, evenly taken from all.
+        eps: How much an attacker may change every pixel, from 0 to 1; 0 to 0.3 in six steps if left out. At most 2,000
+            pictures are attacked, taken evenly from all.
         out: The folder for the page, new or empty; the first free name under comparisons/ if left out.
         key: Refuse every bundle that the owner of this public key has not signed.
-        watcher: Hears of the progress.
+        watcher: Is told of the progress.
 
     Raises:
         UsageError: the arguments make no sense.

@@ -1,4 +1,4 @@
-"""`keensight demo`: the whole river in under a minute, on pictures that need no download."""
+"""`keensight demo`: all stages in under a minute, on pictures that need no download."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DATA = "digits"
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """What the demo made: a run, the picture it asked about, and the answer."""
+    """The results of the demo: a run, a picture, and the answer for it."""
 
     run: Run
     picture: Path
@@ -37,7 +37,7 @@ def demo(watcher: Watcher | None = None) -> Demo:
 
 
 def _a_test_picture(run: Run) -> Path:
-    """Save the first test picture as a file, sixteen times its size, as if it came from elsewhere."""
+    """Save the first test picture as a file, enlarged sixteen times, as if it came from elsewhere."""
     first = next(each for each in read_splits(RunFolder(run.folder).splits) if each.split == "test")
     pixels = decode(open_dataset(DATA), Preprocessing(8, 8, 1))
     row = next(i for i, sample in enumerate(pixels.dataset.samples) if sample.path == first.file)

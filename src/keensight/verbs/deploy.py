@@ -1,4 +1,4 @@
-"""`keensight deploy`: write what runs a bundle in a container, or on Kubernetes. Nothing is built or applied."""
+"""`keensight deploy`: write the files that run a bundle in a container or on Kubernetes. Nothing is built."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def deploy_docker(
     name: str | None = None,
     image: str | None = None,
 ) -> Deployment:
-    """Write a folder that an image is built from, with a Dockerfile, into `out`, which must be new or empty.
+    """Write a folder with a Dockerfile, from which an image is built, into `out`, which must be new or empty.
 
     Args:
         bundle: The bundle's folder, or the run folder around it.
@@ -46,7 +46,7 @@ def deploy_docker(
         key: The signer's public key, which the bundle is verified with now and at each start.
         unsigned: Deploy without verifying, now and later.
         name: The model's name; made from the bundle's if left out.
-        image: What the image will be called, as [REGISTRY/]NAME[:TAG]; NAME:VERSION of the model if left out.
+        image: The image's name, as [REGISTRY/]NAME[:TAG]; NAME:VERSION of the model if left out.
 
     Raises:
         BundleError: there is no bundle, or it cannot be loaded.
@@ -76,16 +76,16 @@ def deploy_kubernetes(
 ) -> Deployment:
     """Write manifests for Kubernetes into `out`, which must be new or empty: a Kustomize base and overlays.
 
-    They run the image that `deploy_docker` wrote the folder of. What is raised is as there.
+    They run the image that is built from `deploy_docker`'s folder. The errors are the same as there.
 
     Args:
         bundle: The bundle's folder, or the run folder around it.
         out: The folder to write, new or empty.
         key: The signer's public key, which the bundle is verified with now and at each start.
         unsigned: Deploy without verifying, now and later.
-        name: What the Deployment, the Service and the rest are called, and the model in the image; made from the
+        name: The name of the Deployment, the Service and the rest, and of the model in the image; made from the
             bundle's name if left out.
-        cluster: What is particular about the cluster.
+        cluster: The options that depend on the cluster.
     """
     cluster = cluster or Cluster()
     release = _release(bundle, out, key, unsigned, name)

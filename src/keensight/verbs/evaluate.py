@@ -18,7 +18,7 @@ from keensight.values import IntArray, Metrics, Pixels, SplitName
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The metrics of a bundle on one split of some data; the split is "all" where the data has none."""
+    """The metrics of a bundle on one split of some data; the split is "all" if the data has none."""
 
     bundle: Path
     data: str
@@ -37,15 +37,15 @@ def evaluate(
 ) -> Evaluation:
     """Measure a bundle on labelled pictures, through the same decoding and model that `predict` uses.
 
-    For the very data that the bundle was trained on, splits drawn then are drawn again.
+    For the data that the bundle was trained on, the same splits are drawn again.
 
     Args:
         bundle: The bundle's folder, or the run folder around it.
         data: Labelled pictures, in any form that `train` takes.
-        split: train, val or test; the test split, or all pictures where the data has no splits, if left out.
+        split: train, val or test; the test split, or all pictures if the data has no splits, if left out.
         label_pattern: Take labels from file names, such as '{label}__*'; '{label...}_*' reaches to the last _.
         key: Refuse the bundle unless the owner of this public key signed it.
-        watcher: Hears of the progress.
+        watcher: Is told of the progress.
 
     Raises:
         UsageError: there is no such split.

@@ -24,12 +24,12 @@ from keensight.workspace import Kind, claim
 
 PAGE = "explanation.html"
 EXPLANATION = Kind("explanation", "Explain", home=Path("explanations"), begun=PAGE, kept=PAGE, finished=PAGE)
-MOST_PICTURES = 100  # on a page: each is some 100 to 500 kB, and a few seconds with a large network
+MOST_PICTURES = 100  # on a page: each takes 100 to 500 kB, and a few seconds with a large network
 
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """The answer for one picture, and the place that it rests on most."""
+    """The answer for one picture, and the place that it depends on most."""
 
     prediction: Prediction
     evidence: Evidence
@@ -37,7 +37,7 @@ class Explained:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What was explained: the bundle, the folder and the page in it, the pictures, and those that cannot be used."""
+    """An explanation: the bundle, the folder and the page in it, the pictures, and those that cannot be used."""
 
     bundle: Path
     out: Path
@@ -54,24 +54,24 @@ def explain(
     key: str | Path | None = None,
     watcher: Watcher | None = None,
 ) -> Explanation:
-    """Answer for pictures as `predict` does, and write a page that shows what each answer rests on.
+    """Answer for pictures as `predict` does, and write a page that shows what each answer depends on.
 
-    For each picture, the page shows what the model sees, all probabilities, an occlusion map of the answer, and what
-    the convolutional layers pass on; and once, the weights of the first layer.
+    For each picture, the page shows what the model sees, all probabilities, an occlusion map of the answer, and the
+    activations of the convolutional layers; and once, the weights of the first layer.
 
     Args:
         bundle: The bundle's folder, or the run folder around it.
         pictures: Picture files, or folders of them; 100 pictures at most.
         out: The page's folder, new or empty; the first free name under explanations/ if left out.
         key: Refuse the bundle unless the owner of this public key signed it.
-        watcher: Hears of the progress.
+        watcher: Is told of the progress.
 
     Raises:
         DataError: there are more than 100 pictures.
-        PictureError: none of them can be used. Where some can, the others are in `refused`.
+        PictureError: none of them can be used. If some can, the others are in `refused`.
         BundleError: the bundle cannot be used.
         GateError: it was changed after it was signed, or is not what `key` signed.
-        RunError: `out` holds something.
+        RunError: `out` is not empty.
 
     Example:
         >>> import keensight
@@ -118,11 +118,11 @@ def _some(pictures: str | Path | Iterable[str | Path], archives: ExitStack, watc
     files = list(islice(found, MOST_PICTURES + 1))
     if len(files) > MOST_PICTURES:
         raise DataError(
-            f"More than {MOST_PICTURES} pictures came. A page explains up to {MOST_PICTURES}: name those that matter, "
-            "such as the ones that `keensight predict` is not sure of, or a smaller folder."
+            f"More than {MOST_PICTURES} pictures were given. A page explains up to {MOST_PICTURES}: name those that "
+            "matter, such as the ones that `keensight predict` is not sure of, or a smaller folder."
         )
     if not files:
-        raise DataError("No picture came. It takes picture files, or folders of them; name at least one.")
+        raise DataError("No picture was given. Give picture files, or folders of them; name at least one.")
     return files
 
 

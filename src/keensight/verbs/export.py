@@ -1,4 +1,4 @@
-"""`keensight export`: one file of a bundle, for those who want only that."""
+"""`keensight export`: a bundle's model or weights as one file, or an int8 bundle."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def export(
     key: str | Path | None = None,
     watcher: Watcher | None = None,
 ) -> Path:
-    """Write a bundle's ONNX model as one file, or just its parameters, or an int8 bundle; return its path.
+    """Write a bundle's ONNX model as one file, or only its parameters, or an int8 bundle; return its path.
 
     The ONNX model takes uint8 NHWC pictures of the size in `bundle.json` and answers calibrated probabilities NK.
 
@@ -40,22 +40,24 @@ def export(
         to: onnx is one file for other runtimes; int8 a smaller bundle, refused unless as good and as fast.
         out: What to write, which must not exist; model.onnx or model.safetensors here, or bundle-int8 beside the
             bundle, if left out.
-        weights_only: Just the parameters, as safetensors, for `train` to start from.
+        weights_only: Only the parameters, as safetensors, for `train` to start from.
         max_drop: How many points of validation accuracy int8 may lose, 0 to 100.
-        even_if_slower: Keep int8 where it is slower on this machine.
+        even_if_slower: Keep int8 even if it is slower on this machine.
         label_pattern: Take labels from file names, such as '{label}__*'; '{label...}_*' reaches to the last _.
         key: Refuse the bundle unless the owner of this public key signed it. Without it, one that was changed since it
-            was signed is taken, with a note.
-        watcher: Hears of the progress.
+            was signed is accepted, with a note.
+        watcher: Is told of the progress.
 
     Raises:
         BundleError: the bundle is not whole.
         UsageError: `out` exists.
-        GateError: the model answers otherwise than the trained one, or the bundle is not what `key` signed.
+        GateError: the model's answers differ from the trained one's, or the bundle is not what `key` signed.
     """
     if to == "int8":
         if weights_only:
-            raise UsageError("--weights-only came with --to int8, and int8 is a whole bundle. Give one of the two.")
+            raise UsageError(
+                "--weights-only and --to int8 were given, and int8 is a whole bundle. Give one of the two."
+            )
         from keensight.pipeline.quantize import quantize
 
         return quantize(
@@ -69,14 +71,14 @@ def export(
             watcher=watcher,
         ).bundle
     watcher = watcher or Watcher()
-    opened = read_bundle(bundle, key, though_changed=True)  # what is written bears no signature
+    opened = read_bundle(bundle, key, though_changed=True)  # the exported file is not signed
     watcher.opened(opened)
     name = "model.safetensors" if weights_only else "model.onnx"
     content, target = file_of(opened, name), Path(out or name)
     if target.exists():
         raise UsageError(f"{target} exists, and nothing is overwritten. Give another name with --out.")
     if not weights_only:
-        predictor = Predictor(opened, content)  # refuses what ONNX Runtime cannot open
+        predictor = Predictor(opened, content)  # raises if ONNX Runtime cannot load it
         if data is not None:
             _compare(predictor, data, label_pattern, watcher)
     make_folder(target.parent)

@@ -28,12 +28,12 @@ from keensight.workspace import RUN, Kind, RunFolder, claim
 
 IMPORT = Kind("import", "Import", Path("imported"), begun=RUN.finished, kept=RUN.finished, finished=RUN.finished)
 MAX_LABELS_BYTES = 2**20
-UNKNOWN_BORDERS = Borders(0.0, 1.0)  # as of any pictures: none is inverted
+UNKNOWN_BORDERS = Borders(0.0, 1.0)  # those of any picture: none is inverted
 
 
 @dataclass(frozen=True, slots=True)
 class ImportedBundle:
-    """What was imported: where it is now, how it answers, and what had to be assumed, as notes."""
+    """An imported model: its bundle, its labels and input, and notes on what was assumed."""
 
     bundle: Path
     labels: tuple[str, ...]
@@ -53,7 +53,7 @@ def import_keras(
     size: str | None = None,
     exclusive: bool = False,
 ) -> ImportedBundle:
-    """Turn a Keras model, Sequential or functional, into a bundle that answers as Keras does.
+    """Turn a Keras model, Sequential or functional, into a bundle with the same answers as Keras.
 
     The file is data: its configuration is read as JSON, its weights with h5py, and nothing in it is run. A Lambda, a
     custom class or an unknown layer is refused by name; docs/keras.md lists what is accepted.
@@ -63,16 +63,16 @@ def import_keras(
         out: The folder around the bundle, OUT/bundle, new or empty; the first free name under imported/ if left out.
         labels: The classes' names, in the order of the model's outputs; of one sigmoid cell, first no, then yes. 0, 1
             and so on if left out.
-        pixels: What pixels the model was trained with: 0-1, 0-255, -1-1, or preprocess_input's tf, torch or caffe. If
-            left out, its first layer tells, or 0-1.
-        size: For a model that takes pictures of any size: what they are resized to, as HEIGHTxWIDTH or one number.
+        pixels: The range of the training's pixels: 0-1, 0-255, -1-1, or preprocess_input's tf, torch or caffe. If left
+            out, its first layer shows it, or 0-1.
+        size: For a model for pictures of any size: the size that they are resized to, as HEIGHTxWIDTH or one number.
         exclusive: Say that only one label is right, for a model that ends in several sigmoid cells.
 
     Raises:
-        UsageError: the labels are not as many as the classes, or cannot be names; there are no such pixels.
-        ModelFileError: the file is no Keras model, or one that cannot be taken over.
-        GateError: the bundle would answer otherwise than the network.
-        RunError: `out` holds something.
+        UsageError: the number of labels is not that of the classes, or a label or the range of pixels is not valid.
+        ModelFileError: the file is not a Keras model, or cannot be imported.
+        GateError: the bundle's answers would differ from the network's.
+        RunError: `out` is not empty.
 
     Example:
         >>> import keensight
@@ -120,24 +120,24 @@ def import_keras(
             "MODEL_CARD.md": imported_card(folder.name, info, notes),
         }
         write_files(RunFolder(folder).bundle, info, written)
-        load(RunFolder(folder).bundle)  # whatever a bundle must be, this one is
+        load(RunFolder(folder).bundle)  # checks it like any bundle
         return ImportedBundle(
             RunFolder(folder).bundle, names, preprocessing, imported.pixels, parameters, imported.sha256, tuple(notes)
         )
 
 
 def read_labels(file: str | Path) -> list[str]:
-    """Return the names in a text file, one a line, or "0 name", "1 other" as Teachable Machine writes them.
+    """Return the names in a text file, one per line, or "0 name", "1 other" as Teachable Machine writes them.
 
-    Raises UsageError where it cannot be read as such.
+    Raises UsageError if it cannot be read.
     """
     try:
         content = Path(file).read_bytes()[:MAX_LABELS_BYTES]
         lines = content.decode("utf-8-sig").rstrip().splitlines()
     except (OSError, ValueError) as error:
-        why = str(error.strerror).lower() if isinstance(error, OSError) else "it is no text in UTF-8"
+        why = str(error.strerror).lower() if isinstance(error, OSError) else "it is not text in UTF-8"
         raise UsageError(
-            f"The labels in {file} cannot be read: {why}. Give a text file with one name a line."
+            f"The labels in {file} cannot be read: {why}. Give a text file with one name per line."
         ) from None
     numbers, names = zip(*(line.partition(" ")[::2] for line in lines), strict=True) if lines else ((), ())
     numbered = len(lines) > 1 and numbers == tuple(map(str, range(len(lines)))) and all(names)
@@ -158,13 +158,13 @@ def _named(imported: Imported, given: tuple[str, ...] | None) -> tuple[tuple[str
         called = "0 and 1" if classes == 2 else f"0 to {classes - 1}"
         notes.append(
             f"The file does not name its {classes} classes, so they are called {called}. Name them in the "
-            "order of its outputs with --labels; where Keras took them from folders, that is the alphabet's."
+            "order of its outputs with --labels; if Keras took them from folders, that order is alphabetical."
         )
         return tuple(map(str, range(classes))), notes
     if len(given) != classes:
         raise UsageError(
-            f"{len(given)} labels came ({', '.join(given[:5])}{', ...' * (len(given) > 5)}), and the model answers "
-            f"with {classes}. Give one for each, in the order of its outputs."
+            f"{len(given)} labels were given ({', '.join(given[:5])}{', ...' * (len(given) > 5)}), but the model "
+            f"has {classes}. Give one for each, in the order of its outputs."
             + " One sigmoid cell has two: first what its 0 means, then its 1."
             * (classes == 2)
         )
@@ -175,9 +175,9 @@ def _checked(labels: Sequence[str]) -> tuple[str, ...]:
     names = tuple(map(clean_label, labels))
     if odd := [name for name in names if not name or odd_name(name)]:
         raise UsageError(
-            f"{odd[0]!r} came as a label. Labels are plain text, separated by commas, or one a line in a file; leave "
+            f"{odd[0]!r} is not a label. Labels are plain text, separated by commas, or one per line in a file; leave "
             "out empty ones and control characters."
         )
     if twice := [name for name in names if names.count(name) > 1]:
-        raise UsageError(f"The label '{twice[0]}' came twice. Labels are different; rename one of the two.")
+        raise UsageError(f"The label '{twice[0]}' was given twice. Labels must differ; rename one of the two.")
     return names

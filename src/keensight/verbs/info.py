@@ -1,4 +1,4 @@
-"""`keensight info`: what a bundle, a recipe, a model or some data is, before anything is done with it."""
+"""`keensight info`: describe a run, a bundle, a recipe, a model or data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from keensight.pipeline.watch import cut_notes, holdings
 from keensight.values import Preprocessing, Recipe
 from keensight.workspace import RunFolder, bundle_in, is_run, read_history
 
-EXAMPLE = (64, 64, 3)  # the picture that a recipe's layers are shown for where it names none
+EXAMPLE = (64, 64, 3)  # the picture for a recipe's layers, if the recipe has none
 EXAMPLE_CLASSES = 10
 
 
@@ -28,8 +28,8 @@ def info(
 
     Args:
         thing: The folder of a run or a bundle; a recipe's name or file; a model's name; or DATA as `train` takes it.
-        layers: Show the layers of a bundle, recipe or model, with output shapes and parameters. A recipe that does not
-            say what its data are like is shown for a colour picture of 64x64 and ten classes.
+        layers: Show the layers of a bundle, recipe or model, with output shapes and parameters. A recipe without
+            a shape of its data is shown for a colour picture of 64x64 and ten classes.
         plot: Draw the curves of a run's history, finished or not, into its history.svg.
         label_pattern: Take labels from file names, such as '{label}__*'; '{label...}_*' reaches to the last _ (data).
 
@@ -42,8 +42,8 @@ def info(
     if plot:
         _refuse_runs(path)
         raise RunError(
-            f"{thing} has no history.jsonl, so there are no curves to plot. Give a run folder, such as runs/digits, in "
-            "which an epoch has ended."
+            f"{thing} has no history.jsonl, so there are no curves to plot. Give a run folder with a finished epoch, "
+            "such as runs/digits."
         )
     if bundle_in(path):
         return _bundle(path, layers)
@@ -67,13 +67,13 @@ def info(
         return _data(name, label_pattern)
     near = suggestion(name, [*recipe_names(), *MODELS, *NAMES])
     raise KeensightError(
-        f"{name} is no bundle, recipe, model or data. {near}Give the folder of a bundle or run, a recipe "
+        f"{name} is not a bundle, recipe, model or data. {near}Give the folder of a bundle or run, a recipe "
         f"({', '.join(recipe_names())}), a model ({', '.join(MODELS)}), or DATA as `keensight train` takes it."
     )
 
 
 def _refuse_runs(folder: Path) -> None:
-    """Raise RunError where a folder is one that holds runs, and name them."""
+    """Raise RunError for a folder of runs, and name them."""
     if runs := sorted(child for child in folder.glob("*") if is_run(child)):
         raise RunError(
             f"{folder} is a folder of runs: {shortlist([run.name for run in runs])}. Give one of them, such as "

@@ -1,4 +1,4 @@
-"""`keensight tune DATA --lr-range`: which learning rates teach this network on these pictures."""
+"""`keensight tune DATA --lr-range`: which learning rates work for this network on these pictures."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LR_RANGE = Kind("range test", "Test", home=Path("tunings"), begun=PAGE, kept=PAG
 
 @dataclass(frozen=True, slots=True)
 class RangeTest:
-    """What a range test left behind: its folder, its page, what it found, and the rate that the recipe has."""
+    """The results of a range test: its folder, its page, its rates, and the recipe's rate."""
 
     folder: Path
     page: Path
@@ -46,7 +46,7 @@ def lr_range(
     label_pattern: str | None = None,
     watcher: Watcher | None = None,
 ) -> RangeTest:
-    """Find the range of useful learning rates in some hundred steps of training (Smith 2015, arXiv:1506.01186).
+    """Find the range of useful learning rates in a few hundred steps of training (Smith 2015, arXiv:1506.01186).
 
     Only training pictures are used. A network with a backbone has its head fitted first, as in training.
 
@@ -54,13 +54,13 @@ def lr_range(
         data: Labelled pictures, in any form that `train` takes.
         recipe: A recipe's name or .toml file; `default` if left out.
         set: Change the recipe, as KEY=VALUE; can be repeated.
-        out: The folder for page and numbers, new or empty; the first free name under tunings/ if left out.
+        out: The folder for the page and the numbers, new or empty; the first free name under tunings/ if left out.
         seed: The seed of all randomness.
         label_pattern: Take labels from file names, such as '{label}__*'; '{label...}_*' reaches to the last _.
-        watcher: Hears of the progress.
+        watcher: Is told of the progress.
 
     Raises:
-        KeensightError: with what came, what is accepted and what to do next.
+        KeensightError: says what was given, what is accepted and what to do next.
     """
     watcher = watcher or Watcher()
     asked = load_recipe(recipe or "default", set, seed)

@@ -1,4 +1,4 @@
-"""`keensight predict`: what a bundle says of pictures. No torch is loaded."""
+"""`keensight predict`: a bundle's answers for pictures. No torch is loaded."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def predict(
 
     Args:
         bundle: The bundle's folder, or the run folder around it.
-        pictures: Picture files, folders of them, or DATA in any form that `train` takes; labels are not asked.
+        pictures: Picture files, folders of them, or DATA in any form that `train` takes; labels are ignored.
         key: Refuse the bundle unless the owner of this public key signed it.
 
     Raises:
@@ -47,7 +47,7 @@ def predict_each(
     key: str | Path | None = None,
     watcher: Watcher | None = None,
 ) -> Iterator[tuple[Path, Answer]]:
-    """Yield every file with its Prediction, or with the PictureError that says why there is none, in order."""
+    """Yield every file with its Prediction, or with the PictureError that says why it has none, in order."""
     paths = [pictures] if isinstance(pictures, (str, Path)) else pictures
     predictor, watcher = load(bundle, key), watcher or Watcher()
     watcher.opened(predictor.bundle)

@@ -39,22 +39,22 @@ def serve(
     keep_db: str | None = None,
     on_ready: Callable[[Sequence[str], Registry], None] = lambda urls, models: None,
 ) -> signal.Signals:
-    """Serve bundles until SIGTERM or SIGINT, which is returned. SIGHUP reads them again.
+    """Serve bundles until SIGTERM or SIGINT, and return that signal. SIGHUP reads the bundles again.
 
     Args:
         bundles: Folders of bundles, or the run folders around them. The first is the default model.
-        host: The address to listen on; :: is all networks, 0.0.0.0 all of IPv4.
-        port: The port to listen on; 0 is any that is free.
+        host: The address to listen on; :: for all networks, 0.0.0.0 for all of IPv4.
+        port: The port to listen on; 0 for any free one.
         key: Refuse bundles unless the owner of this public key signed them.
-        watch: A folder of bundles, NAME or NAME/VERSION: new ones are loaded as they appear. SIGHUP loads at once.
+        watch: A folder of bundles, NAME or NAME/VERSION: new ones are loaded as they appear, or at once on SIGHUP.
         limits: What a request may cost.
-        batching: How requests are put together.
+        batching: How requests are batched.
         grace_s: How many seconds requests under way have to finish after SIGTERM.
-        api_keys: Ask for an API key: a file of their SHA-256 hashes, one a line.
-        trusted_proxies: A network whose X-Forwarded-For or Forwarded is believed, such as 10.0.0.0/8. Can be repeated.
+        api_keys: Ask for an API key: a file of the keys' SHA-256 hashes, one per line.
+        trusted_proxies: A network whose X-Forwarded-For or Forwarded is trusted, such as 10.0.0.0/8. Can be repeated.
         keep: Keep pictures, answers and verdicts in this folder. Nothing is kept without it.
-        keep_db: Keep answers in this database instead of SQLite: SQLAlchemy's URL.
-        on_ready: Is told the addresses, for this machine first and then for others, and the models.
+        keep_db: Keep answers in this database instead of SQLite: a SQLAlchemy URL.
+        on_ready: Called with the addresses, for this machine first and then for others, and the models.
 
     Raises:
         BundleError: a bundle cannot be used.
@@ -69,7 +69,7 @@ def serve(
         raise UsageError("--keep-db says where answers are kept, but pictures need a folder. Give --keep DIR with it.")
     public = None if key is None else Path(key)
     if public is not None:
-        from keensight.bundle.keys import load_public  # cryptography takes a while
+        from keensight.bundle.keys import load_public  # importing cryptography takes a while
 
         load_public(public)
     limits, batching = limits or Limits(), batching or Batching()
@@ -126,7 +126,7 @@ def serve(
 
 
 def _distinct(bundles: Sequence[str | Path]) -> list[Source]:
-    """Return what to load, in order; a bundle that is given twice, by its run folder perhaps, only once."""
+    """Return the sources to load, in order; a bundle that is given twice, perhaps by its run folder, only once."""
     found: dict[Path, Source] = {}
     for bundle in map(Path, bundles):
         found.setdefault((bundle_in(bundle) or bundle).resolve(), Source(bundle))

@@ -1,4 +1,4 @@
-"""`keensight sign`: vouch for a bundle with a private key."""
+"""`keensight sign`: sign a bundle with a private key."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def sign(bundle: str | Path, *, key: str | Path, ask: Callable[[], str] | None =
     Args:
         bundle: The bundle's folder, or the run folder around it.
         key: The private key: EC, in a PEM file. KEENSIGHT_KEY_PASSWORD holds its password, if it has one.
-        ask: Returns the password where that variable is not set.
+        ask: Returns the password if that variable is not set.
 
     Raises:
         SigningKeyError: the key cannot be used.

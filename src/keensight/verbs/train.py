@@ -27,7 +27,7 @@ from keensight.workspace import RUN, RunFolder, claim, is_finished, write_histor
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a training run left behind: its folder, its bundle, and its report."""
+    """The results of a training run: its folder, its bundle, and its report."""
 
     folder: Path
     bundle: Path
@@ -46,7 +46,7 @@ def train(
     weights_only: str | Path | None = None,
     watcher: Watcher | None = None,
 ) -> Run:
-    """Train a classifier on labelled pictures, evaluate it, and write report and bundle into a run folder.
+    """Train a classifier on labelled pictures, evaluate it, and write a report and a bundle into a run folder.
 
     Args:
         data: A folder, .zip or .tar.* of pictures in class folders; a .csv or .jsonl manifest; a folder of IDX files;
@@ -55,13 +55,13 @@ def train(
         out: The run folder, new or empty; the first free name under runs/ if left out.
         set: Change the recipe, as KEY=VALUE; can be repeated.
         seed: The seed of all randomness.
-        resume: Go on with an interrupted run, which ends with the bits that it would have had.
+        resume: Continue an interrupted run; the result has the same bits as without the interruption.
         label_pattern: Take labels from file names, such as '{label}__*'; '{label...}_*' reaches to the last _.
-        weights_only: Start from just the parameters in this .safetensors file, which must fit the recipe.
-        watcher: Hears of the progress.
+        weights_only: Start from the parameters in this .safetensors file, which must fit the recipe.
+        watcher: Is told of the progress.
 
     Raises:
-        KeensightError: with what came, what is accepted and what to do next.
+        KeensightError: says what was given, what is accepted and what to do next.
 
     Example:
         >>> import keensight
@@ -79,7 +79,7 @@ def train(
         files = RunFolder(folder)
         asked = (asked or same_recipe(folder, recipe, set, seed, RUN)).having(label_pattern=label_pattern)
         if resume and is_finished(folder):
-            material = prepare(dataset, asked, Watcher())  # it was all said when the run was trained
+            material = prepare(dataset, asked, Watcher())  # everything was reported when the run was trained
             _check_same_pictures(files, splits_jsonl(material.pixels, material.splits))
             watcher.note(f"{folder} is finished; there is nothing to resume.")
             return Run(folder, files.bundle, from_dict(json.loads(files.report.read_text(encoding="utf-8"))))
@@ -96,14 +96,14 @@ def _train(files: RunFolder, material: Material, resume: bool, watcher: Watcher)
     if resume and files.last.exists():
         load_state(files.last, state)
     if state.history:
-        watcher.note(f"Going on after epoch {len(state.history)}.")
+        watcher.note(f"Continuing after epoch {len(state.history)}.")
     _fit(files, state, splits, recipe, watcher)
     report = finish(files, state, pixels, splits, recipe, watcher)
     return Run(files.path, files.bundle, report)
 
 
 def _begin(files: RunFolder, recipe: Recipe, pictures: str, resume: bool) -> None:
-    """Write down what the run is made of; when resuming, check that it still is."""
+    """Write the run's recipe and list of pictures; when resuming, check that they are unchanged."""
     if resume:
         _check_same_pictures(files, pictures)
     else:
@@ -140,4 +140,4 @@ def _how_to_go_on(files: RunFolder, data: str) -> str:
     if not files.last.exists():
         return "interrupted before the first epoch ended; nothing was kept."
     words = shlex.join(["keensight", "train", data, "--out", str(files.path), "--resume"])
-    return f"interrupted. Everything up to the last whole epoch is in {files.path}; go on with: {words}"
+    return f"interrupted. Everything up to the last whole epoch is in {files.path}; resume with: {words}"

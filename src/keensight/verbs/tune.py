@@ -1,4 +1,4 @@
-"""`keensight tune`: from DATA to a better recipe, found on validation pictures alone."""
+"""`keensight tune`: from DATA to a better recipe, using only validation pictures."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ UNITS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """What a search left behind: its folder, the recipe file `best`, and all its trials in their order.
+    """The results of a search: its folder, the recipe file `best`, and all trials in order.
 
-    `gain` compares the best trial with `trials[0]`, the recipe as it was, on `num_val` pictures; it is None where that
-    failed. `importances` is each key's share of the accuracy's variance, empty where too few trials finished.
+    `gain` compares the best trial with `trials[0]`, the recipe as it was, on `num_val` pictures; it is None if that
+    failed. `importances` is each key's share of the accuracy's variance, empty if too few trials finished.
     """
 
     folder: Path
@@ -65,12 +65,12 @@ class Tuning:
 
     @property
     def advised(self) -> Path:
-        """The recipe to train with: the best, or the one that the search began with where that is as good."""
+        """The recipe to train with: the best, or the search's first one if that is as good."""
         return self.folder / RECIPE if self.gain and self.gain.is_noise else self.best
 
 
-class _BudgetUsed(Exception):  # noqa: N818 - it is no error
-    """The time is over in the middle of a trial."""
+class _BudgetUsed(Exception):  # noqa: N818 - it is not an error
+    """The time ran out in the middle of a trial."""
 
 
 def tune(
@@ -89,24 +89,24 @@ def tune(
 ) -> Tuning:
     """Search for a better learning rate, batch size, number of epochs and so on, by validation accuracy.
 
-    The test split is drawn aside as `train` draws it and never looked at. The first trial is the recipe as it is; all
-    share one seed. What comes out is a recipe file for `train`, a page, and the trials as JSON lines.
+    The test split is set aside as `train` draws it and never used. The first trial is the recipe as it is; all trials
+    share one seed. The results are a recipe file for `train`, a page, and the trials as JSON lines.
 
     Args:
         data: Labelled pictures, in any form that `train` takes.
         recipe: A recipe's name or .toml file; `default` if left out.
         trials: How many trials in all; 20 if neither this nor `budget` is given.
-        budget: The time for all trials: seconds, or 90s, 10m or 2h. The first trial always comes to its end.
+        budget: The time for all trials: seconds, or 90s, 10m or 2h. The first trial always finishes.
         set: Change the recipe, as KEY=VALUE, and do not search that key; can be repeated.
-        search: Search these keys in place of the standard ones, such as learning_rate and flip.
+        search: Search these keys instead of the standard ones, such as learning_rate and flip.
         out: The folder to write, new or empty; the first free name under tunings/ if left out.
-        resume: Go on with an interrupted search, with the trials that it would have had, or add trials to one.
-        seed: The seed of all randomness, that of the search too.
+        resume: Continue an interrupted search with the trials that it would have had, or add trials to one.
+        seed: The seed of all randomness, including the search's.
         label_pattern: Take labels from file names, such as '{label}__*'; '{label...}_*' reaches to the last _.
-        watcher: Hears of the progress.
+        watcher: Is told of the progress.
 
     Raises:
-        KeensightError: with what came, what is accepted and what to do next.
+        KeensightError: says what was given, what is accepted and what to do next.
 
     Example:
         >>> import keensight
@@ -164,7 +164,7 @@ def _tune(folder: Path, plan: Mapping[str, Any], material: Material, watcher: Wa
         raise
     if best_of(trials) is None:
         raise TrainingError(
-            f"None of the {counted(len(trials), 'trial')} came to a result. The first failed with: {trials[0].reason} "
+            f"None of the {counted(len(trials), 'trial')} has a result. The first failed with: {trials[0].reason} "
             f"All are in {folder / TUNING.kept}."
         )
     watcher.stage("what mattered")
@@ -184,7 +184,7 @@ def _tune(folder: Path, plan: Mapping[str, Any], material: Material, watcher: Wa
 def _search(
     folder: Path, plan: Mapping[str, Any], material: Material, trials: list[Trial], watcher: Watcher
 ) -> None:  # fmt: skip
-    """Add trials to those that there are, and keep each, until there are enough or the time is over."""
+    """Add trials to the existing ones, and keep each, until there are enough or the time is over."""
     space = space_of(plan)
     own = values_of(material.recipe, [dimension.key for dimension in space])
     begin = time.perf_counter()
@@ -213,7 +213,7 @@ def _is_used_up(plan: Mapping[str, Any], seconds: float) -> bool:
 
 
 def _resumed(plan: Mapping[str, Any], trials: Sequence[Trial]) -> str:
-    """Say where a search goes on, or that nothing is left of it."""
+    """Say where a search continues, or that it is finished."""
     if _is_enough(plan, trials):
         return f"The search is finished, with {counted(len(trials), 'trial')}. Ask for more with --trials."
     if _is_used_up(plan, sum(trial.seconds for trial in trials)):
@@ -221,7 +221,7 @@ def _resumed(plan: Mapping[str, Any], trials: Sequence[Trial]) -> str:
             f"The search is finished: its {plan['budget_s']:g} s are used up, after {counted(len(trials), 'trial')}. "
             "Ask for more with --trials or --budget."
         )
-    return f"Going on after {counted(len(trials), 'trial')}."
+    return f"Continuing after {counted(len(trials), 'trial')}."
 
 
 def _objective(material: Material, watcher: Watcher, check_budget: Any) -> Objective:
@@ -238,7 +238,7 @@ def _objective(material: Material, watcher: Watcher, check_budget: Any) -> Objec
         for epoch in fit_any(state, splits, recipe, on_step, watcher.features):
             watcher.epoch(epoch, recipe.train.epochs)
             yield Point(epoch.number / recipe.train.epochs, epoch.val_accuracy, epoch.val_loss)
-            if not epoch.stopped:  # a trial that is over counts, however late it is
+            if not epoch.stopped:  # a finished trial counts, however late it is
                 check_budget()
 
     return objective
@@ -247,7 +247,7 @@ def _objective(material: Material, watcher: Watcher, check_budget: Any) -> Objec
 def _sum_up(
     folder: Path, plan: Mapping[str, Any], material: Material, trials: Sequence[Trial], is_over: bool
 ) -> Tuning:  # fmt: skip
-    """Compare the best trial, of which there is one, with the recipe as it was, and write the page."""
+    """Compare the best trial, which must exist, with the recipe as it was, and write the page."""
     winner, own = best_of(trials), trials[0]
     assert winner is not None
     assert winner.val_accuracy is not None

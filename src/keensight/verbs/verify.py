@@ -1,4 +1,4 @@
-"""`keensight verify`: check that a bundle is what the owner of a key signed."""
+"""`keensight verify`: check that a bundle is exactly what the owner of a key signed."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Verified:
 
 
 def verify(bundle: str | Path, *, key: str | Path) -> Verified:
-    """Check that a bundle's files are those which the owner of a public key signed, and none else.
+    """Check that a bundle's files are exactly those that the owner of a public key signed.
 
-    No network is asked, and nothing of the bundle is run.
+    No network is used, and nothing in the bundle is run.
 
     Args:
         bundle: The bundle's folder, or the run folder around it.
@@ -32,7 +32,7 @@ def verify(bundle: str | Path, *, key: str | Path) -> Verified:
     Raises:
         GateError: it is not signed, or signed with another key, or a file was changed, added, removed or linked.
         SigningKeyError: the key cannot be used.
-        BundleError: there is no bundle, or what was signed is none that can be read.
+        BundleError: there is no bundle, or the signed files are not a readable bundle.
     """
     verified = read_bundle(bundle, key)
     assert verified.verified_by is not None
