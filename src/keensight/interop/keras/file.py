@@ -203,7 +203,11 @@ class Named(Weights):
         found = []
         for aliases, shape in wanted.items():
             ends = [f"/{name}" if len(names) == 1 else f"/{layer}/{name}" for name in aliases.split("|")]
-            paths = [path for path in own if re.sub(r":\d+$", "", path).endswith(tuple(ends))]
+            paths = [
+                path
+                for path in own
+                if re.sub(r"(?<=/variable)_\d+$", "", re.sub(r":\d+$", "", path)).endswith(tuple(ends))
+            ]
             if len(paths) > 1:  # models within models may have layers of one name
                 paths = [path for path in paths if _in_order(names, path)]
             if len(paths) != 1:
