@@ -28,14 +28,14 @@ Made from `--help`; a test compares.
 | exit status | |
 |---|---|
 | 0 | done |
-| 1 | it failed, and one paragraph on stderr says why: what came, what is accepted, what to do next; also where some \
+| 1 | it failed, and one paragraph on stderr says why: what was given, what is accepted, what to do next; also if some \
 pictures had no answer, or a run's folder is taken |
 | 2 | wrong usage: an option or argument is missing, unknown or out of range, or a file or key would be overwritten |
 | 3 | a gate refused: a signature, parity with the trained model, int8's accuracy and speed |
 | 130 | interrupted; of a run, everything up to the last whole epoch is kept, for `--resume` |
 
 Results are on stdout, all else on stderr. `--key` takes a signer's public key. Without it, a signed bundle is used with
-a note that nobody checked its signature, and refused (3) where its files are not those that the signature lists.
+a note that its signature was not checked, and refused (3) if its files are not those that the signature lists.
 """
 HELP = """
 import sys

@@ -65,7 +65,7 @@ class Apart:
     def decode(self, picture: bytes, preprocessing: Preprocessing, seconds: float) -> Uint8Array:
         """Return what `decode_picture` does.
 
-        Raises PictureError as it does, and if the process ends with it; TooMuchWorkError after so many seconds;
+        Raises PictureError as it does, and if the process ends with it; TooMuchWorkError when the time is up;
         ApartError if no process can be started.
         """
         process = self._started()

@@ -1,8 +1,8 @@
-"""A picture's file without all that is no pixel of its first frame, and how much work its pixels are.
+"""A picture's file reduced to the pixels of its first frame, and the work that decoding these takes.
 
-Remarks, colour profiles, EXIF, previews and later frames never reach a decoder. So whatever is wrong with them, and
-however large they are, the pixels are used; and what a decoder would do with them need not be known. What cannot be
-followed is passed on as it is: Pillow shall say what is wrong with it.
+Comments, colour profiles, EXIF, previews and later frames never reach a decoder. So the pixels are used, however
+damaged or large the rest is, and a decoder's handling of the rest does not matter. A file that cannot be parsed is
+passed on as it is, so that Pillow says what is wrong with it.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def _jpeg(picture: bytes) -> Bare:
         if kind == 0xDA:
             scans += 1
             if scans == 1 and picture.find(b"\xff\xda", at) < 0:
-                break  # the only one: there is no need to look for where it ends
+                break  # the only one: its end is not needed
         elif not scans and (0xE1 <= kind <= 0xEF or kind == 0xFE) and kind != 0xEE:  # JFIF and Adobe say which colours
             body = picture[found.end() + 2 : at]
             if kind == 0xE1 and not orientation:

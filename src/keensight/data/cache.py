@@ -142,7 +142,7 @@ def _tried_again(folder: Path, dataset: Dataset, preprocessing: Preprocessing, i
     assert isinstance(images, np.memmap)
     target, still = Target(folder / "images.npy", images.offset, preprocessing), Reasons()
     with explained(folder), reader(dataset) as read:
-        for row in passing:  # in place: nobody looks at a row that failed
+        for row in passing:  # in place: rows that failed are not used
             still |= target.write(row, [dataset.samples[row]], read)
     now = {row: still.get(row, reason) for row, reason in failures.items() if row in still or not reason.passes}
     if now != failures:

@@ -53,7 +53,7 @@ def is_picture_start(start: bytes) -> bool:
 
 
 def what_is(content: bytes) -> str | None:
-    """Say what a file is that is no picture to be read, by its first bytes, or None if they tell nothing.
+    """Say what a file is that is not a readable picture, by its first bytes, or None if they do not show it.
 
     >>> what_is(b"%PDF-1.7")
     'a PDF document and not a picture'

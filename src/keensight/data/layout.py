@@ -189,7 +189,7 @@ def _splits_of(classes: Mapping[str, set[str]], source: str) -> dict[str, SplitN
     told = {top: split for top in sorted(classes) if (split := split_told(top))}
     holding = {top: {clean_label(name).casefold() for name in inside} for top, inside in classes.items() if inside}
     alike = not holding or set.intersection(*holding.values())
-    # a folder beside splits that holds its pictures directly, such as seg_pred, is no class of theirs
+    # a folder beside splits that holds its pictures directly, such as seg_pred, is not one of their classes
     splits = told if len(told) == len(classes) else {top: told[top] for top in holding if top in told}
     if alike and len(splits) > 1 and set(holding) <= set(splits) and len(set(splits.values())) == len(splits):
         return splits

@@ -46,7 +46,7 @@ def data_set_range(lowest: float, highest: float) -> tuple[float, float]:
 
 
 def in_eight_bits(image: Image.Image, levels: tuple[float, float] | None = None) -> Image.Image:
-    """Return deep greys as `L`, or as `LA` where one level is transparent. Raises PictureError for what is no number.
+    """Return deep greys as `L`, or as `LA` if one level is transparent. Raises PictureError for NaN or infinity.
 
     `levels` are those of black and white if the file declares none; without them, floats are fractions of white, and
     whole numbers have 16 bits.

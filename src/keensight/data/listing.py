@@ -84,9 +84,9 @@ def hidden_part(path: str) -> str | None:
 
 
 def problem_by_start(path: str, start: Callable[[], bytes]) -> str | None:
-    """Say why a file without a picture's suffix is no picture, or None for one whose first bytes are a picture's.
+    """Say why a file without a picture's suffix is not a picture, or None if its first bytes are a picture's.
 
-    `start` returns these bytes, and is asked only where the suffix tells nothing.
+    `start` returns these bytes, and is called only if the suffix does not decide.
     """
     suffix = PurePosixPath(path).suffix.lower()
     if suffix in RAW_SUFFIXES:

@@ -73,10 +73,10 @@ def label_pattern(pattern: str) -> Callable[[str], Fields | None]:
 
 
 def cut_labels(pattern: str, labels: Mapping[str, str]) -> dict[str, list[str]]:
-    """Return the labels by which `pattern` looks to have merged several, each with what ``{label...}`` would read.
+    """Return the labels that `pattern` seems to merge, each with the labels that ``{label...}`` would read.
 
-    `labels` are those that it read, by file name. What it cuts off must be words: numbers, dates and places after a
-    label are no part of it.
+    `labels` are those that it read, by file name. Only words that it cuts off count: numbers, dates and places after a
+    label are not part of it.
 
     >>> cut_labels("{label}_*", {"american_bulldog_1.jpg": "american", "american_pit_bull_7.jpg": "american"})
     {'american': ['american_bulldog', 'american_pit_bull']}

@@ -14,7 +14,7 @@ import numpy as np
 from keensight.values import FloatArray, Split, Uint8Array
 
 DARK, LIGHT = 0.45, 0.55  # a border below the one is dark, above the other light
-PLAIN_LEVELS, PLAIN_SHARE = 16, 0.75  # the ground of a drawing: so much of its border is within so many levels
+PLAIN_LEVELS, PLAIN_SHARE = 16, 0.75  # a drawing's background: this share of its border lies within this many levels
 
 
 @dataclass(frozen=True, slots=True)

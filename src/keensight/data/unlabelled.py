@@ -107,7 +107,7 @@ def _picture(place: Path, name: str, contents: Contents, read: Callable[[], byte
 def _unnamed(name: str, read: Callable[[], bytes | Uint8Array]) -> bytes | Uint8Array:
     try:
         return read()
-    except PictureError as error:  # who asks knows the name
+    except PictureError as error:  # the caller knows the name
         raise PictureError(str(error).removeprefix(f"{name}: ")) from error
 
 

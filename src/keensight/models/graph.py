@@ -66,7 +66,7 @@ def graph(steps: Sequence[Mapping[str, Any]]) -> nn.Sequential:
     A step's name is its number, from "0" on, and the network's own input is "input". Without "inputs", a step reads
     the one before it. The last step's output is the network's. On torch's "meta" device, nothing is allocated.
 
-    Raises BundleError for what is no layer, cannot have its options, or reads what does not stand before it.
+    Raises BundleError for a step with an unknown layer or option, or one that reads a step that is not before it.
 
     >>> network = graph([{"layer": "Flatten"}, {"layer": "Linear", "in_features": 4, "out_features": 2}])
     >>> network(torch.ones(3, 1, 2, 2)).shape

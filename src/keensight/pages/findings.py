@@ -86,8 +86,8 @@ def _rare(finding: Finding) -> str:
     counts: Mapping[str, int] = finding.evidence["left_out"]
     named = shortlist([f"'{name}' ({count:,})" for name, count in counts.items()])
     return (
-        f"Left out, as skip_rare says, what has too few different pictures for every split: {named}; in brackets is "
-        "their number. The model does not know it."
+        f"Classes with too few different pictures for every split are left out, because of skip_rare: {named}; in "
+        "brackets is their number of pictures. The model does not know them."
     )
 
 

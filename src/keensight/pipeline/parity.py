@@ -57,7 +57,7 @@ def check_parity(model: Classifier, predictor: Predictor, pixels: Pixels, held_o
 def check_import(model: Classifier, predictor: Predictor) -> Parity:
     """Compare an imported network's answers with the bundle's, on drawn pictures: noise, ramps, stripes and plain ones.
 
-    Raises GateError where a probability differs by more than `TOLERANCE`, or is no number.
+    Raises GateError if a probability differs by more than `TOLERANCE`, or is not a number.
     """
     pictures = _drawn(predictor.bundle.preprocessing)
     difference = 0.0

@@ -18,7 +18,7 @@ SMALL_WORK = 1_000_000  # pixels times passes: up to this, a thread of the serve
 DECODE_S = 10.0  # the most for one picture: 25 megapixels in ten scans take two
 LARGE_WORK = 4_000_000  # pictures above this are decoded one at a time, for the memory and time that they take
 WORK_A_SECOND = 30_000_000  # about
-PATIENCE = 20  # a picture that takes a second lets others go first for so many
+PATIENCE = 20  # for each second of work, a picture lets others go first for this many seconds
 
 
 @dataclass(slots=True, eq=False)
@@ -70,7 +70,7 @@ class Decoders:
         return job
 
     def give_up(self, job: Job) -> None:
-        """Decode a picture no further: nobody waits for it."""
+        """Stop decoding a picture: its client has left."""
         job.result.cancel()
         with self._changed:  # so that no other job begins with its process meanwhile
             if job.apart is not None and (job.result.cancelled() or not job.result.done()):

@@ -33,7 +33,7 @@ Json = dict[str, Any]
 class Infer:
     """A parsed request: images uint8 NHWC, and the form of its answer.
 
-    `num_classes`, if not 0, asks for so many of the likeliest classes as text, instead of all probabilities.
+    `num_classes`, if not 0, asks for this many of the likeliest classes as text, instead of all probabilities.
     """
 
     id: str | None

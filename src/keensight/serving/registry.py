@@ -208,7 +208,7 @@ def _warm(bundle: Bundle, images: Uint8Array, num_threads: int) -> Predictor:
     Without spinning: threads that busy-waited for each other doubled the processor time.
     """
     predictor = Predictor(bundle, file_of(bundle, "model.onnx"), threads=num_threads, spins=False)
-    # the weights and the model's bytes would stay in memory, though nobody needs them again
+    # the weights and the model's bytes would stay in memory, though they are not needed again
     predictor.bundle = replace(bundle, files={})
     predictor.onnx = b""
     for n in {1, len(images)}:

@@ -31,11 +31,11 @@ class UnfitError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """What a step gives for one picture: the step's name, and the shape that Keras has there, less the batch.
+    """A step's output for one picture: the step's name, and Keras' shape there, without the batch.
 
-    `shape` is (H, W, C), (H, W) or (D,). `flat_from` is the HWC that a vector was flattened from, where its numbers
-    stand in our order (CHW) and not in Keras'. `pixels` says, of what is no more than pixels in another shape, what
-    they were multiplied with and what was added, as numbers or one for each channel.
+    `shape` is (H, W, C), (H, W) or (D,). `flat_from` is the HWC that a vector was flattened from, if its numbers
+    are in our order (CHW) and not in Keras'. `pixels`, of an output that is still only pixels in another shape, are the
+    factor and the summand that were applied to them, as one number or one for each channel.
     """
 
     name: str
