@@ -138,7 +138,7 @@ def test_a_class_with_one_picture(refused, tmp_path):
     said = refused(tmp_path / "pictures")
     assert "'emu' (1)" in said
     assert "at least three" in said
-    assert "leave the class out" in said
+    assert "leave such classes out, with --set skip_rare=true" in said
 
 
 @pytest.mark.parametrize("kind", BAD_FILES)

@@ -81,7 +81,7 @@ def test_ctrl_c_says_how_to_go_on(warm, pictures, tmp_path):
     said = stopped.paragraph()
     assert "interrupted" in said
     assert "Everything up to the last whole epoch is in" in said
-    program, *words = shlex.split(said.rpartition("go on with: ")[2])
+    program, *words = shlex.split(said.rpartition("resume with: ")[2])
     assert program == "keensight"
     assert "--resume" in words
 
@@ -266,7 +266,7 @@ def test_a_damaged_checkpoint_is_refused(warm, killed, pictures):
     last.write_bytes(content[: len(content) // 2])
     said = warm("train", pictures, "--out", killed, "--resume").refusal()
     assert "damaged" in said
-    assert "Train again" in said
+    assert "train again, into another folder" in said
 
 
 def test_ctrl_c_while_a_library_is_loaded(tmp_path):
@@ -305,6 +305,6 @@ def test_ctrl_c_at_any_moment(warm, pictures, tmp_path, after_s):
     assert said.count("keensight: ") == 1
     assert out == ""
     if run.exists():
-        program, *words = shlex.split(said.rpartition("go on with: ")[2])
+        program, *words = shlex.split(said.rpartition("resume with: ")[2])
         assert program == "keensight"
         assert warm(*words).status == 0

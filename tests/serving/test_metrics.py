@@ -28,7 +28,8 @@ def test_requests_are_counted_by_route_and_status(client, digit):
 
     assert count(method="POST", route="/v1/predict", status="200") == 1
     assert count(method="POST", route="/v1/predict", status="415") == 1
-    assert count(method="GET", route="/v1/models/{name}/card", status="200") == 2
+    assert count(method="GET", route="/v1/models/{name}/card", status="200") == 1
+    assert count(method="GET", route="other", status="400") == 1  # x is not a parameter
     assert count(method="GET", route="other", status="404") == 1
     assert count(method="other", route="other", status="404") == 1
     assert found["keensight_request_seconds_count", (("route", "/v1/predict"),)] == 2

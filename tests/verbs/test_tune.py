@@ -119,7 +119,7 @@ def test_more_trials_go_on_from_where_it_was(search, cache, monkeypatch, tmp_pat
     grown = keensight.tune("digits", resume=True, trials=6, out=short, watcher=notes)
     assert values(grown) == values(search)
     assert (short / "best.toml").read_text() == search.best.read_text()
-    assert notes.heard == ["Continuing after 2 trials."]
+    assert notes.heard[0].startswith("10 classes: ") and notes.heard[1:] == ["Continuing after 2 trials."]
     assert [number for number, _, _ in notes.trials] == [2, 3, 4, 5]
     assert notes.trials[0][1] == 6 and notes.trials[0][2].startswith("best so far 0.")
     again = keensight.tune("digits", resume=True, out=short, watcher=notes)
@@ -193,7 +193,8 @@ def test_a_budget_ends_the_search_but_not_the_first_trial(cache, monkeypatch, tm
     assert found.importances == {}
     notes = Notes()
     keensight.tune("digits", resume=True, out=tmp_path / "search", watcher=notes)
-    assert notes.heard == [
+    assert notes.heard[0].startswith("10 classes: ")
+    assert notes.heard[1:] == [
         "The search is finished: its 0.001 s are used up, after 1 trial. Ask for more with --trials or --budget."
     ]
     more = keensight.tune("digits", resume=True, budget=7 * found.seconds, out=tmp_path / "search")
@@ -315,7 +316,7 @@ def test_damaged_trials_are_refused(cache, monkeypatch, tmp_path):
 
     for damage in ("{", "[]", '{"fingerprint": "x"}'):
         (tmp_path / "search" / "tuning.json").write_text(damage)
-        with pytest.raises(RunError, match=r"tuning.json is damaged .* must be what .* search into another folder"):
+        with pytest.raises(RunError, match=r"tuning.json is damaged .* must be as .* search into another folder"):
             keensight.tune("digits", resume=True, trials=2, out=tmp_path / "search")
 
 

@@ -132,9 +132,13 @@ def _recipe(recipe: Recipe, with_layers: bool) -> dict[str, Any]:
         shown = Preprocessing(size or height, size or width, 1 if (recipe.data.channels or channels) == 1 else 3)
         num_classes = len(recipe.data.classes) or recipe.data.num_classes or EXAMPLE_CLASSES
         model = build(recipe.model.name, recipe.model.options, shown, num_classes, recipe.seed)
-        said["shown_for"] = {**asdict(shown), "classes": num_classes}
+        said["shown_for"] = {**_size(shown), "classes": num_classes}
         said["layers"] = layer_table(model, shown)
     return said
+
+
+def _size(preprocessing: Preprocessing) -> dict[str, Any]:
+    return {key: value for key, value in asdict(preprocessing).items() if value is not None}
 
 
 def _data(data: str | Path, label_pattern: str | None) -> dict[str, Any]:
@@ -152,7 +156,7 @@ def _data(data: str | Path, label_pattern: str | None) -> dict[str, Any]:
         "groups": len({sample.group for sample in dataset.samples} - {None}),
         "class_names": list(dataset.class_names),
         "counts": counts,
-        "default_size": asdict(preprocessing),
+        "default_size": _size(preprocessing),
         "notes": cut_notes(dataset, label_pattern or ""),
         "skipped": [asdict(skipped) for skipped in dataset.skipped],
     }
