@@ -137,3 +137,17 @@ def test_the_cache_goes_where_the_user_says(tmp_path, monkeypatch):
     monkeypatch.setenv("KEENSIGHT_CACHE", str(tmp_path / "here"))
     assert cache_folder("pixels") == tmp_path / "here" / "pixels"
     assert cache_folder("pixels").is_dir()
+
+
+def test_the_cache_is_private_and_needs_a_home(monkeypatch, tmp_path):
+    monkeypatch.setenv("KEENSIGHT_CACHE", str(tmp_path / "cache"))
+    assert cache_folder("pixels").is_dir() and (tmp_path / "cache").stat().st_mode & 0o777 == 0o700
+    for name in ("KEENSIGHT_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr("pathlib.Path.home", homeless)
+    with pytest.raises(KeensightError, match="no home folder.*KEENSIGHT_CACHE"):
+        cache_folder("pixels")

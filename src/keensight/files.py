@@ -118,13 +118,24 @@ def make_folder(path: Path) -> Path:
 
 def cache_folder(name: str) -> Path:
     """Return the folder `name` in the cache (``KEENSIGHT_CACHE``, else ``~/.cache/keensight``), made if needed."""
-    return make_folder(_cache() / name)
+    root = _cache()
+    with explained(root):
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)  # it holds the user's pictures
+    return make_folder(root / name)
 
 
 def _cache() -> Path:
     if root := os.environ.get("KEENSIGHT_CACHE"):
         return Path(root)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "keensight"
+    if cache := os.environ.get("XDG_CACHE_HOME"):
+        return Path(cache) / "keensight"
+    try:
+        return Path.home() / ".cache" / "keensight"
+    except RuntimeError:  # no HOME, and no account for this user id, as in a container
+        raise KeensightError(
+            "This user has no home folder, so there is no place for the cache. Name a folder for it in the environment "
+            "variable KEENSIGHT_CACHE, such as KEENSIGHT_CACHE=/tmp/keensight."
+        ) from None
 
 
 @contextmanager
