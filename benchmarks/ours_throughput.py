@@ -49,7 +49,7 @@ def main() -> None:
     splits = keensight.split(
         pixels, val_fraction=recipe.data.val_fraction, test_fraction=recipe.data.test_fraction, seed=0
     )
-    held_out = splits.test or splits.val  # what the peers measure on: the test pictures, or the validation folder
+    held_out = splits.held_out  # what the peers measure on: the test pictures, or the validation folder
     members = np.arange(asked.steps * recipe.train.batch_size) % len(splits.train)
     # one picture to validate on: an epoch's seconds are then its steps
     splits = replace(splits, train=splits.train.take(members), val=splits.val.take(members[:1]))

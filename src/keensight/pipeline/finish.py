@@ -106,7 +106,7 @@ def finish(files: RunFolder, state: State, pixels: Pixels, splits: Splits, recip
 
 
 def _pictures(report: Report, state: State, splits: Splits, recipe: Recipe) -> Pictures:
-    held_out, names = splits.test or splits.val, splits.class_names
+    held_out, names = splits.held_out, splits.class_names
     samples = sample_members(splits.train, len(names), recipe.seed)
     places = {row: member for member, row in enumerate(held_out.rows.tolist())}
 
@@ -130,7 +130,7 @@ def _report(
     floors: tuple[Floor, ...],
     inverted: Sequence[str],
 ) -> Report:
-    names, held_out = splits.class_names, splits.test or splits.val
+    names, held_out = splits.class_names, splits.held_out
     answers = {name: predictor.on_split(part) for name, part in _parts(splits) if name != "train"}
     measured = {
         name: metrics(answers[name], part.labels, names, recipe.evaluate.abstain_below)

@@ -162,3 +162,8 @@ class Splits:
     val: Split
     test: Split | None
     findings: tuple[Finding, ...] = ()  # what a reader must know about how they were made
+
+    @property
+    def held_out(self) -> Split:
+        """The pictures that a report's headline is about: the test split, or validation where there is none."""
+        return self.test or self.val
