@@ -68,6 +68,20 @@ def test_groups_stay_together_also_through_a_shared_picture():
     assert 30 <= counts["val"] <= 70 and 30 <= counts["test"] <= 70
 
 
+def test_a_split_knows_what_belongs_together():
+    samples = pictures(60, 0) + pictures(60, 1, group="burst") + [Sample("again", 0, "hash-0-7")] + pictures(60, 1, 99)
+    found = pixels(samples)
+    found.images[3] = found.images[5]  # the same pixels in files of other bytes
+    for part in (splits := split(found)).train, splits.val, splits.test:
+        unit = dict(zip(part.paths, part.units.tolist(), strict=True))
+        kinds = {path: "burst" if path in {f"1/{i}" for i in range(60)} else
+                 {"again": "0/7", "0/5": "0/3"}.get(path, path) for path in unit}  # fmt: skip
+        numbers = {}
+        for path in part.paths:
+            assert numbers.setdefault(kinds[path], unit[path]) == unit[path]
+        assert len(set(numbers.values())) == len(numbers)
+
+
 def test_one_huge_group_does_not_swamp_a_small_split():
     samples = pictures(60, 0) + pictures(40, 1) + pictures(300, 0, start=1000, group="burst")
     assigned, _ = assign(dataset(samples), 0.1, 0.1, 0)

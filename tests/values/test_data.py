@@ -17,6 +17,13 @@ def test_members_are_gathered_in_the_order_asked_for():
     assert SPLIT.gather(np.array([], np.int64)).shape == (0, *SPLIT.shape) == (0, 3, 4, 2)
 
 
+def test_a_part_knows_what_belongs_together():
+    split = Split(IMAGES, ROWS, SPLIT.labels, SPLIT.paths, np.arange(20) // 2)
+    assert split.take(np.array([3, 2, 9])).units.tolist() == [1, 1, 4]
+    assert split.take(slice(4)).units.tolist() == [0, 0, 1, 1]
+    assert SPLIT.take(slice(4)).units is None
+
+
 def test_what_is_gathered_is_a_copy():
     SPLIT.gather()[:] = 0
     assert IMAGES.any()

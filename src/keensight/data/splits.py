@@ -45,10 +45,12 @@ def split(pixels: Pixels, *, val_fraction: float = 0.15, test_fraction: float = 
     findings += tuple(spellings(dataset.class_names))
     findings += tuple(_check_can_be_trained_on(dataset, assigned, labels))
 
+    units = _numbered(_units(dataset.samples, seen, range(len(labels))), len(labels))
+
     def take(name: SplitName) -> Split:
         members = np.flatnonzero(assigned == name)
         paths = tuple(dataset.samples[i].path for i in members)
-        return Split(pixels.images, pixels.rows[members], labels[members], paths)
+        return Split(pixels.images, pixels.rows[members], labels[members], paths, units[members])
 
     test = take("test") if (assigned == "test").any() else None
     return Splits(dataset.class_names, pixels.preprocessing, take("train"), take("val"), test, findings)
@@ -202,6 +204,13 @@ def _units(samples: Sequence[Sample], same: Sequence[str], order: Collection[int
         key = root(samples[i].sha256) if parent else samples[i].sha256
         units.setdefault(key, []).append(i)
     return list(units.values())
+
+
+def _numbered(units: Sequence[Sequence[int]], total: int) -> IntArray:
+    numbers = np.zeros(total, np.int64)
+    for number, unit in enumerate(units):
+        numbers[unit] = number
+    return numbers
 
 
 def _shared(dataset: Dataset, same: Sequence[str]) -> Iterator[Finding]:

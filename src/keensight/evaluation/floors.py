@@ -77,7 +77,7 @@ def _averaged(split: Split, size: Preprocessing) -> Split:
         images_NCHW = to_images(split.gather(batch), torch.device("cpu"))
         averaged_NCHW = F.adaptive_avg_pool2d(images_NCHW, (size.height, size.width))
         parts.append((255 * averaged_NCHW).round().byte().permute(0, 2, 3, 1).numpy())
-    return Split(np.concatenate(parts), np.arange(len(split)), split.labels, split.paths)
+    return replace(split, images=np.concatenate(parts), rows=np.arange(len(split)))
 
 
 def _share(split: Split, answer: int) -> float:

@@ -107,6 +107,9 @@ class Pixels:
 class Split:
     """One split: its pictures and their labels (int64, one each). A picture's number in the split is its member.
 
+    `units` (int64, one each) numbers what must stay together: the same picture again, and pictures of one group. None
+    means that each picture is by itself.
+
     Member i's picture is `images[rows[i]]` (uint8 HWC). `images` is shared by all splits and often memory-mapped, so
     only this class looks into it: `gather` the members that you need, when you need them.
 
@@ -119,6 +122,7 @@ class Split:
     rows: IntArray
     labels: IntArray
     paths: tuple[str, ...]
+    units: IntArray | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -136,7 +140,8 @@ class Split:
     def take(self, members: Members) -> Split:
         """Return the split of these members alone, in their order. No picture is copied."""
         paths = self.paths[members] if isinstance(members, slice) else tuple(self.paths[i] for i in members)
-        return Split(self.images, self.rows[members], self.labels[members], paths)
+        units = None if self.units is None else self.units[members]
+        return Split(self.images, self.rows[members], self.labels[members], paths, units)
 
     def thinned(self, most: int) -> Split:
         """Return at most `most` members, evenly spread over the split: a folder's pictures lie class by class.
