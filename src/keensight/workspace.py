@@ -35,6 +35,7 @@ class RunFolder:
         self.path = path
         self.recipe = path / RECIPE
         self.splits = path / "splits.jsonl"
+        self.data = path / "data.json"  # which DATA it was given: splits.jsonl names the pictures in these
         self.history = path / "history.jsonl"
         self.curves = path / "history.svg"
         self.last = path / "last.safetensors"  # weights, optimiser and history after the last epoch

@@ -58,6 +58,7 @@ TYPES: Mapping[str, Any] = {  # the type on the command line, by a parameter's a
     "str | Path": Path,
     "str | Path | None": Path | None,
     "str | Path | Iterable[str | Path]": tuple[Path, ...],
+    "str | Iterable[str]": tuple[str, ...],  # of AS_TYPED
     "Sequence[str]": tuple[str, ...],
     "Sequence[float] | None": Annotated[tuple[float, ...] | None, Parameter(consume_multiple=True)],
 }

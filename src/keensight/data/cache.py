@@ -162,7 +162,7 @@ def _write_images(
     failures = Reasons()
     with (
         reader(dataset) as read,
-        decoders(total, dataset.kind, dataset.root, read, target) as found,
+        decoders(total, dataset.kind, dataset.root, read, target, dataset.parts) as found,
         Threads(len(found)) as threads,
     ):
         decode_some = by_turns(found)

@@ -23,10 +23,10 @@ import numpy as np
 
 from keensight.data.apart import ends_after, own_python, took_too_long
 from keensight.data.pixels import decode_picture
-from keensight.data.sources import READERS, Read
+from keensight.data.sources import Read, open_places
 from keensight.errors import PictureError
 from keensight.machine import cores, keep_memory
-from keensight.values import DatasetKind, Preprocessing, Sample, Uint8Array
+from keensight.values import DatasetKind, Part, Preprocessing, Sample, Uint8Array
 
 MANY = 2000  # pictures for each helper process: starting it takes 0.2 s, as long as decoding 300
 DECODE_S = 60.0  # for one picture; the slowest that are accepted take ten seconds
@@ -109,7 +109,9 @@ def by_turns(decoders: Sequence[Decode]) -> Decode:
 
 
 @contextmanager
-def decoders(count: int, kind: DatasetKind, root: Path, read: Read, target: Target) -> Iterator[list[Decode]]:
+def decoders(
+    count: int, kind: DatasetKind, root: Path, read: Read, target: Target, parts: Sequence[Part] = ()
+) -> Iterator[list[Decode]]:
     """Yield a function for each core, for `count` pictures of a dataset; each may be used by one thread at a time.
 
     The helper processes end with the block, and also if this process is killed.
@@ -121,21 +123,23 @@ def decoders(count: int, kind: DatasetKind, root: Path, read: Read, target: Targ
     # arrays need hardly any decoding, and a program frozen into one file has no Python to start
     apart = 0 if kind == "arrays" or getattr(sys, "frozen", False) else min(cores() - 1, count // MANY)
     with ExitStack() as ends:
-        helpers = [ends.enter_context(closing(Helper(kind, root, target, here))) for _ in range(apart)]
+        helpers = [ends.enter_context(closing(Helper(kind, root, target, here, parts))) for _ in range(apart)]
         yield [*helpers, *[here] * (cores() - apart)]
 
 
 class Helper:
     """A process that decodes; if it fails, its pictures are decoded here, except one that took too long."""
 
-    def __init__(self, kind: DatasetKind, root: Path, target: Target, instead: Decode) -> None:
+    def __init__(
+        self, kind: DatasetKind, root: Path, target: Target, instead: Decode, parts: Sequence[Part] = ()
+    ) -> None:
         self._instead = instead
-        self._order = (kind, root, target)
+        self._order = (kind, root, target, [(part.name, str(part.root), part.kind) for part in parts])
         self._process: subprocess.Popen[str] | None = None
         self._start()
 
     def _start(self) -> None:
-        kind, root, target = self._order
+        kind, root, target, parts = self._order
         with suppress(OSError):
             self._process = subprocess.Popen(  # noqa: S603  (this Python, with this program)
                 own_python(__name__, "take_orders"),
@@ -145,7 +149,7 @@ class Helper:
                 encoding="ascii",
                 start_new_session=True,  # Ctrl-C reaches only this process, which ends the other
             )
-            self._send(kind, str(root), str(target.file), target.start, asdict(target.preprocessing))
+            self._send(kind, str(root), parts, str(target.file), target.start, asdict(target.preprocessing))
 
     def __call__(self, first: int, samples: Sequence[Sample]) -> Reasons:
         """Let the process decode pictures. Raises OSError if they cannot be written."""
@@ -188,9 +192,10 @@ class Helper:
 def take_orders(orders: Iterator[str], answers: TextIO) -> None:
     """Run as the process of a Helper, until its orders end."""
     keep_memory()
-    kind, root, file, start, size = json.loads(next(orders))
+    kind, root, places, file, start, size = json.loads(next(orders))
+    parts = [Part(name, Path(place), form) for name, place, form in places]
     target = Target(Path(file), start, Preprocessing(**size))
-    with READERS[kind](Path(root)) as read:
+    with open_places(kind, Path(root), parts) as read:
         for order in orders:
             first, names = json.loads(order)
             try:

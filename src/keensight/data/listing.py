@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from keensight.data.kinds import CONVERT, is_picture_start, what_is
 from keensight.errors import shortlist
-from keensight.values import DatasetKind, Skipped, SplitName
+from keensight.values import DatasetKind, Part, Skipped, SplitName
 
 PICTURE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".gif", ".bmp", ".dib", ".webp", ".tif", ".tiff",
@@ -56,6 +56,7 @@ class Listing:
     unusable: Mapping[str, str]
     skipped: Sequence[Skipped] = ()
     class_names: tuple[str, ...] | None = None  # if the data itself gives their order
+    parts: tuple[Part, ...] = ()  # of several DATA
 
 
 def is_picture(name: str) -> bool:

@@ -76,6 +76,12 @@ def list_manifest(path: Path, pattern: str | None) -> Listing:
     return Listing(path.stem, root, "folder", found, hashes, unusable | failed, skipped)
 
 
+def read_rows(path: Path) -> Iterator[tuple[Entry, str]]:
+    """Yield each row's picture, and its sha256 where the manifest has one. Raises DataError as `list_manifest` does."""
+    for number, row in _rows(path):
+        yield _entry(path, number, row), row.get("sha256", "")
+
+
 def _status(path: Path) -> os.stat_result | None:
     try:
         return path.stat()
@@ -143,7 +149,10 @@ def _json_rows(path: Path, file: IO[str]) -> Iterator[Row]:
             row = json.loads(line, object_pairs_hook=_no_duplicates, parse_constant=_no_constants)
             if not isinstance(row, dict):
                 raise ValueError(f"a JSON {type(row).__name__}, not an object")
-            yield number, {column: _text(column, row[column]) for column in COLUMNS if row.get(column) is not None}
+            yield (
+                number,
+                {column: _text(column, row[column]) for column in (*COLUMNS, "sha256") if row.get(column) is not None},
+            )
         except (ValueError, RecursionError) as error:
             raise DataError(
                 f"Line {number} of {path} cannot be used: {error}. Each line is one JSON object, such as "

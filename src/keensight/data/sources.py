@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -18,11 +18,13 @@ from keensight.data.listing import Entry, Listing
 from keensight.data.manifests import is_manifest, list_manifest
 from keensight.data.named import NAMES, list_named
 from keensight.data.npz import is_npz, list_npz, load_npz
+from keensight.data.run_list import is_run_list, list_run
+from keensight.data.several import joined
 from keensight.data.tars import is_tar, list_tar, tar_reader
 from keensight.data.zips import is_zip, list_zip, zip_reader
 from keensight.errors import DataError, UsageError, shortlist, suggestion
 from keensight.names import natural_order
-from keensight.values import SPLIT_NAMES, Dataset, DatasetKind, Sample, Skipped, Uint8Array
+from keensight.values import SPLIT_NAMES, Dataset, DatasetKind, Part, Sample, Skipped, Uint8Array
 
 Read: TypeAlias = Callable[[Sample], bytes | Uint8Array]
 
@@ -43,6 +45,7 @@ FORMS = (  # the first that fits is taken
     Form(Path.is_dir, list_folder),
     Form(is_zip, list_zip),
     Form(is_tar, list_tar),
+    Form(is_run_list, lambda path, pattern: list_run(path, pattern, list_data)),
     Form(is_manifest, list_manifest),
     Form(is_npz, list_npz),
 )
@@ -59,7 +62,10 @@ ACCEPTED = (
 
 
 def open_dataset(
-    data: str | Path, *, label_pattern: str | None = None, class_names: tuple[str, ...] | None = None
+    data: str | Path | Iterable[str | Path],
+    *,
+    label_pattern: str | None = None,
+    class_names: tuple[str, ...] | None = None,
 ) -> Dataset:
     """Find, label and hash the pictures of DATA, without decoding them.
 
@@ -70,6 +76,8 @@ def open_dataset(
     folder or archive. `class_names`, those of a model to be measured, fixes the classes and their order: some may then
     have no picture, and any other label is refused.
 
+    Of several DATA, labels are matched by name, and each path begins with the name of its DATA.
+
     Files that cannot be used are listed in the dataset's `skipped`. Raises DataError if there is nothing to learn from:
     no such path, no pictures, one class only, a class missing from a split, or a damaged or hostile file.
 
@@ -77,10 +85,21 @@ def open_dataset(
     >>> len(digits.samples), digits.class_names[:3], digits.samples[0].path
     (1797, ('0', '1', '2'), 'images[0]')
     """
+    places = [data] if isinstance(data, str | Path) else list(data)
+    if not places:
+        raise UsageError(f"No DATA was given. {ACCEPTED}.")
+    listings = [list_data(place, label_pattern) for place in places]
+    return _finished(
+        joined(listings) if len(listings) > 1 else listings[0], " and ".join(map(str, places)), class_names
+    )
+
+
+def list_data(data: str | Path, label_pattern: str | None) -> Listing:
+    """List one DATA. Raises DataError and UsageError as `open_dataset` does."""
     if str(data) in NAMES and (isinstance(data, str) or not data.exists()):
         if label_pattern:
             raise UsageError(f"A label pattern is for folders and archives of pictures; {data} has labels of its own.")
-        return _finished(list_named(str(data)), str(data), class_names)
+        return list_named(str(data))
     path = Path(os.path.abspath(data))  # noqa: PTH100  (resolve() would replace a link's name)
     if not os.path.exists(path) or not str(data):  # noqa: PTH110  (false, not an error, for names too long)
         raise _does_not_exist(str(data), path)
@@ -88,7 +107,7 @@ def open_dataset(
         if form.fits(path):
             if not (path.is_dir() or path.is_file()):
                 break
-            return _finished(form.list(path, label_pattern), str(data), class_names)
+            return form.list(path, label_pattern)
     raise DataError(
         f"{data} is none of the accepted forms: {ACCEPTED}. For a single picture, give the folder that its class "
         "folder is in."
@@ -128,7 +147,23 @@ def reader(dataset: Dataset) -> Iterator[Read]:
     ...     read(digits.samples[0]).shape
     (8, 8, 1)
     """
-    with READERS[dataset.kind](dataset.root) as read:
+    with open_places(dataset.kind, dataset.root, dataset.parts) as read:
+        yield read
+
+
+@contextmanager
+def open_places(kind: DatasetKind, root: Path, parts: Sequence[Part]) -> Iterator[Read]:
+    """Do what `reader` does, given only where a dataset's pictures are."""
+    with ExitStack() as opened:
+        if not parts:
+            yield opened.enter_context(READERS[kind](root))
+            return
+        reads = {part.name: opened.enter_context(READERS[part.kind](part.root)) for part in parts}
+
+        def read(sample: Sample) -> bytes | Uint8Array:
+            name, _, path = sample.path.partition("/")
+            return reads[name](Sample(path, sample.label, sample.sha256))
+
         yield read
 
 
@@ -155,7 +190,8 @@ def _finished(listing: Listing, data: str, wanted: tuple[str, ...] | None) -> Da
         Sample(entry.path, index[entry.label], listing.hashes[entry.path], entry.split, entry.group)
         for entry in entries
     )
-    return Dataset(listing.name, listing.root, listing.kind, class_names, samples, (*unusable, *listing.skipped))
+    skipped = (*unusable, *listing.skipped)
+    return Dataset(listing.name, listing.root, listing.kind, class_names, samples, skipped, listing.parts)
 
 
 def _check_usable(data: str, listed: Sequence[Entry], usable: Sequence[Entry], unusable: list[Skipped]) -> None:
@@ -184,8 +220,9 @@ def _check_classes(data: str, class_names: tuple[str, ...], entries: Iterable[En
     classes: dict[str | None, set[str]] = {}
     for entry in entries:
         classes.setdefault(entry.split, set()).add(entry.label)
-    known = classes.get("train", set(class_names))
-    for split in (None, *SPLIT_NAMES):
+    learnt = [classes[name] for name in (None, "train") if name in classes]
+    known = set().union(*learnt) if learnt else set(class_names)
+    for split in SPLIT_NAMES:
         if split not in classes:
             continue
         if unknown := natural_order(classes[split] - known):
@@ -194,13 +231,12 @@ def _check_classes(data: str, class_names: tuple[str, ...], entries: Iterable[En
                 f"the train split has no such pictures (it has {shortlist(natural_order(known))}). "
                 f"{suggestion(unknown[0], known)}Classes are matched by name; rename the class, or add it to train."
             )
-    for name in {None, "train"} & classes.keys():
-        if missing := natural_order(set(class_names) - classes[name]):
-            raise DataError(
-                f"{f'The {name} split of {data}' if name else data} has no pictures of the "
-                f"class{'es' * (len(missing) > 1)} {shortlist(missing)}. What is learnt needs pictures; add some, or "
-                "remove the class everywhere."
-            )
+    if missing := natural_order(set(class_names) - known):
+        raise DataError(
+            f"{data if None in classes else f'The train split of {data}'} has no pictures of the "
+            f"class{'es' * (len(missing) > 1)} {shortlist(missing)}. What is learnt needs pictures; add some, or "
+            "remove the class everywhere."
+        )
 
 
 def _does_not_exist(data: str, path: Path) -> DataError:

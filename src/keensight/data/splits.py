@@ -12,6 +12,7 @@ import numpy as np
 
 from keensight.data.dealing import deal
 from keensight.data.looks import looks
+from keensight.data.several import missing_classes
 from keensight.data.spellings import spellings
 from keensight.errors import DataError, RecipeError, RunError, shortlist
 from keensight.values import SPLIT_NAMES, Dataset, Finding, IntArray, Pixels, Sample, Split, SplitName, Splits
@@ -24,8 +25,9 @@ def split(pixels: Pixels, *, val_fraction: float = 0.15, test_fraction: float = 
     """Divide decoded pictures into train, validation and test.
 
     Splits of the data are kept. If it has none, stratified ones are drawn with `seed`; if it has some, the missing ones
-    are held out of its training pictures. Pictures with the same bytes or pixels, and samples of one group, stay
-    together. `test_fraction=0` means no test split.
+    are held out of its training pictures. Where only some pictures have a split, the others are divided by themselves,
+    except those that follow a copy or their group. Pictures with the same bytes or pixels, and samples of one group,
+    stay together. `test_fraction=0` means no test split.
 
     Raises:
         DataError: a class is too small to be in every split.
@@ -43,6 +45,9 @@ def split(pixels: Pixels, *, val_fraction: float = 0.15, test_fraction: float = 
     if blank.any():
         findings += (Finding("blank", tuple(dataset.samples[i].path for i in np.flatnonzero(blank))),)
     findings += tuple(spellings(dataset.class_names))
+    findings += tuple(
+        Finding("rare", evidence={"part": name, "lacks": lacks}) for name, lacks in missing_classes(dataset)
+    )
     findings += tuple(_check_can_be_trained_on(dataset, assigned, labels))
 
     units = _numbered(_units(dataset.samples, seen, range(len(labels))), len(labels))
@@ -73,18 +78,27 @@ def assign(
     given = {sample.split for sample in dataset.samples} - {None}
     fractions: dict[SplitName, float] = {"val": val_fraction, "test": test_fraction}
     missing = {name: share for name, share in fractions.items() if name not in given and share > 0}
-    assigned = np.array([sample.split or "train" for sample in dataset.samples])
+    homes = _followed(dataset.samples, same) if given else [sample.split for sample in dataset.samples]
+    assigned = np.array([home or "train" for home in homes])
+    undecided = np.array([home is None for home in homes])
     findings: list[Finding] = []
     if given:
-        findings += _shared(dataset, same)
+        findings += _shared(dataset, same, [home or "" for home in homes])
+        if num_open := sum(sample.split is None for sample in dataset.samples):
+            findings.append(Finding("held-out", evidence={"kept": len(homes) - num_open, "drawn": num_open}))
         if missing:
             findings.append(Finding("held-out", evidence={"shares": dict(missing)}))
-    if missing:
-        pool = np.flatnonzero(assigned == "train")
-        drawn = _draw([dataset.samples[i] for i in pool], [same[i] for i in pool], missing, seed, draw)
+    shares = {name: share for name, share in fractions.items() if share > 0}
+    for pool, wanted in (
+        (np.flatnonzero((assigned == "train") & ~undecided), missing),
+        (np.flatnonzero(undecided), shares),
+    ):
+        if not (len(pool) and wanted):
+            continue
+        drawn = _draw([dataset.samples[i] for i in pool], [same[i] for i in pool], wanted, seed, draw)
         for name, members in drawn.items():
             assigned[pool[members]] = name
-    if not given:
+    if not given or undecided.any():
         if copies := tuple(other.path for _, other in _twins(dataset.samples)):
             findings.append(Finding("identical", samples=copies))
         if alike := [(one.path, other.path) for one, other in _look_alikes(dataset.samples, same)]:
@@ -213,18 +227,30 @@ def _numbered(units: Sequence[Sequence[int]], total: int) -> IntArray:
     return numbers
 
 
-def _shared(dataset: Dataset, same: Sequence[str]) -> Iterator[Finding]:
-    """Yield what given splits share: pictures, and groups."""
-    shared = [(one.path, other.path) for one, other in _twins(dataset.samples) if one.split != other.split]
+def _followed(samples: Sequence[Sample], same: Sequence[str]) -> list[SplitName | None]:
+    """Return each sample's own split, or that of the copies and of the group that it belongs to, or None."""
+    homes = [sample.split for sample in samples]
+    if None in homes:
+        for unit in _units(samples, same, range(len(samples))):
+            home = next((name for name in ("test", "val", "train") if any(homes[i] == name for i in unit)), None)
+            for i in unit:
+                homes[i] = homes[i] or home  # type: ignore[assignment]
+    return homes
+
+
+def _shared(dataset: Dataset, same: Sequence[str], homes: Sequence[str]) -> Iterator[Finding]:
+    """Yield what given splits share: pictures, and groups. `homes` has each sample's, "" where it is to be drawn."""
+    home = dict(zip((id(sample) for sample in dataset.samples), homes, strict=True))
+    shared = [(one.path, other.path) for one, other in _twins(dataset.samples) if home[id(one)] != home[id(other)]]
     if shared:
         yield Finding("leak", _paths(shared), evidence={"pairs": _listed(shared)})
     alike = _look_alikes(dataset.samples, same)
-    if shared := [(one.path, other.path) for one, other in alike if one.split != other.split]:
+    if shared := [(one.path, other.path) for one, other in alike if home[id(one)] != home[id(other)]]:
         yield Finding("leak", _paths(shared), evidence={"by": "pixels", "pairs": _listed(shared)})
     groups: dict[str, set[str]] = defaultdict(set)
     for sample in dataset.samples:
         if sample.group is not None:
-            groups[sample.group].add(sample.split or "train")
+            groups[sample.group].add(home[id(sample)] or "train")
     if torn := {group for group, names in groups.items() if len(names) > 1}:
         members = tuple(sample.path for sample in dataset.samples if sample.group in torn)
         yield Finding("leak", members, evidence={"groups": sorted(torn)})
@@ -266,7 +292,7 @@ def _check_can_be_trained_on(
     dataset: Dataset, assigned: np.typing.NDArray[np.str_], labels: IntArray
 ) -> Iterator[Finding]:
     """Yield which given splits lack a class that is in training. Raises DataError where a drawn one does."""
-    given = {sample.split for sample in dataset.samples} - {"train"}
+    given = {sample.split for sample in dataset.samples} - {"train", None}
     brought = sorted({str(name) for name in assigned})
     if ("train" in brought and "val" not in brought) or len(dataset.samples) < 3:
         raise DataError(

@@ -13,7 +13,7 @@ from keensight.data.archives import member_reader
 from keensight.data.folders import MAX_PICTURE_BYTES, Contents, read_file, walk
 from keensight.data.idx import is_idx_folder
 from keensight.data.named import NAMES, list_named
-from keensight.data.sources import FORMS, READERS
+from keensight.data.sources import FORMS, open_places
 from keensight.data.tars import is_tar, plain_tar, tar_members
 from keensight.data.zips import is_zip, zip_members
 from keensight.errors import PictureError
@@ -85,8 +85,8 @@ def _listed(path: Path, open_until: ExitStack, account: Account) -> Iterator[Pic
     form = next((form for form in FORMS if form.fits(path)), None)
     listing = form.list(path.absolute(), None) if form else list_named(str(path))
     account(str(path), listing.skipped)
-    read = open_until.enter_context(READERS[listing.kind](listing.root))
-    around = path if listing.kind == "arrays" else path.parent
+    read = open_until.enter_context(open_places(listing.kind, listing.root, listing.parts))
+    around = path if listing.kind == "arrays" else Path() if listing.parts else listing.root
     for name in natural_order(entry.path for entry in listing.entries):
         sample = Sample(name, 0, "")
         reason = listing.unusable.get(name)

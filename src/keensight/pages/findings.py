@@ -70,6 +70,9 @@ def _groups(finding: Finding) -> str:
 
 
 def _held_out(finding: Finding) -> str:
+    if "kept" in finding.evidence:
+        kept, drawn = finding.evidence["kept"], finding.evidence["drawn"]
+        return f"{kept:,} pictures keep the split that they had; {drawn:,} that had none are divided by themselves."
     missing: Mapping[str, float] = finding.evidence["shares"]
     shares = " and ".join(f"{share:.0%} for {name}" for name, share in missing.items())
     return (
@@ -78,6 +81,8 @@ def _held_out(finding: Finding) -> str:
 
 
 def _rare(finding: Finding) -> str:
+    if part := finding.evidence.get("part"):
+        return f"{part} has no picture of {shortlist(finding.evidence['lacks'])}: only the other DATA do."
     if lacks := finding.evidence.get("lacks"):
         return (
             f"The {finding.evidence['split']} split that the data brings has no picture of {shortlist(lacks)}: what "

@@ -70,6 +70,8 @@ def finish(files: RunFolder, state: State, pixels: Pixels, splits: Splits, recip
         "test_fraction": recipe.data.test_fraction,
         "seed": recipe.seed,
         "draw": DRAW,
+        # what was given together, or kept from an earlier run, can be told again only by the run's list
+        **({"listed": True} if pixels.dataset.parts or recipe.data.splits else {}),
     }
     info = BundleInfo(
         labels=splits.class_names,

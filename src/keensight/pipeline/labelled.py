@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from keensight.bundle.read import Bundle
 from keensight.data.cache import fingerprint
+from keensight.data.kept import splits_by_content
 from keensight.data.layout import split_named
 from keensight.data.looks import looks
 from keensight.data.sources import only, open_dataset
@@ -21,7 +22,9 @@ from keensight.values.recipe import flattened
 from keensight.workspace import RunFolder
 
 
-def open_for(data: str | Path, bundles: Sequence[Bundle], label_pattern: str | None = None) -> Dataset:
+def open_for(
+    data: str | Path | Iterable[str | Path], bundles: Sequence[Bundle], label_pattern: str | None = None
+) -> Dataset:
     """Open DATA as it was opened for training, with the first bundle's classes in its order.
 
     All `bundles` know the same labels. If one of them learnt only some of its data's classes (the recipe's `classes`),
@@ -66,6 +69,10 @@ def known_splits(pixels: Pixels, bundle: Bundle) -> NDArray[np.str_]:
         fractions, draw = (trained["val_fraction"], trained["test_fraction"]), trained.get("draw", 1)
         seen = looks(pixels)[0] if draw >= BY_PIXELS else None
         return assign(dataset, *fractions, trained["seed"], seen, draw)[0]
+    listed = RunFolder(bundle.path.parent).splits
+    if trained and trained.get("listed") and listed.is_file():
+        known = splits_by_content(read_splits(listed))
+        return np.array([known.get(sample.sha256, "") for sample in dataset.samples])
     return np.array([sample.split or "" for sample in dataset.samples])
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from keensight.data.cache import choose_preprocessing, decode
+from keensight.data.kept import keep_splits
 from keensight.data.rare import common_classes
 from keensight.data.sources import only
 from keensight.data.splits import split
@@ -36,6 +38,8 @@ def prepare(dataset: Dataset, recipe: Recipe, watcher: Watcher, *, choosing: boo
     Raises RecipeError if the recipe does not fit the data, DataError if the data cannot be divided.
     """
     settings, whole = recipe.data, dataset
+    if settings.splits:
+        dataset = keep_splits(dataset, Path(settings.splits))
     if settings.skip_rare and not settings.classes:
         kept = common_classes(dataset, settings.val_fraction, settings.test_fraction, recipe.seed)
         recipe = recipe if kept == dataset.class_names else recipe.having(classes=kept)

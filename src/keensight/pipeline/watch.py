@@ -23,7 +23,9 @@ def holdings(dataset: Dataset) -> str:
     2 classes: cats 20, dogs 20; splits train 40, test 16
     """
     splits = Counter(sample.split for sample in dataset.samples)
-    learnt = Counter(sample.label for sample in dataset.samples if "train" not in splits or sample.split == "train")
+    learnt = Counter(
+        sample.label for sample in dataset.samples if "train" not in splits or sample.split in ("train", None)
+    )
     counts = [f"{name} {learnt[label]:,}" for label, name in enumerate(dataset.class_names)]
     said = f"{len(counts):,} classes: {shortlist(counts, SHOWN_CLASSES)}"
     if len(counts) > SHOWN_CLASSES:
@@ -31,6 +33,8 @@ def holdings(dataset: Dataset) -> str:
             f", each with {min(learnt[label] for label in range(len(counts))):,} to {max(learnt.values()):,} pictures"
         )
     given = [f"{split} {splits[split]:,}" for split in SPLIT_NAMES if splits[split]]
+    if given and splits[None]:
+        given.append(f"to be divided {splits[None]:,}")
     return f"{said}; splits {', '.join(given)}" if given else said
 
 

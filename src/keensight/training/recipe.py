@@ -12,6 +12,7 @@ from typing import Any
 
 import tomli_w
 
+from keensight.data.kept import list_of
 from keensight.errors import RecipeError, shortlist, suggestion
 from keensight.models.classifier import Classifier
 from keensight.models.layers import layers
@@ -37,7 +38,7 @@ WORK = 6e11  # multiplications of a default run, forward passes only: about a mi
 def load_recipe(name: str, changes: Iterable[str] = (), seed: int | None = None) -> Recipe:
     """Return the recipe called `name`, or in the file `name`, with KEY=VALUE `changes` and then `seed` applied.
 
-    A relative path of `weights` starts at the working directory, and is returned as an absolute one.
+    Relative paths of `weights` and `splits` start at the working directory, and are returned as absolute ones.
 
     Raises RecipeError, with the nearest name, for an unknown recipe or key, and for values that make no sense.
     """
@@ -56,8 +57,9 @@ def load_recipe(name: str, changes: Iterable[str] = (), seed: int | None = None)
         if _is_file(name) and _complaint(own) == str(error):
             raise RecipeError(f"In {name}: {error}") from None
         raise
-    weights = recipe.model.weights
-    return recipe.having(weights=str(Path(weights).absolute())) if weights else recipe
+    weights, splits = recipe.model.weights, recipe.data.splits
+    recipe = recipe.having(weights=str(Path(weights).absolute())) if weights else recipe
+    return recipe.having(splits=str(list_of(Path(splits).absolute()))) if splits else recipe
 
 
 def recipe_names() -> list[str]:

@@ -21,7 +21,7 @@ Members: TypeAlias = IntArray | slice  # of a split: their numbers in it
 SplitName = Literal["train", "val", "test"]
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "val", "test")
 Fit = Literal["squash", "letterbox", "crop"]
-DatasetKind = Literal["folder", "zip", "tar", "arrays"]
+DatasetKind = Literal["folder", "zip", "tar", "arrays", "several"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +44,20 @@ class Skipped:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """One of several places where a dataset's pictures are: their paths begin with its `name` and a slash."""
+
+    name: str
+    root: Path
+    kind: DatasetKind
+
+
+@dataclass(frozen=True, slots=True)
 class Dataset:
     """Labelled pictures that have been found and hashed, but not decoded.
 
-    `root` is what the reader opens: a folder, an archive, or the file or folder of arrays; `kind` says which.
+    `root` is what the reader opens: a folder, an archive, or the file or folder of arrays; `kind` says which. Pictures
+    from several places are in `parts`.
     Labels are indices into `class_names`, which are in natural order and matched by name everywhere.
     """
 
@@ -57,6 +67,7 @@ class Dataset:
     class_names: tuple[str, ...]
     samples: tuple[Sample, ...]
     skipped: tuple[Skipped, ...] = ()
+    parts: tuple[Part, ...] = ()
 
     def __post_init__(self) -> None:
         if len(set(self.class_names)) != len(self.class_names):

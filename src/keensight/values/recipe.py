@@ -107,6 +107,10 @@ class DataSettings:
         also=("validation_split", "val_split", "valid_pct"),
     )  # fmt: skip
     test_fraction: float = key(0.15, "the same for the test split; 0: none", low=0, high=0.9, also=("test_split",))
+    splits: str = key(
+        "", "an earlier run, its bundle or its splits.jsonl: its pictures keep their splits, by content, and only new "
+        "ones are drawn; a run keeps the absolute path",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +29,7 @@ class Evaluation:
 
 def evaluate(
     bundle: str | Path,
-    data: str | Path,
+    data: str | Path | Iterable[str | Path],
     *,
     split: str | None = None,
     label_pattern: str | None = None,
@@ -41,7 +42,7 @@ def evaluate(
 
     Args:
         bundle: The bundle's folder, or the run folder around it.
-        data: Labelled pictures, in any form that `train` takes.
+        data: Labelled pictures, in any form that `train` takes, several of them too.
         split: train, val or test; the test split, or all pictures if the data has no splits, if left out.
         label_pattern: Take labels from file names, such as '{label}__*'; '{label...}_*' reaches to the last _.
         key: Refuse the bundle unless the owner of this public key signed it.
@@ -58,7 +59,8 @@ def evaluate(
     predictor = load(bundle, key)
     known = predictor.bundle
     watcher.opened(known)
-    pixels = decode(open_for(data, [known], label_pattern), known.preprocessing, watcher.pictures)
+    places = [data] if isinstance(data, str | Path) else list(data)
+    pixels = decode(open_for(places, [known], label_pattern), known.preprocessing, watcher.pictures)
     watcher.skipped(pixels.dataset)
     chosen, members = _choose(pixels, name, known)
     samples = [pixels.dataset.samples[i] for i in members]
@@ -71,7 +73,7 @@ def evaluate(
     if inverted := inverted_of(predictor, part, "pictures"):
         watcher.note(inverted)
     measured = metrics(predictor.on_split(part), part.labels, known.labels, known.abstain_below)
-    return Evaluation(known.path, str(data), chosen, measured)
+    return Evaluation(known.path, " ".join(map(str, places)), chosen, measured)
 
 
 def _choose(pixels: Pixels, name: SplitName | None, bundle: Bundle) -> tuple[str, IntArray]:

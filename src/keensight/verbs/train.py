@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from keensight.data.named import NAMES
+from keensight.data.run_list import data_json
 from keensight.data.sources import open_dataset
 from keensight.data.splits import splits_jsonl
 from keensight.errors import RunError
 from keensight.evaluation.report import from_dict
-from keensight.files import write_atomically
+from keensight.files import to_json, write_atomically
 from keensight.pipeline.finish import finish
 from keensight.pipeline.prepare import Material, prepare
 from keensight.pipeline.resume import own_recipe, same_recipe
@@ -35,7 +37,7 @@ class Run:
 
 
 def train(
-    data: str | Path,
+    data: str | Path | Iterable[str | Path],
     *,
     recipe: str | None = None,
     out: str | Path | None = None,
@@ -50,7 +52,7 @@ def train(
 
     Args:
         data: A folder, .zip or .tar.* of pictures in class folders; a .csv or .jsonl manifest; a folder of IDX files;
-            an .npz; or digits, mnist, fashion-mnist.
+            an .npz; a run's splits.jsonl; or digits, mnist, fashion-mnist. Several of these are joined, labels by name.
         recipe: A recipe's name or .toml file; `default` if left out.
         out: The run folder, new or empty; the first free name under runs/ if left out.
         set: Change the recipe, as KEY=VALUE; can be repeated.
@@ -70,11 +72,12 @@ def train(
         True
     """
     watcher = watcher or Watcher()
+    places = [data] if isinstance(data, str | Path) else list(data)
     if weights_only is not None:
         set = [*set, f"weights={json.dumps(str(weights_only))}"]  # JSON's quotes are TOML's
     asked = None if resume else load_recipe(recipe or "default", set, seed)
     label_pattern = label_pattern or (asked or own_recipe(out, recipe)).data.label_pattern
-    dataset = open_dataset(data, label_pattern=label_pattern or None)
+    dataset = open_dataset(places, label_pattern=label_pattern or None)
     with claim(Path(out) if out is not None else None, dataset.name, resume) as folder:
         files = RunFolder(folder)
         asked = (asked or same_recipe(folder, recipe, set, seed, RUN)).having(label_pattern=label_pattern)
@@ -83,10 +86,12 @@ def train(
             _check_same_pictures(files, splits_jsonl(material.pixels, material.splits))
             watcher.note(f"{folder} is finished; there is nothing to resume.")
             return Run(folder, files.bundle, from_dict(json.loads(files.report.read_text(encoding="utf-8"))))
+        if not resume:
+            write_atomically(files.data, to_json(data_json(places, label_pattern, NAMES)))
         try:
             return _train(files, prepare(dataset, asked, watcher), resume, watcher)
         except KeyboardInterrupt:
-            raise KeyboardInterrupt(_how_to_go_on(files, str(data))) from None
+            raise KeyboardInterrupt(_how_to_go_on(files, [str(place) for place in places])) from None
 
 
 def _train(files: RunFolder, material: Material, resume: bool, watcher: Watcher) -> Run:
@@ -136,8 +141,8 @@ def _fit(files: RunFolder, state: State, splits: Splits, recipe: Recipe, watcher
     load_weights(files.best, state.model)
 
 
-def _how_to_go_on(files: RunFolder, data: str) -> str:
+def _how_to_go_on(files: RunFolder, data: Sequence[str]) -> str:
     if not files.last.exists():
         return "interrupted before the first epoch ended; nothing was kept."
-    words = shlex.join(["keensight", "train", data, "--out", str(files.path), "--resume"])
+    words = shlex.join(["keensight", "train", *data, "--out", str(files.path), "--resume"])
     return f"interrupted. Everything up to the last whole epoch is in {files.path}; resume with: {words}"
