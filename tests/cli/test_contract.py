@@ -89,9 +89,9 @@ OPTIONS = {  # of every verb, by name: scripts use them, so one that goes or is 
     "verify": "key json",
     "predict": "key json",
     "serve": "host port key watch batch-size batch-wait queue max-bytes max-pixels max-pictures timeout keep-alive "
-    "connections rate trusted-proxy api-keys new-api-key grace keep keep-db export-kept model out",
-    "deploy docker": "out key unsigned name image json",
-    "deploy kubernetes": "out key unsigned name image namespace replicas max-replicas cpu cpu-limit memory "
+    "connections rate trusted-proxy api-keys new-api-key grace keep keep-db no-explain export-kept model out",
+    "deploy docker": "out key unsigned name no-explain image json",
+    "deploy kubernetes": "out key unsigned name no-explain image namespace replicas max-replicas cpu cpu-limit memory "
     "memory-limit hostname gateway label json",
     "import-keras": "out labels labels-file pixels size exclusive json",
     "export": "to out weights-only max-drop even-if-slower label-pattern key json",

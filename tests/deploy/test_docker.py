@@ -47,6 +47,13 @@ def test_without_a_signature_there_is_no_key(unsigned, tmp_path):
     assert 'ENTRYPOINT ["keensight", "serve", "/models/my-digits-2", "--host", "::"]' in dockerfile
 
 
+def test_explaining_can_be_turned_off(frozen, key, unsigned, tmp_path):
+    for name, bundle, verified in (("a", frozen, {"key": key}), ("b", unsigned, {"unsigned": True})):
+        done = keensight.deploy_docker(bundle, out=tmp_path / name, **verified, no_explain=True)
+        (entry,) = re.findall(r"^ENTRYPOINT (.*)", (done.folder / "Dockerfile").read_text(), re.MULTILINE)
+        assert json.loads(entry)[-3:] == ["--host", "::", "--no-explain"]
+
+
 def test_everything_is_pinned_by_hash(frozen, key, tmp_path):
     done = keensight.deploy_docker(frozen, out=tmp_path / "image", key=key)
     logical = (done.folder / "requirements.txt").read_text().replace("\\\n", " ").splitlines()

@@ -180,6 +180,14 @@ def test_the_mounted_key_verifies_whatever_the_image_says(written, frozen, key, 
         assert path.name in found["ConfigMap"]["data"]
 
 
+def test_explaining_can_be_turned_off(frozen, key, unsigned, tmp_path):
+    for name, bundle, verified in (("a", frozen, {"key": key}), ("b", unsigned, {"unsigned": True})):
+        found = manifests(keensight.deploy_kubernetes(bundle, out=tmp_path / name, **verified, no_explain=True).folder)
+        pods = found["Deployment"]["spec"]["template"]["spec"], found["InferenceService"]["spec"]["predictor"]
+        assert [pod["containers"][0]["args"] for pod in pods] == [["--no-explain"]] * 2
+        check(found["Deployment"])
+
+
 def test_without_a_key_nothing_is_mounted(unsigned, tmp_path):
     done = keensight.deploy_kubernetes(unsigned, out=tmp_path / "k8s", unsigned=True)
     found = manifests(done.folder)

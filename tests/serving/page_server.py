@@ -53,7 +53,13 @@ class PageServer:
                 "n": test["n"],
             },
         }
-        self.listed = {"models": [self.model], "keep": False, "max_bytes": 10_000_000, "max_pictures": 32}
+        self.listed = {
+            "models": [self.model],
+            "keep": False,
+            "explain": True,
+            "max_bytes": 10_000_000,
+            "max_pictures": 32,
+        }
         self.card = (sealed.path / "MODEL_CARD.md").read_text()
         self.key = ""
         self.busy = 0  # how many predictions are refused with 503 first

@@ -291,6 +291,15 @@ def test_one_explanation_at_a_time(make_service, make_client, digit):
     assert client.post("/v1/explain", content=digit).status_code == 200
 
 
+def test_a_server_that_explains_nothing_says_so(make_service, make_client, digit):
+    client = make_client(service=make_service(explains=False))
+    answer = client.post("/v1/explain", content=digit)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_explained")
+    assert "--no-explain" in answer.json()["error"]["message"]
+    assert client.get("/v1/models").json()["explain"] is False
+    assert client.post("/v1/predict", content=digit).status_code == 200
+
+
 def test_a_verdict_without_keep_is_not_found(client):
     assert client.post("/v1/verdict", json={"id": "0" * 32, "right": True}).status_code == 404
 

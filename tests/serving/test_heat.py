@@ -24,6 +24,13 @@ def test_it_is_the_occlusion_of_what_the_model_sees(model, digit):
     np.testing.assert_allclose(found.drop_HW, expected)
 
 
+def test_it_says_whether_the_model_saw_the_negative(model, digit):
+    image = decode_picture(digit, model.bundle.preprocessing)
+    drawn, on_paper = (heat(model, each, None, lambda: False) for each in (image, 255 - image))
+    assert (drawn.inverted, on_paper.inverted) == (False, True)
+    np.testing.assert_allclose(on_paper.drop_HW, drawn.drop_HW)
+
+
 def test_it_gives_up_when_time_is_up(model, digit):
     image = decode_picture(digit, model.bundle.preprocessing)
     with pytest.raises(RefusalError) as refused:

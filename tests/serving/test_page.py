@@ -304,10 +304,18 @@ def test_lays_a_heat_map_over_the_picture_and_takes_it_away_again(visit, server)
     heat.wait_for()
     assert heat.bounding_box() == page.locator("#cards .picture img").first.bounding_box()
     assert toggle.get_attribute("aria-pressed") == "true"
-    said(page, "Blue speaks for “2”: covering it")
+    said(page, "Blue speaks for “2”: without it")
     toggle.click()
     assert heat.count() == 0
     assert toggle.get_attribute("aria-pressed") == "false"
+
+
+def test_no_heat_map_is_offered_where_the_server_explains_nothing(visit, server):
+    server.listed["explain"] = False
+    page = visit()
+    choose(page, PICTURES[2])
+    assert titles(page) == ["2"]
+    assert page.get_by_role("button", name="Show what it looked at").count() == 0
 
 
 def test_says_so_where_no_part_stands_out(visit, server):
@@ -315,7 +323,7 @@ def test_says_so_where_no_part_stands_out(visit, server):
     page = visit()
     choose(page, PICTURES[2])
     page.get_by_role("button", name="Show what it looked at").click()
-    said(page, "No part stands out: covering any one hardly changes the odds of “2”")
+    said(page, "No part stands out: none by itself changes the odds of “2” much.")
 
 
 def test_takes_verdicts_where_pictures_are_kept(visit, server):

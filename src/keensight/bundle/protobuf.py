@@ -44,6 +44,15 @@ def message(data: Any, fields: Mapping[int, Field], refused: Mapping[int, str], 
     return found
 
 
+def encoded(number: int, content: bytes) -> bytes:
+    """Return a field of bytes, such as a message within a message.
+
+    >>> encoded(1, b"name")
+    b'\\n\\x04name'
+    """
+    return _encoded_varint(number << 3 | 2) + _encoded_varint(len(content)) + content
+
+
 def text(value: Any) -> str:
     """Return a string field's text, or an empty one if the field is missing."""
     return bytes(value or b"").decode()
@@ -85,6 +94,14 @@ def _packed(data: Any, what: str) -> list[int]:
         number, at = _varint(data, at, what)
         numbers.append(number)
     return numbers
+
+
+def _encoded_varint(value: int) -> bytes:
+    found = bytearray()
+    while value >= 0x80:
+        found.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*found, value])
 
 
 def _varint(data: memoryview, at: int, what: str) -> tuple[int, int]:

@@ -22,6 +22,7 @@ def evaluate(*, json: Json = False, **asked: Any) -> int:
                 "data": result.data,
                 "split": result.split,
                 "metrics": asdict(result.metrics),
+                "inverted": result.inverted,
             }
         )
         return 0

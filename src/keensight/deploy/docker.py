@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 
 from keensight.deploy.names import Image
 from keensight.deploy.release import Release
@@ -17,7 +18,13 @@ def docker_files(release: Release, image: Image) -> dict[str, bytes]:
     pinned = template("requirements.txt") + (
         f"keensight=={__version__} \\\n    --hash=sha256:{hashlib.sha256(packed).hexdigest()}\n"
     )
-    values = {"name": release.name, "version": release.version, "image": str(image), "keensight": __version__}
+    values = {
+        "name": release.name,
+        "version": release.version,
+        "image": str(image),
+        "keensight": __version__,
+        "options": "".join(f", {json.dumps(option)}" for option in release.options),
+    }
     words = ["unsigned"] if release.public_key is None else ["signed"]
     found = {
         "Dockerfile": fill(template("Dockerfile"), values, words).encode(),

@@ -22,6 +22,7 @@ def kubernetes_files(release: Release, cluster: Cluster) -> dict[str, bytes]:
     values = {
         "name": release.name,
         "version": release.version,
+        "options": json.dumps(release.options),
         "repository": image.repository,
         "tag": image.tag,
         "digest": image.digest,

@@ -14,15 +14,26 @@ from keensight.inference.predictor import load
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A bundle to be deployed. `public_key` is PEM, or None if servers are not to verify the bundle."""
+    """A bundle to be deployed, and whether servers explain its answers.
+
+    `public_key` is PEM, or None if servers are not to verify the bundle.
+    """
 
     name: str
     version: str
     bundle: Bundle
     public_key: bytes | None
+    explains: bool = True
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """What servers are started with beyond their bundle, key and address."""
+        return () if self.explains else ("--no-explain",)
 
 
-def release_of(bundle: str | Path, key: str | Path | None, unsigned: bool, name: str | None) -> Release:
+def release_of(
+    bundle: str | Path, key: str | Path | None, unsigned: bool, name: str | None, explains: bool = True
+) -> Release:
     """Read, verify and load a bundle. Nothing is written.
 
     Raises:
@@ -51,4 +62,4 @@ def release_of(bundle: str | Path, key: str | Path | None, unsigned: bool, name:
         from keensight.bundle.keys import load_public, public_pem
 
         public_key = public_pem(load_public(key))
-    return Release(name or made_valid(loaded.name), version_of(loaded.files), loaded, public_key)
+    return Release(name or made_valid(loaded.name), version_of(loaded.files), loaded, public_key, explains)

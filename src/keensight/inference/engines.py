@@ -23,8 +23,11 @@ class Engine(Protocol):
     def threads(self) -> int:
         """The number of threads that work on one batch."""
 
-    def run(self, images_NHWC: Uint8Array) -> Mapping[str, FloatArray]:
-        """Return the outputs by name for uint8 NHWC: `probabilities` float32 NK and, if it has one, `oddness` N."""
+    def run(self, images_NHWC: Uint8Array, also: str | None = None) -> Mapping[str, FloatArray]:
+        """Return the outputs by name for uint8 NHWC: `probabilities` float32 NK and, if it has one, `oddness` N.
+
+        `also` names a further output of the model that is wanted.
+        """
 
 
 # (checked bytes of a model, number of threads, whether waiting threads spin) to a loaded engine. Spinning is faster for

@@ -6,6 +6,7 @@ Shape letters: N images, H height, W width, C channels, K classes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import chain, islice
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import TypeAlias
 import numpy as np
 
 from keensight.bundle.onnx_check import check_onnx
+from keensight.bundle.onnx_head import head_of, with_output
 from keensight.bundle.read import Bundle, damaged, file_of, read_bundle
 from keensight.data.looks import BLANK_LEVELS
 from keensight.data.pixels import decode_picture
@@ -30,6 +32,18 @@ INVERTED = "was inverted, because it is light where all training pictures are da
 BLANK = "is blank: all of it has nearly one colour"
 ODD = "is unlike everything that the model has learnt"
 Answer: TypeAlias = Prediction | PictureError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Features:
+    """A network's last feature maps for a picture, float32 Chw, what it answered for it, float32 K, and how.
+
+    Logits are `weights_KC` times the maps' means, and biases.
+    """
+
+    maps_Chw: FloatArray
+    probabilities_K: FloatArray
+    weights_KC: FloatArray
 
 
 class Predictor:
@@ -53,6 +67,7 @@ class Predictor:
         self._spins, self._row = spins, engine
         try:
             outputs = check_onnx(onnx, bundle.preprocessing, len(bundle.labels))
+            self._head = head_of(onnx)
             if bundle.info.rejector is not None and "oddness" not in outputs:
                 raise ValueError("it has no output oddness, by which its bundle.json rejects pictures")
         except ValueError as error:
@@ -64,8 +79,9 @@ class Predictor:
         return self._opened(1)
 
     def _opened(self, threads: int) -> Engine:
+        onnx = self.onnx if self._head is None else with_output(self.onnx, self._head.features)
         try:
-            return ENGINES[self._row](self.onnx, threads, self._spins)
+            return ENGINES[self._row](onnx, threads, self._spins)
         except Exception as error:  # engines raise their own exception classes
             raise BundleError(
                 f"{self.bundle.path}/model.onnx cannot be loaded ({str(error)[:300]}). Train or export it again."
@@ -79,6 +95,13 @@ class Predictor:
     def probabilities_as_seen(self, images_NHWC: Uint8Array) -> FloatArray:
         """Return calibrated probabilities float32 NK for uint8 NHWC, without inverting any."""
         return self.engine.run(images_NHWC)["probabilities"]
+
+    def features(self, seen_HWC: Uint8Array) -> Features | None:
+        """Return a uint8 picture's features; None if the network's logits are not linear in its last maps' means."""
+        if self._head is None:
+            return None
+        outputs = self.engine.run(seen_HWC[None], self._head.features)
+        return Features(outputs[self._head.features][0], outputs["probabilities"][0], self._head.weights_KC)
 
     def on_split(self, split: Split) -> FloatArray:
         """Return calibrated probabilities float32 NK for a whole split."""
@@ -183,17 +206,30 @@ def load(path: str | Path, key: str | Path | None = None, *, though_changed: boo
     return Predictor(bundle, file_of(bundle, "model.onnx"))
 
 
+def num_inverted(predictor: Predictor, split: Split) -> int:
+    """Return how many pictures of a split are inverted before the model sees them."""
+    borders = predictor.bundle.borders
+    if not borders.inverts or not len(split):
+        return 0
+    batches = split.batches(images_at_a_time(*split.shape))
+    return sum(int(match_polarity(split.gather(batch), borders)[1].sum()) for batch in batches)
+
+
 def inverted_of(predictor: Predictor, split: Split, named: str) -> str:
     """Say how many pictures of a split are inverted before the model sees them; "" if none is.
 
     `named` is what they are called, such as "test pictures".
     """
-    borders = predictor.bundle.borders
-    if not borders.inverts or not len(split):
-        return ""
-    batches = split.batches(images_at_a_time(*split.shape))
-    count = sum(int(match_polarity(split.gather(batch), borders)[1].sum()) for batch in batches)
-    return f"{count:,} of {len(split):,} {named} {'was' if count == 1 else 'were'}{INVERTED[3:]}." if count else ""
+    return told_inverted(num_inverted(predictor, split), len(split), named)
+
+
+def told_inverted(count: int, total: int, named: str) -> str:
+    """Say that `count` of `total` pictures are inverted; "" for none.
+
+    >>> told_inverted(0, 10, "pictures")
+    ''
+    """
+    return f"{count:,} of {total:,} {named} {'was' if count == 1 else 'were'}{INVERTED[3:]}." if count else ""
 
 
 def refusal(file: Path, error: PictureError) -> str:

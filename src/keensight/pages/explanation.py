@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from keensight.explanation.activations import Activation
+from keensight.explanation.class_activation import SHARE
 from keensight.explanation.occlusion import SIZES, Evidence, peak
 from keensight.explanation.weights import FirstLayer
 from keensight.pages.explanation_figures import HEIGHT_PX, LayerFigure, heat_scale, layer_figures, overlay_data_uri
@@ -29,12 +30,23 @@ class Section:
     picture: str  # data URIs from here on
     heat_map: str
     heat_scale: float
+    by_covering: bool
     layers: tuple[LayerFigure, ...]
     num_layers: int
 
 
-def draw(prediction: Prediction, image_HWC: Uint8Array, drop_HW: FloatArray, layers: Sequence[Activation]) -> Section:
-    """Draw one picture's part: the picture as the model sees it, its occlusion map, and its layers' activations."""
+def draw(
+    prediction: Prediction,
+    image_HWC: Uint8Array,
+    drop_HW: FloatArray,
+    layers: Sequence[Activation],
+    *,
+    by_covering: bool = True,
+) -> Section:
+    """Draw one picture's part: the picture as the model sees it, its heat map, and its layers' activations.
+
+    The heat map was made `by_covering` the picture, or else from feature maps.
+    """
     return Section(
         prediction,
         peak(drop_HW),
@@ -42,6 +54,7 @@ def draw(prediction: Prediction, image_HWC: Uint8Array, drop_HW: FloatArray, lay
         picture_data_uri(image_HWC, HEIGHT_PX),
         overlay_data_uri(image_HWC, drop_HW),
         heat_scale(drop_HW),
+        by_covering,
         layer_figures(layers),
         len(layers),
     )
@@ -66,6 +79,8 @@ def render_html(
         place=place,
         times=times,
         sizes=SIZES,
+        patch=SHARE,
+        methods={each.by_covering for each in sections},
         is_open=len(sections) <= MOST_OPEN,
         gallery=weights_gallery(first_layer) if first_layer else None,
     )

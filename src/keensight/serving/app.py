@@ -86,6 +86,7 @@ async def models(request: Request) -> Response:
         {
             "models": service.registry.described(),
             "keep": service.keeper is not None,
+            "explain": service.explains,
             "max_bytes": service.limits.max_bytes,
             "max_pictures": service.limits.max_pictures,
         },
@@ -178,6 +179,10 @@ async def decoded(service: Service, model: Model, picture: Upload) -> Uint8Array
 async def explain(request: Request) -> Response:
     """Return an occlusion heat map: where covering the picture changes the answer."""
     service = _service(request)
+    if not service.explains:
+        raise RefusalError(
+            404, "not_explained", "This server explains no answers: it was started with --no-explain. Ask /v1/predict."
+        )
     service.registry.named(request.query_params.get("model"))
     until = time.monotonic() + service.limits.request_s
 
@@ -205,11 +210,12 @@ async def explain(request: Request) -> Response:
             label = asked.get("label") or None
             found = await loop.run_in_executor(service.explainer, heat, model, image_HWC, label, is_over)
     if form == "png":
-        largest = f"{np.abs(found.drop_HW).max():.4f}"
-        return Response(overlay(found.drop_HW), media_type="image/png", headers={**NO_STORE, "X-Largest-Drop": largest})
+        told = {"X-Largest-Drop": f"{np.abs(found.drop_HW).max():.4f}", "X-Inverted": str(found.inverted).lower()}
+        return Response(overlay(found.drop_HW), media_type="image/png", headers={**NO_STORE, **told})
     height, width = found.drop_HW.shape
-    answer = {"label": found.label, "probability": found.probability, "height": height, "width": width}
-    return JSONResponse({**answer, "heat": (found.drop_HW.round(6) + 0.0).tolist()}, headers=NO_STORE)  # no -0.0
+    answer = {"label": found.label, "probability": found.probability, "inverted": found.inverted}
+    heat_HW = (found.drop_HW.round(6) + 0.0).tolist()  # no -0.0
+    return JSONResponse({**answer, "height": height, "width": width, "heat": heat_HW}, headers=NO_STORE)
 
 
 def _form_accepted(accept: str) -> str:

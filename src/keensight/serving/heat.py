@@ -1,4 +1,4 @@
-"""Explains an answer by an occlusion heat map, as numbers or as an overlay.
+"""Explains an answer by a heat map, as numbers or as an overlay.
 
 Shape letters: N images, H height, W width, C channels, K classes.
 """
@@ -16,7 +16,8 @@ import numpy as np
 from PIL import Image
 
 from keensight.data.polarity import match_polarity
-from keensight.explanation.occlusion import STANDS_OUT, occlusion
+from keensight.explanation.occlusion import STANDS_OUT
+from keensight.inference.explaining import reasons
 from keensight.pages.pictures import signed_colours
 from keensight.serving.limits import RefusalError, check_label
 from keensight.serving.registry import Model
@@ -28,10 +29,14 @@ COVER = 0.85  # as in pages/explanation_figures.py, which loads torch
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Heat:
-    """How much the label's log-odds fall where the picture is covered, float HW; `probability` is before that."""
+    """By how many points the log-odds of the label would be lower without each place, float HW; its probability.
+
+    `inverted` says whether the model saw the picture's negative.
+    """
 
     label: str
     probability: float
+    inverted: bool
     drop_HW: FloatArray
 
 
@@ -59,14 +64,15 @@ def heat(model: Model, image_HWC: Uint8Array, label: str | None, is_over: Callab
             raise RefusalError(504, "timeout", "Explaining took too long. Try again later.")
         return model.predictor.probabilities_as_seen(images_NHWC)
 
-    seen_HWC = match_polarity(image_HWC[None], model.bundle.borders)[0][0]
-    before_K = probabilities(seen_HWC[None])[0]
+    seen_NHWC, inverted_N = match_polarity(image_HWC[None], model.bundle.borders)
+    before_K = probabilities(seen_NHWC)[0]
     index = int(before_K.argmax()) if label is None else labels.index(label)
-    return Heat(labels[index], float(before_K[index]), occlusion(probabilities, seen_HWC, index))
+    found = reasons(model.predictor, seen_NHWC[0], index, probabilities)
+    return Heat(labels[index], float(before_K[index]), bool(inverted_N[0]), found.points_HW)
 
 
 def overlay(drop_HW: FloatArray) -> bytes:
-    """Return a transparent PNG: blue where covering lowers the log-odds, vermilion where it raises them.
+    """Return a transparent PNG: blue where a place speaks for the label, vermilion where it speaks against it.
 
     The colours are those of `keensight explain`. It has the model's input size, enlarged smoothly by a
     whole number, up to 512 pixels.

@@ -93,7 +93,7 @@ SCHEMAS: Json = {
         }
     ),
     "Models": _object(
-        {"models": _list(_ref("Model")), "keep": TRUTH, "max_bytes": WHOLE, "max_pictures": WHOLE},
+        {"models": _list(_ref("Model")), "keep": TRUTH, "explain": TRUTH, "max_bytes": WHOLE, "max_pictures": WHOLE},
     ),
     "Prediction": _object(
         {
@@ -120,13 +120,14 @@ SCHEMAS: Json = {
         {
             "label": TEXT,
             "probability": SHARE,
+            "inverted": {**TRUTH, "description": "Whether the model saw the picture's negative."},
             "height": WHOLE,
             "width": WHOLE,
             "heat": {
                 **_list(_list(NUMBER)),
-                "description": "For each pixel of the model's input, by how many points the label's log-odds fall "
-                "where it is covered: each makes its odds 2.7 times smaller. Less than 0 "
-                "where that makes the label likelier.",
+                "description": "For each pixel of the model's input, by how many points the label's log-odds would be "
+                "lower without the patch around it: each makes its odds 2.7 times smaller. Less than 0 where it speaks "
+                "against the label.",
             },
         }
     ),
@@ -239,7 +240,8 @@ def _version_1() -> Json:
         "/v1/explain": {
             "post": _operation(
                 "explain",
-                "An occlusion heat map: where covering the picture changes the answer. One at a time; 503: try again.",
+                "A heat map: what each place of the picture adds to the answer. One at a time; 503: try again. "
+                "404 where the server was started with --no-explain.",
                 {
                     "image/png": {**BYTES, "schema": {"type": "string", "format": "binary"}},
                     "application/json": {"schema": _ref("Heat")},

@@ -45,6 +45,7 @@ class Service:
     api_keys: tuple[str, ...] = ()
     trusted_proxies: tuple[Network, ...] = ()
     keeper: Keeper | None = None
+    explains: bool = True
     log: Callable[..., None] = log
     metrics: Metrics = field(default_factory=Metrics)
     is_draining: bool = False

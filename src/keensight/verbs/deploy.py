@@ -36,6 +36,7 @@ def deploy_docker(
     key: str | Path | None = None,
     unsigned: bool = False,
     name: str | None = None,
+    no_explain: bool = False,
     image: str | None = None,
 ) -> Deployment:
     """Write a folder with a Dockerfile, from which an image is built, into `out`, which must be new or empty.
@@ -46,6 +47,7 @@ def deploy_docker(
         key: The signer's public key, which the bundle is verified with now and at each start.
         unsigned: Deploy without verifying, now and later.
         name: The model's name; made from the bundle's if left out.
+        no_explain: Let servers explain no answers, as `keensight serve --no-explain`.
         image: The image's name, as [REGISTRY/]NAME[:TAG]; NAME:VERSION of the model if left out.
 
     Raises:
@@ -60,7 +62,7 @@ def deploy_docker(
             f"--image is {image[:120]!a}, and an image's digest is known only after it is built. Give [REGISTRY/]NAME "
             "or [REGISTRY/]NAME:TAG here, and the digest to `keensight deploy kubernetes` after the image is pushed."
         )
-    release = _release(bundle, out, key, unsigned, name)
+    release = _release(bundle, out, key, unsigned, name, no_explain)
     called = image_of(release.name if image is None else image, release.version)
     return _written(Path(out), docker_files(release, called), str(called), release)
 
@@ -72,6 +74,7 @@ def deploy_kubernetes(
     key: str | Path | None = None,
     unsigned: bool = False,
     name: str | None = None,
+    no_explain: bool = False,
     cluster: Cluster | None = None,
 ) -> Deployment:
     """Write manifests for Kubernetes into `out`, which must be new or empty: a Kustomize base and overlays.
@@ -85,21 +88,24 @@ def deploy_kubernetes(
         unsigned: Deploy without verifying, now and later.
         name: The name of the Deployment, the Service and the rest, and of the model in the image; made from the
             bundle's name if left out.
+        no_explain: Let servers explain no answers, as `keensight serve --no-explain`.
         cluster: The options that depend on the cluster.
     """
     cluster = cluster or Cluster()
-    release = _release(bundle, out, key, unsigned, name)
+    release = _release(bundle, out, key, unsigned, name, no_explain)
     named = str(image_of(release.name if cluster.image is None else cluster.image, release.version))
     return _written(Path(out), kubernetes_files(release, cluster), named, release)
 
 
-def _release(bundle: str | Path, out: str | Path, key: str | Path | None, unsigned: bool, name: str | None) -> Release:
+def _release(
+    bundle: str | Path, out: str | Path, key: str | Path | None, unsigned: bool, name: str | None, no_explain: bool
+) -> Release:
     out = Path(out)
     if out.is_dir() and any(out.iterdir()):
         raise UsageError(f"{out} is not empty, and nothing is overwritten. Give a new or empty folder with --out.")
     if os.path.lexists(out) and not out.is_dir():
         raise UsageError(f"{out} is a file. Give a new or empty folder with --out.")
-    return release_of(bundle, key, unsigned, name)
+    return release_of(bundle, key, unsigned, name, not no_explain)
 
 
 def _written(out: Path, files: Mapping[str, bytes], image: str, release: Release) -> Deployment:

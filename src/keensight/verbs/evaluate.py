@@ -11,7 +11,7 @@ import numpy as np
 from keensight.bundle.read import Bundle
 from keensight.data.cache import decode
 from keensight.evaluation.metrics import metrics
-from keensight.inference.predictor import inverted_of, load
+from keensight.inference.predictor import load, num_inverted, told_inverted
 from keensight.pipeline.labelled import count_learnt, known_splits, no_such_split, open_for, part_of, split_asked
 from keensight.pipeline.watch import Watcher
 from keensight.values import IntArray, Metrics, Pixels, SplitName
@@ -19,12 +19,16 @@ from keensight.values import IntArray, Metrics, Pixels, SplitName
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The metrics of a bundle on one split of some data; the split is "all" if the data has none."""
+    """The metrics of a bundle on one split of some data; the split is "all" if the data has none.
+
+    `inverted` is how many of the pictures the model saw as their negative.
+    """
 
     bundle: Path
     data: str
     split: str
     metrics: Metrics
+    inverted: int
 
 
 def evaluate(
@@ -70,10 +74,11 @@ def evaluate(
             "numbers are too good. Measure on others; --split test takes those held out of the training data."
         )
     part = part_of(pixels, members)
-    if inverted := inverted_of(predictor, part, "pictures"):
-        watcher.note(inverted)
+    inverted = num_inverted(predictor, part)
+    if said := told_inverted(inverted, len(part), "pictures"):
+        watcher.note(said)
     measured = metrics(predictor.on_split(part), part.labels, known.labels, known.abstain_below)
-    return Evaluation(known.path, " ".join(map(str, places)), chosen, measured)
+    return Evaluation(known.path, " ".join(map(str, places)), chosen, measured, inverted)
 
 
 def _choose(pixels: Pixels, name: SplitName | None, bundle: Bundle) -> tuple[str, IntArray]:

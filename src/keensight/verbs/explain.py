@@ -12,9 +12,10 @@ from keensight.bundle.network import network_of
 from keensight.data.unlabelled import Picture, pictures_in
 from keensight.errors import DataError, PictureError
 from keensight.explanation.activations import activations
-from keensight.explanation.occlusion import Evidence, occlusion
+from keensight.explanation.occlusion import Evidence
 from keensight.explanation.weights import first_layer
 from keensight.files import write_atomically
+from keensight.inference.explaining import reasons
 from keensight.inference.predictor import Predictor, load, refusal
 from keensight.models.classifier import Classifier
 from keensight.pages.explanation import Section, draw, render_html
@@ -56,7 +57,7 @@ def explain(
 ) -> Explanation:
     """Answer for pictures as `predict` does, and write a page that shows what each answer depends on.
 
-    For each picture, the page shows what the model sees, all probabilities, an occlusion map of the answer, and the
+    For each picture, the page shows what the model sees, all probabilities, a heat map of the answer, and the
     activations of the convolutional layers; and once, the weights of the first layer.
 
     Args:
@@ -130,6 +131,6 @@ def _explain(
     predictor: Predictor, model: Classifier, image_HWC: Uint8Array, answer: Prediction
 ) -> tuple[Explained, Section]:
     answered = predictor.bundle.labels.index(answer.label)
-    drop_HW = occlusion(predictor.probabilities_as_seen, image_HWC, answered)
-    section = draw(answer, image_HWC, drop_HW, activations(model, image_HWC))
+    found = reasons(predictor, image_HWC, answered)
+    section = draw(answer, image_HWC, found.points_HW, activations(model, image_HWC), by_covering=found.by_covering)
     return Explained(answer, section.evidence), section

@@ -37,6 +37,7 @@ def serve(
     trusted_proxies: Sequence[str] = (),
     keep: str | Path | None = None,
     keep_db: str | None = None,
+    no_explain: bool = False,
     on_ready: Callable[[Sequence[str], Registry], None] = lambda urls, models: None,
 ) -> signal.Signals:
     """Serve bundles until SIGTERM or SIGINT, and return that signal. SIGHUP reads the bundles again.
@@ -54,6 +55,7 @@ def serve(
         trusted_proxies: A network whose X-Forwarded-For or Forwarded is trusted, such as 10.0.0.0/8. Can be repeated.
         keep: Keep pictures, answers and verdicts in this folder. Nothing is kept without it.
         keep_db: Keep answers in this database instead of SQLite: a SQLAlchemy URL.
+        no_explain: Explain no answers: each takes as long as 53 predictions.
         on_ready: Called with the addresses, for this machine first and then for others, and the models.
 
     Raises:
@@ -83,6 +85,7 @@ def serve(
             limits,
             api_keys=() if api_keys is None else read_api_keys(Path(api_keys)),
             trusted_proxies=networks(trusted_proxies),
+            explains=not no_explain,
         )
 
         def load(source: Source) -> Model:

@@ -34,7 +34,11 @@ const links = (asked) => ({
     const body = new FormData();
     body.append("file", blob, blob.name ?? "picture.jpg");
     const response = await call("v1/explain", { query: { model: idOf(asked), label, format: "png" }, body });
-    return { overlay: await response.blob(), largest: Number(response.headers.get("X-Largest-Drop") ?? 1) };
+    return {
+      overlay: await response.blob(),
+      largest: Number(response.headers.get("X-Largest-Drop") ?? 1),
+      inverted: response.headers.get("X-Inverted") === "true",
+    };
   },
   verdict: (id, right, label) => call("v1/verdict", { json: { id, right, label } }),
 });
@@ -223,7 +227,7 @@ async function send(jobs) {
         job.card.fail(new Refused(message));
         return `${job.name}: no answer. ${message}`;
       }
-      job.card.answer(prediction, { ...job, ...shape(job.asked), ms: timing_ms?.total, keep: server.keep });
+      job.card.answer(prediction, { ...job, ...shape(job.asked), ms: timing_ms?.total, keep: server.keep, explains: server.explain });
       return spoken(job.name, prediction);
     });
     for (const { card, isFirst } of jobs) if (isFirst) look(card); // it has grown by its answer
@@ -290,7 +294,7 @@ async function askPad() {
     const [prediction] = predictions;
     if (prediction.error) throw new Refused(prediction.error.message);
     card.show(file);
-    card.answer(prediction, { ...shape(asked), blob: file, ms: timing_ms?.total, keep: server.keep });
+    card.answer(prediction, { ...shape(asked), blob: file, ms: timing_ms?.total, keep: server.keep, explains: server.explain });
     announce(spoken("", prediction));
   } catch (error) {
     if (mine !== turn) return;

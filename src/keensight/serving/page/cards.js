@@ -70,7 +70,7 @@ export class Card {
   }
 
   // `blob` is the picture as it was sent.
-  answer(prediction, { labels, fit, blob, ms, keep, by = "", copied = false }) {
+  answer(prediction, { labels, fit, blob, ms, keep, explains, by = "", copied = false }) {
     this.node.className = prediction.abstained ? "card unsure" : "card";
     this.figure.dataset.fit = fit ?? "squash";
     const guess = percent(prediction.probability);
@@ -84,7 +84,7 @@ export class Card {
     if (copied) notes.push("This server does not take the file as it is, so a JPEG copy was sent.");
     const files = this.file(by, ms === undefined ? "" : `${Math.max(1, Math.round(ms))} ms`);
     this.body.append(...bars(prediction), ...notes.map((note) => h("p", { className: "small note" }, note)));
-    this.body.append(this.heatButton(blob, prediction.label));
+    if (explains) this.body.append(this.heatButton(blob, prediction.label));
     if (keep) this.body.append(this.verdict(prediction, labels));
     this.body.append(files);
   }
@@ -96,14 +96,15 @@ export class Card {
       if (toggle.getAttribute("aria-pressed") === "true") return set(false);
       if (toggle.getAttribute("aria-disabled")) return;
       toggle.setAttribute("aria-disabled", "true");
-      legend.textContent = "Covering the picture piece by piece …";
+      legend.textContent = "Looking at the picture piece by piece …";
       try {
         this.heat ??= h("img", { className: "heat", alt: `Heat map of the answer ${label}` });
-        const { overlay, largest } = await this.server.explain(blob, label);
+        const { overlay, largest, inverted } = await this.server.explain(blob, label);
         this.heat.src = this.url(overlay);
         shown = largest < FAINT
-          ? `No part stands out: covering any one hardly changes the odds of “${label}”.`
-          : `Blue speaks for “${label}”: covering it makes that less likely. Orange speaks against it. The strongest colour changes the odds ${times(largest)} times.`;
+          ? `No part stands out: none by itself changes the odds of “${label}” much.`
+          : `Blue speaks for “${label}”: without it, that would be less likely. Orange speaks against it. The strongest colour changes the odds ${times(largest)} times.`;
+        if (inverted) shown += " The model saw this picture's negative.";
         await this.heat.decode();
         set(true);
         announce(legend.textContent);
