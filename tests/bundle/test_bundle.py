@@ -3,6 +3,7 @@
 import json
 import pickle
 import re
+import shutil
 
 import pytest
 from safetensors.numpy import load_file
@@ -37,8 +38,8 @@ def test_the_report_comes_back_as_it_was(trained):
 
 def damaged(trained, tmp_path, **changes):
     info = json.loads((trained.bundle / "bundle.json").read_text()) | changes
+    shutil.copytree(trained.bundle, tmp_path, dirs_exist_ok=True)
     (tmp_path / "bundle.json").write_text(json.dumps({k: v for k, v in info.items() if v is not None}))
-    (tmp_path / "model.onnx").write_bytes((trained.bundle / "model.onnx").read_bytes())
     return tmp_path
 
 
@@ -77,7 +78,8 @@ def test_what_is_no_bundle_says_so(trained, tmp_path):
         read_bundle(tmp_path / "nowhere")
     with pytest.raises(BundleError, match="is not a bundle: it has no bundle.json"):
         read_bundle(tmp_path)
-    (damaged(trained, tmp_path) / "model.onnx").write_bytes(b"not onnx")
+    (damaged(trained, tmp_path, format=1, files=None) / "model.onnx").write_bytes(b"not onnx")
+    (tmp_path / "sbom.cdx.json").unlink()
     with pytest.raises(BundleError, match=r"model.onnx cannot be read \(the file is not a protocol buffer"):
         load(tmp_path)
     (tmp_path / "model.onnx").unlink()
@@ -121,3 +123,28 @@ def test_an_unfinished_run_says_how_to_go_on(trained, tmp_path):
         (tmp_path / name).write_bytes((trained.folder / name).read_bytes())
     with pytest.raises(BundleError, match="not finished.*--resume"):
         load(tmp_path)
+
+
+def test_a_file_that_belongs_to_a_bundle_by_its_own_list_cannot_be_missing(trained, tmp_path):
+    files = sorted(each.name for each in trained.bundle.iterdir())
+    assert json.loads((trained.bundle / "bundle.json").read_text())["files"] == files
+    assert list(load(trained.bundle).bundle.info.files) == files
+    for name in set(files) - {"bundle.json"}:
+        copy = tmp_path / name
+        shutil.copytree(trained.bundle, copy)
+        (copy / name).unlink()
+        with pytest.raises(BundleError, match=f"has no {re.escape(name)}, which belongs to it by its bundle.json"):
+            load(copy)
+
+
+def test_a_bundle_of_format_2_from_before_its_list_of_files_needs_its_bill_of_materials(trained, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(trained.bundle, copy)
+    info = json.loads((copy / "bundle.json").read_text())
+    del info["files"]
+    (copy / "bundle.json").write_text(json.dumps(info))
+    (copy / "report.html").unlink()
+    assert load(copy).bundle.info.files is None
+    (copy / "sbom.cdx.json").unlink()
+    with pytest.raises(BundleError, match=r"has no sbom\.cdx\.json"):
+        load(copy)

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,8 @@ def test_a_bundle_of_format_1_has_a_flat_recipe(trained):
 def test_weights_that_are_missing_or_not_its_own_are_refused(trained, tmp_path):
     bundle = tmp_path / "bundle"
     bundle.mkdir()
-    (bundle / "bundle.json").write_bytes((trained.bundle / "bundle.json").read_bytes())
+    info = json.loads((trained.bundle / "bundle.json").read_text()) | {"format": 1, "files": None}  # none is listed
+    (bundle / "bundle.json").write_text(json.dumps(info))
     with pytest.raises(BundleError, match=r"has no model.safetensors"):
         network_of(read_bundle(bundle))
     (bundle / "model.safetensors").write_bytes(b"not weights at all")

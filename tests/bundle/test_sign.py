@@ -15,6 +15,7 @@ import keensight
 from keensight.bundle.folder import FILES, read_folder
 from keensight.bundle.keys import load_private, load_public
 from keensight.bundle.read import read_bundle
+from keensight.bundle.sbom import refreshed
 from keensight.bundle.statement import PAYLOAD_TYPE, written
 from keensight.bundle.verify import verify_files
 from keensight.errors import BundleError, GateError, SigningKeyError
@@ -137,12 +138,15 @@ def test_where_keensight_is_stricter_than_the_stock_client(copy, keys, tmp_path)
 
 
 def test_a_file_that_a_bundle_may_have_is_added_to_the_signed_ones(copy, keys):
-    sbom = (copy / "sbom.cdx.json").read_bytes()
-    (copy / "sbom.cdx.json").unlink()
+    info = json.loads((copy / "bundle.json").read_text())
+    info["files"].remove("report.html")
+    (copy / "bundle.json").write_text(json.dumps(info))
+    report = (copy / "report.html").read_bytes()
+    (copy / "report.html").unlink()
     keensight.sign(copy, key=keys[0])
     stock_verify(copy, keys[1])
-    (copy / "sbom.cdx.json").write_bytes(sbom)
-    assert "sbom.cdx.json was added" in refusal(copy, keys[1])
+    (copy / "report.html").write_bytes(report)
+    assert "report.html was added" in refusal(copy, keys[1])
 
 
 def test_an_unsigned_bundle_and_another_key(trained, copy, keys, tmp_path):
@@ -208,9 +212,9 @@ def test_a_signature_that_cannot_be_read_is_refused_and_may_be_replaced(copy, ke
 def test_a_bundle_says_which_key_it_names_be_it_checked_or_not(copy, keys):
     unchecked, checked = keensight.load(copy).bundle, keensight.load(copy, key=keys[1]).bundle
     assert unchecked.signed_by == checked.signed_by == checked.verified_by and unchecked.verified_by is None
-    (copy / "MODEL_CARD.md").unlink()
+    (copy / "MODEL_CARD.md").write_text("Another card.")
     changed = keensight.load(copy, though_changed=True).bundle
-    assert changed.changes == ("MODEL_CARD.md is missing",) and changed.signed_by == checked.verified_by
+    assert changed.changes == ("MODEL_CARD.md was changed",) and changed.signed_by == checked.verified_by
 
 
 # --- signatures that are sound, around a statement that is not ------------------------------------------------------
@@ -282,7 +286,8 @@ def test_what_would_not_load_is_not_signed(copy, keys):
     (copy / "model.onnx").write_bytes(b"\x80\x04\x95pickle")
     with pytest.raises(BundleError, match="model.onnx is not the file that sbom.cdx.json lists"):
         keensight.sign(copy, key=keys[0])
-    (copy / "sbom.cdx.json").unlink()
+    refreshed_bill = refreshed({name: (copy / name).read_bytes() for name in FILES})
+    (copy / "sbom.cdx.json").write_bytes(refreshed_bill)
     before = (copy / "signature.json").read_bytes()
     with pytest.raises(BundleError, match="begins like a pickle"):
         keensight.sign(copy, key=keys[0])

@@ -71,6 +71,11 @@ class Done:
         (line,) = self.out.splitlines()
         return json.loads(line)
 
+    @property
+    def remarks(self) -> list[str]:
+        """What stderr says besides that a bundle carries no signature."""
+        return [line for line in self.err.splitlines() if "carries no signature" not in line]
+
     def refusal(self) -> str:
         """Return the one paragraph that says why it failed; anything else on stderr is a note."""
         assert self.status == 1, (self.status, self.err)

@@ -26,7 +26,7 @@ def test_help(warm):
 def test_json(warm, digits, other, tmp_path):
     done = warm("compare", digits, other / "bundle", "digits", "--eps", "0.1", "0", "--json", cwd=tmp_path)
     said = done.json()
-    assert done.err == ""
+    assert done.remarks == []
     assert set(said) >= {"data", "split", "n", "bundles", "pairs", "page"}
     assert (said["data"], said["split"], said["n"]) == ("digits", "test", said["bundles"][0]["metrics"]["n"])
     assert [each["bundle"] for each in said["bundles"]] == [str(digits / "bundle"), str(other / "bundle")]
@@ -48,7 +48,7 @@ def test_json(warm, digits, other, tmp_path):
 
 def test_text(warm, digits, other, tmp_path):
     done = warm("compare", digits, other, "digits", "--out", tmp_path / "out", "--split", "val", "--attack", "fgsm")
-    assert done.status == 0 and done.err == ""
+    assert done.status == 0 and done.remarks == []
     lines = done.out.splitlines()
     assert "pictures of digits, split: val" in lines[0]
     assert any(line.startswith("A digits ") and "%" in line for line in lines)

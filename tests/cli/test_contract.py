@@ -272,7 +272,7 @@ def test_predict_json(warm, digits, pictures):
     files = sorted((pictures / "lying").iterdir())[:3]
     done = warm("predict", digits, *files, "--json")
     assert done.status == 0
-    assert done.err == ""
+    assert done.remarks == []
     lines = [json.loads(line) for line in done.out.splitlines()]
     assert [line["file"] for line in lines] == [str(file) for file in files]
     for line in lines:

@@ -13,7 +13,7 @@ def test_json(warm, digits, pictures, tmp_path):
         shutil.copy(pictures / "lying" / f"{i}.png", folder)
     done = warm("explain", digits, folder, "--out", tmp_path / "why", "--json")
     said = done.json()
-    assert done.err == "", "nothing to say is said"
+    assert done.remarks == [], "nothing to say is said"
     assert set(said) == {"bundle", "out", "page", "pictures"}
     assert said["bundle"] == str(digits / "bundle") and said["out"] == str(tmp_path / "why")
     assert said["page"] == str(tmp_path / "why" / "explanation.html")

@@ -24,7 +24,7 @@ def ask(warm, digits):
     def predict(*files: Path) -> dict[str, dict]:
         done = warm("predict", digits, *files, "--json")
         assert done.status == 0, done.err
-        assert done.err == ""
+        assert done.remarks == []
         answers = [json.loads(line) for line in done.out.splitlines()]
         assert [answer["file"] for answer in answers] == list(map(str, files))
         return {Path(answer["file"]).name: answer for answer in answers}

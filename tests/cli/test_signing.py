@@ -58,6 +58,8 @@ def test_from_a_new_key_to_a_tampered_bundle(warm, bundle, keys, picture):
 def test_without_a_key_a_signed_bundle_is_taken_with_a_note_and_a_changed_one_refused(
     warm, digits, bundle, keys, picture, tmp_path
 ):
+    unsigned = f"note: {bundle} carries no signature: anyone could have changed it. "
+    assert warm("predict", bundle, picture).err.count(unsigned) == 1
     assert warm("sign", bundle, "--key", keys[0]).status == 0
     note = f"note: {bundle} is signed, but not checked: give --key, its signer's public key.\n"
     verbs = {
@@ -86,6 +88,11 @@ def test_without_a_key_a_signed_bundle_is_taken_with_a_note_and_a_changed_one_re
     assert done.status == 0 and "MODEL_CARD.md was changed" in done.err
     assert warm("sign", bundle, "--key", keys[0]).status == 0
     assert warm("predict", bundle, picture).status == 0
+    (bundle / "signature.json").unlink()
+    for verb, words in verbs.items():
+        out = ("--out", tmp_path / f"unsigned-{verb}") if "--out" in words else ()
+        done = warm(*(words[: words.index("--out")] if out else words), *out)
+        assert done.status == 0 and done.err.count(unsigned) == 1, (verb, done.err)
 
 
 def test_sign_and_verify_list_files_in_the_same_order(warm, bundle, keys):

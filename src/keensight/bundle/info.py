@@ -46,6 +46,7 @@ class BundleInfo:
 
     format: int = FORMAT
     keensight: str = __version__  # the version that wrote it
+    files: tuple[str, ...] | None = None  # that belong to the bundle, without its signature; None in older ones
     labels: tuple[str, ...]
     preprocessing: Preprocessing
     borders: Borders
@@ -87,6 +88,7 @@ class BundleInfo:
         return cls(
             format=found["format"],
             keensight=str(found.get("keensight", "")),
+            files=_files(found.get("files")),
             labels=labels,
             preprocessing=_preprocessing(found["preprocessing"]),
             borders=_borders(found["borders"], found["preprocessing"]["channels"]),
@@ -103,6 +105,7 @@ class BundleInfo:
         """Return the content of bundle.json, with the unknown keys that were read."""
         said = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "besides"}
         said["labels"] = list(self.labels)
+        said["files"] = None if self.files is None else list(self.files)
         for name in ("preprocessing", "borders", "rejector"):
             if said[name] is not None:
                 said[name] = _with_others(asdict(said[name]), self.besides.get(name))
@@ -130,6 +133,14 @@ def _labels(labels: Any) -> tuple[str, ...]:
             return tuple(labels)
         raise ValueError("its labels have a name twice")
     raise ValueError("its labels are not a list of names in plain text")
+
+
+def _files(files: Any) -> tuple[str, ...] | None:
+    if files is None:
+        return None
+    if isinstance(files, list) and all(isinstance(name, str) for name in files):
+        return tuple(files)
+    raise ValueError("its files are not a list of names")
 
 
 def _preprocessing(found: Any) -> Preprocessing:

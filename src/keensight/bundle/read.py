@@ -13,7 +13,7 @@ from keensight.bundle.statement import changes_since, open_signature, signed_fil
 from keensight.bundle.strict_json import strict_json
 from keensight.bundle.tensors import check_tensors
 from keensight.data.polarity import Borders
-from keensight.errors import BundleError, GateError
+from keensight.errors import BundleError, GateError, shortlist
 from keensight.values import Preprocessing
 from keensight.workspace import bundle_in, is_run, run_name
 
@@ -90,7 +90,7 @@ def read_bundle(path: str | Path, key: str | Path | None = None, *, though_chang
             f"the change is yours, sign it again with `keensight sign`, or delete its {SIGNATURE}."
         )
     bundle = _described(folder, files)
-    _check(folder, files)
+    _check(folder, bundle.info, files)
     return replace(bundle, files=files, verified_by=verified_by, signed_by=signed_by, changes=changes)
 
 
@@ -105,8 +105,15 @@ def _claimed(files: Mapping[str, bytes]) -> tuple[str | None, tuple[str, ...]]:
         return None, (f"{SIGNATURE} is not a signature by model_signing 1.1 with a key ({error})",)
 
 
-def _check(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Check the weights, and the bill of materials if there is one: bundles of keensight 0.1 may have none."""
+def _check(folder: Path, info: BundleInfo, files: Mapping[str, bytes]) -> None:
+    """Check that no file is missing, the weights, and the bill of materials; bundles of format 1 may have none."""
+    belong = info.files if info.files is not None else (SBOM,) if info.format > 1 else ()
+    if missing := [name for name in belong if name not in files]:
+        raise BundleError(
+            f"{folder} has no {shortlist([ascii(name)[1:-1][:40] for name in missing])}, which belongs to it by its "
+            "bundle.json: somebody removed it, or it was lost on the way. Copy the bundle again, whole, from where it "
+            "was made, or train or export it again."
+        )
     file = folder / "model.safetensors"
     try:
         if file.name in files:

@@ -36,7 +36,8 @@ def write_files(path: Path, info: BundleInfo, files: Mapping[str, bytes | str]) 
     `files` are all files but bundle.json and the bill of materials, which are made from `info`, and the signature.
     Raises KeensightError if the folder cannot be written.
     """
-    files = {"bundle.json": to_json(info.to_json()), **files}
+    belong = tuple(sorted({"bundle.json", SBOM, *files}))
+    files = {"bundle.json": to_json(replace(info, files=belong).to_json()), **files}
     named = {name: encoded(content) if isinstance(content, str) else content for name, content in files.items()}
     name = run_name(path)
     bill = bill_of_materials(name, info, named)

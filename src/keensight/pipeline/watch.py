@@ -91,11 +91,15 @@ class Watcher:
             self.note(f"Left out {len(skipped):,} of what {name} holds: {account(skipped)}{pointer}.")
 
     def opened(self, bundle: Bundle) -> None:
-        """Note that a bundle's signature was not checked by a key."""
+        """Note that a bundle carries no signature, or that it was not checked by a key."""
         if bundle.changes:
             self.note(f"{bundle.path} was changed after it was signed: {'; '.join(bundle.changes)}.")
         elif bundle.is_signed and bundle.verified_by is None:
             self.note(f"{bundle.path} is signed, but not checked: give --key, its signer's public key.")
+        elif not bundle.is_signed:
+            self.note(
+                f"{bundle.path} carries no signature: anyone could have changed it. `keensight sign` gives it one."
+            )
 
     def stage(self, name: str) -> None:
         """A stage begins, such as "evaluating"."""
