@@ -1,11 +1,13 @@
 import errno
 import json
 import os
+import shutil
 import stat
 import time
 
 import pytest
 
+from keensight import files
 from keensight.errors import KeensightError
 from keensight.files import (
     cache_folder,
@@ -139,7 +141,7 @@ def test_the_cache_goes_where_the_user_says(tmp_path, monkeypatch):
     assert cache_folder("pixels").is_dir()
 
 
-def test_the_cache_is_private_and_needs_a_home(monkeypatch, tmp_path):
+def test_the_cache_is_private_and_temporary_without_a_home(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("KEENSIGHT_CACHE", str(tmp_path / "cache"))
     assert cache_folder("pixels").is_dir() and (tmp_path / "cache").stat().st_mode & 0o777 == 0o700
     for name in ("KEENSIGHT_CACHE", "XDG_CACHE_HOME"):
@@ -149,5 +151,36 @@ def test_the_cache_is_private_and_needs_a_home(monkeypatch, tmp_path):
         raise RuntimeError("Could not determine home directory.")
 
     monkeypatch.setattr("pathlib.Path.home", homeless)
-    with pytest.raises(KeensightError, match="no home folder.*KEENSIGHT_CACHE"):
-        cache_folder("pixels")
+    check_falls_back(tmp_path, monkeypatch, capsys)
+
+
+@pytest.mark.parametrize("home", ["file", "unwritable"])
+def test_a_home_that_cannot_be_written_is_none(home, tmp_path, monkeypatch, capsys):
+    place = tmp_path / home
+    place.write_text("") if home == "file" else (place / ".cache" / "keensight").mkdir(parents=True)
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # tests may run as root, who may write anywhere
+    monkeypatch.setenv("HOME", str(place))
+    for name in ("KEENSIGHT_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    check_falls_back(tmp_path, monkeypatch, capsys)
+
+
+def check_falls_back(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    files._without_home.cache_clear()
+    place = cache_folder("pixels").parent
+    assert place == tmp_path / f"keensight-{os.getuid()}" and place.stat().st_mode & 0o777 == 0o700
+    assert cache_folder("hashes").parent == place
+    (note,) = capsys.readouterr().err.splitlines()
+    assert str(place) in note and "KEENSIGHT_CACHE" in note
+    files._without_home.cache_clear()
+    assert cache_folder("pixels").parent == place  # and again, in another process
+    place.chmod(0o755)
+    files._without_home.cache_clear()
+    other = cache_folder("pixels").parent  # somebody else may have made it
+    assert other != place and other.stat().st_mode & 0o777 == 0o700
+    shutil.rmtree(place)
+    place.symlink_to(tmp_path)
+    files._without_home.cache_clear()
+    assert cache_folder("pixels").parent not in (place, tmp_path)
+    files._without_home.cache_clear()

@@ -12,6 +12,7 @@ FLOORS = [
     "values",
     "names",
     "files",
+    "cached",
     "machine",
     "executor",
     "workspace",

@@ -6,20 +6,26 @@ which begins with a dot, behind.
 
 from __future__ import annotations
 
+import atexit
 import errno
 import json
 import os
 import secrets
 import shutil
+import stat
+import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from keensight.errors import KeensightError
 
 ABANDONED_S = 24 * 3600
+_caches: set[Path] = set()  # those that this process used: errors in writing there name KEENSIGHT_CACHE
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
@@ -117,25 +123,53 @@ def make_folder(path: Path) -> Path:
 
 
 def cache_folder(name: str) -> Path:
-    """Return the folder `name` in the cache (``KEENSIGHT_CACHE``, else ``~/.cache/keensight``), made if needed."""
-    root = _cache()
+    """Return the folder `name` in the cache, made if needed; see `cache_root`."""
+    root = cache_root()
+    _caches.add(root)
     with explained(root):
         root.mkdir(mode=0o700, parents=True, exist_ok=True)  # it holds the user's pictures
     return make_folder(root / name)
 
 
-def _cache() -> Path:
+def cache_root() -> Path:
+    """Return the cache's folder: ``KEENSIGHT_CACHE``, else ``~/.cache/keensight``, else a private temporary folder.
+
+    The last one is for users without a home folder that can be written, as in a container; a note on stderr says so.
+    """
     if root := os.environ.get("KEENSIGHT_CACHE"):
         return Path(root)
     if cache := os.environ.get("XDG_CACHE_HOME"):
         return Path(cache) / "keensight"
     try:
-        return Path.home() / ".cache" / "keensight"
-    except RuntimeError:  # no HOME, and no account for this user id, as in a container
-        raise KeensightError(
-            "This user has no home folder, so there is no place for the cache. Name a folder for it in the environment "
-            "variable KEENSIGHT_CACHE, such as KEENSIGHT_CACHE=/tmp/keensight."
-        ) from None
+        own = Path.home() / ".cache" / "keensight"  # RuntimeError: no HOME, and no account for this user id
+        own.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if os.access(own, os.W_OK | os.X_OK):
+            return own
+    except (RuntimeError, OSError):
+        pass
+    return _without_home(Path(tempfile.gettempdir()))
+
+
+@cache
+def _without_home(folder: Path) -> Path:
+    """Return a folder that is only this user's, and say so, once."""
+    root = folder / f"keensight-{os.getuid() if hasattr(os, 'getuid') else 'cache'}"
+    with explained(folder):
+        try:
+            root.mkdir(mode=0o700)
+        except FileExistsError:
+            if not _is_private(root):  # anyone may write in a temporary folder
+                root = Path(tempfile.mkdtemp(prefix="keensight-", dir=folder))
+                atexit.register(shutil.rmtree, root, ignore_errors=True)
+    note = f"note: this user has no home folder that can be written, so the cache is in {root}. "
+    sys.stderr.write(f"{note}Set KEENSIGHT_CACHE to a folder to keep it there.\n")
+    return root
+
+
+def _is_private(folder: Path) -> bool:
+    found = folder.lstat()
+    is_own = not hasattr(os, "getuid") or found.st_uid == os.getuid()
+    return stat.S_ISDIR(found.st_mode) and is_own and not stat.S_IMODE(found.st_mode) & 0o077
 
 
 @contextmanager
@@ -159,6 +193,6 @@ def explained(path: Path) -> Iterator[None]:
         }.get(error.errno or 0)
         if advice is None:
             raise
-        if path.is_relative_to(_cache()):
+        if any(map(path.is_relative_to, _caches)):
             advice += " It is the cache; set KEENSIGHT_CACHE to have it elsewhere."
         raise KeensightError(f"Cannot write {path}: {os.strerror(error.errno or 0).lower()}. {advice}") from error

@@ -133,7 +133,7 @@ def test_a_file_that_belongs_to_a_bundle_by_its_own_list_cannot_be_missing(train
         copy = tmp_path / name
         shutil.copytree(trained.bundle, copy)
         (copy / name).unlink()
-        with pytest.raises(BundleError, match=f"has no {re.escape(name)}, which belongs to it by its bundle.json"):
+        with pytest.raises(BundleError, match=f"has no {re.escape(name)}, so it is not whole: its bundle.json lists"):
             load(copy)
 
 

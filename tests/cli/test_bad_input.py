@@ -498,7 +498,7 @@ HOSTILE = {
     "no model": (lambda b: (b / "model.onnx").unlink(), ["no model.onnx", "again"]),
     "truncated model": (lambda b: os.truncate(b / "model.onnx", 1000), ["model.onnx is not the file that", "again"]),
     "truncated model of old": (
-        lambda b: (os.truncate(b / "model.onnx", 1000), (b / "sbom.cdx.json").unlink()),
+        lambda b: (spoil(b, format=1, files=None), os.truncate(b / "model.onnx", 1000), (b / "sbom.cdx.json").unlink()),
         ["model.onnx cannot be read", "is cut short", "again"],
     ),
     "a pickle": (lambda b: (b / "model.pkl").touch(), ["model.pkl may be a pickle", "delete it"]),

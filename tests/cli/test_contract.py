@@ -97,7 +97,7 @@ OPTIONS = {  # of every verb, by name: scripts use them, so one that goes or is 
     "export": "to out weights-only max-drop even-if-slower label-pattern key json",
 }
 ARGUMENTS = {
-    "info": "THING", "train": "DATA", "tune": "DATA", "evaluate": "BUNDLE DATA", "compare": "BUNDLE BUNDLE... DATA...",
+    "info": "[ARGS]", "train": "DATA", "tune": "DATA", "evaluate": "BUNDLE DATA", "compare": "BUNDLE BUNDLE... DATA...",
     "explain": "BUNDLE PICTURES...", "sign": "[ARGS]", "verify": "BUNDLE", "predict": "BUNDLE PICTURES...",
     "serve": "[ARGS...]", "deploy docker": "BUNDLE", "deploy kubernetes": "BUNDLE", "import-keras": "FILE",
     "export": "BUNDLE [ARGS]",

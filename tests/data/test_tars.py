@@ -6,6 +6,7 @@ import tarfile
 
 import pytest
 
+from keensight import cached
 from keensight.data import archives, tars
 from keensight.data.sources import open_dataset
 from keensight.data.tars import plain_tar
@@ -104,3 +105,12 @@ def test_names_in_latin_1_are_read(tmp_path, make_tar, png):
             info.size = len(png(1))
             archive.addfile(info, io.BytesIO(png(1)))
     assert [sample.path for sample in open_dataset(path).samples] == ["Äpfel/1.png", "Öl/1.png"]
+
+
+def test_one_state_of_an_archive_is_kept_unpacked(tmp_path, pets, make_tar, own_cache):
+    file = make_tar(tmp_path / "pets.tar.gz", pets, "w:gz")
+    for day in (1, 2, 3):
+        os.utime(file, (86_400 * day, 86_400 * day))
+        open_dataset(file)
+        cached._leave()  # as at the end of a process: what a running one uses stays
+        assert len(list((own_cache / "archives").iterdir())) == 1

@@ -59,5 +59,5 @@ def test_nothing_is_overwritten_and_half_a_bundle_is_refused(trained, tmp_path):
     assert (tmp_path / "mine.onnx").read_text() == "precious"
     (tmp_path / "half").mkdir()
     (tmp_path / "half" / "bundle.json").write_bytes((trained.bundle / "bundle.json").read_bytes())
-    with pytest.raises(BundleError, match="has no model.safetensors"):
+    with pytest.raises(BundleError, match="has no .*model.safetensors"):
         keensight.export(tmp_path / "half", weights_only=True)

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 import keensight
-from keensight.errors import RunError
+from keensight.errors import RunError, UsageError
 from keensight.training.recipe import recipe_names
 from keensight.values import Preprocessing
 
@@ -73,3 +73,22 @@ def test_every_recipes_layers_are_those_of_the_model_that_it_builds(name):
         assert (shown["height"], shown["width"]) == (recipe.data.size, recipe.data.size)
     if recipe.data.source == "mnist":
         assert shown == {"height": 28, "width": 28, "channels": 1, "fit": "squash", "classes": shown["classes"]}
+
+
+def test_the_cache_is_described_and_emptied(tmp_path, monkeypatch):
+    monkeypatch.setenv("KEENSIGHT_CACHE", str(tmp_path))
+    (tmp_path / "pixels" / "a").mkdir(parents=True)
+    (tmp_path / "pixels" / "a" / "images.npy").write_bytes(bytes(700))
+    said = keensight.info(cache=True)
+    assert (said["kind"], said["path"], said["bytes"], said["limit_bytes"]) == ("cache", str(tmp_path), 700, 20 * 10**9)
+    (entry,) = said["entries"]
+    assert (entry["kind"], entry["name"], entry["bytes"], entry["in_use"]) == ("pixels", "a", 700, False)
+    said = keensight.info(clear_cache=True)
+    assert said["removed"] == [entry] and said["bytes"] == 0 and said["entries"] == []
+    assert not (tmp_path / "pixels" / "a").exists()
+
+
+def test_one_thing_or_the_cache_is_described():
+    for given in ((), ("digits",)):
+        with pytest.raises(UsageError, match="one thing, or the cache"):
+            keensight.info(*given, cache=bool(given))

@@ -110,9 +110,9 @@ def _check(folder: Path, info: BundleInfo, files: Mapping[str, bytes]) -> None:
     belong = info.files if info.files is not None else (SBOM,) if info.format > 1 else ()
     if missing := [name for name in belong if name not in files]:
         raise BundleError(
-            f"{folder} has no {shortlist([ascii(name)[1:-1][:40] for name in missing])}, which belongs to it by its "
-            "bundle.json: somebody removed it, or it was lost on the way. Copy the bundle again, whole, from where it "
-            "was made, or train or export it again."
+            f"{folder} has no {shortlist([ascii(name)[1:-1][:40] for name in missing])}, so it is not whole: "
+            "its bundle.json lists what belongs to it. That was removed, or lost on the way. Copy the bundle again, "
+            "whole, from where it was made, or train or export it again."
         )
     file = folder / "model.safetensors"
     try:

@@ -17,31 +17,66 @@ from keensight.values.recipe import STORY, TABLES, flattened, nested
 
 TOLD = ("name", *STORY, "kind", "run", "epochs_done", "best_epoch", "best_val_accuracy", "training_seconds", "stopped",
         "splits")  # fmt: skip
+CACHED = {"archives": "unpacked archives", "backbones": "converted weights", "datasets": "downloads",
+          "features": "features of backbones", "hashes": "hashes of files", "pixels": "decoded pictures"}  # fmt: skip
 COLOURS = {1: "grey", 3: "colour"}
 
 
 @options_of("info.info")
-def info(*, thing: str, plot: bool, json: Json = False, **asked: Any) -> int:
+def info(*, thing: str | None, plot: bool, json: Json = False, **asked: Any) -> int:
     """Describe, for people or as JSON."""
     said = verbs.info.info(thing, plot=plot, **asked)
     for note in said["notes"] if said["kind"] == "data" else ():
         Terminal().note(note)
     if json:
         print_json(said)
+    elif said["kind"] == "cache":
+        _print_cache(said)
     elif plot:
         say(f"wrote          {said['plot']}")
     elif "layers" in said:
-        _print_layers(thing, said)
+        _print_layers(str(thing), said)
     elif said["kind"] == "recipe":
-        _print_recipe(thing, said)
+        _print_recipe(str(thing), said)
     elif said["kind"] == "data":
         for key, value in said.items():
             if key != "notes":
                 _print(key, value)
     else:
-        for title, text in _told(thing, said).items():
+        for title, text in _told(str(thing), said).items():
             say(*paragraph(text, title))
     return 0
+
+
+def _print_cache(said: Mapping[str, Any]) -> None:
+    if "removed" in said:
+        gone = said["removed"]
+        say(f"removed        {len(gone):,} entries, {_amount(sum(each['bytes'] for each in gone))}")
+        if said["entries"]:
+            say(f"kept           {len(said['entries']):,} that a running process uses, or that cannot be removed")
+    say(f"cache          {said['path']}: {_amount(said['bytes'])} of at most {_amount(said['limit_bytes'])}")
+    for kind in sorted({each["kind"] for each in said["entries"]}):
+        some = [each for each in said["entries"] if each["kind"] == kind]
+        size, oldest = _amount(sum(each["bytes"] for each in some)), min(each["last_used"] for each in some)
+        used = sum(each["in_use"] for each in some)
+        say(
+            f"{kind:14} {size} in {len(some):,} ({CACHED[kind]}), the oldest last used {oldest[:10]}"
+            f"{f'; {used:,} in use' if used else ''}"
+        )
+    if "removed" not in said:
+        say(f"to empty it    {command()} info --clear-cache; KEENSIGHT_CACHE_SIZE=5GB sets another limit")
+
+
+def _amount(size: int) -> str:
+    """Write a number of bytes as people say it.
+
+    >>> _amount(700), _amount(20_000_000_000), _amount(1_234_567)
+    ('700 bytes', '20 GB', '1.2 MB')
+    """
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= factor:
+            return f"{size / factor:.1f}".removesuffix(".0") + f" {unit}"
+    return f"{size:,} bytes"
 
 
 def _told(thing: str, said: Mapping[str, Any]) -> dict[str, str]:

@@ -12,13 +12,14 @@ from typing import BinaryIO, TypeAlias
 
 import numpy as np
 
+from keensight.cached import cached
 from keensight.data.decoding import Reason, Reasons, Target, by_turns, decoders
 from keensight.data.levels import data_set_range
 from keensight.data.pixels import DECODER_VERSION, Header, level_range, read_header
 from keensight.data.sources import reader
 from keensight.errors import DataError, KeensightError, PictureError, shortlist
 from keensight.executor import Threads
-from keensight.files import cache_folder, explained, filling, remove_abandoned, write_atomically
+from keensight.files import explained, filling, remove_abandoned, write_atomically
 from keensight.values import Dataset, Pixels, Preprocessing, Recipe, Sample, Skipped, Uint8Array
 
 OnProgress: TypeAlias = Callable[[int, int], None]  # (pictures done, pictures in all)
@@ -59,7 +60,7 @@ def decode(dataset: Dataset, preprocessing: Preprocessing, on_progress: OnProgre
         DataError: no picture of some class could be read.
         KeensightError: the cache cannot be written, for example because the disk is full.
     """
-    folder = cache_folder("pixels") / _key(dataset, preprocessing)
+    folder = cached("pixels", _key(dataset, preprocessing))
     if not (folder / "failures.json").exists():
         _fill(folder, dataset, preprocessing, on_progress)
     images = np.load(folder / "images.npy", mmap_mode="r")

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from keensight import files
+from keensight.cached import cached
 from keensight.errors import KeensightError, PictureError
 from keensight.executor import Threads
 from keensight.machine import cores
@@ -80,7 +81,7 @@ class Memo:
         self._path: Path | None = None
         try:
             key = hashlib.sha256(os.fsencode(os.path.abspath(root))).hexdigest()  # noqa: PTH100  (keeps links)
-            self._path = files.cache_folder("hashes") / f"{key}.json"
+            self._path = cached("hashes", f"{key}.json")
             records = json.loads(self._path.read_bytes())
         except (OSError, ValueError, RecursionError, KeensightError):
             return

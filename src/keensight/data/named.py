@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from keensight import files
+from keensight.cached import cached
 from keensight.data.arrays import list_digits
 from keensight.data.idx import find_idx, list_idx
 from keensight.data.listing import Listing
@@ -85,7 +86,7 @@ def list_named(name: str) -> Listing:
             return list_idx(folder, name=name, expected=source.sha256)
         except DataError as error:
             failures.append(f"{folder} ({_place_problem(folder, error)})")
-    cache = files.cache_folder("datasets") / name
+    cache = cached("datasets", name)
     failed = download(name, files.make_folder(cache))
     if not failed:
         return list_idx(cache, name=name, expected=source.sha256)
@@ -103,7 +104,7 @@ def places(name: str) -> list[Path]:
     return [
         *([Path(own) / name, Path(own)] if own else []),
         SYSTEM_FOLDER / name,
-        files.cache_folder("datasets") / name,
+        cached("datasets", name),
     ]
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, NamedTuple, cast
 
 from keensight import files
+from keensight.cached import cached, remove_others
 from keensight.data.archives import (
     ARCHIVE_SUFFIX,
     ReadAt,
@@ -125,7 +126,8 @@ def tar_reader(path: Path) -> Iterator[Callable[[Sample], bytes]]:
 def plain_tar(path: Path) -> Path:
     """Return an uncompressed tar with the content of `path`: itself, or a copy in the user's cache.
 
-    The copy is made once for each path, size and modification time, and stops at the limits for hostile archives.
+    The copy is made once for each path, size and modification time, in place of that of an earlier state, and stops at
+    the limits for hostile archives.
     """
     with explained(path):
         with open(path, "rb") as file:
@@ -134,14 +136,18 @@ def plain_tar(path: Path) -> Path:
     opener = next((opener for magic, opener in STREAMS.items() if start.startswith(magic)), None)
     if opener is None:
         return path
-    stamp = f"{path.absolute()}\n{status.st_size}\n{status.st_mtime_ns}"
-    target = files.cache_folder("archives") / f"{hashlib.sha256(os.fsencode(stamp)).hexdigest()}.tar"
+    name, state = (
+        hashlib.sha256(os.fsencode(text)).hexdigest()[:32]
+        for text in (str(path.absolute()), f"{status.st_size}\n{status.st_mtime_ns}")
+    )
+    target = cached("archives", f"{name}-{state}.tar")
     if target.exists():
         return target
     files.remove_abandoned(target.parent)
     with files.replacing(target) as temporary, files.explained(target), open(temporary, "xb") as unpacked:
         for block in _unpacked(path, opener, unpacked_limit(status.st_size)):
             unpacked.write(block)
+    remove_others("archives", f"{name}-*.tar", target)
     return target
 
 

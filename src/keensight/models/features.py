@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from keensight.cached import cached
 from keensight.errors import TrainingError
-from keensight.files import cache_folder, write_atomically
+from keensight.files import write_atomically
 from keensight.machine import cores, images_at_a_time
 from keensight.models.classifier import Classifier
 from keensight.models.folding import folded
@@ -33,7 +34,7 @@ def features(model: Classifier, split: Split, on_progress: OnProgress | None = N
     They are cached, with a key from the bits of the backbone's weights, its normalisation, and the decoded pictures
     (another size or fit gives other pictures).
     """
-    file = cache_folder("features") / f"{_key(model, split)}.npy"
+    file = cached("features", f"{_key(model, split)}.npy")
     try:
         kept: FloatArray = np.load(file, allow_pickle=False)
         return kept

@@ -16,8 +16,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
+from keensight.cached import cached
 from keensight.errors import KeensightError
-from keensight.files import cache_folder, write_atomically
+from keensight.files import write_atomically
 
 NAMES = (  # (theirs, ours), to be applied in this order
     (r"^_conv_stem", "stem.conv"),
@@ -37,7 +38,7 @@ def load_pretrained(name: str, sha256: str) -> dict[str, torch.Tensor]:
 
     Raises KeensightError if the package is not installed, or its file has another sha256 than `sha256`.
     """
-    converted = cache_folder("backbones") / f"{name}-{sha256[:16]}.safetensors"
+    converted = cached("backbones", f"{name}-{sha256[:16]}.safetensors")
     if converted.exists():
         try:
             return load(converted.read_bytes())

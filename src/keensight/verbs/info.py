@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from keensight.bundle.read import read_bundle
+from keensight.cached import Entry, entries, limit, trim
 from keensight.data.cache import choose_preprocessing
 from keensight.data.sources import open_dataset
 from keensight.data.splits import read_splits
-from keensight.errors import DataError, KeensightError, RunError, shortlist, suggestion
-from keensight.files import write_atomically
+from keensight.errors import DataError, KeensightError, RunError, UsageError, shortlist, suggestion
+from keensight.files import cache_root, write_atomically
 from keensight.pipeline.watch import cut_notes, holdings
 from keensight.values import Preprocessing, Recipe
 from keensight.workspace import RunFolder, bundle_in, is_run, read_history
@@ -22,9 +24,15 @@ EXAMPLE_CLASSES = 10
 
 
 def info(
-    thing: str | Path, *, layers: bool = False, plot: bool = False, label_pattern: str | None = None
+    thing: str | Path | None = None,
+    *,
+    layers: bool = False,
+    plot: bool = False,
+    label_pattern: str | None = None,
+    cache: bool = False,
+    clear_cache: bool = False,
 ) -> dict[str, Any]:
-    """Describe a run folder, a bundle, a recipe (name or .toml file), a model's name, or DATA.
+    """Describe a run folder, a bundle, a recipe (name or .toml file), a model's name, DATA, or the cache.
 
     Args:
         thing: The folder of a run or a bundle; a recipe's name or file; a model's name; or DATA as `train` takes it.
@@ -32,10 +40,20 @@ def info(
             a shape of its data is shown for a colour picture of 64x64 and ten classes.
         plot: Draw the curves of a run's history, finished or not, into its history.svg.
         label_pattern: Take labels from file names, such as '{label}__*'; '{label...}_*' reaches to the last _ (data).
+        cache: Say where the cache is, how large, and what is in it.
+        clear_cache: Empty it, but for what a running process uses.
 
     Raises:
         KeensightError: it is none of these, or there is no history to plot.
+        UsageError: there is nothing to describe, or a thing besides the cache.
     """
+    if (thing is None) != (cache or clear_cache):
+        raise UsageError(
+            "`info` describes one thing, or the cache. Give a run, bundle, recipe, model or DATA; or `cache` or "
+            "`clear_cache` alone."
+        )
+    if thing is None:
+        return _cache(clear_cache)
     path = Path(thing)
     if is_run(path):
         return _run(RunFolder(path), layers, plot)
@@ -70,6 +88,26 @@ def info(
         f"{name} is not a bundle, recipe, model or data. {near}Give the folder of a bundle or run, a recipe "
         f"({', '.join(recipe_names())}), a model ({', '.join(MODELS)}), or DATA as `keensight train` takes it."
     )
+
+
+def _cache(clear: bool) -> dict[str, Any]:
+    removed, found = trim(0) if clear else [], entries()
+    return {
+        "kind": "cache",
+        "path": str(cache_root()),
+        "bytes": sum(each.size_bytes for each in found),
+        "limit_bytes": limit(),
+        "entries": [_entry(each) for each in found],
+        **({"removed": [_entry(each) for each in removed]} if clear else {}),
+    }
+
+
+def _entry(entry: Entry) -> dict[str, Any]:
+    used = datetime.fromtimestamp(entry.last_used, UTC).isoformat(timespec="seconds")
+    return {
+        "kind": entry.kind, "name": entry.path.name, "bytes": entry.size_bytes, "last_used": used,
+        "in_use": entry.in_use,
+    }  # fmt: skip
 
 
 def _refuse_runs(folder: Path) -> None:
