@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from textwrap import indent
 
 from keensight.deploy.cluster import Cluster
+from keensight.deploy.memory import limit_for, measured, request_for
 from keensight.deploy.names import gateway_of, image_of, labels_of
 from keensight.deploy.release import Release
+from keensight.deploy.resources import Resources, bytes_of, cores_of
 from keensight.deploy.templates import fill, templates_in
 
 
@@ -17,6 +20,7 @@ def kubernetes_files(release: Release, cluster: Cluster) -> dict[str, bytes]:
     image = image_of(cluster.image or release.name, release.version)
     labels = labels_of(cluster.labels)
     gateway_namespace, gateway = gateway_of(cluster.gateway) if cluster.gateway else ("", "")
+    memory, memory_limit = memory_of(release, cluster.resources)
     pem = release.public_key or b""
     fingerprint = hashlib.sha256(pem).hexdigest()
     values = {
@@ -32,8 +36,8 @@ def kubernetes_files(release: Release, cluster: Cluster) -> dict[str, bytes]:
         "max_replicas": str(cluster.max_replicas),
         "cpu": cluster.resources.cpu,
         "cpu_limit": cluster.resources.cpu_limit,
-        "memory": cluster.resources.memory,
-        "memory_limit": cluster.resources.memory_limit,
+        "memory": memory,
+        "memory_limit": memory_limit,
         "hostname": cluster.hostname or "",
         "gateway": gateway,
         "gateway_namespace": gateway_namespace,
@@ -59,3 +63,15 @@ def kubernetes_files(release: Release, cluster: Cluster) -> dict[str, bytes]:
         for path, text in templates_in("kubernetes").items()
         if not path.startswith(tuple(left_out))
     }
+
+
+def memory_of(release: Release, resources: Resources) -> tuple[str, str]:
+    """Return a pod's request for memory and its limit; what was not given is measured on the bundle."""
+    if resources.memory is not None and resources.memory_limit is not None:
+        return resources.memory, resources.memory_limit
+    lanes = math.ceil(cores_of(resources.cpu_limit, "--cpu-limit"))
+    peak = measured(release.bundle.path, release.version, lanes, release.explains)
+    memory, limit = resources.memory or request_for(peak), resources.memory_limit or limit_for(peak)
+    if bytes_of(memory, "--memory") > bytes_of(limit, "--memory-limit"):  # the one that was given counts
+        return (limit, limit) if resources.memory is None else (memory, memory)
+    return memory, limit

@@ -28,7 +28,8 @@ LEAST_MEMORY = 128 * MiB  # for NumPy, ONNX Runtime and the server, without a mo
 class Resources:
     """What a pod asks for (requests) and what it may take at most (limits), as Kubernetes writes quantities.
 
-    There must be a limit of processors, as it sets the number of threads.
+    There must be a limit of processors, as it sets the number of threads. What memory the bundle takes is measured
+    where it is None.
     Raises UsageError for an invalid quantity, for zero, and for a request above its limit.
     """
 
@@ -37,18 +38,24 @@ class Resources:
         metadata={"help": "The processors that a pod asks for; pods are added when they use 70 % of it."},
     )
     cpu_limit: str = field(default="2", metadata={"help": "The most processors for a pod, and so its threads."})
-    memory: str = field(default="384Mi", metadata={"help": "The memory that a pod asks for."})
-    memory_limit: str = field(default="1Gi", metadata={"help": "The most memory for a pod."})
+    memory: str | None = field(
+        default=None,
+        metadata={"help": "The memory that a pod asks for; what the bundle was measured to take if left out."},
+    )
+    memory_limit: str | None = field(
+        default=None, metadata={"help": "The most memory for a pod; measured, with room for requests, if left out."}
+    )
 
     def __post_init__(self) -> None:
         """Check the quantities."""
         cpu, cpu_limit = cores_of(self.cpu, "--cpu"), cores_of(self.cpu_limit, "--cpu-limit")
-        memory, memory_limit = bytes_of(self.memory, "--memory"), bytes_of(self.memory_limit, "--memory-limit")
+        memory = None if self.memory is None else bytes_of(self.memory, "--memory")
+        memory_limit = None if self.memory_limit is None else bytes_of(self.memory_limit, "--memory-limit")
         if cpu > cpu_limit:
             raise _above("--cpu", self.cpu, self.cpu_limit)
-        if memory > memory_limit:
-            raise _above("--memory", self.memory, self.memory_limit)
-        if memory_limit < LEAST_MEMORY:
+        if memory is not None and memory_limit is not None and memory > memory_limit:
+            raise _above("--memory", str(self.memory), str(self.memory_limit))
+        if memory_limit is not None and memory_limit < LEAST_MEMORY:
             raise UsageError(
                 f"--memory-limit is {self.memory_limit}. The server takes {LEAST_MEMORY // MiB}Mi without a model, so "
                 "it would be killed before it answers. Give more, such as 1Gi."

@@ -162,22 +162,28 @@ class Registry:
 
 
 def load_model(
-    source: Source, key: Path | None, batching: Batching, observe: Callable[[str, int], None] = lambda name, size: None
+    source: Source,
+    key: Path | None,
+    batching: Batching,
+    observe: Callable[[str, int], None] = lambda name, size: None,
+    num_cores: int | None = None,
 ) -> Model:
     """Read, verify, load and warm up a bundle. `observe` is called with the model's name and the size of each batch.
 
-    Raises BundleError, GateError and SigningKeyError, as `keensight.load` does.
+    It works on `num_cores`, all of this process if None. Raises BundleError, GateError and SigningKeyError, as
+    `keensight.load` does.
     """
     bundle = read_bundle(source.path, key)
+    num_cores = num_cores or cores()
     size, files = bundle.preprocessing, bundle.files
     is_small = size.height * size.width * size.channels <= SMALL
     # the cores share the last cache, so each gets its part of what fits: more was no faster, and took twice the memory
-    fitting = images_at_a_time(size.height, size.width, size.channels) // (1 if is_small else cores())
+    fitting = images_at_a_time(size.height, size.width, size.channels) // (1 if is_small else num_cores)
     most = min(batching.size, max(8, fitting))
     images = np.zeros((most, size.height, size.width, size.channels), np.uint8)
     narrow = _warm(bundle, images, num_threads=1)
     # a small model is no faster on more cores: 28x28 pictures took 0.14 ms on one busy core, 0.33 ms on two
-    wide = narrow if is_small or cores() == 1 else _warm(bundle, images, num_threads=cores())
+    wide = narrow if is_small or num_cores == 1 else _warm(bundle, images, num_threads=num_cores)
     name = source.name or bundle.name
     is_quick = is_small and _is_quick(narrow, images)
     batcher = Batcher(
@@ -186,7 +192,7 @@ def load_model(
         batching.wait_us / 1e6,
         lambda n: observe(name, n),
         is_quick=is_quick,
-        lanes=1 if is_quick else cores(),
+        lanes=1 if is_quick else num_cores,
         run_alone=None if wide is narrow else wide.on_images,
     )
     return Model(
