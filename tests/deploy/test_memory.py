@@ -16,7 +16,7 @@ from keensight.errors import KeensightError
 def test_a_small_model_is_measured(frozen):
     """Against what a fresh process with the same libraries takes, by the kernel's account of it."""
     imports = (
-        "import keensight.verbs.serve, onnxruntime, pathlib, re;"
+        "import keensight.serving.lifecycle, onnxruntime, pathlib, re;"
         "print(re.search(r'VmHWM:\\s+(\\d+)', pathlib.Path('/proc/self/status').read_text())[1])"
     )
     bare = 1024 * int(subprocess.run([sys.executable, "-c", imports], capture_output=True, check=True).stdout)

@@ -75,7 +75,7 @@ def measure_for_another(orders: TextIO, answers: TextIO) -> None:
 
 def _measure(bundle: Path, lanes: int, explains: bool) -> int:
     """Load a bundle as a server with so many cores does, give it all that it can do at once, and return its peak."""
-    import keensight.verbs.serve  # noqa: F401  all that a server imports
+    import keensight.serving.lifecycle  # noqa: F401  all that a server imports
     from keensight.machine import return_memory
     from keensight.serving.heat import heat
     from keensight.serving.limits import Batching
