@@ -1,4 +1,5 @@
-"""Run the command line in processes of its own: cold, as a user does, or warm, forked from one that has torch."""
+"""Run the command line in processes of its own: cold, as a user does; warm, forked from one that has torch; or lean,
+forked from one that has nothing but the command line, and where some packages cannot be imported."""
 
 import fcntl
 import hashlib
@@ -8,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,14 +24,28 @@ TIMEOUT_S = 90.0  # far more than anything takes: it only keeps a hang from bein
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
 # A warm start saves four seconds of imports; all else is as in a process of its own, signals and descriptors included.
-SERVER = """
-import gc, json, os, signal, sys
+WARM = """
 import torch._dynamo, sklearn.datasets, scipy.optimize, scipy.stats, PIL.Image, filelock, model_signing
 import keensight.cli.train, keensight.interop.onnx.write, keensight.evaluation.floors, keensight.explanation.weights
 import keensight.robustness.answers, keensight.verbs.tune, keensight.verbs.lr_range, keensight.pages.report
 with keensight.training.tune._optuna() as optuna:
     optuna.samplers.TPESampler(seed=0), optuna.importance.FanovaImportanceEvaluator(seed=0)
 PIL.Image.init(), keensight.pages.report._template("pages/report.html")
+"""
+LEAN = "import cyclopts, rich.console"
+SERVER = """
+import gc, json, os, signal, sys
+from keensight.cli import main
+class Refuse:
+    def __init__(self, names, error):
+        self.names, self.error = names, error
+        loaded = {name.partition(".")[0] for name in sys.modules}
+        assert not loaded & {*names}, loaded & {*names}
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in self.names:
+            error = self.error(f"{name} is imported")
+            error.name = name
+            raise error
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin without it
 assert "onnxruntime" not in sys.modules  # it starts a thread, and a fork would lose it
 gc.freeze()
@@ -48,7 +63,7 @@ for line in sys.stdin:
     os.environ.update(job["env"])
     for number, path in enumerate((os.devnull, job["out"], job["err"])):
         os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC), number)
-    from keensight.cli import main
+    sys.meta_path[:0] = Refuse(job["without"], AssertionError), Refuse(job["missing"], ModuleNotFoundError)
     try:
         main(job["words"])
     except SystemExit as end:  # torch takes a second and a half to tidy up
@@ -103,22 +118,25 @@ def keensight(*words: object, cwd: Path | None = None, **environment: str) -> Do
 
 
 class Warm:
-    """A process that has everything imported, and forks a fresh `keensight` for each call."""
+    """A process that has some packages imported, and forks a fresh `keensight` for each call."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, imports: str) -> None:
         self._folder = folder
         self._count = 0
         self._server = subprocess.Popen(
-            [sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            [sys.executable, "-c", imports + SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             env=os.environ | ONE_THREAD,
         )  # fmt: skip
 
-    def __call__(self, *words: object, cwd: Path | None = None, **environment: str) -> Done:
-        """Run a command to its end."""
-        return self.start(*words, cwd=cwd, **environment).wait()
+    def __call__(self, *words: object, **options: Any) -> Done:
+        """Run a command to its end; the options are those of `start`."""
+        return self.start(*words, **options).wait()
 
-    def start(self, *words: object, cwd: Path | None = None, out: Path | None = None, **environment: str) -> "Running":
-        """Start a command."""
+    def start(
+        self, *words: object, cwd: Path | None = None, out: Path | None = None, without: Iterable[str] = (),
+        missing: Iterable[str] = (), **environment: str,
+    ) -> "Running":  # fmt: skip
+        """Start a command: one that fails if it imports what it shall go `without`, or where packages are `missing`."""
         self._count += 1
         out, err = out or self._folder / f"{self._count}.out", self._folder / f"{self._count}.err"
         pid = self._ask(
@@ -128,6 +146,8 @@ class Warm:
                 "env": os.environ | ONE_THREAD | environment,
                 "out": str(out),
                 "err": str(err),
+                "without": list(without),
+                "missing": list(missing),
             }
         )
         return Running(int(pid), out, err, self)
@@ -199,7 +219,15 @@ class Running:
 @pytest.fixture(scope="session")
 def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
     """Run `keensight` in forks of a process that has it imported."""
-    server = Warm(tmp_path_factory.mktemp("warm"))
+    server = Warm(tmp_path_factory.mktemp("warm"), WARM)
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def lean(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
+    """Run `keensight` in forks of a process that has nothing else imported."""
+    server = Warm(tmp_path_factory.mktemp("lean"), LEAN)
     yield server
     server.close()
 

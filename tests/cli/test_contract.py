@@ -30,25 +30,6 @@ LIMITS = (
 CLUSTER = ("image", "namespace", "replicas", "max_replicas", "hostname", "gateway")
 QUICK = ("--set", "epochs=2", "--set", "model=logistic")
 
-# Run a verb where some modules cannot be imported at all, and say which heavy ones were.
-WITHOUT = """
-import sys
-class Refuse:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in FORBIDDEN:
-            raise AssertionError(f"{name} is imported")
-sys.meta_path.insert(0, Refuse())
-from keensight.cli import main
-main(sys.argv[1:])
-"""
-
-
-def run_without(forbidden: set[str], *words: object) -> subprocess.CompletedProcess[str]:
-    code = f"FORBIDDEN = {forbidden!r}\n{WITHOUT}"
-    return subprocess.run(
-        [sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, check=False, timeout=90
-    )
-
 
 # --- help and usage --------------------------------------------------------------------------------------------------
 
@@ -69,11 +50,11 @@ def test_help_lists_the_verbs_in_groups(cold):
         assert starts[group] < line.start() < end, f"{verb} is not under {group}"
 
 
-def test_help_loads_nothing_heavy():  # how fast it is, `make bench ROWS=help` measures
+def test_help_loads_nothing_heavy(lean):  # how fast it is, `make bench ROWS=help` measures
     heavy = {"torch", "onnxruntime", "sklearn", "scipy", "matplotlib", "numpy", "PIL", "jinja2", "onnx"}
-    done = run_without(heavy, "--help")
-    assert done.returncode == 0, done.stderr
-    assert "evaluate" in done.stdout
+    done = lean("--help", without=heavy)
+    assert done.status == 0, done.err
+    assert "evaluate" in done.out
 
 
 OPTIONS = {  # of every verb, by name: scripts use them, so one that goes or is renamed breaks somebody's work
@@ -122,11 +103,11 @@ def test_every_verb_has_help_with_its_arguments_and_options(warm, verb):
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_help_of_a_verb_loads_nothing_heavy(verb):
+def test_help_of_a_verb_loads_nothing_heavy(lean, verb):
     """What is to be typed is known at once, and where the packages for training are missing, too."""
     heavy = {"torch", "onnxruntime", "sklearn", "scipy", "matplotlib", "jinja2", "onnx", "starlette", "uvicorn", "ray"}
-    done = run_without(heavy, *verb.split(), "--help")
-    assert done.returncode == 0, done.stderr
+    done = lean(*verb.split(), "--help", without=heavy)
+    assert done.status == 0, done.err
 
 
 @pytest.mark.parametrize(
@@ -176,45 +157,44 @@ def test_version(cold):
 # --- what is loaded --------------------------------------------------------------------------------------------------
 
 
-def test_predict_loads_no_torch(digits, tmp_path):
+def test_predict_loads_no_torch(lean, digits, tmp_path):
     from PIL import Image
 
     Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / "p.png")
     training = {"torch", "sklearn", "scipy", "matplotlib", "onnx", "safetensors", "jinja2", "tomli_w"}
-    done = run_without(training, "predict", digits, tmp_path / "p.png", "--json")
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["label"] in "0123456789"
+    done = lean("predict", digits, tmp_path / "p.png", "--json", without=training)
+    assert done.json()["label"] in "0123456789"
 
 
-def test_a_signed_bundle_without_a_key_loads_no_cryptography(tmp_path):
+def test_a_signed_bundle_without_a_key_loads_no_cryptography(lean, tmp_path):
     from PIL import Image
 
     bundle = shutil.copytree(Path(__file__).parents[1] / "bundle" / "frozen" / "bundle", tmp_path / "bundle")
     Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / "p.png")
-    done = run_without({"cryptography"}, "predict", bundle, tmp_path / "p.png")
-    assert done.returncode == 0 and "signed, but not checked" in done.stderr, done.stderr
+    done = lean("predict", bundle, tmp_path / "p.png", without={"cryptography"})
+    assert done.status == 0 and "signed, but not checked" in done.err, done.err
     (bundle / "bundle.json").write_bytes((bundle / "bundle.json").read_bytes() + b" ")
-    done = run_without({"cryptography"}, "predict", bundle, tmp_path / "p.png")
-    assert done.returncode == 3 and "bundle.json was changed" in done.stderr, done.stderr
+    done = lean("predict", bundle, tmp_path / "p.png", without={"cryptography"})
+    assert done.status == 3 and "bundle.json was changed" in done.err, done.err
 
 
-def test_export_of_one_file_loads_no_torch(digits, tmp_path):
+def test_export_of_one_file_loads_no_torch(lean, digits, tmp_path):
     training = {"torch", "sklearn", "scipy", "matplotlib", "onnx", "safetensors", "jinja2", "tomli_w", "cryptography"}
     for words in (("--out", tmp_path / "m.onnx"), ("--weights-only", "--out", tmp_path / "m.safetensors")):
-        done = run_without(training, "export", digits, *words)
-        assert done.returncode == 0, done.stderr
+        done = lean("export", digits, *words, without=training)
+        assert done.status == 0, done.err
 
 
-def test_evaluate_and_info_load_no_torch(digits, tmp_path):
+def test_evaluate_and_info_load_no_torch(lean, digits, tmp_path):
     for words in (("evaluate", digits, "digits", "--json"), ("info", digits, "--json")):
-        done = run_without({"torch", "matplotlib", "onnx", "jinja2"}, *words)
-        assert done.returncode == 0, done.stderr
+        done = lean(*words, without={"torch", "matplotlib", "onnx", "jinja2"})
+        assert done.status == 0, done.err
 
 
-def test_the_probe_probes(tmp_path):
-    done = run_without({"torch"}, "train", "digits", "--out", tmp_path / "run")
-    assert done.returncode == 1
-    assert "torch is imported" in done.stderr
+def test_the_probe_probes(lean, tmp_path):
+    done = lean("train", "digits", "--out", tmp_path / "run", without={"torch"})
+    assert done.status == 1
+    assert "torch is imported" in done.err
 
 
 # --- JSON ------------------------------------------------------------------------------------------------------------
@@ -418,28 +398,17 @@ def test_seeds(warm, pictures, tmp_path, sha256):
     assert "seed = 2" in (tmp_path / "two" / "recipe.toml").read_text()
 
 
-def test_without_the_training_extra_the_base_install_says_so(digits, tmp_path):
+def test_without_the_training_extra_the_base_install_says_so(lean, digits, tmp_path):
     """As in an environment that has only the runtime: torch and its company cannot be imported."""
-    code = (
-        "import sys\n"
-        "class Missing:\n"
-        "    def find_spec(self, name, *_):\n"
-        "        if name.split('.')[0] in ('torch', 'sklearn', 'tomli_w', 'jinja2', 'matplotlib', 'scipy'):\n"
-        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
-        "sys.meta_path.insert(0, Missing())\n"
-        "from keensight.cli import main\n"
-        "main(sys.argv[1:])\n"
-    )
     for words in (
         ["train", "digits"],
         ["recipes"],
         ["info", "cnn", "--layers"],
         ["demo"],
-        ["explain", str(digits), "x.png"],
-        ["export", str(digits), "digits", "--to", "int8"],
+        ["explain", digits, "x.png"],
+        ["export", digits, "digits", "--to", "int8"],
     ):
-        command = [sys.executable, "-c", code, *words]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert done.returncode == 1
-        assert "which is not installed" in done.stderr and "pip install -c constraints.txt '.[all]'" in done.stderr
-        assert len(done.stderr.splitlines()) == 1 and not list(tmp_path.iterdir())
+        done = lean(*words, cwd=tmp_path, missing={"torch", "sklearn", "tomli_w", "jinja2", "matplotlib", "scipy"})
+        said = done.refusal()
+        assert "which is not installed" in said and "pip install -c constraints.txt '.[all]'" in said
+        assert len(done.err.splitlines()) == 1 and not list(tmp_path.iterdir())

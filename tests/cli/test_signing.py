@@ -160,18 +160,11 @@ def test_a_bundle_that_cannot_be_written_says_so(warm, bundle, keys):
     assert "may not write there" in warm("sign", bundle, "--key", keys[0]).refusal()
 
 
-def test_verifying_and_predicting_need_no_signing_library(bundle, keys, warm, picture):
+def test_verifying_and_predicting_need_no_signing_library(bundle, keys, warm, lean, picture):
     assert warm("sign", bundle, "--key", keys[0]).status == 0
-    code = (
-        "import sys\n"
-        "for name in ('model_signing', 'sigstore', 'onnx', 'torch', 'safetensors'): sys.modules[name] = None\n"
-        "from keensight.cli import main\nmain(sys.argv[1:])"
-    )
+    missing = {"model_signing", "sigstore", "onnx", "torch", "safetensors"}
     for words in (("verify", bundle), ("predict", bundle, picture)):
-        command = [sys.executable, "-c", code, *map(str, words), "--key", str(keys[1])]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-    command = [sys.executable, "-c", code, "sign", str(bundle), "--key", str(keys[0])]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 1 and "needs the package 'model_signing'" in done.stderr
-    assert "pip install" in done.stderr
+        done = lean(*words, "--key", keys[1], missing=missing)
+        assert done.status == 0, done.err
+    said = lean("sign", bundle, "--key", keys[0], missing=missing).refusal()
+    assert "needs the package 'model_signing'" in said and "pip install" in said

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import kubernetes_validate
 import pytest
 import yaml
 
@@ -50,6 +49,8 @@ def manifests(folder: Path) -> dict[str, dict]:
 
 
 def check(manifest: dict) -> None:
+    import kubernetes_validate  # takes four seconds, which only these tests shall cost
+
     for version in VERSIONS:
         kubernetes_validate.validate(manifest, version, strict=True)
 
@@ -66,7 +67,7 @@ def test_every_manifest_is_valid(written, options):
 def test_the_validator_sees_what_is_wrong(written):
     deployment = manifests(written())["Deployment"]
     deployment["spec"]["template"]["spec"]["containers"][0]["livenessProb"] = {}
-    with pytest.raises(kubernetes_validate.ValidationError):
+    with pytest.raises(ValueError, match="livenessProb"):
         check(deployment)
 
 
