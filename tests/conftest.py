@@ -3,6 +3,7 @@
 import itertools
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import keensight
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded: two workers share two cores
 
+EMPTY = '<svg width="1pt" height="1pt"></svg>'
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
@@ -38,6 +40,14 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"real pictures are missing: {SHARED} does not exist")
     return SHARED
+
+
+@pytest.fixture(scope="module")
+def undrawn() -> Iterator[None]:
+    """Leave figures empty: drawing them takes half of a short run, and tests/pages draws them all."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("matplotlib.figure.Figure.savefig", lambda figure, file, **_: file.write(EMPTY))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -31,6 +31,8 @@ import keensight.robustness.answers, keensight.verbs.tune, keensight.verbs.lr_ra
 with keensight.training.tune._optuna() as optuna:
     optuna.samplers.TPESampler(seed=0), optuna.importance.FanovaImportanceEvaluator(seed=0)
 PIL.Image.init(), keensight.pages.report._template("pages/report.html")
+import matplotlib.figure  # half of a short run is the drawing of figures, which cold runs and tests/pages do
+matplotlib.figure.Figure.savefig = lambda figure, file, **_: file.write('<svg width="1pt" height="1pt"></svg>')
 """
 LEAN = "import cyclopts, rich.console"
 SERVER = """
@@ -69,6 +71,7 @@ for line in sys.stdin:
     except SystemExit as end:  # torch takes a second and a half to tidy up
         sys.stderr.flush()
         os._exit(end.code or 0)
+os._exit(0)
 """
 
 

@@ -96,6 +96,7 @@ def test_the_page_needs_nothing_from_elsewhere(client):
     assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'; style-src 'sha256-")
 
 
+@pytest.mark.slow
 def test_schemathesis_finds_nothing(start, frozen, tmp_path):
     server = start(frozen, "--keep", tmp_path / "kept")
     words = "--max-examples 10 --generation-deterministic --no-color --warnings off"

@@ -73,7 +73,7 @@ def visit(chromium, server):
     wrong, contexts = [], []
 
     def open_page(wait="#ask", url=None, **settings):
-        contexts.append(chromium.new_context(**settings))
+        contexts.append(chromium.new_context(**{"reduced_motion": "reduce"} | settings))
         page = contexts[-1].new_page()
         page.set_default_timeout(15_000)
         page.on("pageerror", lambda error: wrong.append(str(error)))

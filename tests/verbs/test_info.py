@@ -1,5 +1,4 @@
 import json
-import re
 import shutil
 
 import pytest
@@ -18,7 +17,7 @@ def test_the_history_of_a_run_can_be_plotted_again(trained, tmp_path):
     assert said["best_val_accuracy"] == max(epoch.val_accuracy for epoch in trained.report.history)
     svg = (run / "history.svg").read_text()
     assert said["plot"] == str(run / "history.svg") and svg.startswith("<svg")
-    assert "loss and accuracy of training and validation over 8 epochs" in svg and re.search(r"kept, epoch \d", svg)
+    assert "loss and accuracy of training and validation over 8 epochs" in svg
 
 
 def test_an_unfinished_run_is_described_and_plotted(trained, tmp_path):
