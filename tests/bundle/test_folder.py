@@ -6,6 +6,7 @@ import pytest
 
 from keensight.bundle import folder as under_test
 from keensight.bundle.folder import disguise, read_folder, version_of
+from keensight.bundle.keys import new_key
 from keensight.errors import BundleError
 
 
@@ -103,6 +104,20 @@ def test_the_limits_hold_before_anything_is_read(bundle, monkeypatch):
     monkeypatch.setitem(under_test.FILES, "bundle.json", 1)
     (bundle / "model.safetensors").unlink()
     assert "bundle.json has 2 bytes; at most 1" in refusal(bundle)
+
+
+def test_where_a_system_lacks_what_windows_lacks_it_is_read_all_the_same(bundle, tmp_path, monkeypatch):
+    expected = read_folder(bundle)
+    monkeypatch.setattr(os, "supports_dir_fd", set())
+    for flag in ("O_DIRECTORY", "O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC"):
+        monkeypatch.delattr(os, flag)
+    assert read_folder(bundle) == expected
+    (tmp_path / "outside").write_bytes(b"secret")
+    (bundle / "model.onnx").symlink_to(tmp_path / "outside")
+    assert "model.onnx is a symbolic link" in refusal(bundle)
+    assert "no such file or directory" in refusal(tmp_path / "nowhere")
+    private, _ = new_key(tmp_path / "k.pem")
+    assert private.read_bytes().startswith(b"-----BEGIN PRIVATE KEY")
 
 
 @pytest.mark.parametrize("content", [b"\x80\x04\x95\x00", b"\xff\xfe", b"a\0b", b"\x7fELF\0"])

@@ -28,7 +28,7 @@ def inside(errors, loss="hinge", eps=0.0, weights=True):
     call = CloseCall("dog/7.png", "dog", NASTY, 0.25, PICTURE)
     wrong = tuple(Wrong(each, np.array([0.5, -1.0]), np.array([0, 1]), (call,)) for each in errors)
     w_KCHW = np.stack([np.zeros((1, 4, 4)), np.full((1, 4, 4), 0.5)]) if weights else None
-    return Inside(wrong, w_KCHW, {"loss": loss, "eps": eps})
+    return Inside(wrong, w_KCHW, {"loss": loss, "eps": eps}, eps if "hinge" in loss else None)
 
 
 def comparison(*bundles, notes=()):

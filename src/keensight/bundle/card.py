@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from keensight.bundle.info import BundleInfo
-from keensight.evaluation.words import percent, warnings
+from keensight.evaluation.words import confused_pairs, percent, warnings
 from keensight.values import Metrics, Report
 
 
@@ -112,13 +112,10 @@ def _row(name: str, m: Metrics) -> str:
 
 def _weaknesses(m: Metrics, split: str) -> list[str]:
     worst = sorted((c for c in m.per_class if c.n), key=lambda c: c.recall)[:3]
-    lines = [f"- recall of {_plain(c.name)}: {_percent(c.recall)} of {c.n:,} {split} pictures" for c in worst]
-    names = [c.name for c in m.per_class]
-    pairs = [(count, i, j) for i, row in enumerate(m.confusion) for j, count in enumerate(row) if i != j and count]
-    lines += [
-        f"- {_plain(names[i])} called {_plain(names[j])}: {n:,} times" for n, i, j in sorted(pairs, reverse=True)[:3]
+    return [
+        *(f"- recall of {_plain(c.name)}: {_percent(c.recall)} of {c.n:,} {split} pictures" for c in worst),
+        *(f"- {_plain(name)} called {_plain(answer)}: {n:,} times" for name, answer, n, _ in confused_pairs(m, most=3)),
     ]
-    return lines
 
 
 def _percent(share: float | None) -> str:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from keensight.data.listing import is_hidden
 from keensight.errors import BundleError
+from keensight.files import open_flags
 from keensight.names import odd_name
 
 MiB = 2**20
@@ -46,15 +48,13 @@ def read_folder(folder: Path) -> dict[str, bytes]:
     its limit in `FILES`, and text that is not UTF-8. The folder itself may be reached through links.
     """
     try:
-        home = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            names = sorted(os.listdir(home))  # noqa: PTH208
+        with _opened(folder) as home:
+            names = sorted(os.listdir(folder if home is None else home))  # noqa: PTH208
             for name in names:
-                if problem := _problem(name, os.stat(name, dir_fd=home, follow_symlinks=False)):
+                found = os.stat(folder / name if home is None else name, dir_fd=home, follow_symlinks=False)
+                if problem := _problem(name, found):
                     raise BundleError(f"{folder / (odd_name(name) or name)} {problem}")
             return {name: _read(home, folder, name) for name in names}
-        finally:
-            os.close(home)
     except OSError as error:
         raise BundleError(
             f"{folder} cannot be read ({os.strerror(error.errno or 0).lower()}). Check its permissions, or copy the "
@@ -109,8 +109,22 @@ def _problem(name: str, found: os.stat_result) -> str | None:
     return None
 
 
-def _read(home: int, folder: Path, name: str) -> bytes:
-    descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=home)
+@contextmanager
+def _opened(folder: Path) -> Iterator[int | None]:
+    """Yield a descriptor of the folder, which stays the same folder whatever is renamed; None on Windows."""
+    if os.open not in os.supports_dir_fd:
+        yield None
+        return
+    home = os.open(folder, open_flags("O_RDONLY", "O_DIRECTORY", "O_CLOEXEC"))
+    try:
+        yield home
+    finally:
+        os.close(home)
+
+
+def _read(home: int | None, folder: Path, name: str) -> bytes:
+    flags = open_flags("O_RDONLY", "O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC")
+    descriptor = os.open(folder / name if home is None else name, flags, dir_fd=home)
     with open(descriptor, "rb") as file:
         found = os.fstat(descriptor)
         problem = _problem(name, found)  # again, for the open file, as the name may have changed its target meanwhile

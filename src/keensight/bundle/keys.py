@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from keensight.errors import SigningKeyError, UsageError
-from keensight.files import explained, make_folder, write_atomically
+from keensight.files import explained, make_folder, open_flags, write_atomically
 
 PublicKey: TypeAlias = ec.EllipticCurvePublicKey
 PrivateKey: TypeAlias = ec.EllipticCurvePrivateKey
@@ -43,7 +43,7 @@ def new_key(path: str | Path) -> tuple[Path, Path]:
     )
     make_folder(private.parent)
     with explained(private):
-        descriptor = os.open(private, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        descriptor = os.open(private, open_flags("O_WRONLY", "O_CREAT", "O_EXCL", "O_NOFOLLOW"), 0o600)
         with open(descriptor, "wb") as out:
             out.write(pem)
             out.flush()

@@ -15,6 +15,7 @@ from keensight.data.kinds import START_BYTES
 from keensight.data.layout import arrange
 from keensight.data.listing import KEPT_BY_SYSTEM, Listing, is_hidden, is_picture, problem_by_start
 from keensight.errors import DataError, PictureError
+from keensight.files import open_flags
 from keensight.names import WESTERN, odd_name, readable
 from keensight.values import Sample, Skipped
 
@@ -217,7 +218,7 @@ def folder_reader(root: Path) -> Iterator[Callable[[Sample], bytes]]:
 
 
 def _open_without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # a pipe that replaced the file must not block us
+    return os.open(path, flags | open_flags("O_NONBLOCK"))  # a pipe that replaced the file must not block us
 
 
 def _is_inside(path: str, folder: str) -> bool:

@@ -25,7 +25,6 @@ from keensight.values import FloatArray, IntArray, Uint8Array
 
 MOST_CLASSES = 10  # that weights are shown for
 MANY_CLASSES = 20  # whose confusion matrices are too wide to lie side by side
-HINGES = ("hinge", "robust-hinge")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,12 +52,14 @@ class Wrong:
 class Inside:
     """What the page shows of a bundle's model; `weights_KCHW` is None if the model is not linear.
 
-    Classes are in the order of the comparison's labels. `facts` are the recipe's keys and values.
+    Classes are in the order of the comparison's labels. `facts` are the recipe's keys and values. `hinge_eps` is the
+    epsilon that its hinge loss counted on, and None if it was trained with another loss.
     """
 
     wrong: tuple[Wrong, ...]
     weights_KCHW: FloatArray | None
     facts: Mapping[str, Any]
+    hinge_eps: float | None
 
     @property
     def norm(self) -> float | None:
@@ -218,9 +219,9 @@ def _hinges(
     bundles: Sequence[Compared], insides: Sequence[Inside], num_classes: int
 ) -> list[tuple[Compared, float, Markup]]:
     chosen = [
-        (each, float(inside.facts["eps"]) if inside.facts.get("loss") == "robust-hinge" else 0.0, inside.norm or 0.0)
+        (each, inside.hinge_eps, inside.norm or 0.0)
         for each, inside in zip(bundles, insides, strict=True)
-        if inside.facts.get("loss") in HINGES and num_classes == 2
+        if inside.hinge_eps is not None and num_classes == 2
     ]
     reach = max((eps * norm for _, eps, norm in chosen), default=0.0)
     low, high = -max(1.0, 0.3 * reach) - 1, 2 + 1.3 * reach

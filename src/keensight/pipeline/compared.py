@@ -26,6 +26,7 @@ from keensight.models.tensors import device
 from keensight.pages.comparison import CloseCall, Inside, Wrong
 from keensight.robustness.answers import attacked_pictures, logits, outcome, result
 from keensight.robustness.attacks.table import ATTACKS
+from keensight.training.losses import hinge_eps
 from keensight.values import AttackResult, FloatArray, IntArray, Metrics, Split, Threat
 
 MOST_BUNDLES = 8
@@ -69,6 +70,11 @@ class Entrant:
         if self.origin:
             return {f"imported: {key}": value for key, value in self.origin.items()}
         return {key: value for key, value in recipe_of(self.bundle).flat().items() if key not in NOT_FACTS}
+
+    @property
+    def hinge_eps(self) -> float | None:
+        """The epsilon that its hinge loss counted on; None if it was trained with another loss, or elsewhere."""
+        return None if self.origin else hinge_eps(recipe_of(self.bundle))
 
     @property
     def class_names(self) -> list[str]:
@@ -156,7 +162,7 @@ def inside(each: Entrant, part: Split, shown: float | None, attack: str) -> Insi
         weights = pixel_weights(each.model).detach().cpu().numpy()[each.order_K]
         weights_KCHW = weights.reshape(-1, size.channels, size.height, size.width)
     seen = f"{size.height} × {size.width}, {'grey' if size.channels == 1 else 'colour'}"
-    return Inside(tuple(wrong), weights_KCHW, {"pictures": seen} | each.facts)
+    return Inside(tuple(wrong), weights_KCHW, {"pictures": seen} | each.facts, each.hinge_eps)
 
 
 def _wrong(each: Entrant, part: Split, threat: Threat | None, attack: str) -> Wrong:

@@ -59,10 +59,22 @@ def balanced_weights(labels_N: torch.Tensor, num_classes: int) -> torch.Tensor:
 
 @dataclass(frozen=True, slots=True)
 class LossRow:
-    """A recipe's loss: how to make it for the training pictures and classes, and what it needs of a model."""
+    """A recipe's loss: how to make it for the training pictures and classes, and what it needs of a model.
+
+    `hinge_eps` is the epsilon that a hinge loss counts on; other losses have none.
+    """
 
     make: Callable[[Recipe, Split, int], Loss]
     needs: Callable[[Recipe], tuple[Need, ...]] = lambda recipe: ()
+    hinge_eps: Callable[[Recipe], float] | None = None
+
+
+def _hinge(eps: Callable[[Recipe], float]) -> LossRow:
+    return LossRow(
+        lambda recipe, train, num_classes: hinge(eps(recipe)),
+        lambda recipe: (LINEAR, TWO_CLASSES) if eps(recipe) else (TWO_CLASSES,),
+        eps,
+    )
 
 
 LOSSES: dict[str, LossRow] = {
@@ -75,14 +87,17 @@ LOSSES: dict[str, LossRow] = {
         )
     ),
     "squared-error": LossRow(lambda recipe, train, num_classes: squared_error()),
-    "hinge": LossRow(lambda recipe, train, num_classes: hinge(), lambda recipe: (TWO_CLASSES,)),
-    "robust-hinge": LossRow(
-        lambda recipe, train, num_classes: hinge(recipe.train.eps),
-        lambda recipe: (LINEAR, TWO_CLASSES) if recipe.train.eps else (TWO_CLASSES,),
-    ),
+    "hinge": _hinge(lambda recipe: 0.0),
+    "robust-hinge": _hinge(lambda recipe: recipe.train.eps),
 }
 
 
 def loss_of(recipe: Recipe, train: Split, num_classes: int) -> Loss:
     """Return the loss that a recipe asks for."""
     return LOSSES[recipe.train.loss].make(recipe, train, num_classes)
+
+
+def hinge_eps(recipe: Recipe) -> float | None:
+    """Return the epsilon that a recipe's hinge loss counts on, or None if its loss is another."""
+    of = LOSSES[recipe.train.loss].hinge_eps
+    return of(recipe) if of else None
