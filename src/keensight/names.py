@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 # Characters that garble a terminal or cannot be written as UTF-8: controls, line separators, lone surrogates.
 _ODD = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 WESTERN = "cp1252"  # Latin-1 as Windows extends it: what names that are not UTF-8 most often are in
 # What a terminal is not sent: those, and invisible marks that turn the order of letters, so that names look alike.
 UNPRINTABLE = re.compile(_ODD.pattern[:-1] + "\u061c\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
+
+
+_SUFFIX = re.compile(rb"\.[\x00-\x7f]*\Z")
 
 
 def natural_order(names: Iterable[str]) -> list[str]:
@@ -50,6 +53,51 @@ def decoded(raw: bytes, otherwise: str) -> str:
         except UnicodeDecodeError:
             continue
     return raw.decode("utf-8", "surrogateescape")
+
+
+def eastern(raws: Iterable[bytes]) -> str | None:
+    """Return the encoding that names of old are in if they are Japanese, Chinese or Russian; None if they seem Western.
+
+    Western names have some accented letters among plain ones. Where more than half of all letters are beyond ASCII, the
+    first of `_EASTERN` that strictly decodes all names to what is usual in it counts.
+
+    >>> [eastern([name.encode(code)]) for name, code in (("ねこ", "cp932"), ("狗", "gbk"), ("кот", "cp866"))]
+    ['cp932', 'gbk', 'cp866']
+    >>> eastern(["Äpfel".encode("cp437"), "grün".encode("cp437")])
+    """
+    stems = {_SUFFIX.sub(b"", part) for raw in raws for part in raw.split(b"/") if not part.isascii()}
+    if all(map(_is_utf8, stems)):  # one may happen to be: "猫" in GBK is "è" in UTF-8
+        return None
+    letters = bytes(byte for stem in stems for byte in stem if byte > 127 or chr(byte).isalpha())
+    if sum(byte > 127 for byte in letters) * 2 <= len(letters):
+        return None
+    for code, strict, usual in _EASTERN:
+        try:
+            found = [each for stem in stems for each in stem.decode(strict) if not each.isascii()]
+        except UnicodeDecodeError:
+            continue
+        if sum(usual(each, each.encode(strict)) for each in found) * 2 > len(found):
+            return code
+    return None
+
+
+def _is_utf8(raw: bytes) -> bool:
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+# An encoding, one that is stricter or the same, and whether a character, with its bytes, is usual there: kana and the
+# first level of kanji; the first level of hanzi, which are those in use; Cyrillic, not the lines of boxes.
+_EASTERN: tuple[tuple[str, str, Callable[[str, bytes], bool]], ...] = (
+    ("cp932", "cp932", lambda _, raw: len(raw) == 2 and 0x81 <= raw[0] <= 0x97),
+    ("gbk", "gb2312", lambda _, raw: 0xB0 <= raw[0] <= 0xD7),
+    ("cp866", "cp866", lambda each, _: "\u0400" <= each <= "\u04ff"),
+    ("gbk", "gbk", lambda _, raw: 0xB0 <= raw[0] <= 0xD7 and raw[1] >= 0xA1),
+    ("big5", "big5", lambda _, raw: 0xA4 <= raw[0] <= 0xC6),
+)
 
 
 def readable(path: str) -> str:

@@ -10,6 +10,7 @@ import pytest
 from keensight.data import archives, zips
 from keensight.data.sources import open_dataset, reader
 from keensight.errors import DataError
+from keensight.names import eastern
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2])
@@ -155,6 +156,39 @@ def renamed(path, names, system=3, extra=lambda raw: b""):
 LABELS = ("Äpfel", "Öl")
 UTF8, OLD, WESTERN = ([f"{label}/{i}.png".encode(code) for label in LABELS for i in range(2)] for code in
                       ("utf-8", "cp437", "latin-1"))  # fmt: skip
+
+
+EASTERN = [
+    ("cp932", ("猫", "犬")), ("cp932", ("ねこ", "いぬ")), ("cp932", ("ソファ", "テーブル")), ("gbk", ("猫", "狗")),
+    ("gbk", ("苹果", "香蕉")), ("big5", ("貓", "狗")), ("cp866", ("кошка", "собака")), ("cp866", ("Коты", "Псы")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("system", [0, 3])
+@pytest.mark.parametrize("code,labels", EASTERN, ids=str)
+def test_names_of_the_east_are_read_as_they_were_meant(tmp_path, code, labels, system):
+    names = [f"{label}/{label}{i}.png".encode(code) for label in labels for i in range(2)]
+    dataset = open_dataset(renamed(tmp_path / "x.zip", [*names, b"readme.txt"], system))
+    assert set(dataset.class_names) == set(labels)
+    # another archive in the same run, which is not of the east
+    assert set(open_dataset(renamed(tmp_path / "y.zip", OLD, 0)).class_names) == set(LABELS)
+    with reader(dataset) as read:
+        assert {read(sample) for sample in dataset.samples} == {raw + b" is no picture" for raw in names}
+
+
+def test_odd_bytes_behind_eastern_names_do_no_harm(tmp_path):
+    names = [f"{label}/{i}.png".encode("cp932") + b"\xff\x81" * i for label in ("ねこ", "いぬ") for i in range(2)]
+    assert len(open_dataset(renamed(tmp_path / "x.zip", [*names, *names[:1]], 0)).skipped) >= 1
+
+
+WEST = ("Äpfel", "Öl", "über", "Häuser", "façade", "élève", "Ñandú", "jalapeño", "Straße", "crème brûlée", "ä")
+
+
+@pytest.mark.parametrize("code", ["cp437", "latin-1"])
+def test_names_of_the_west_are_not_taken_for_eastern_ones(code):
+    for label in WEST[:-1]:
+        assert eastern([f"{label}/1.png".encode(code), b"dog/1.png"]) is None, label
+    assert eastern(f"{label}/1.png".encode(code) for label in WEST) is None
 
 
 def unicode_path(raw, crc=0):

@@ -28,7 +28,7 @@ from keensight.data.hashing import stamp
 from keensight.data.kinds import START_BYTES
 from keensight.data.listing import Listing
 from keensight.errors import DataError
-from keensight.names import WESTERN, decoded
+from keensight.names import WESTERN, decoded, eastern
 from keensight.values import Sample
 
 UTF8_FLAG = 0x800
@@ -96,8 +96,10 @@ def _read_index(path: Path, *_stamp: int) -> tuple[Contents, Mapping[str, ZipMem
         infos = archive.infolist()
     check_amount(path, len(infos), sum(info.file_size for info in infos))
     contents, members = Contents(), dict[str, ZipMember]()
+    old = (info.orig_filename.encode("cp437") for info in infos if _is_of_old(info))
+    name_of = functools.partial(_name, east=eastern(old))
     with member_starts(path) as start_of:
-        for name, info in file_members(path, infos, _name, _is_folder, contents):
+        for name, info in file_members(path, infos, name_of, _is_folder, contents):
             if info.flag_bits & 0x1:
                 raise DataError(
                     f"{path} is encrypted ({name} needs a password). Archives without a password are accepted; unpack "
@@ -124,15 +126,24 @@ def zip_reader(path: Path) -> Iterator[Callable[[Sample], bytes]]:
         yield lambda sample: read(sample.path)
 
 
-def _name(info: zipfile.ZipInfo) -> str:
+def _is_of_old(info: zipfile.ZipInfo) -> bool:
+    return not (info.flag_bits & UTF8_FLAG or info.orig_filename.isascii())
+
+
+def _name(info: zipfile.ZipInfo, east: str | None) -> str:
     """Return a member's name: as its Unicode path field says, in UTF-8 with or without the flag for it, or as of old.
 
-    The names of old are in DOS' cp437 where DOS or Windows wrote them, and in Latin-1 elsewhere.
+    The names of old are in `east`, if all of the archive's are; else in DOS' cp437 where DOS or Windows wrote them, and
+    in Latin-1 elsewhere.
     """
-    if info.flag_bits & UTF8_FLAG or info.orig_filename.isascii():
+    if not _is_of_old(info):
         return info.filename
     raw = info.orig_filename.encode("cp437")  # as zipfile has decoded it
-    name = _unicode_path(info.extra, raw) or decoded(raw, "cp437" if info.create_system in DOS_SYSTEMS else WESTERN)
+    name = _unicode_path(info.extra, raw)
+    if name is None and east is not None:
+        name = raw.decode(east)
+    elif name is None:
+        name = decoded(raw, "cp437" if info.create_system in DOS_SYSTEMS else WESTERN)
     return name.partition("\0")[0]
 
 
