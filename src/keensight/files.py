@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from keensight.errors import KeensightError
+from keensight.names import UNPRINTABLE
 
 ABANDONED_S = 24 * 3600
 _caches: set[Path] = set()  # those that this process used: errors in writing there name KEENSIGHT_CACHE
@@ -118,6 +119,13 @@ def encoded(text: str) -> bytes:
 def to_json(value: Any) -> str:
     """Return `value` as readable JSON with a newline at the end. NaN and infinity are refused, not written."""
     return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def to_json_line(value: Any) -> str:
+    """Return `value` as JSON on one line, with every name as it is but for what would command a terminal."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    # a terminal obeys control characters beyond ASCII, too, which JSON would leave as they are
+    return UNPRINTABLE.sub(lambda odd: f"\\u{ord(odd.group()):04x}", text)
 
 
 def make_folder(path: Path) -> Path:

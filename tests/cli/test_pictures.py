@@ -1,7 +1,9 @@
 """`keensight predict` takes any picture from disk, and finds digits on paper though it learnt them light on dark."""
 
+import csv
 import io
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -223,3 +225,28 @@ def test_a_file_name_that_is_no_text_is_answered_for_in_valid_json(digits, tmp_p
         main(["predict", str(digits), str(file), "--json"])
     assert end.value.code == 0
     assert json.loads(raw.getvalue().decode())["file"] == str(file)
+
+
+def test_answers_are_written_sorted_and_copied(warm, digits, pictures, tmp_path):
+    folder = tmp_path / "in"
+    shutil.copytree(pictures / "lying", folder)
+    (folder / "=1.png").write_bytes((folder / "0.png").read_bytes())
+    (folder / "broken.png").write_bytes(b"no picture")
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    out, into = tmp_path / "a.csv", tmp_path / "sorted"
+    done = warm("predict", digits, folder, "--out", out, "--sort-into", into, "--least-sure-first", "--json")
+    assert done.status == 1 and "broken.png cannot be used" in done.err, done.err
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+    answers = [json.loads(line) for line in done.out.splitlines()]
+    order = [(not each["abstained"], each["probability"]) for each in answers]
+    assert order == sorted(order) and len(answers) == len(before) - 1
+    with open(out, newline="") as opened:
+        first, *rows = list(csv.DictReader(opened))
+    assert first["error"] and [row["file"] for row in rows] == [each["file"] for each in answers]
+    copies = sorted(file.read_bytes() for file in into.rglob("*.png"))
+    assert copies == sorted(content for name, content in before.items() if name != "broken.png")
+    for each in answers:
+        home = "not sure" if each["abstained"] else each["label"]
+        assert (into / home / Path(each["file"]).name).exists()
+    done = warm("predict", digits, folder, "--out", out)
+    assert done.status == 2 and "nothing is overwritten" in done.err

@@ -51,7 +51,7 @@ def test_a_file_takes_its_name(tmp_path):
         ("default", ["lr=0.1"], r"no key 'lr'. Did you mean 'learning_rate'\?"),
         ("default", ["bs=8"], r"no key 'bs'. Did you mean 'batch_size'\?"),
         ("default", ["imgsz=8"], r"no key 'imgsz'. Did you mean 'size'\?"),
-        ("default", ["device=cuda"], "keensight uses a GPU by itself"),
+        ("default", ["device=cuda"], "keensight trains on a GPU by itself"),
         ("default", ["shape=[28,28]"], r"shape is \[28, 28\]; .* such as \[28, 28, 1\]"),
         ("default", ["attack_eps=[2]"], "eps.* 2.*1"),
         ("default", ["model=cmn"], r"no model 'cmn'. Did you mean 'cnn'\?"),

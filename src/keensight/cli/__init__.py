@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
-    from cyclopts import App, CycloptsError
+    from cyclopts import App
 
 # Verb: its group in the help, what it does, and examples. The verb's module is only imported when it runs.
 VERBS = {
@@ -98,6 +98,7 @@ VERBS = {
         (
             "keensight predict runs/folder/bundle picture.jpg",
             "keensight predict runs/folder/bundle path/to/inbox --json",
+            "keensight predict runs/folder/bundle path/to/inbox --out answers.csv --sort-into sorted",
             "keensight predict runs/folder/bundle picture.jpg --key release.pem.pub",
         ),
     ),
@@ -186,7 +187,9 @@ def _run(tokens: Sequence[str] | None) -> int:
         status = _app()(tokens, exit_on_error=False, print_error=False, result_action="return_value")
         return status if isinstance(status, int) else 0
     except CycloptsError as error:
-        _say(_misuse(error))
+        from keensight.cli.misuse import misuse
+
+        _say(misuse(error))
         return 2
     except KeensightError as error:
         _say(" ".join(str(error).split()))
@@ -209,19 +212,6 @@ def _run(tokens: Sequence[str] | None) -> int:
         what = " ".join(f"{type(error).__name__}: {error}".split())
         _say(f"this should not have happened ({what}). Set KEENSIGHT_TRACEBACK=1 to see where, and please report it.")
         return 1
-
-
-def _misuse(error: CycloptsError) -> str:
-    """Say what is wrong with a command line; for a missing argument, in the words of the verb's own help."""
-    from cyclopts import MissingArgumentError
-
-    if not isinstance(error, MissingArgumentError) or not error.argument:
-        return f"{' '.join(str(error).split())} Try `keensight --help`, or a verb's own --help."
-    verb, name = " ".join(error.command_chain or ()), error.argument.name
-    if error.keyword:
-        return f"{name} was given without its value. See `keensight {verb} --help`."
-    what = error.argument.parameter.help or ""
-    return f"`keensight {verb}` needs {name}{what and f', {what[0].lower()}{what[1:]}'} See `keensight {verb} --help`."
 
 
 def _app() -> App:

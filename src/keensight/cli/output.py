@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 import textwrap
@@ -11,7 +10,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
 from keensight.evaluation import words
-from keensight.names import UNPRINTABLE, printable
+from keensight.files import to_json_line
+from keensight.names import printable
 from keensight.pipeline.watch import Watcher
 from keensight.values import Epoch, Metrics
 
@@ -27,9 +27,7 @@ def say(*lines: str, file: TextIO | None = None) -> None:
 
 def print_json(value: Any) -> None:
     """Print one JSON object on one line of stdout, with every name as it is."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    # a terminal obeys control characters beyond ASCII, too, which JSON would leave as they are
-    print(UNPRINTABLE.sub(lambda odd: f"\\u{ord(odd.group()):04x}", text))
+    print(to_json_line(value))
 
 
 def command() -> str:

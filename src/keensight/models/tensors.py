@@ -34,8 +34,12 @@ def side_by_side(count: int) -> Iterator[Threads]:
 
 
 def device() -> torch.device:
-    """Return the device to train on: a CUDA GPU if there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """Return the device to train on: a CUDA GPU if there is one, else Apple's (MPS), else the CPU.
+
+    MPS has no float64, so what is computed in it (folding, export, accuracies) is computed on the CPU.
+    """
+    has_mps = torch.backends.mps.is_available()
+    return torch.device("cuda" if torch.cuda.is_available() else "mps" if has_mps else "cpu")
 
 
 def uses_bfloat16(precision: str, device: torch.device) -> bool:
@@ -44,7 +48,7 @@ def uses_bfloat16(precision: str, device: torch.device) -> bool:
         return precision == "bfloat16"
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return _cpu_has_bfloat16()
+    return device.type == "cpu" and _cpu_has_bfloat16()
 
 
 @functools.cache  # called before every step, and reading this file is slow

@@ -146,5 +146,5 @@ def _labelled(model: Classifier, split: Split, on_progress: OnProgress | None) -
 
 def _score(head: Head, features_NF: torch.Tensor, labels_N: torch.Tensor) -> tuple[float, float]:
     logits_NK = head.logits(features_NF)
-    accuracy = (logits_NK.argmax(dim=1) == labels_N).double().mean().item()
+    accuracy = (logits_NK.argmax(dim=1) == labels_N).sum().item() / len(labels_N)
     return F.cross_entropy(logits_NK, labels_N).item(), accuracy

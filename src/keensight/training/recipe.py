@@ -180,11 +180,12 @@ def _unknown(name: str, model: str, keys: Mapping[str, Key]) -> RecipeError:
             f"The model '{model}' has no key '{name}': it belongs to {', '.join(owners)}. Choose such a model, with "
             f"model={owners[0]}, or leave the key out. '{model}' has {_own(model)}."
         )
-    if name in ("device", "gpu", "gpus", "accelerator"):
+    last = name.rpartition(".")[2].replace("-", "_").lower()
+    if last in ("device", "devices", "gpu", "gpus", "cuda", "mps", "cpu", "accelerator"):
         return RecipeError(
-            f"A recipe has no key '{name}': keensight uses a GPU by itself if there is one. Leave it out."
+            f"A recipe has no key '{name}': keensight trains on a GPU by itself if torch finds one, by CUDA or "
+            "Apple's MPS. Leave it out; CUDA_VISIBLE_DEVICES= (empty) in front keeps it off a GPU."
         )
-    last = name.rpartition(".")[2]
     meant = {alias: known.name for known in keys.values() for alias in (*known.also, known.field)}
     near = f"Did you mean '{meant[last]}'? " if last in meant else suggestion(last, keys)
     return RecipeError(

@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-from keensight.data.unlabelled import pictures_in
+from keensight.data.unlabelled import Picture, pictures_in
 from keensight.inference.predictor import Answer, Predictor, load, refusal
+from keensight.pipeline.answer_files import folders, table
 from keensight.pipeline.watch import Watcher
 from keensight.values import Prediction
 
 
 def predict(
-    bundle: str | Path, pictures: str | Path | Iterable[str | Path], *, key: str | Path | None = None
+    bundle: str | Path,
+    pictures: str | Path | Iterable[str | Path],
+    *,
+    out: str | Path | None = None,
+    sort_into: str | Path | None = None,
+    least_sure_first: bool = False,
+    key: str | Path | None = None,
 ) -> list[Prediction]:
     """Return a prediction for each picture file, and for each picture in the folders or other DATA given.
 
     Args:
         bundle: The bundle's folder, or the run folder around it.
         pictures: Picture files, folders of them, or DATA in any form that `train` takes; labels are ignored.
+        out: Write the answers into this new .csv or .jsonl file, too.
+        sort_into: Copy each picture into a folder named after its label in this new or empty folder, or into one named
+            "not sure". No picture is moved.
+        least_sure_first: Give those first that are not sure, then by rising probability.
         key: Refuse the bundle unless the owner of this public key signed it.
 
     Raises:
+        UsageError: `out` exists or has another suffix, or `sort_into` is not empty.
         PictureError: one of them cannot be read. `predict_each` goes on instead.
         BundleError: the bundle cannot be used.
         GateError: it was changed after it was signed, or is not what `key` signed.
@@ -33,7 +46,9 @@ def predict(
         '7'
     """
     answers = []
-    for file, answer in predict_each(bundle, pictures, key=key):
+    for file, answer in predict_each(
+        bundle, pictures, out=out, sort_into=sort_into, least_sure_first=least_sure_first, key=key
+    ):
         if not isinstance(answer, Prediction):
             raise type(answer)(refusal(file, answer))
         answers.append(answer)
@@ -44,16 +59,59 @@ def predict_each(
     bundle: str | Path,
     pictures: str | Path | Iterable[str | Path],
     *,
+    out: str | Path | None = None,
+    sort_into: str | Path | None = None,
+    least_sure_first: bool = False,
     key: str | Path | None = None,
     watcher: Watcher | None = None,
 ) -> Iterator[tuple[Path, Answer]]:
-    """Yield every file with its Prediction, or with the PictureError that says why it has none, in order."""
+    """Yield every file with its Prediction, or with the PictureError that says why it has none, in order.
+
+    `out` and `sort_into` are complete when the last one has been taken.
+    """
     paths = [pictures] if isinstance(pictures, (str, Path)) else pictures
     predictor, watcher = load(bundle, key), watcher or Watcher()
     watcher.opened(predictor.bundle)
-    return _answers(predictor, [Path(path) for path in paths], watcher)
+    wishes = (None if out is None else Path(out), None if sort_into is None else Path(sort_into), least_sure_first)
+    return _answers(predictor, [Path(path) for path in paths], watcher, *wishes)
 
 
-def _answers(predictor: Predictor, paths: Iterable[Path], watcher: Watcher) -> Iterator[tuple[Path, Answer]]:
-    with ExitStack() as archives:
-        yield from predictor.on_files(pictures_in(paths, archives, watcher.left_out))
+def _answers(
+    predictor: Predictor,
+    paths: Iterable[Path],
+    watcher: Watcher,
+    out: Path | None,
+    sort_into: Path | None,
+    least_sure_first: bool,
+) -> Iterator[tuple[Path, Answer]]:
+    labels = predictor.bundle.labels
+    with ExitStack() as opened:
+        write = opened.enter_context(table(out, labels)) if out is not None else None
+        copy = opened.enter_context(folders(sort_into, labels)) if sort_into is not None else None
+        seen: deque[Picture] = deque()  # those that are not answered yet
+        pictures = pictures_in(paths, opened, watcher.left_out)
+        answers = predictor.on_files(pictures if copy is None else _noted(pictures, seen))
+        answers = answers if copy is None else _copied(answers, seen, copy)
+        for file, answer in sorted(answers, key=_sureness) if least_sure_first else answers:
+            if write is not None:
+                write(file, answer)
+            yield file, answer
+
+
+def _noted(pictures: Iterable[Picture], seen: deque[Picture]) -> Iterator[Picture]:
+    for picture in pictures:
+        seen.append(picture)
+        yield picture
+
+
+def _copied(
+    answers: Iterable[tuple[Path, Answer]], seen: deque[Picture], copy: Callable[[Picture, Answer], None]
+) -> Iterator[tuple[Path, Answer]]:
+    for file, answer in answers:
+        copy(seen.popleft(), answer)
+        yield file, answer
+
+
+def _sureness(answered: tuple[Path, Answer]) -> tuple[bool, bool, float]:
+    answer = answered[1]
+    return (True, not answer.abstained, answer.probability) if isinstance(answer, Prediction) else (False, False, 0.0)

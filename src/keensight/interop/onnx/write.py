@@ -62,7 +62,7 @@ def to_onnx(model: Classifier, preprocessing: Preprocessing, num_classes: int, t
     The model is switched to evaluation. Raises BundleError for a layer that has no ONNX counterpart here.
     """
     graph = Graph()
-    mean, std = model.mean.double().cpu(), model.std.double().cpu()
+    mean, std = model.mean.cpu().double(), model.std.cpu().double()
     pixels = graph.add("Cast", ["images"], "pixels", to=TensorProto.FLOAT)
     pixels = graph.add("Transpose", [pixels], "pixels_nchw", perm=[0, 3, 1, 2])
     scale = graph.weight((1 / (255 * std)).float()[None], "normalisation.scale")

@@ -1,0 +1,27 @@
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--epochs", "5"), "'epochs'. Write --set epochs=5;"),
+        (("--epochs=5",), "'epochs'. Write --set epochs=5;"),
+        (("--lr", "0.1"), "'learning_rate'. Write --set learning_rate=0.1;"),
+        (("--batch-size", "8"), "'batch_size'. Write --set batch_size=8;"),
+        (("--imgsz=64",), "'size'. Write --set size=64;"),
+        (("--arch",), "'model'. Write --set model=VALUE;"),
+        (("--device", "cuda"), "trains on a GPU by itself if torch finds one, by CUDA or Apple's MPS"),
+        (("--nonsense", "1"), "Unknown option: --nonsense"),
+        (("--about", "x"), "Unknown option: --about"),
+    ],
+)
+def test_a_key_typed_as_an_option_is_answered_with_what_to_write(warm, words, said):
+    done = warm("train", "digits", *words)
+    assert done.status == 2 and said in done.paragraph(), done.err
+
+
+def test_verbs_without_a_recipe_know_only_of_the_device(warm):
+    done = warm("predict", "bundle", "picture.jpg", "--gpu")
+    assert done.status == 2 and "There is no option --gpu" in done.paragraph()
+    done = warm("evaluate", "bundle", "digits", "--batch-size", "3")
+    assert done.status == 2 and "Unknown option: --batch-size" in done.paragraph()

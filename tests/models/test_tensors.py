@@ -1,0 +1,17 @@
+import pytest
+import torch
+
+from keensight.models.tensors import device, uses_bfloat16
+
+
+@pytest.mark.parametrize(("cuda", "mps", "name"), [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")])
+def test_a_gpu_is_used_where_torch_finds_one(cuda, mps, name, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    assert device().type == name
+
+
+def test_apples_gpus_take_bfloat16_only_on_request(monkeypatch):
+    monkeypatch.setattr("keensight.models.tensors._cpu_has_bfloat16", lambda: True)
+    assert not uses_bfloat16("auto", torch.device("mps")) and uses_bfloat16("auto", torch.device("cpu"))
+    assert uses_bfloat16("bfloat16", torch.device("mps"))
