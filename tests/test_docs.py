@@ -77,14 +77,15 @@ def test_the_help_of_every_verb_is_in_the_docs():
     compare(CLI, "\n".join(parts))
 
 
-PYTHON_BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+PYTHON = ROOT / "docs" / "python.md"
+PYTHON_BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text() + PYTHON.read_text(), re.DOTALL)
 
 
 @pytest.mark.parametrize("block", PYTHON_BLOCKS, ids=lambda block: block.splitlines()[-1][:40])
 def test_the_readmes_python_runs(block, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Image.new("L", (8, 8)).save("a-picture.jpg")
-    exec(compile(block, "README.md", "exec"), {"__name__": "__main__"})
+    exec(compile(block, "docs", "exec"), {"__name__": "__main__"})
 
 
 @pytest.mark.parametrize("file", [README, *sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md"], ids=str)

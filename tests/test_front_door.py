@@ -32,6 +32,7 @@ NAMES = [
     "explain",
     "export",
     "fgsm",
+    "finish",
     "fit",
     "import_keras",
     "info",

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from keensight.verbs.evaluate import evaluate
     from keensight.verbs.explain import explain
     from keensight.verbs.export import export
+    from keensight.verbs.finish import finish
     from keensight.verbs.import_keras import import_keras
     from keensight.verbs.info import info
     from keensight.verbs.lr_range import lr_range
@@ -69,6 +70,7 @@ _HOME = {
     "evaluate": "keensight.verbs.evaluate",
     "explain": "keensight.verbs.explain",
     "export": "keensight.verbs.export",
+    "finish": "keensight.verbs.finish",
     "fgsm": "keensight.robustness.attacks.gradient_sign",
     "fit": "keensight.training.loop",
     "import_keras": "keensight.verbs.import_keras",
@@ -128,6 +130,7 @@ __all__ = [
     "explain",
     "export",
     "fgsm",
+    "finish",
     "fit",
     "import_keras",
     "info",

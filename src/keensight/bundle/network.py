@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import onnx
 import torch
+from onnx import numpy_helper
 
 from keensight.bundle.read import Bundle, file_of
 from keensight.errors import BundleError
 from keensight.models.classifier import Classifier
 from keensight.models.graph import check_sizes, graph
-from keensight.models.zoo import build
+from keensight.models.onnx_network import NORMALISED, SCALE, SHIFT, TEMPERATURE, OnnxNetwork
+from keensight.models.zoo import MODELS, build
 from keensight.training.checkpoint import load_weight_bytes
 from keensight.training.recipe import from_table
 from keensight.values import Recipe
@@ -20,6 +25,8 @@ def network_of(bundle: Bundle) -> Classifier:
     Its logits are not calibrated: divide them by ``bundle.info.temperature`` for what `load` answers.
     Raises BundleError if the bundle has no weights, RunError if its weights do not fit its recipe.
     """
+    if is_own(bundle):
+        return _own(file_of(bundle, "model.onnx")).eval()
     weights = file_of(bundle, "model.safetensors")
     if bundle.info.origin is not None:
         model = _imported(bundle, len(weights))
@@ -28,6 +35,25 @@ def network_of(bundle: Bundle) -> Classifier:
         model = build(recipe.model.name, recipe.model.options, bundle.preprocessing, len(bundle.labels), recipe.seed)
     load_weight_bytes(weights, bundle.path / "model.safetensors", model)
     return model.eval()
+
+
+def is_own(bundle: Bundle) -> bool:
+    """Say whether its network was somebody's own, whose Python code is not here: its name is none of our models'."""
+    table = (bundle.info.recipe or {}).get("model")
+    return bundle.info.origin is None and isinstance(table, dict) and table.get("name", "cnn") not in MODELS
+
+
+def _own(content: bytes) -> Classifier:
+    """Read a network from the graph that the bundle answers with, between normalised pixels and calibration."""
+    graph = onnx.load_from_string(content).graph
+    (last,) = (node for node in graph.node if TEMPERATURE in node.input)
+    network = OnnxNetwork(graph, NORMALISED, last.input[0])
+    weights = {each.name: each for each in graph.initializer}
+    scale, shift = (torch.from_numpy(numpy_helper.to_array(weights[name]).copy()) for name in (SCALE, SHIFT))
+    model = Classifier(network, scale.shape[1])
+    model.std.copy_(1 / (255 * scale[0]))
+    model.mean.copy_(-shift[0] * model.std)
+    return model
 
 
 def _imported(bundle: Bundle, num_bytes: int) -> Classifier:
@@ -44,4 +70,8 @@ def _imported(bundle: Bundle, num_bytes: int) -> Classifier:
 
 def recipe_of(bundle: Bundle) -> Recipe:
     """Return the recipe that a bundle was trained with; keys that are newer than the bundle have their defaults."""
-    return from_table(bundle.info.recipe or {})
+    table = bundle.info.recipe or {}
+    if not is_own(bundle):
+        return from_table(table)
+    recipe = from_table({name: value for name, value in table.items() if name != "model"})
+    return replace(recipe, model=replace(recipe.model, name=str(table["model"]["name"]), options={}))

@@ -103,6 +103,13 @@ def _product(weight: int) -> Callable[[Node], Shape]:
     return shape
 
 
+def _matmul(node: Node) -> Shape:
+    a, b = node.shapes
+    if len(a) < 2 or len(b) < 2 or a[-1] != b[-2]:
+        raise ValueError("its matrices do not fit together")
+    return (*np.broadcast_shapes(a[:-2], b[:-2]), a[-2], b[-1])
+
+
 def _pad(node: Node) -> Shape:
     x, pads = node.shapes[0], node.constant(1)
     if len(pads) != 2 * len(x) or len(node.shapes) > 3:
@@ -170,7 +177,7 @@ def _count(shape: Sequence[int]) -> int:
 UNARY = (
     "Cast", "Clip", "Relu", "LeakyRelu", "Elu", "Selu", "Sigmoid", "HardSigmoid", "Softplus", "Tanh", "Erf", "Sqrt",
     "Softmax", "QuantizeLinear", "DequantizeLinear", "Celu", "Exp", "HardSwish", "InstanceNormalization", "Log",
-    "LogSoftmax", "Neg", "Softsign",
+    "LogSoftmax", "Neg", "Softsign", "LayerNormalization",
 )  # fmt: skip
 SHAPES: dict[str, Callable[[Node], Sequence[int]]] = {
     **dict.fromkeys(UNARY, _same),
@@ -184,7 +191,7 @@ SHAPES: dict[str, Callable[[Node], Sequence[int]]] = {
     "GlobalMaxPool": _global_pool,
     "GlobalAveragePool": _global_pool,
     "Gemm": _product(1),
-    "MatMul": _product(1),
+    "MatMul": _matmul,
     "QLinearMatMul": _product(3),
     "Pad": _pad,
     "Slice": _slice,
@@ -193,5 +200,6 @@ SHAPES: dict[str, Callable[[Node], Sequence[int]]] = {
     "Reshape": _reshape,
     "Unsqueeze": _unsqueeze,
     "ReduceMean": _reduce,
+    "ReduceMax": _reduce,
     "Flatten": _flatten,
 }

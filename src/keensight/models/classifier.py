@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from keensight.values import FloatArray, Split
+from keensight.errors import TrainingError
+from keensight.values import FloatArray, Preprocessing, Split
 
 
 class Classifier(nn.Module):
@@ -33,6 +34,60 @@ class Classifier(nn.Module):
         """Return logits NK."""
         logits_NK: torch.Tensor = self.network((images_NCHW - self.mean) / self.std)
         return logits_NK
+
+
+class Own(nn.Module):
+    """Somebody's own network, which takes images in [0, 1] as they are."""
+
+    def __init__(self, network: nn.Module, channels: int) -> None:
+        super().__init__()
+        self.module = network
+        self.normalisation = ([0.0] * channels, [1.0] * channels)
+
+    def forward(self, images_NCHW: torch.Tensor) -> torch.Tensor:
+        """Return logits NK."""
+        logits_NK: torch.Tensor = self.module(images_NCHW)
+        return logits_NK
+
+
+def as_classifier(model: nn.Module, preprocessing: Preprocessing, num_classes: int) -> Classifier:
+    """Return a classifier as it is, and any other network that maps images NCHW in [0, 1] to logits NK in a classifier.
+
+    Its parameters stay the network's own: what trains one trains the other.
+
+    Raises TrainingError if the network does not take such pictures, or answers with other than K numbers.
+
+    >>> network = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
+    >>> as_classifier(network, Preprocessing(2, 2, 3), 2)(torch.zeros(5, 3, 2, 2)).shape
+    torch.Size([5, 2])
+    """
+    if isinstance(model, Classifier):
+        return model
+    if not isinstance(model, nn.Module):
+        raise TrainingError(
+            f"A {type(model).__name__} was given as the model. Give a torch.nn.Module that maps images NCHW in [0, 1] "
+            "to logits NK, or what keensight.build returns."
+        )
+    shape = (2, preprocessing.channels, preprocessing.height, preprocessing.width)
+    was_training = model.training
+    try:
+        with torch.no_grad():
+            some = next((p for p in model.parameters()), torch.zeros(0))
+            answer = model.eval()(torch.zeros(shape, device=some.device))
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        raise TrainingError(
+            f"The network {type(model).__name__} cannot take two pictures, {'x'.join(map(str, shape))}: "
+            f"{str(error).splitlines()[0]}. It must map images NCHW, floats in [0, 1], to logits NK."
+        ) from error
+    finally:
+        model.train(was_training)
+    if not isinstance(answer, torch.Tensor) or tuple(answer.shape) != (2, num_classes):
+        given = tuple(answer.shape) if isinstance(answer, torch.Tensor) else f"a {type(answer).__name__}"
+        raise TrainingError(
+            f"The network {type(model).__name__} answers two pictures with {given}, and there are {num_classes} "
+            f"classes. It must return logits of the shape (2, {num_classes}); change its last layer."
+        )
+    return Classifier(Own(model, preprocessing.channels), preprocessing.channels)
 
 
 def set_normalisation(model: Classifier, train: Split) -> None:

@@ -24,6 +24,7 @@ from keensight.files import to_json, write_atomically
 from keensight.inference.predictor import Predictor, inverted_of
 from keensight.interop.onnx.write import to_onnx, with_temperature
 from keensight.machine import hardware, versions
+from keensight.models.classifier import Own
 from keensight.models.layers import layer_table
 from keensight.pages.pictures import Pictures, sample_members
 from keensight.pages.report import render_html
@@ -48,20 +49,32 @@ from keensight.values import (
     Threat,
     Uint8Array,
 )
+from keensight.values.recipe import ModelSettings
 from keensight.workspace import RunFolder
 
 MOST_ATTACKED = 10_000
 
 
-def finish(files: RunFolder, state: State, pixels: Pixels, splits: Splits, recipe: Recipe, watcher: Watcher) -> Report:
+def finish(
+    files: RunFolder,
+    state: State,
+    pixels: Pixels,
+    splits: Splits,
+    recipe: Recipe,
+    watcher: Watcher,
+    by_hand: bool = False,
+) -> Report:
     """Calibrate on validation, export, measure the *exported* model, and write report and bundle.
 
-    `state` holds the best epoch's weights. The test split is used here for the first time.
+    `state` holds the best epoch's weights. The test split is used here for the first time. With `by_hand`, the splits
+    need not be those that the recipe draws.
 
     Raises GateError, and writes neither report nor bundle, if the exported model's answers differ from `state`'s.
     """
     watcher.stage("calibrating and exporting")
     recipe = recipe.told_of(pixels.dataset.name)
+    if isinstance(own := state.model.network, Own):
+        recipe = replace(recipe, model=ModelSettings(name=type(own.module).__name__, normalise=False))
     model = state.model.eval()
     data = {
         "name": pixels.dataset.name,
@@ -71,7 +84,8 @@ def finish(files: RunFolder, state: State, pixels: Pixels, splits: Splits, recip
         "seed": recipe.seed,
         "draw": DRAW,
         # what was given together, or kept from an earlier run, can be told again only by the run's list
-        **({"listed": True} if pixels.dataset.parts or recipe.data.splits else {}),
+        **({"listed": True} if pixels.dataset.parts or recipe.data.splits or by_hand else {}),
+        **({"by_hand": True} if by_hand else {}),
     }
     info = BundleInfo(
         labels=splits.class_names,

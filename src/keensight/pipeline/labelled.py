@@ -65,7 +65,7 @@ def known_splits(pixels: Pixels, bundle: Bundle) -> NDArray[np.str_]:
     `pixels` are decoded as the bundle says, with its classes in its order.
     """
     dataset, trained = pixels.dataset, bundle.info.data  # the latter is unknown for an imported model
-    if trained and fingerprint(dataset) == trained["sha256"]:
+    if trained and not trained.get("by_hand") and fingerprint(dataset) == trained["sha256"]:
         fractions, draw = (trained["val_fraction"], trained["test_fraction"]), trained.get("draw", 1)
         seen = looks(pixels)[0] if draw >= BY_PIXELS else None
         return assign(dataset, *fractions, trained["seed"], seen, draw)[0]

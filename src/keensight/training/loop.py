@@ -23,7 +23,7 @@ from torch import nn
 
 from keensight.errors import TrainingError
 from keensight.machine import images_at_a_time
-from keensight.models.classifier import Classifier, set_normalisation
+from keensight.models.classifier import Classifier, as_classifier, set_normalisation
 from keensight.models.tensors import autocast, device, side_by_side, to_images
 from keensight.robustness.losses import Loss
 from keensight.training import augment
@@ -48,8 +48,13 @@ class State:
     seconds: float = 0.0
 
 
-def start(model: Classifier, splits: Splits, recipe: Recipe) -> State:
-    """Return the state before the first epoch: the model normalised and on its device, and the recipe's optimiser."""
+def start(model: nn.Module, splits: Splits, recipe: Recipe) -> State:
+    """Return the state before the first epoch: the model normalised and on its device, and the recipe's optimiser.
+
+    Any network that maps images NCHW in [0, 1] to logits NK will do; only one of ours is normalised.
+    Raises TrainingError for one that does not.
+    """
+    model = as_classifier(model, splits.preprocessing, len(splits.class_names))
     if (
         recipe.model.normalise and not recipe.model.weights
     ):  # given weights include the normalisation that they were trained with
@@ -60,16 +65,17 @@ def start(model: Classifier, splits: Splits, recipe: Recipe) -> State:
 
 
 def fit(
-    model: Classifier | State, splits: Splits, recipe: Recipe, loss: Loss | None = None, on_step: OnStep | None = None
+    model: nn.Module | State, splits: Splits, recipe: Recipe, loss: Loss | None = None, on_step: OnStep | None = None
 ) -> Iterator[Epoch]:
     """Train and yield an `Epoch` after each pass over the training pictures, until the recipe says to stop.
 
-    Given a `State` instead of a model, it continues after the epochs in its history, with the same bits as if it had
-    never stopped; the state is up to date whenever an epoch is yielded. All randomness comes from the recipe's seed
+    The model is what `build` returns, or any network of your own that maps images NCHW in [0, 1] to logits NK: it is
+    trained in place. Given a `State` instead, it continues after the epochs in its history, with the same bits as if it
+    had never stopped; the state is up to date whenever an epoch is yielded. All randomness comes from the recipe's seed
     and the epoch's number.
 
     Raises:
-        TrainingError: the loss is no longer a number, or memory ran out.
+        TrainingError: the loss is no longer a number, memory ran out, or the network does not fit the pictures.
     """
     state = model if isinstance(model, State) else start(model, splits, recipe)
     recipe = with_epochs(recipe, state.model, splits)

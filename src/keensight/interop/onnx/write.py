@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from keensight.errors import BundleError
+from keensight.errors import BundleError, RecipeError
+from keensight.interop.onnx.exported import write_exported
 from keensight.models import foreign
 from keensight.models.classifier import Classifier
 from keensight.models.dropout import Dropout
@@ -27,6 +28,7 @@ from keensight.models.foreign import ChannelNorm, HardSigmoid, PaddedPool2d, PRe
 from keensight.models.graph import INPUT
 from keensight.models.linear import TwoLogits
 from keensight.models.mirror import AddMirrored, MeanOfMirrored
+from keensight.models.onnx_network import NORMALISED, SCALE, SHIFT, TEMPERATURE
 from keensight.models.pooling import MaxPool2d
 from keensight.models.trace import trace, without_norms
 from keensight.values import Preprocessing
@@ -34,7 +36,6 @@ from keensight.version import __version__
 
 OPSET = 17
 IR_VERSION = 8
-TEMPERATURE = "calibration.inverse_temperature"  # the constant that logits are multiplied by
 
 
 class Graph:
@@ -65,11 +66,11 @@ def to_onnx(model: Classifier, preprocessing: Preprocessing, num_classes: int, t
     mean, std = model.mean.cpu().double(), model.std.cpu().double()
     pixels = graph.add("Cast", ["images"], "pixels", to=TensorProto.FLOAT)
     pixels = graph.add("Transpose", [pixels], "pixels_nchw", perm=[0, 3, 1, 2])
-    scale = graph.weight((1 / (255 * std)).float()[None], "normalisation.scale")
-    shift = graph.weight((-mean / std).float()[None], "normalisation.shift")
+    scale = graph.weight((1 / (255 * std)).float()[None], SCALE)
+    shift = graph.weight((-mean / std).float()[None], SHIFT)
     pixels = graph.add("Mul", [pixels, scale], "scaled")
-    pixels = graph.add("Add", [pixels, shift], "normalised")
-    logits = _network(graph, model.network, pixels)
+    pixels = graph.add("Add", [pixels, shift], NORMALISED)
+    logits = _network(graph, model.network, pixels, preprocessing)
     inverse = graph.weight(_inverse(temperature), TEMPERATURE)
     calibrated = graph.add("Mul", [logits, inverse], "calibrated_logits")
     graph.add("Softmax", [calibrated], "probabilities", axis=1)
@@ -109,8 +110,18 @@ def _inverse(temperature: float) -> NDArray[np.float32]:
     return np.asarray(1 / temperature, np.float32)
 
 
-def _network(graph: Graph, network: nn.Module, images: str) -> str:
-    """Translate the network step by step, and return the name of its answer."""
+def _network(graph: Graph, network: nn.Module, images: str, size: Preprocessing) -> str:
+    """Translate the network by its layers, or by its operations where this table lacks one; return its answer."""
+    before = len(graph.nodes), len(graph.weights)
+    try:
+        return _by_layers(graph, network, images)
+    except (BundleError, RecipeError):
+        del graph.nodes[before[0] :], graph.weights[before[1] :]
+        own: tuple[list[float], list[float]] | None = getattr(network, "normalisation", None)
+        return write_exported(graph, network, images, (len(own[0]) if own else size.channels, size.height, size.width))
+
+
+def _by_layers(graph: Graph, network: nn.Module, images: str) -> str:
     names, answer = {INPUT: images}, images
     for step in without_norms(trace(network)):
         inputs, name, kind = [names[each] for each in step.inputs], f"network.{step.name}", type(step.layer)
@@ -119,7 +130,7 @@ def _network(graph: Graph, network: nn.Module, images: str) -> str:
         elif kind in LAYERS and len(inputs) == 1:
             answer = LAYERS[kind](graph, step.layer, inputs[0], name)
         else:
-            raise _unknown(step.what)
+            raise _unknown(f"{step.what}, as '{step.name}'")
         names[step.name] = answer
     return answer
 
