@@ -2,6 +2,7 @@ import math
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -59,3 +60,14 @@ def test_a_server_collects_as_often_as_python_does_by_default():
         "return_memory(); assert gc.get_threshold() == before"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux alone can bound it")
+def test_memory_can_be_bounded():
+    program = (
+        "from keensight.machine import bound_memory; bound_memory(2**28); held = bytearray(2**27)\n"
+        "try: bytearray(2**28)\n"
+        "except MemoryError: print('refused')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "refused\n"

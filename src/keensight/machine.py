@@ -94,6 +94,19 @@ def keep_memory() -> None:
     _set_malloc(mmap_threshold=32 * 2**20, trim_threshold=2**30)  # the former is the most that glibc accepts
 
 
+def bound_memory(more_bytes: int) -> None:
+    """Let this process take at most so many bytes more than it has: then there is a MemoryError. Linux alone can."""
+    try:
+        import resource
+
+        (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmData:"))
+        most = int(line.split()[1]) * 1024 + more_bytes
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        resource.setrlimit(resource.RLIMIT_DATA, (most if hard < 0 else min(most, hard), hard))
+    except (ImportError, OSError, ValueError):
+        return
+
+
 def return_memory() -> None:
     """Let the C library return freed memory, and Python collect garbage by default, as a server should.
 

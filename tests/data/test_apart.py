@@ -1,6 +1,7 @@
 import io
 import os
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -52,6 +53,19 @@ def test_it_is_ended_by_its_deadline_and_replaced(process):
         process.decode(slow, SIZE, 0.02)
     assert process.decode(PHOTOGRAPH, SIZE, 60).shape == (20, 30, 3)
     assert process._process.pid != before
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux alone can bound it")
+def test_its_memory_is_bounded(process):
+    import resource
+
+    process.decode(PHOTOGRAPH, SIZE, 60)
+    soft, _ = resource.prlimit(process._process.pid, resource.RLIMIT_DATA)
+    assert apart.MOST_BYTES < soft < apart.MOST_BYTES + 2**31
+    resource.prlimit(process._process.pid, resource.RLIMIT_DATA, (2**20, -1))  # less than it has
+    large = encode(Image.new("RGB", (6000, 4000)), "PNG")
+    with pytest.raises(PictureError, match="there is not enough memory to decode it"):
+        process.decode(large, SIZE, 60)
 
 
 def test_one_that_was_killed_is_replaced(process):

@@ -19,7 +19,12 @@ import numpy as np
 
 from keensight.data.pixels import decode_picture
 from keensight.errors import PictureError, TooMuchWorkError
+from keensight.machine import bound_memory
 from keensight.values import Preprocessing, Uint8Array
+
+# A picture of 25 megapixels takes 100 MB, of 100 megapixels 400 MB, and some steps hold three copies. What asks for
+# more is refused by this process, before the kernel ends another one for it.
+MOST_BYTES = 2**31
 
 
 class ApartError(Exception):
@@ -130,6 +135,7 @@ def decode_for_another(orders: object, answers: object) -> None:
     writer: BinaryIO = answers.buffer  # type: ignore[attr-defined]
     with suppress(OSError, AttributeError):
         os.nice(5)  # what answers comes before what decodes
+    bound_memory(MOST_BYTES)
     while line := reader.readline():
         length, seconds, size = json.loads(line)
         picture = reader.read(length)

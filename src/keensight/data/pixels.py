@@ -148,6 +148,8 @@ def _load(opened: _Opened, preprocessing: Preprocessing | None = None) -> Image.
             enough = 2 * max(preprocessing.width, preprocessing.height)
             image.draft(_mode(preprocessing), (enough, enough))
         image.load()
+    except MemoryError as error:  # which says nothing of the picture
+        raise PictureError("there is not enough memory to decode it") from error
     except Exception as error:
         raise PictureError(f"it is damaged or cut short ({_one_line(error)})") from error
     return upright(image, opened.orientation)

@@ -96,7 +96,7 @@ def finish(
         data=data,
     )
     bundle = Bundle(files.bundle, info)
-    uncalibrated = to_onnx(model, splits.preprocessing, len(splits.class_names), temperature=1.0)
+    uncalibrated = to_onnx(model, splits.preprocessing, len(splits.class_names), 1.0, splits.class_names)
     info = replace(info, borders=decide_borders(Predictor(bundle, uncalibrated), splits))
     bundle = replace(bundle, info=info)
     temperature = fit_temperature(_logs(Predictor(bundle, uncalibrated).on_split(splits.val)), splits.val.labels)

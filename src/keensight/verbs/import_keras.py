@@ -106,7 +106,7 @@ def import_keras(
         model={"name": "keras", "parameters": parameters},
         versions=versions(),
     )
-    onnx = to_onnx(imported.model, preprocessing, len(names), temperature=1.0)
+    onnx = to_onnx(imported.model, preprocessing, len(names), 1.0, names)
     if len(onnx) > FILES["model.onnx"]:
         raise ModelFileError(
             f"{file} cannot be imported: its network has {len(onnx):,} bytes, and a bundle's has at most "

@@ -1,3 +1,4 @@
+import json
 from importlib import metadata
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from keensight.bundle.onnx_check import check_onnx
 from keensight.errors import BundleError
 from keensight.interop.onnx.write import to_onnx, with_temperature
 from keensight.models.classifier import Classifier
@@ -43,6 +45,15 @@ def expected(model, temperature):
     images = torch.from_numpy(IMAGES).permute(0, 3, 1, 2).float() / 255
     with torch.no_grad():
         return torch.softmax(model(images) / temperature, 1).numpy()
+
+
+def test_the_file_itself_says_what_its_numbers_mean():
+    labels = ("Äpfel", 'a "b", c', "猫")
+    model = build("dense", {}, SIZE, 3, seed=0).eval()
+    written = with_temperature(to_onnx(model, SIZE, 3, 1.0, labels), 2.0)
+    session = onnxruntime.InferenceSession(written, providers=["CPUExecutionProvider"])
+    assert tuple(json.loads(session.get_modelmeta().custom_metadata_map["labels"])) == labels
+    check_onnx(written, SIZE, 3)
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -8,7 +8,8 @@ Shape letters: N images, H height, W width, C channels, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,9 +58,16 @@ class Graph:
         return name
 
 
-def to_onnx(model: Classifier, preprocessing: Preprocessing, num_classes: int, temperature: float) -> bytes:
+def to_onnx(
+    model: Classifier,
+    preprocessing: Preprocessing,
+    num_classes: int,
+    temperature: float,
+    labels: Sequence[str] = (),
+) -> bytes:
     """Return an ONNX model: ``images`` uint8 NHWC to ``probabilities`` float32 NK, softmax(logits / temperature).
 
+    Its own metadata has the `labels`, as a JSON list in the order of the probabilities, for programs without a bundle.
     The model is switched to evaluation. Raises BundleError for a layer that has no ONNX counterpart here.
     """
     graph = Graph()
@@ -89,6 +97,8 @@ def to_onnx(model: Classifier, preprocessing: Preprocessing, num_classes: int, t
         producer_name="keensight",
         producer_version=__version__,
     )
+    if labels:
+        helper.set_model_props(proto, {"labels": json.dumps(labels, ensure_ascii=False)})
     onnx.checker.check_model(proto, full_check=True)
     return bytes(proto.SerializeToString(deterministic=True))
 
