@@ -27,6 +27,10 @@ class TooMuchWorkError(PictureError):
     """It would take longer to decode than a picture of its size should."""
 
 
+class MissingDecoderError(PictureError):
+    """It is in a format whose decoder is not installed."""
+
+
 class RecipeError(KeensightError):
     """The recipe asks for something that does not exist or cannot work on this data."""
 

@@ -40,8 +40,6 @@ def tar():
 @pytest.mark.parametrize(
     "content,what",
     [
-        (b"\0\0\0\x24ftypheic\0\0\0\0mif1heic", "HEIC pictures"),
-        (b"\0\0\0\x20ftypavif", "AVIF pictures"),
         (b"\xff\x0a\x80", "JPEG XL pictures"),
         (b"\xef\xbb\xbf\n <!DOCTYPE HTML><html>", "an HTML page"),
         (b"<?xml version='1.0'?>\n<svg xmlns='x'>", "SVG pictures"),

@@ -89,7 +89,7 @@ class Target:
 
 def _passes(cause: BaseException | None) -> bool:
     # the system's errors have a number; Pillow raises OSError without one for a picture that is cut short
-    return isinstance(cause, MemoryError) or (isinstance(cause, OSError) and cause.errno is not None)
+    return isinstance(cause, MemoryError | ImportError) or (isinstance(cause, OSError) and cause.errno is not None)
 
 
 def by_turns(decoders: Sequence[Decode]) -> Decode:

@@ -6,14 +6,14 @@ import re
 
 START_BYTES = 512  # all that is looked at
 
-PICTURES = re.compile(  # JPEG (MPO too), PNG, GIF, WebP, BMP, TIFF (little and big, BigTIFF), PPM and its kin
-    rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|RIFF....WEBP|BM.{8}..\0\0[\x0c-\x80]\0\0\0|II[*+]\0|MM\0[*+]|P[1-6][\s#]",
+PICTURES = re.compile(  # JPEG (MPO too), PNG, GIF, WebP, BMP, TIFF (little and big, BigTIFF), PPM, HEIC and AVIF
+    rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|RIFF....WEBP|BM.{8}..\0\0[\x0c-\x80]\0\0\0|II[*+]\0|MM\0[*+]|P[1-6][\s#]"
+    rb"|....ftyp(hei[cxms]|hev[cxms]|mif1|msf1|avif|avis)",
     re.DOTALL,
 )
 CONVERT = "pictures are not read; convert it to JPEG or PNG"
 OTHERS: tuple[tuple[bytes, str], ...] = (  # what the bytes look like, and what that is; the first that fits counts
-    (rb"....ftyp(hei|hev|mif1|msf1)", f"HEIC {CONVERT} (iPhones save it unless set to 'Most Compatible')"),
-    (rb"....ftyp(avif|avis)", f"AVIF {CONVERT}"),
+    (rb"....ftyp(hei[cxms]|hev[cxms]|mif1|msf1|avi[fs])", "a HEIC or AVIF picture that is damaged or of a rare kind"),
     (rb"....ftypcrx ", f"CR3 {CONVERT}"),
     (rb"\xff\x0a|\0\0\0\x0cJXL ", f"JPEG XL {CONVERT}"),
     (rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51", f"JPEG 2000 {CONVERT}"),
@@ -41,6 +41,18 @@ OTHERS: tuple[tuple[bytes, str], ...] = (  # what the bytes look like, and what 
 )
 _OTHERS = [(re.compile(look, re.DOTALL | re.IGNORECASE if b"html" in look or b"svg" in look else re.DOTALL), what)
            for look, what in OTHERS]  # fmt: skip
+
+
+def is_heif(content: bytes) -> bool:
+    """Say whether a file is a HEIC picture, and not an AVIF one, which has the same kind of container.
+
+    >>> is_heif(b"\\0\\0\\0\\x1cftypheic"), is_heif(b"\\0\\0\\0\\x1cftypmif1\\0\\0\\0\\0mif1avif")
+    (True, False)
+    """
+    if content[4:8] != b"ftyp":
+        return False
+    brands = content[8 : min(int.from_bytes(content[:4]), START_BYTES)]
+    return brands[:3] in (b"hei", b"hev") or (brands[:4] in (b"mif1", b"msf1") and b"avi" not in brands)
 
 
 def is_picture_start(start: bytes) -> bool:

@@ -14,7 +14,7 @@ from keensight.values import DatasetKind, Part, Skipped, SplitName
 
 PICTURE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".gif", ".bmp", ".dib", ".webp", ".tif", ".tiff",
-     ".ppm", ".pgm", ".pbm", ".pnm"}
+     ".ppm", ".pgm", ".pbm", ".pnm", ".heic", ".heif", ".hif", ".avif"}
 )  # fmt: skip
 RAW_SUFFIXES = frozenset(  # camera raw; most begin as TIFF files do, with a thumbnail
     {".raw", ".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".srf", ".sr2", ".orf", ".pef", ".raf", ".rw2",

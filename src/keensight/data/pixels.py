@@ -5,30 +5,48 @@ NumPy and Pillow only: a serving image has no torch in it. Shape letters: N imag
 
 from __future__ import annotations
 
+import functools
 import io
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin  # noqa: F401
+from PIL import (  # noqa: F401
+    AvifImagePlugin,
+    Image,
+    ImageOps,
+    TiffImagePlugin,
+    UnidentifiedImageError,
+    WebPImagePlugin,
+)
 
 from keensight.data.bare import bare
-from keensight.data.kinds import CONVERT, what_is
+from keensight.data.kinds import CONVERT, is_heif, what_is
 from keensight.data.levels import in_eight_bits, is_deep, key_in_eight_bits, white_of
-from keensight.data.orientation import upright
+from keensight.data.orientation import of_exif, upright
 from keensight.data.plain_png import PNG, open_plain_png
 from keensight.data.polarity import ring
 from keensight.data.resizing import resized
-from keensight.errors import PictureError, TooManyPixelsError, TooMuchWorkError
+from keensight.errors import MissingDecoderError, PictureError, TooManyPixelsError, TooMuchWorkError
 from keensight.values import Preprocessing, Uint8Array
 
 MAX_PIXELS = 80_000_000  # below Pillow's own limit, above any phone's default mode
 STRIP_PIXELS = 500_000  # composed at a time, as no other thread runs meanwhile
-FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM")  # for others, Pillow would import 40 more modules
-ACCEPTED = "JPEG, PNG, GIF, WebP, BMP, TIFF and PPM pictures up to 80 megapixels are accepted"
+FORMATS = (
+    "JPEG",
+    "PNG",
+    "GIF",
+    "WEBP",
+    "BMP",
+    "TIFF",
+    "PPM",
+    "AVIF",
+)  # for others, Pillow would import 40 more modules
+ACCEPTED = "JPEG, PNG, GIF, WebP, BMP, TIFF, PPM, AVIF and HEIC pictures up to 80 megapixels are accepted"
 MOST_WORK = 1_000_000_000  # pixels times passes: what libjpeg's own ten scans of 80 megapixels are, some ten seconds
 MOST_SCANS = 24  # that a JPEG needs for any colours; one with more must be small
 MOST_WORK_OF_MANY_SCANS = 100_000_000
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # pictures are decoded side by side already
 DECODER_VERSION = 2  # part of the cache's key: raise it when the same file gives other pixels
 
 _GREY_MODES = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"}
@@ -114,11 +132,12 @@ def _open(picture: bytes) -> _Opened:
         raise PictureError("it is empty (0 bytes)")
     try:
         found = bare(picture)
-        image = Image.open(io.BytesIO(found.content), formats=FORMATS)
+        formats = _heif_formats() if is_heif(picture) else FORMATS
+        image = Image.open(io.BytesIO(found.content), formats=formats)
         if image.format == "PNG":
             key_in_eight_bits(image, picture[24])
         num_tiles = len(image.tile)
-    except TooMuchWorkError:
+    except (TooMuchWorkError, MissingDecoderError):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):  # the latter if warnings are errors
         raise TooManyPixelsError(f"it has more than {MAX_PIXELS // 10**6} megapixels; {ACCEPTED}") from None
@@ -137,7 +156,22 @@ def _open(picture: bytes) -> _Opened:
         )
     if num_tiles > 10_000 + pixels // 64:
         raise TooMuchWorkError(f"it is cut into {num_tiles:,} strips or tiles; save it anew")
-    return _Opened(image, found.orientation, pixels * found.passes)
+    # Pillow puts a turn that AVIF itself has into EXIF; libheif has turned its pictures already
+    orientation = of_exif(image.info.get("exif") or b"") if image.format == "AVIF" else found.orientation
+    return _Opened(image, orientation, pixels * found.passes)
+
+
+@functools.cache
+def _heif_formats() -> tuple[str, ...]:
+    try:
+        import pi_heif
+    except ImportError as error:
+        raise MissingDecoderError(
+            "it is a HEIC picture (iPhones save it unless set to 'Most Compatible'), which takes the package pi-heif: "
+            "pip install 'keensight[heif]', or convert it to JPEG"
+        ) from error
+    pi_heif.register_heif_opener(thumbnails=False, decode_threads=1)
+    return ("HEIF",)
 
 
 def _load(opened: _Opened, preprocessing: Preprocessing | None = None) -> Image.Image:
