@@ -63,7 +63,7 @@ def test_what_is_no_picture_is_called_by_its_name(content, what):
     assert what_is(content).startswith(what)
     if content:
         said = what if what.endswith("pictures") else f"it is {what}"
-        with pytest.raises(PictureError, match=f"^{said}.*PPM pictures up to 80 megapixels are accepted"):
+        with pytest.raises(PictureError, match=f"^{said}.*AVIF and HEIC pictures up to 80 megapixels are accepted"):
             decode_picture(content, Preprocessing(4, 4, 3))
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from keensight.data.layout import arrange, split_named, split_told
-from keensight.errors import DataError
+from keensight.errors import DataError, UsageError
 
 
 def laid_out(pictures, others=(), pattern=None):
@@ -140,3 +140,59 @@ def test_labels_are_compared_in_composed_unicode():
     assert {label for label, _ in laid_out(["train/caf\u00e9/1.jpg", "val/cafe\u0301/2.jpg"])[0].values()} == {
         "caf\u00e9"
     }
+
+
+def alike():
+    return [
+        f"{animal}/{place}/{i}.jpg"
+        for animal in ("cats", "dogs", "foxes")
+        for place in ("indoor", "outdoor")
+        for i in range(2)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "label_of"),
+    [
+        ("{label}/**", lambda path: path.split("/")[0]),
+        ("{label}/*/*", lambda path: path.split("/")[0]),
+        ("*/{label}/**", lambda path: path.split("/")[1]),
+        ("*/{label}/*", lambda path: path.split("/")[1]),
+        ("{group}/{label}/*", lambda path: path.split("/")[1]),
+        ("**/{label}/*", lambda path: path.split("/")[1]),
+    ],
+)
+@pytest.mark.parametrize("around", ["", "animals/"])
+def test_the_same_folders_in_every_folder_are_asked_about_and_a_pattern_answers(pattern, label_of, around):
+    paths = alike()
+    with pytest.raises(DataError, match=r"--label-pattern '\{label\}/\*\*'.*--label-pattern '\*/\{label\}/\*\*'"):
+        arrange([around + path for path in paths], [], "animals", None)
+    entries, skipped = arrange([around + path for path in paths], [], "animals", pattern)
+    assert not skipped
+    assert {entry.path.removeprefix(around): entry.label for entry in entries} == {p: label_of(p) for p in paths}
+    if "group" in pattern:
+        assert {entry.group for entry in entries} == {"cats", "dogs", "foxes"}
+
+
+def test_a_pattern_of_folders_can_name_the_split_and_leaves_out_what_does_not_fit():
+    paths = [f"{split}/{label}/x/{split}{i}.jpg" for split in ("seg_train", "dev") for label in "ab" for i in range(2)]
+    entries, skipped = arrange([*paths, "stray.jpg"], [], "mine", "{split}/{label}/**")
+    assert {(entry.split, entry.label) for entry in entries} == {
+        ("train", "a"),
+        ("train", "b"),
+        ("val", "a"),
+        ("val", "b"),
+    }
+    assert [each.path for each in skipped] == ["stray.jpg"] and "does not fit" in skipped[0].reason
+    with pytest.raises(DataError, match="'cats' stands where.*tells no split"):
+        arrange(alike(), [], "mine", "{split}/{label}/*")
+    with pytest.raises(DataError, match="None of the 12 pictures"):
+        arrange(alike(), [], "mine", "{label}/*")
+
+
+@pytest.mark.parametrize(
+    "pattern", ["*/*", "{label}/{label}", "**/{label}/**", "{label...}/*", "{label}{a}/*", "{label}//*"]
+)
+def test_patterns_of_folders_that_make_no_sense_are_refused(pattern):
+    with pytest.raises(UsageError, match="makes no sense as one of folders"):
+        arrange(alike(), [], "mine", pattern)

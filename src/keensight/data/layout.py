@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from keensight.data.listing import PICTURE_SUFFIXES, Entry, describe
-from keensight.data.patterns import label_pattern
+from keensight.data.patterns import label_pattern, path_pattern
 from keensight.errors import DataError, shortlist
 from keensight.names import clean_label, natural_order
 from keensight.values import Skipped, SplitName
@@ -82,8 +82,7 @@ def arrange(
             "pictures per class, or name a manifest or array file itself."
         )
     if pattern:
-        entries, skipped = _by_pattern(paths, source, pattern)
-        return entries, skipped
+        return (_by_folders if "/" in pattern else _by_pattern)(paths, source, pattern)
     layout = layout_of(paths, source)
     entries, skipped = [], []
     for path in paths:
@@ -100,6 +99,31 @@ def arrange(
         )
     level = max(layout.levels.values(), default=layout.depth) + 1
     return entries, skipped + _folders_without_pictures(paths, others, level)
+
+
+def _by_folders(paths: list[list[str]], source: str, pattern: str) -> tuple[list[Entry], list[Skipped]]:
+    """Read labels, splits and groups from whole paths, below the folders that wrap everything."""
+    fields_of, depth = path_pattern(pattern), _wrapping_depth(paths)
+    entries, skipped = [], []
+    for path in paths:
+        name, fields = "/".join(path), fields_of(path[depth:]) if len(path) > depth else None
+        fields = fields or fields_of(path)
+        if fields is None or not fields.label:
+            skipped.append(Skipped(name, f"its path does not fit the label pattern '{pattern}'"))
+            continue
+        split = fields.split and (split_named(fields.split) or split_told(fields.split))
+        if fields.split and not split:
+            raise DataError(
+                f"In {source}, '{fields.split}' stands where the label pattern '{pattern}' has {{split}}, and tells no "
+                "split. Rename it to train, val or test (training_set, dev or seg_test will do), or write * for it."
+            )
+        entries.append(Entry(name, fields.label, split or None, fields.group))
+    if not entries:
+        raise DataError(
+            f"None of the {len(paths):,} pictures in {source} fits the label pattern '{pattern}'; one is "
+            f"'{'/'.join(paths[0])}'. It has a part for each folder and for the file name; ** stands for any number."
+        )
+    return entries, skipped
 
 
 def _by_pattern(paths: list[list[str]], source: str, pattern: str) -> tuple[list[Entry], list[Skipped]]:
@@ -227,8 +251,8 @@ def _ask_if_alike(classes: Mapping[str, set[str]], source: str) -> None:
         raise DataError(
             f"In {source} the folders {shortlist(natural_order(classes))} hold the same folders "
             f"({shortlist(natural_order(shared))}). Are they splits? Then rename them to train, val and test (names "
-            "such as training_set, dev or seg_test do too). Are they the classes? Then take their pictures out of the "
-            "folders inside, or list them in a .csv manifest with the columns file and label."
+            "such as training_set, dev or seg_test do too). Are they the classes? Then give --label-pattern "
+            "'{label}/**'. Are the folders inside the classes? Then give --label-pattern '*/{label}/**'."
         )
 
 

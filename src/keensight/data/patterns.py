@@ -13,10 +13,11 @@ from keensight.names import clean_label, natural_order
 
 
 class Fields(NamedTuple):
-    """The fields of a file name."""
+    """The fields of a file name, or of a path."""
 
     label: str
     group: str | None
+    split: str | None = None
 
 
 def label_pattern(pattern: str) -> Callable[[str], Fields | None]:
@@ -72,6 +73,49 @@ def label_pattern(pattern: str) -> Callable[[str], Fields | None]:
     return read
 
 
+def path_pattern(pattern: str) -> Callable[[Sequence[str]], Fields | None]:
+    """Return a function from the parts of a path to its fields, or to None if the path does not fit `pattern`.
+
+    The pattern has a part for each folder and for the file name, whose suffix is ignored; ``**`` stands for any number
+    of parts. In a part, fields and ``*`` are those of `label_pattern`; ``{split}`` names the split. Raises UsageError
+    for a pattern that makes no sense.
+
+    >>> fields = path_pattern("{label}/**")
+    >>> fields(["cats", "indoor", "1.jpg"]).label, path_pattern("*/{label}/*")(["cats", "indoor", "1.jpg"]).label
+    ('cats', 'indoor')
+    """
+    parts = pattern.split("/")
+    tokens = [re.findall(r"\{[^{}]*\}|\*+|[^{}*]+|[{}]", part) for part in parts]
+    names = [_name(token) for part in tokens for token in part if _is_field(token)]
+    wrong = any(token in ("{", "}") or _is_far(token) for part in tokens for token in part)
+    wrong |= any(one[0] in "{*" and following[0] in "{*" for part in tokens for one, following in pairwise(part))
+    if wrong or not all(parts) or names.count("label") != 1 or len(set(names)) < len(names) or parts.count("**") > 1:
+        raise UsageError(
+            f"The label pattern '{pattern}' makes no sense as one of folders. Write it like '{{label}}/**' or "
+            "'{split}/{label}/*': a part for each folder and the file name, {label} once, ** once at most for any "
+            "number of folders, and something between two fields of one part."
+        )
+    many = parts.index("**") if "**" in parts else len(parts)
+    compiled = [_compiled(part) for part in tokens]
+
+    def read(path: Sequence[str]) -> Fields | None:
+        stems = [*path[:-1], PurePosixPath(path[-1]).stem]
+        behind = len(parts) - many - 1
+        if len(stems) < len(parts) - 1 or ("**" not in parts and len(stems) != len(parts)):
+            return None
+        pairs = [*zip(compiled[:many], stems, strict=False)]
+        pairs += (
+            [*zip(compiled[len(parts) - behind :], stems[len(stems) - behind :], strict=True)] if behind > 0 else []
+        )
+        found = [each.fullmatch(stem) for each, stem in pairs]
+        if not all(found):
+            return None
+        values = {name: text for each in found if each for name, text in each.groupdict().items()}
+        return Fields(clean_label(values["label"]), values.get("group"), values.get("split"))
+
+    return read
+
+
 def cut_labels(pattern: str, labels: Mapping[str, str]) -> dict[str, list[str]]:
     """Return the labels that `pattern` seems to merge, each with the labels that ``{label...}`` would read.
 
@@ -81,7 +125,7 @@ def cut_labels(pattern: str, labels: Mapping[str, str]) -> dict[str, list[str]]:
     >>> cut_labels("{label}_*", {"american_bulldog_1.jpg": "american", "american_pit_bull_7.jpg": "american"})
     {'american': ['american_bulldog', 'american_pit_bull']}
     """
-    if "{label}" not in pattern:
+    if "{label}" not in pattern or "/" in pattern:
         return {}
     try:
         read = label_pattern(pattern.replace("{label}", "{label...}"))

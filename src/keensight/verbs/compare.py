@@ -51,7 +51,8 @@ def compare(
         bundles: Two to eight bundles' folders, or the run folders around them; each is compared with the first.
         data: Labelled pictures, in any form that `train` takes.
         split: train, val or test; the test split, or all pictures if there are no splits, if left out.
-        label_pattern: Take labels from file names, such as '{label}__*'; '{label...}_*' reaches to the last _.
+        label_pattern: Take labels from file names, such as '{label}__*'; '{label...}_*' reaches to the last _;
+            '{label}/**' takes them from folders.
         attack: fgsm or exact; exact if every model is linear with two classes, else fgsm, if left out. Only linear
             models, which take no time, are attacked without --attack or --eps.
         eps: How much an attacker may change every pixel, from 0 to 1; 0 to 0.3 in six steps if left out. At most 2,000

@@ -58,7 +58,8 @@ def train(
         set: Change the recipe, as KEY=VALUE; can be repeated.
         seed: The seed of all randomness.
         resume: Continue an interrupted run; the result has the same bits as without the interruption.
-        label_pattern: Take labels from file names, such as '{label}__*'; '{label...}_*' reaches to the last _.
+        label_pattern: Take labels from file names, such as '{label}__*'; '{label...}_*' reaches to the last _;
+            '{label}/**' takes them from folders.
         weights_only: Start from the parameters in this .safetensors file, which must fit the recipe.
         watcher: Is told of the progress.
 

@@ -102,7 +102,8 @@ def tune(
         out: The folder to write, new or empty; the first free name under tunings/ if left out.
         resume: Continue an interrupted search with the trials that it would have had, or add trials to one.
         seed: The seed of all randomness, including the search's.
-        label_pattern: Take labels from file names, such as '{label}__*'; '{label...}_*' reaches to the last _.
+        label_pattern: Take labels from file names, such as '{label}__*'; '{label...}_*' reaches to the last _;
+            '{label}/**' takes them from folders.
         watcher: Is told of the progress.
 
     Raises:
