@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from keensight.errors import DataError, RunError
+from keensight.evaluation.advice import warnings
 from keensight.evaluation.metrics import metrics, telling_mistakes
 from keensight.evaluation.report import from_dict, to_dict
-from keensight.evaluation.words import duration, percent, verdict, warnings
+from keensight.evaluation.words import duration, percent, verdict
 from keensight.explanation.weights import FirstLayer
 from keensight.pages.pictures import Pictures
 from keensight.pages.report import render_html
@@ -260,12 +261,12 @@ def test_a_hair_below_a_strong_floor_is_no_disgrace():
         "The model is below the logistic regression baseline of 99.95 %, within the noise: a simpler model does as "
         "well."
     )
-    (majority,) = map(plain, warnings(with_accuracy(74, 100, 0.75, 0.5)))
+    _, majority = map(plain, warnings(with_accuracy(74, 100, 0.75, 0.5)))
     assert "below the majority class baseline" in majority and "may have learnt nothing of use" in majority
 
 
 def test_an_interval_that_reaches_the_floor_is_said():
-    (touching,) = map(plain, warnings(with_accuracy(80, 100, 0.75, 0.5)))
+    _, touching = map(plain, warnings(with_accuracy(80, 100, 0.75, 0.5)))
     assert "reaches down to the majority class baseline of 75.0 %" in touching and "100 pictures" in touching
     assert warnings(with_accuracy(800, 1000, 0.75, 0.5)) == []
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from keensight.bundle.info import BundleInfo
-from keensight.evaluation.words import confused_pairs, percent, warnings
+from keensight.evaluation.advice import warnings
+from keensight.evaluation.words import confused_pairs, percent
 from keensight.values import Metrics, Report
 
 

@@ -10,7 +10,7 @@ from keensight.bundle.card import model_card
 from keensight.bundle.info import BundleInfo
 from keensight.bundle.read import Bundle
 from keensight.bundle.sbom import SBOM, bill_of_materials
-from keensight.evaluation.words import warnings
+from keensight.evaluation.advice import warnings
 from keensight.files import encoded, to_json, write_folder
 from keensight.values import Report
 from keensight.workspace import run_name

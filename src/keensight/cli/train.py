@@ -10,7 +10,8 @@ from typing import Any
 from keensight import verbs
 from keensight.cli.options import Json, options_of
 from keensight.cli.output import Terminal, accuracy_line, command, percent, print_json, say
-from keensight.evaluation.words import warnings
+from keensight.evaluation.advice import is_thin, next_steps, warnings
+from keensight.evaluation.words import NARROW
 from keensight.workspace import RunFolder
 
 
@@ -48,7 +49,8 @@ def train(*, json: Json = False, **asked: Any) -> int:
         f"{floor.name} {percent(floor.val_accuracy if floor.test_accuracy is None else floor.test_accuracy)}"
         for floor in report.floors
     )
-    say(f"{split} accuracy  {accuracy_line(headline)}")
+    few = f"; only {headline.n:,} pictures" if is_thin(headline) else ""
+    say(f"{split} accuracy  {accuracy_line(headline)}{few}")
     say(f"to beat        {floors}")
     if report.attacks:
         attacked = ", ".join(f"{percent(each.accuracy)} at epsilon {each.threat.eps:g}" for each in report.attacks)
@@ -59,5 +61,6 @@ def train(*, json: Json = False, **asked: Any) -> int:
         say(f"warning        {warning}")
     say(f"report         {RunFolder(run.folder).page}")
     say(f"bundle         {run.bundle}")
-    say(f"next           {command()} predict {shlex.quote(str(run.bundle))} PICTURE")
+    for step in next_steps(report) or [f"{command()} predict {shlex.quote(str(run.bundle))} PICTURE"]:
+        say(f"next           {step.replace(NARROW, ' ')}")
     return 0

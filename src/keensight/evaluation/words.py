@@ -1,8 +1,7 @@
-"""A report's numbers in words: the verdict, the warnings, and how shares and times are written."""
+"""A report's numbers in words: the verdict, and how shares and times are written."""
 
 from __future__ import annotations
 
-from keensight.evaluation.gain import gain
 from keensight.values import (
     Metrics,
     Report,
@@ -26,36 +25,6 @@ def verdict(report: Report) -> str:
     if not comparisons:
         return sentence + "."
     return f"{sentence}, {' and '.join(comparisons)}."
-
-
-def warnings(report: Report) -> list[str]:
-    """Return the warnings that a reader must not miss: a baseline that is not exceeded, or numbers that flatter."""
-    shown = report.headline
-    found = []
-    for name, accuracy in floor_pairs(report):
-        if _clearly_below(shown, name, accuracy):
-            found.append(f"The model is below the {name} baseline of {percent(accuracy)}: do not use it as it is.")
-        elif shown.accuracy <= accuracy:
-            place = "level with" if shown.accuracy == accuracy else "below"
-            moral = "it may have learnt nothing of use" if name == "majority class" else "a simpler model does as well"
-            found.append(f"The model is {place} the {name} baseline of {percent(accuracy)}, within the noise: {moral}.")
-        elif shown.accuracy_low <= accuracy:
-            found.append(
-                f"The interval reaches down to the {name} baseline of {percent(accuracy)}: with {shown.n:,} pictures, "
-                "being above it may be luck."
-            )
-    if report.test is None:
-        found.append(
-            "There is no test split. These numbers are on validation pictures, which were also used to choose the "
-            "best epoch and the temperature, so they flatter the model."
-        )
-    return found
-
-
-def _clearly_below(shown: Metrics, floor: str, accuracy: float) -> bool:
-    if floor == "majority class":  # a fixed answer: its share of the pictures is exact
-        return shown.accuracy_high < accuracy
-    return gain(round(shown.accuracy * shown.n), shown.n, round(accuracy * shown.n), shown.n).high < 0
 
 
 def confused_pairs(metrics: Metrics, most: int = 2) -> list[tuple[str, str, int, int]]:

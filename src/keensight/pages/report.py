@@ -14,6 +14,7 @@ import jinja2
 from markupsafe import Markup
 
 from keensight.errors import DataError
+from keensight.evaluation.advice import is_thin, next_steps, warnings
 from keensight.evaluation.words import (
     NARROW,
     confused_pairs,
@@ -24,7 +25,6 @@ from keensight.evaluation.words import (
     points,
     span,
     verdict,
-    warnings,
 )
 from keensight.pages import figures
 from keensight.pages.pictures import Pictures, picture_data_uri, weights_gallery
@@ -54,6 +54,8 @@ def render_html(report: Report, pictures: Pictures) -> str:
         majority=majority(report),
         verdict=verdict(report),
         warnings=warnings(report),
+        steps=next_steps(report),
+        few=is_thin(shown),
         imbalance=_imbalance(report),
         confused=confused_pairs(shown),
         weakest_first=sorted(shown.per_class, key=lambda each: each.f1),
@@ -159,6 +161,7 @@ def _template(name: str) -> jinja2.Template:
         "duration": duration,
         "points": points,
         "date": _date,
+        "capitalised": lambda text: f"{text[0].upper()}{text[1:]}.",
         "threshold": lambda share: f"{100 * share:g}{NARROW}%",
         "plain": _plain,
         "shape": _shape,

@@ -1,0 +1,127 @@
+"""What a report's numbers rest on, what they suggest is wrong, and what to do next."""
+
+from __future__ import annotations
+
+from keensight.evaluation.gain import gain
+from keensight.evaluation.metrics import accuracy_interval
+from keensight.evaluation.words import floor_pairs, percent
+from keensight.values import Epoch, Metrics, Report
+
+FEW = 50  # pictures: fewer are few, whatever the interval
+WIDE = 0.15  # an interval from here on says little
+NARROW_ENOUGH = 0.1  # the interval that is worth gathering pictures for
+MUCH_BETTER = 0.1  # on training pictures than on validation pictures: from here on, they were learnt by heart
+FEW_PER_CLASS = 100  # training pictures: with fewer, a network from scratch learns them by heart
+
+
+def warnings(report: Report) -> list[str]:
+    """Return what a reader must not miss: a baseline that is not exceeded, numbers that flatter or say little."""
+    shown = report.headline
+    found = [said for said in (thinness(report), by_heart(report)) if said]
+    for name, accuracy in floor_pairs(report):
+        if _clearly_below(shown, name, accuracy):
+            found.append(f"The model is below the {name} baseline of {percent(accuracy)}: do not use it as it is.")
+        elif shown.accuracy <= accuracy:
+            place = "level with" if shown.accuracy == accuracy else "below"
+            moral = "it may have learnt nothing of use" if name == "majority class" else "a simpler model does as well"
+            found.append(f"The model is {place} the {name} baseline of {percent(accuracy)}, within the noise: {moral}.")
+        elif shown.accuracy_low <= accuracy:
+            found.append(
+                f"The interval reaches down to the {name} baseline of {percent(accuracy)}: with {shown.n:,} pictures, "
+                "being above it may be luck."
+            )
+    if report.test is None:
+        found.append(
+            "There is no test split. These numbers are on validation pictures, which were also used to choose the "
+            "best epoch and the temperature, so they flatter the model."
+        )
+    return found
+
+
+def _clearly_below(shown: Metrics, floor: str, accuracy: float) -> bool:
+    if floor == "majority class":  # a fixed answer: its share of the pictures is exact
+        return shown.accuracy_high < accuracy
+    return gain(round(shown.accuracy * shown.n), shown.n, round(accuracy * shown.n), shown.n).high < 0
+
+
+def is_thin(metrics: Metrics) -> bool:
+    """Say whether an accuracy rests on too few pictures to be relied on."""
+    return metrics.n < FEW or metrics.accuracy_high - metrics.accuracy_low > WIDE
+
+
+def enough(metrics: Metrics) -> int:
+    """Return about how many pictures would give an interval of 10 points, at an accuracy such as this.
+
+    That accuracy is drawn towards a half by two right and two wrong answers (Agresti and Coull 1998).
+    """
+    share, n = (metrics.accuracy * metrics.n + 2) / (metrics.n + 4), metrics.n
+    while True:
+        low, high = accuracy_interval(round(share * n), n)
+        if high - low <= NARROW_ENOUGH:
+            return n if n < 100 else round(n, -1)
+        n += max(1, n // 20)
+
+
+def thinness(report: Report) -> str:
+    """Say how little the headline rests on; "" if that is enough."""
+    shown, split = report.headline, report.headline_split
+    if not is_thin(shown):
+        return ""
+    return (
+        f"The accuracy rests on {shown.n:,} {split} picture{'s' * (shown.n != 1)} only: on many more, it may be "
+        f"anything from {percent(shown.accuracy_low)} to {percent(shown.accuracy_high)}, {_width(shown)} points apart."
+    )
+
+
+def by_heart(report: Report) -> str:
+    """Say that the model has learnt its training pictures by heart, if it has; else ""."""
+    best = _best(report)
+    if best is None or not _is_by_heart(report, best):
+        return ""
+    return (
+        f"It is right on {percent(best.train_accuracy)} of the training pictures and on {percent(report.val.accuracy)} "
+        f"of the validation pictures: it has learnt the training pictures by heart (overfitting){_few(report)}."
+    )
+
+
+def next_steps(report: Report) -> list[str]:
+    """Return what would help a model whose accuracy is not to be relied on, the most helpful first; else nothing."""
+    shown, split = report.headline, report.headline_split
+    learnt_by_heart = bool(by_heart(report))
+    near_floor = any(shown.accuracy_low <= accuracy for _, accuracy in floor_pairs(report))
+    steps = []
+    if (learnt_by_heart or near_floor) and report.model["name"] != "transfer" and report.preprocessing["channels"] == 3:
+        steps.append("begin with a network that knows photographs: keensight train DATA --recipe husky-transfer")
+    if learnt_by_heart:
+        steps.append(
+            "gather more labelled pictures; or vary them, as suits them: --set flip=true --set rotate=15 --set zoom=0.1"
+        )
+    elif near_floor:
+        steps.append(
+            "look at the mistakes in the report, for wrong labels; or search for settings: keensight tune DATA"
+        )
+    if is_thin(shown):
+        steps.append(
+            f"gather more {split} pictures: about {enough(shown):,} give an interval of 10 points; until then, train "
+            "with --seed 1, 2, 3 where splits are drawn, and compare"
+        )
+    return steps
+
+
+def _is_by_heart(report: Report, best: Epoch) -> bool:
+    gap = best.train_accuracy - report.val.accuracy
+    return gap >= MUCH_BETTER and report.val.accuracy_high < best.train_accuracy
+
+
+def _few(report: Report) -> str:
+    counts = report.data["counts"].get("train") or {}
+    per_class = sum(counts.values()) / max(1, len(counts))
+    return f". {per_class:.0f} training pictures a class are few" if counts and per_class < FEW_PER_CLASS else ""
+
+
+def _best(report: Report) -> Epoch | None:
+    return max((epoch for epoch in report.history if epoch.best), key=lambda epoch: epoch.number, default=None)
+
+
+def _width(metrics: Metrics) -> str:
+    return f"{100 * (metrics.accuracy_high - metrics.accuracy_low):.0f}"

@@ -1,0 +1,76 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from keensight.evaluation.advice import enough, is_thin, next_steps, warnings
+from keensight.evaluation.metrics import metrics
+from keensight.values import Epoch, Floor, Report
+
+
+def measured(right, n):
+    labels = np.arange(n) % 2
+    called = np.where(np.arange(n) < right, labels, 1 - labels)
+    return metrics(np.eye(2)[called] * 0.8 + 0.1, labels, ("a", "b"), 0.0)
+
+
+def a_report(right=913, n=1000, val=None, train_accuracy=0.93, model="cnn", channels=3, per_class=400):
+    shown = measured(right, n)
+    return Report(
+        run="r", created="", seconds=1.0, data={"name": "d", "counts": {"train": {"a": per_class, "b": per_class}}},
+        recipe={}, preprocessing={"height": 8, "width": 8, "channels": channels, "fit": "squash"},
+        model={"name": model, "parameters": 1, "layers": []},
+        history=(Epoch(1, 1.0, train_accuracy, 1.0, 0.9, 0.1, 1.0, True, "done"),), temperature=1.0, abstain_below=0.6,
+        val=val or shown, test=shown, uncalibrated_ece=0.0, floors=(Floor("majority class", 0.5, 0.5),), mistakes=(),
+        near_misses=(), attacks=(), versions={}, hardware="",
+    )  # fmt: skip
+
+
+def plain(texts):
+    return [text.replace("\u202f", " ") for text in texts]
+
+
+def test_a_good_model_with_enough_pictures_needs_no_advice():
+    assert warnings(a_report()) == [] and next_steps(a_report()) == []
+
+
+def test_all_of_four_right_is_said_to_rest_on_four():
+    report = a_report(4, 4)
+    assert plain(warnings(report))[0] == (
+        "The accuracy rests on 4 test pictures only: on many more, it may be anything from 51.0 % to 100 %, 49 points "
+        "apart."
+    )
+    (*_, step) = next_steps(report)
+    assert step.startswith("gather more test pictures: about ") and "give an interval of 10 points" in step
+
+
+@pytest.mark.parametrize(("right", "n", "thin"), [(4, 4, True), (49, 49, True), (60, 60, False), (80, 100, True),
+                                                  (160, 200, False), (98, 100, False)])  # fmt: skip
+def test_few_pictures_and_wide_intervals_are_thin(right, n, thin):
+    assert is_thin(measured(right, n)) == thin
+
+
+def test_enough_pictures_give_the_interval_that_was_said():
+    for right, n in ((4, 4), (20, 30), (15, 30)):
+        count, share = enough(measured(right, n)), (right + 2) / (n + 4)
+        again = measured(round(share * count), count)
+        assert again.accuracy_high - again.accuracy_low == pytest.approx(0.1, abs=0.012)
+
+
+def test_a_model_that_learnt_by_heart_is_told_so_and_what_to_do():
+    report = a_report(66, 100, measured(66, 100), train_accuracy=1.0, per_class=30)
+    said = plain(warnings(report))
+    assert any(
+        "right on 100 % of the training pictures and on 66.0 % of the validation pictures" in text for text in said
+    )
+    assert any("(overfitting). 30 training pictures a class are few" in text for text in said)
+    steps = next_steps(report)
+    assert "--recipe husky-transfer" in steps[0] and "--set flip=true" in steps[1]
+    assert not any("--recipe" in step for step in next_steps(dataclasses.replace(report, model={"name": "transfer"})))
+    assert not any("--recipe" in step for step in next_steps(a_report(66, 100, train_accuracy=1.0, channels=1)))
+
+
+def test_what_may_be_luck_is_not_followed_by_predicting():
+    floors = (Floor("majority class", 0.5, 0.5), Floor("logistic regression", 0.97, 0.975))
+    report = dataclasses.replace(a_report(265, 269), floors=floors)
+    assert "may be luck" in warnings(report)[0] and "keensight tune DATA" in next_steps(report)[-1]
