@@ -421,7 +421,7 @@ def test_predict_of_a_folder(warm, digits, tmp_path):
     (tmp_path / "pictures" / "readme.txt").write_text("passed over")
     done = warm("predict", digits, tmp_path / "pictures", "--json")
     assert done.status == 0
-    said = f"note: Left out 1 of what {tmp_path / 'pictures'} holds: readme.txt: a .txt file and not a picture."
+    said = f"note: Beside the pictures of {tmp_path / 'pictures'}: readme.txt."
     assert said in done.err.splitlines()
     files = [json.loads(line)["file"] for line in done.out.splitlines()]
     assert files == [str(tmp_path / "pictures" / "deep" / f"{i}.png") for i in range(3)]

@@ -64,10 +64,12 @@ def test_what_is_left_out_is_named_and_one_class_is_enough(run, tmp_path):
     shutil.copytree(stripes / "down", tmp_path / "part" / "down")
     (tmp_path / "part" / "down" / "bad.png").write_text("text")
     (tmp_path / "part" / "down" / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    (tmp_path / "part" / "README.md").write_text("about these pictures")
     result, notes = heard(made, tmp_path / "part")
     assert result.metrics.n == 40
-    assert "Left out 2 of what part holds" in notes[0]
-    assert "down/bad.png: it is text and not a picture" in notes[0] and "phone.heic: its header is damaged" in notes[0]
+    (said,) = (note for note in notes if note.startswith("Left out 2 of what part holds: "))
+    assert said.endswith("; and 1 beside the pictures, such as README.md.")
+    assert "down/bad.png: it is text and not a picture" in said and "phone.heic: " in said
 
 
 def test_labels_and_splits_that_there_are_not(run, tmp_path):

@@ -32,6 +32,12 @@ SYSTEM_NAMES = frozenset(  # what operating systems, file managers and network d
         "network trash folder", "temporary items", "__pycache__",
     ]
 )  # fmt: skip
+BESIDE = frozenset(  # what is written about pictures and lies beside them, without its suffix, lower case
+    {"readme", "license", "licence", "copying", "notice", "authors", "citation", "changelog", "labels", "classes",
+     "classnames", "class_names", "names", "index", "metadata", "info", "about", "requirements", ".ds_store",
+     "thumbs", "desktop"}
+)  # fmt: skip
+TABLES = frozenset({".json", ".jsonl", ".csv", ".tsv", ".xml", ".yaml", ".yml", ".md"})  # that describe pictures
 KEPT_BY_SYSTEM = "hidden, or kept by a system or a network drive, so it is not looked into"
 
 
@@ -67,6 +73,20 @@ def is_picture(name: str) -> bool:
     """
     stem, dot, suffix = name.rpartition(".")  # PurePosixPath takes 8 times as long
     return (dot + suffix).lower() in PICTURE_SUFFIXES and stem != "" and not stem.endswith("/")
+
+
+def is_beside(path: str) -> bool:
+    """Say whether a file is none of the pictures but what so often lies beside them, by its name alone.
+
+    >>> [is_beside(path) for path in ("pets/README.md", "LICENSE", ".DS_Store", "boxes.json", "cat.heic", "notes.txt")]
+    [True, True, True, True, False, False]
+    """
+    name = path.rpartition("/")[2].lower()
+    stem, dot, suffix = name.rpartition(".")
+    if dot + suffix in TABLES:
+        return True
+    known = dot + suffix in KNOWN_SUFFIXES or name in SYSTEM_NAMES
+    return (stem if stem and known else name) in BESIDE
 
 
 def is_hidden(part: str) -> bool:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from keensight.data.listing import is_beside
 from keensight.data.patterns import cut_labels
 from keensight.errors import shortlist
 from keensight.values import SPLIT_NAMES, Dataset, Epoch, Skipped
@@ -85,10 +86,18 @@ class Watcher:
         self.left_out(dataset.name, dataset.skipped, listed_in)
 
     def left_out(self, name: str, skipped: Sequence[Skipped], listed_in: str = "") -> None:
-        """Note what was left out of what is called `name`, the first few by name."""
-        if skipped:
-            pointer = f"; all are listed in {listed_in}" if listed_in else ""
-            self.note(f"Left out {len(skipped):,} of what {name} holds: {account(skipped)}{pointer}.")
+        """Note what was left out of what is called `name`, the first few by name.
+
+        What so often lies beside pictures, such as a README, is only counted.
+        """
+        beside = [each.path for each in skipped if is_beside(each.path)]
+        others = [each for each in skipped if not is_beside(each.path)]
+        pointer = f"; all are listed in {listed_in}" if listed_in else ""
+        if others:
+            more = f"; and {len(beside):,} beside the pictures, such as {beside[0]}" if beside else ""
+            self.note(f"Left out {len(others):,} of what {name} holds: {account(others)}{more}{pointer}.")
+        elif beside:
+            self.note(f"Beside the pictures of {name}: {shortlist(beside, 3)}{pointer}.")
 
     def opened(self, bundle: Bundle) -> None:
         """Note that a bundle carries no signature, or that it was not checked by a key."""
