@@ -22,10 +22,10 @@ def list_of(path: Path) -> Path:
     return path
 
 
-def keep_splits(dataset: Dataset, path: Path) -> Dataset:
+def keep_splits(dataset: Dataset, path: Path, needed: bool = True) -> Dataset:
     """Return the dataset with the split that each picture had in the list at `path`; others keep their own, or none.
 
-    Raises RunError if there is no such list, or none of its pictures is here.
+    Raises RunError if there is no such list, or, where that is `needed`, none of its pictures is here.
     """
     if not path.is_file():
         raise RunError(
@@ -36,7 +36,7 @@ def keep_splits(dataset: Dataset, path: Path) -> Dataset:
     samples = tuple(
         replace(sample, split=known[sample.sha256]) if sample.sha256 in known else sample for sample in dataset.samples
     )
-    if not any(sample.sha256 in known for sample in samples):
+    if needed and not any(sample.sha256 in known for sample in samples):
         raise RunError(
             f"None of the {len(known):,} pictures in {path} is in {dataset.name}, so no split can be kept. Give the "
             "old pictures beside the new ones (`keensight train OLD NEW`), or leave splits out."

@@ -30,7 +30,7 @@ def label_pattern(pattern: str) -> Callable[[str], Fields | None]:
 
     >>> fields = label_pattern("{label}__{group}__*")
     >>> fields("1__20170705_180816__-118_34.png")
-    Fields(label='1', group='20170705_180816')
+    Fields(label='1', group='20170705_180816', split=None)
     >>> label_pattern("{label...}_*")("american_bulldog_12.jpg").label
     'american_bulldog'
     """

@@ -26,6 +26,7 @@ class Transfer(nn.Module):
         self.head = nn.Linear(pretrained.num_features, num_classes)
         self.normalisation: tuple[RGB, RGB] = (pretrained.mean, pretrained.std)
         self.lr_scales = {"backbone": backbone_rate}
+        self.goes_on = False  # whether the head has learnt already
         if self.is_frozen:
             self.backbone.requires_grad_(False)
 

@@ -15,7 +15,12 @@ def notes(splits: Splits, recipe: Recipe, dataset: str) -> list[str]:
 
 def cautions(recipe: Recipe, dataset: str) -> Iterator[str]:
     """Return the recipe's caution about its own data, or else one about its backbone's pretraining."""
-    if recipe.model.weights:
+    if recipe.model.weights and recipe.data.splits:
+        yield (
+            "It goes on from what an earlier run learnt, and keeps that run's splits: pictures that were held out "
+            "there are held out here."
+        )
+    elif recipe.model.weights:
         yield (
             "It started from given weights. If they were trained on this data with another split or seed, they know "
             "pictures that are held out here, and these numbers flatter the model."

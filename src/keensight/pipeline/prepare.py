@@ -14,6 +14,7 @@ from keensight.data.splits import split
 from keensight.models.classifier import Classifier
 from keensight.pages.findings import sentence
 from keensight.pipeline.notes import notes
+from keensight.pipeline.onwards import bundle_behind, preprocessing_of, take_over
 from keensight.pipeline.watch import Watcher
 from keensight.training.recipe import with_epochs
 from keensight.training.trainers import fresh
@@ -39,7 +40,7 @@ def prepare(dataset: Dataset, recipe: Recipe, watcher: Watcher, *, choosing: boo
     """
     settings, whole = recipe.data, dataset
     if settings.splits:
-        dataset = keep_splits(dataset, Path(settings.splits))
+        dataset = keep_splits(dataset, Path(settings.splits), needed=not recipe.model.weights)
     if settings.skip_rare and not settings.classes:
         kept = common_classes(dataset, settings.val_fraction, settings.test_fraction, recipe.seed)
         recipe = recipe if kept == dataset.class_names else recipe.having(classes=kept)
@@ -47,7 +48,12 @@ def prepare(dataset: Dataset, recipe: Recipe, watcher: Watcher, *, choosing: boo
         dataset = only(dataset, recipe.data.classes)
     watcher.found(dataset, recipe.data.label_pattern)
     preprocessing = choose_preprocessing(dataset, recipe)
-    model = fresh(recipe, preprocessing, dataset.class_names)  # refuses a model that does not fit, before any work
+    if bundle := bundle_behind(recipe):
+        preprocessing = preprocessing_of(bundle, preprocessing)
+        model = fresh(recipe.having(weights=""), preprocessing, dataset.class_names)
+        watcher.note(take_over(model, bundle, recipe, preprocessing, dataset.class_names))
+    else:
+        model = fresh(recipe, preprocessing, dataset.class_names)  # refuses a model that does not fit, before any work
     pixels = decode(dataset, preprocessing, watcher.pictures)
     splits = split(
         pixels, val_fraction=recipe.data.val_fraction, test_fraction=recipe.data.test_fraction, seed=recipe.seed

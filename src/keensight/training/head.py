@@ -72,17 +72,22 @@ def regularisation_path(
     num_classes: int,
     l2: tuple[float, ...],
     class_weights_K: torch.Tensor | None = None,
+    before: Head | None = None,
 ) -> Iterator[Head]:
     """Yield multinomial logistic regression for each strength in `l2`, the strongest first, each from the one before.
 
     Minimises the mean cross-entropy plus ``l2 / 2 * |weight|^2``, with the weights of standardised features; the
-    heads that it yields take the features as they are.
+    heads that it yields take the features as they are. Given the head `before`, weights are pulled to its, not to zero.
     """
     mean_F = features_NF.mean(dim=0)
     std_F = features_NF.std(dim=0, correction=0).clamp(min=1e-6)
     standard_NF = (features_NF - mean_F) / std_F
     weight_KF = torch.zeros(num_classes, features_NF.shape[1], device=features_NF.device, requires_grad=True)
     bias_K = torch.zeros(num_classes, device=features_NF.device, requires_grad=True)
+    if before is not None:
+        weight_KF.data.copy_(before.weight_KF * std_F)
+        bias_K.data.copy_(before.bias_K + before.weight_KF @ mean_F)
+    home_KF = None if before is None else weight_KF.detach().clone()
     for strength in sorted(l2, reverse=True):
         optimizer = LBFGS(
             [weight_KF, bias_K], max_iter=100, tolerance_grad=1e-4, tolerance_change=1e-7,
@@ -92,7 +97,8 @@ def regularisation_path(
         def closure(optimizer: LBFGS = optimizer, strength: float = strength) -> torch.Tensor:
             optimizer.zero_grad()
             logits_NK = F.linear(standard_NF, weight_KF, bias_K)
-            value = F.cross_entropy(logits_NK, labels_N, class_weights_K) + strength / 2 * weight_KF.square().sum()
+            pulled_KF = weight_KF if home_KF is None else weight_KF - home_KF
+            value = F.cross_entropy(logits_NK, labels_N, class_weights_K) + strength / 2 * pulled_KF.square().sum()
             value.backward()  # type: ignore[no-untyped-call]
             return value
 
@@ -125,7 +131,8 @@ def _fit(model: Classifier, train: Labelled, val: Labelled, recipe: Recipe) -> H
     if recipe.train.class_weights == "balanced":
         weights_K = balanced_weights(labels_N.cpu(), head.out_features).to(labels_N.device)
     best, best_loss, since_best = None, math.inf, 0
-    for fitted in regularisation_path(train_NF, labels_N, head.out_features, L2, weights_K):
+    before = Head(head.weight.detach(), head.bias.detach(), 0.0) if transfer_of(model).goes_on else None
+    for fitted in regularisation_path(train_NF, labels_N, head.out_features, L2, weights_K, before):
         loss = F.cross_entropy(fitted.logits(val_NF), val_labels_N).item()
         since_best += 1
         if best is None or loss < best_loss:

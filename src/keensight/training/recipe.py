@@ -35,14 +35,18 @@ OWN = {  # the models' own keys that have a range
 WORK = 6e11  # multiplications of a default run, forward passes only: about a minute on two cores
 
 
-def load_recipe(name: str, changes: Iterable[str] = (), seed: int | None = None) -> Recipe:
+def load_recipe(
+    name: str, changes: Iterable[str] = (), seed: int | None = None, *, base: Recipe | None = None
+) -> Recipe:
     """Return the recipe called `name`, or in the file `name`, with KEY=VALUE `changes` and then `seed` applied.
+
+    Given a recipe as `base`, it is changed, and nothing is read.
 
     Relative paths of `weights` and `splits` start at the working directory, and are returned as absolute ones.
 
     Raises RecipeError, with the nearest name, for an unknown recipe or key, and for values that make no sense.
     """
-    own = _read(name)
+    own = _read(name) if base is None else base.table()
     values = flattened(own)
     for change in [changes] if isinstance(changes, str) else changes:
         key, separator, value = change.partition("=")
@@ -54,7 +58,7 @@ def load_recipe(name: str, changes: Iterable[str] = (), seed: int | None = None)
     try:
         recipe = from_table(values)
     except RecipeError as error:
-        if _is_file(name) and _complaint(own) == str(error):
+        if base is None and _is_file(name) and _complaint(own) == str(error):
             raise RecipeError(f"In {name}: {error}") from None
         raise
     weights, splits = recipe.model.weights, recipe.data.splits

@@ -12,10 +12,11 @@ from keensight.data.named import NAMES
 from keensight.data.run_list import data_json
 from keensight.data.sources import open_dataset
 from keensight.data.splits import splits_jsonl
-from keensight.errors import RunError
+from keensight.errors import RunError, UsageError
 from keensight.evaluation.report import from_dict
 from keensight.files import to_json, write_atomically
 from keensight.pipeline.finish import finish
+from keensight.pipeline.onwards import recipe_to_go_on
 from keensight.pipeline.prepare import Material, prepare
 from keensight.pipeline.resume import own_recipe, same_recipe
 from keensight.pipeline.watch import Watcher
@@ -40,6 +41,7 @@ def train(
     data: str | Path | Iterable[str | Path],
     *,
     recipe: str | None = None,
+    from_: str | Path | None = None,
     out: str | Path | None = None,
     set: Sequence[str] = (),
     seed: int | None = None,
@@ -54,6 +56,7 @@ def train(
         data: A folder, .zip or .tar.* of pictures in class folders; a .csv or .jsonl manifest; a folder of IDX files;
             an .npz; a run's splits.jsonl; or digits, mnist, fashion-mnist. Several of these are joined, labels by name.
         recipe: A recipe's name or .toml file; `default` if left out.
+        from_: Go on from this bundle: its recipe, what it learnt, and who was in which split of its run.
         out: The run folder, new or empty; the first free name under runs/ if left out.
         set: Change the recipe, as KEY=VALUE; can be repeated.
         seed: The seed of all randomness.
@@ -76,7 +79,11 @@ def train(
     places = [data] if isinstance(data, str | Path) else list(data)
     if weights_only is not None:
         set = [*set, f"weights={json.dumps(str(weights_only))}"]  # JSON's quotes are TOML's
-    asked = None if resume else load_recipe(recipe or "default", set, seed)
+    if resume and from_ is not None:
+        raise UsageError(
+            "--resume and --from were given. A run that is resumed knows where it began; leave --from out."
+        )
+    asked = None if resume else _recipe_asked(from_, recipe, set, seed)
     label_pattern = label_pattern or (asked or own_recipe(out, recipe)).data.label_pattern
     dataset = open_dataset(places, label_pattern=label_pattern or None)
     with claim(Path(out) if out is not None else None, dataset.name, resume) as folder:
@@ -93,6 +100,12 @@ def train(
             return _train(files, prepare(dataset, asked, watcher), resume, watcher)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(_how_to_go_on(files, [str(place) for place in places])) from None
+
+
+def _recipe_asked(bundle: str | Path | None, recipe: str | None, changes: Sequence[str], seed: int | None) -> Recipe:
+    if bundle is None:
+        return load_recipe(recipe or "default", changes, seed)
+    return recipe_to_go_on(bundle, recipe, changes, seed)
 
 
 def _train(files: RunFolder, material: Material, resume: bool, watcher: Watcher) -> Run:
