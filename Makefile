@@ -19,7 +19,7 @@ demo: .venv/installed  ## set up, then train, evaluate, attack and predict on bu
 	@$(BIN)/keensight demo
 
 test: .venv/developing .venv-keras/installed  ## set up, then run the fast tests
-	$(BIN)/pytest -n 2 --dist loadscope -m "not slow and not system"
+	$(BIN)/pytest -n 2 --dist worksteal -m "not slow and not system"
 
 test-slow: .venv/developing  ## the tests that take minutes: real data, whole runs
 	$(BIN)/pytest -m slow

@@ -82,9 +82,12 @@ def test_pictures_under_any_name_are_taken_and_all_else_is_named(pets):
         "a.txt": (b"x", "a .txt file and not a picture"),
         "b": (b"notes", "text and not a picture"),
         "c.jpg_": (b"<!DOCTYPE html><p>", "an HTML page, as a failed download leaves, and not a picture"),
-        "e.NEF": (b"II*\0", "NEF pictures are not read; convert it to JPEG or PNG"),
+        "e.NEF": (b"II*\0", "a picture in NEF format, which is not read; convert it to JPEG or PNG"),
         "f.mov": (b"\0\0\0\x14ftypqt  ", "a video and not a picture"),
-        "g.tga": (b"\0\0\2" + bytes(9) + b"\4\0\4\0\x18\0", "TGA pictures are not read; convert it to JPEG or PNG"),
+        "g.tga": (
+            b"\0\0\2" + bytes(9) + b"\4\0\4\0\x18\0",
+            "a picture in TGA format, which is not read; convert it to JPEG or PNG",
+        ),
         "h.bin": (b"", "an empty file (0 bytes)"),
     }
     for name, (content, _) in others.items():

@@ -40,9 +40,9 @@ def tar():
 @pytest.mark.parametrize(
     "content,what",
     [
-        (b"\xff\x0a\x80", "JPEG XL pictures"),
+        (b"\xff\x0a\x80", "a picture in JPEG XL format"),
         (b"\xef\xbb\xbf\n <!DOCTYPE HTML><html>", "an HTML page"),
-        (b"<?xml version='1.0'?>\n<svg xmlns='x'>", "SVG pictures"),
+        (b"<?xml version='1.0'?>\n<svg xmlns='x'>", "a picture in SVG format"),
         (b"<?xml version='1.0'?><annotation>", "an XML file"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n", "a Git LFS pointer"),
         (b"%PDF-1.4", "a PDF document"),
@@ -62,8 +62,9 @@ def test_what_is_no_picture_is_called_by_its_name(content, what):
     assert not is_picture_start(content[:512])
     assert what_is(content).startswith(what)
     if content:
-        said = what if what.endswith("pictures") else f"it is {what}"
-        with pytest.raises(PictureError, match=f"^{said}.*AVIF and HEIC pictures up to 80 megapixels are accepted"):
+        with pytest.raises(
+            PictureError, match=f"^it is {what}.*AVIF and HEIC pictures up to 80 megapixels are accepted"
+        ):
             decode_picture(content, Preprocessing(4, 4, 3))
 
 

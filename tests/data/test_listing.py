@@ -16,7 +16,9 @@ def test_a_picture_is_told_by_what_pathlib_calls_its_suffix(name):
 
 def test_first_bytes_are_asked_only_where_the_suffix_tells_nothing():
     assert problem_by_start("a.csv", lambda: pytest.fail("opened")) == "a .csv file and not a picture"
-    assert problem_by_start("a.CR2", lambda: pytest.fail("opened")).startswith("CR2 pictures are not read; convert")
+    assert problem_by_start("a.CR2", lambda: pytest.fail("opened")).startswith(
+        "a picture in CR2 format, which is not read; convert"
+    )
     assert problem_by_start("a.old", lambda: b"GIF89a") is None
     assert problem_by_start("a.old", lambda: b"\x9c\0\1") == "not a picture that can be read"
 

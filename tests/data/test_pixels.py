@@ -158,7 +158,7 @@ WHOLE = encode(Image.fromarray(RNG.integers(0, 256, (64, 64, 3), np.uint8)), "JP
         (png_header(60_000, 60_000), "megapixels"),
         (png_header(9_000, 9_000), "81 megapixels"),
         (b"%PDF-1.4", "not a picture"),
-        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "^SVG pictures are not read; convert it"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "^it is a picture in SVG format, which is not read; convert it"),
     ],
     ids=["empty", "text", "truncated", "header only", "huge", "just too large", "pdf", "svg"],
 )

@@ -11,18 +11,24 @@ PICTURES = re.compile(  # JPEG (MPO too), PNG, GIF, WebP, BMP, TIFF (little and 
     rb"|....ftyp(hei[cxms]|hev[cxms]|mif1|msf1|avif|avis)",
     re.DOTALL,
 )
-CONVERT = "pictures are not read; convert it to JPEG or PNG"
+
+
+def unread(name: str) -> str:
+    """Say that a file is a picture in a format that is not read, and what to do."""
+    return f"a picture in {name} format, which is not read; convert it to JPEG or PNG"
+
+
 OTHERS: tuple[tuple[bytes, str], ...] = (  # what the bytes look like, and what that is; the first that fits counts
     (rb"....ftyp(hei[cxms]|hev[cxms]|mif1|msf1|avi[fs])", "a HEIC or AVIF picture that is damaged or of a rare kind"),
-    (rb"....ftypcrx ", f"CR3 {CONVERT}"),
-    (rb"\xff\x0a|\0\0\0\x0cJXL ", f"JPEG XL {CONVERT}"),
-    (rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51", f"JPEG 2000 {CONVERT}"),
-    (rb"8BPS", f"Photoshop {CONVERT}"),
-    (rb"\0\0\x01\0[^\0]\0", f"icon (ICO) {CONVERT}"),
-    (rb"v/1\x01", f"OpenEXR {CONVERT}"),
-    (rb".{128}DICM", f"DICOM {CONVERT}"),
-    (rb"FUJIFILMCCD-RAW|IIU\0|IIRO", f"camera raw {CONVERT}"),
-    (rb"\s*(<\?xml[^>]*>)?\s*(<!--.*?-->\s*)?(<!DOCTYPE svg[^>]*>\s*)?<svg", f"SVG {CONVERT}"),
+    (rb"....ftypcrx ", unread("CR3")),
+    (rb"\xff\x0a|\0\0\0\x0cJXL ", unread("JPEG XL")),
+    (rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51", unread("JPEG 2000")),
+    (rb"8BPS", unread("Photoshop")),
+    (rb"\0\0\x01\0[^\0]\0", unread("icon (ICO)")),
+    (rb"v/1\x01", unread("OpenEXR")),
+    (rb".{128}DICM", unread("DICOM")),
+    (rb"FUJIFILMCCD-RAW|IIU\0|IIRO", unread("camera raw")),
+    (rb"\s*(<\?xml[^>]*>)?\s*(<!--.*?-->\s*)?(<!DOCTYPE svg[^>]*>\s*)?<svg", unread("SVG")),
     (rb"version https://git-lfs\.github\.com/spec", "a Git LFS pointer and not the picture; run `git lfs pull`"),
     (
         rb"(\xef\xbb\xbf)?\s*(<!--.*?-->\s*)?<(!doctype )?html",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from keensight.data.kinds import CONVERT, is_picture_start, what_is
+from keensight.data.kinds import is_picture_start, unread, what_is
 from keensight.errors import shortlist
 from keensight.values import DatasetKind, Part, Skipped, SplitName
 
@@ -111,14 +111,14 @@ def problem_by_start(path: str, start: Callable[[], bytes]) -> str | None:
     """
     suffix = PurePosixPath(path).suffix.lower()
     if suffix in RAW_SUFFIXES:
-        return f"{suffix[1:].upper()} {CONVERT}"
+        return unread(suffix[1:].upper())
     if suffix in KNOWN_SUFFIXES:
         return f"a {suffix} file and not a picture"
     first = start()
     if is_picture_start(first):
         return None
     if suffix == ".tga" and first:
-        return f"TGA {CONVERT}"
+        return unread("TGA")
     return what_is(first) or "not a picture that can be read"
 
 

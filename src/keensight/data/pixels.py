@@ -21,7 +21,7 @@ from PIL import (  # noqa: F401
 )
 
 from keensight.data.bare import bare
-from keensight.data.kinds import CONVERT, is_heif, what_is
+from keensight.data.kinds import is_heif, what_is
 from keensight.data.levels import in_eight_bits, is_deep, key_in_eight_bits, white_of
 from keensight.data.orientation import of_exif, upright
 from keensight.data.plain_png import PNG, open_plain_png
@@ -142,8 +142,7 @@ def _open(picture: bytes) -> _Opened:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):  # the latter if warnings are errors
         raise TooManyPixelsError(f"it has more than {MAX_PIXELS // 10**6} megapixels; {ACCEPTED}") from None
     except UnidentifiedImageError:
-        what = what_is(picture) or "not a picture that can be read"
-        raise PictureError(f"{what if CONVERT in what else f'it is {what}'}; {ACCEPTED}") from None
+        raise PictureError(f"it is {what_is(picture) or 'not a picture that can be read'}; {ACCEPTED}") from None
     except Exception as error:  # Pillow's parsers may raise anything for a hostile file
         raise PictureError(f"its header is damaged ({_one_line(error)})") from error
     pixels = image.width * image.height
