@@ -49,7 +49,10 @@ def damaged(trained, tmp_path, **changes):
         ({"format": 99}, "format 99; this keensight reads formats 1 and 2"),
         ({"labels": None}, "has no key 'labels'"),
         ({"labels": ["a", "b"]}, "its metrics on 'val' are those of other labels"),
-        ({"labels": ["a", "b"], "metrics": None}, "gives 'probabilities' 10, which is not what its bundle.json says"),
+        (
+            {"labels": ["a", "b"], "metrics": None},
+            "gives 'probabilities' 10, 'oddness' 1, which is not what its bundle.json says",
+        ),
         ({"labels": ["0"] * 10}, "its labels have a name twice"),
         ({"preprocessing": {"height": 9, "width": 8, "channels": 1, "fit": "squash"}}, "not what its bundle.json says"),
         ({"preprocessing": 3}, "cannot be read"),

@@ -14,7 +14,7 @@ from keensight.inference import predictor as under_test
 from keensight.inference.engines import ENGINES
 from keensight.inference.onnx_runtime import OnnxRuntime
 from keensight.inference.predictor import inverted_of, load
-from keensight.values import Preprocessing, Split
+from keensight.values import NONE_OF_THESE, Preprocessing, Split
 
 
 def test_predicting_files_and_arrays_agree(trained, tmp_path):
@@ -26,7 +26,7 @@ def test_predicting_files_and_arrays_agree(trained, tmp_path):
     for i, image in enumerate(images):
         files.append(tmp_path / f"{i:02}.png")
         Image.fromarray(image[..., 0]).save(files[-1])
-    together, _ = predictor.probabilities(images)
+    together = predictor.probabilities_as_seen(images)
     one_by_one = list(predictor.on_files(files))
     assert [file for file, _ in one_by_one] == files
     for answer, (_, prediction) in zip(together, one_by_one, strict=True):
@@ -34,7 +34,8 @@ def test_predicting_files_and_arrays_agree(trained, tmp_path):
         assert prediction.label == str(answer.argmax()) and prediction.probability == max(
             prediction.probabilities.values()
         )
-        assert prediction.abstained == (prediction.probability < 0.6)
+        assert prediction.abstained == bool(prediction.reasons)
+        assert (under_test.UNSURE in prediction.reasons) == (prediction.probability < 0.6)
     assert sum(one_by_one[0][1].probabilities.values()) == pytest.approx(1, abs=1e-5)
 
 
@@ -95,9 +96,18 @@ def test_a_blank_picture_is_no_answer(trained, tmp_path, colour):
     assert answer.abstained and "is blank" in answer.notes[-1]
 
 
-def odd_bundle(trained, tmp_path, rejector):
-    """The trained bundle with a second output: the largest probability, so that the surest picture is the oddest."""
+def without_oddness(trained):
     proto = onnx.load_from_string((trained.bundle / "model.onnx").read_bytes())
+    kept = [node for node in proto.graph.node if not node.name.startswith("oddness")]
+    del proto.graph.node[:]
+    proto.graph.node.extend(kept)
+    del proto.graph.output[1:]
+    return proto
+
+
+def odd_bundle(trained, tmp_path, rejector, **changes):
+    """The trained bundle with a second output: the largest probability, so that the surest picture is the oddest."""
+    proto = without_oddness(trained)
     proto.graph.initializer.append(onnx.numpy_helper.from_array(np.array([1]), "axis"))
     for op, inputs, output, attributes in (
         ("Unsqueeze", ["probabilities", "axis"], "channel", {}),
@@ -107,7 +117,7 @@ def odd_bundle(trained, tmp_path, rejector):
         proto.graph.node.append(onnx.helper.make_node(op, inputs, [output], **attributes))
     proto.graph.output.append(onnx.helper.make_tensor_value_info("oddness", onnx.TensorProto.FLOAT, ["N"]))
     (tmp_path / "model.onnx").write_bytes(proto.SerializeToString())
-    info = json.loads((trained.bundle / "bundle.json").read_text()) | {"rejector": rejector}
+    info = json.loads((trained.bundle / "bundle.json").read_text()) | {"rejector": rejector, "files": []} | changes
     (tmp_path / "bundle.json").write_text(json.dumps({key: value for key, value in info.items() if value is not None}))
     return tmp_path
 
@@ -128,18 +138,59 @@ def test_what_is_odder_than_the_threshold_is_none_of_the_classes(trained, tmp_pa
     assert 5 < sum(odd) < 35
     for answer, before, is_odd in zip(answers, expected, odd, strict=True):
         assert (answer.label, answer.probabilities) == (before.label, pytest.approx(before.probabilities, abs=1e-6))
-        assert answer.abstained == (is_odd or before.abstained)
-        assert answer.notes == before.notes + (under_test.ODD,) * is_odd
+        assert answer.abstained == (is_odd or answer.probability < 0.6) == bool(answer.reasons)
+        assert answer.reasons == (NONE_OF_THESE,) * is_odd + (under_test.UNSURE,) * (answer.probability < 0.6)
+        assert answer.notes == before.notes
 
 
-def test_without_a_rejector_oddness_changes_nothing(trained, tmp_path):
+def test_a_catch_all_takes_what_is_odd(trained, tmp_path):
+    images, plain = some_digits(), load(trained.bundle)
+    expected = [answer.probabilities for answer in plain.on_images(images)]
+    threshold = float(np.median([max(each.values()) for each in expected]))
+    rejector = {"threshold": threshold, "coverage": 0.9, "catch_all": "7"}
+    catching = load(odd_bundle(trained, tmp_path, rejector))
+    num_odd = 0
+    for answer, before in zip(catching.on_images(images), expected, strict=True):
+        if max(before.values()) > threshold:
+            num_odd += 1
+            others = {name: pytest.approx(0.1 * p, abs=1e-6) for name, p in before.items() if name != "7"}
+            assert {name: p for name, p in answer.probabilities.items() if name != "7"} == others
+            assert answer.label == "7" and answer.probability == answer.probabilities["7"] > 0.9 - 1e-6
+            assert sum(answer.probabilities.values()) == pytest.approx(1, abs=1e-5)
+            assert not answer.abstained and answer.notes == (under_test.CAUGHT,)
+        else:
+            assert answer.probabilities == pytest.approx(before, abs=1e-6) and not answer.notes
+    assert 5 < num_odd < 35
+    with pytest.raises(BundleError, match="gives the label 'eleven', which is none of its labels"):
+        load(odd_bundle(trained, tmp_path, rejector | {"catch_all": "eleven"}))
+
+
+def test_a_bundle_without_a_rejector_takes_every_picture_for_one_of_its_classes(trained, tmp_path):
     images = some_digits()
-    assert load(odd_bundle(trained, tmp_path, None)).on_images(images) == load(trained.bundle).on_images(images)
+    images[:10] = np.random.default_rng(0).integers(0, 256, (10, 8, 8, 1))
+    for answer in load(odd_bundle(trained, tmp_path, None, label_sets=None)).on_images(images):
+        assert answer.abstained == (answer.probability < 0.6) and answer.label_set is None
+
+
+def test_the_set_of_labels_holds_the_likeliest_ones(trained, tmp_path):
+    """By hand: labels in the order of their probability, until those before one have more than the quantile."""
+    rule = {"quantile": 0.6, "coverage": 0.95, "penalty": 0.05, "free_ranks": 2}
+    images = np.random.default_rng(0).integers(0, 120, (40, 8, 8, 1), np.uint8)
+    sizes = set()
+    for answer in load(odd_bundle(trained, tmp_path, None, label_sets=rule)).on_images(images):
+        held, before = [], 0.0
+        for rank, (name, p) in enumerate(sorted(answer.probabilities.items(), key=lambda item: -item[1]), 1):
+            if before + 0.05 * max(0, rank - 2) <= 0.6:
+                held.append(name)
+            before += p
+        assert answer.label_set == tuple(sorted(held))
+        sizes.add(len(held))
+    assert len(sizes) > 1
 
 
 def test_a_rejector_without_oddness_is_refused(trained, tmp_path):
     odd_bundle(trained, tmp_path, {"threshold": 0.5, "coverage": 0.95})
-    (tmp_path / "model.onnx").write_bytes((trained.bundle / "model.onnx").read_bytes())
+    (tmp_path / "model.onnx").write_bytes(without_oddness(trained).SerializeToString())
     with pytest.raises(BundleError, match=r"model.onnx cannot be read \(it has no output oddness, by which its bundle"):
         load(tmp_path)
 

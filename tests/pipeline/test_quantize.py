@@ -25,7 +25,7 @@ def as_fast(monkeypatch):
 def crippled(model: bytes, _) -> bytes:
     """Return the model with its last layer's weights negated."""
     proto = onnx.load_model_from_string(model)
-    last = next(node for node in reversed(proto.graph.node) if node.op_type == "Gemm")
+    last = next(n for n in reversed(proto.graph.node) if n.op_type == "Gemm" and not n.name.startswith("oddness"))
     tensor = next(each for each in proto.graph.initializer if each.name == last.input[1])
     tensor.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(tensor), tensor.name))
     return proto.SerializeToString()
@@ -33,7 +33,7 @@ def crippled(model: bytes, _) -> bytes:
 
 def test_an_int8_bundle_is_smaller_and_as_good_as_it_says(trained, tmp_path, as_fast):
     made = quantize.quantize(trained.folder, "digits", out=tmp_path / "int8", max_drop=2)
-    assert made.bytes < made.float32_bytes / 1.5
+    assert made.bytes < made.float32_bytes / 1.3  # oddness stays float32
     assert made.speedup == pytest.approx(1.5)
     assert made.drop <= 0.02
     again = keensight.evaluate(made.bundle, "digits", split="val")

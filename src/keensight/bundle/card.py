@@ -58,14 +58,26 @@ def model_card(report: Report) -> str:
         "",
         "## Intended use",
         "",
-        "Pictures like those it was trained on. It has no label for anything else, and gives other pictures one "
-        f"of its labels all the same; it abstains where its calibrated probability is below {report.abstain_below:g}.",
+        f"Pictures like those it was trained on. It has no label for anything else{_others(report)}; it abstains where "
+        f"its calibrated probability is below {report.abstain_below:g}.",
         "",
         f"Trained {report.created} in {report.seconds:.0f} s on {report.hardware}, "
         + ", ".join(f"{name} {version}" for name, version in report.versions.items())
         + ". The recipe is in bundle.json, the full report in report.html.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _others(report: Report) -> str:
+    if report.odd is None:
+        return ", and gives other pictures one of its labels all the same"
+    others = [kind for kind in report.odd.kinds if not kind.is_own]
+    refused, n = sum(round(kind.share * kind.n) for kind in others), sum(kind.n for kind in others)
+    answer = f"calls them {_plain(report.odd.catch_all)}" if report.odd.catch_all else "says so"
+    return (
+        f". It {answer} where a picture is unlike anything it has learnt, as {refused:,} of {n:,} drawn and foreign "
+        "pictures in its report were; pictures of things much like its own get one of its labels"
+    )
 
 
 def imported_card(name: str, info: BundleInfo, notes: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ from keensight.data.pixels import DECODER_VERSION
 from keensight.data.polarity import Borders
 from keensight.errors import RecipeError
 from keensight.names import odd_name
-from keensight.values import Preprocessing
+from keensight.values import LabelSets, Preprocessing
 from keensight.version import __version__
 
 FORMAT = 2  # what is written
@@ -30,11 +30,13 @@ def _how_pictures_are_read() -> Table:
 class Rejector:
     """Rejects a picture as none of the classes if its oddness is above `threshold`.
 
-    `coverage` is the share of the validation pictures, in (0, 1], that are not above it.
+    `coverage` is the share of the validation pictures, in (0, 1], that are not above it. With a `catch_all`, one of the
+    labels, such a picture gets that label instead.
     """
 
     threshold: float
     coverage: float
+    catch_all: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +55,7 @@ class BundleInfo:
     temperature: float = 1.0
     abstain_below: float
     rejector: Rejector | None = None
+    label_sets: LabelSets | None = None
     recipe: Table | None = None
     data: Table | None = None
     origin: Table | None = None  # of an imported model, which has neither recipe nor data
@@ -94,7 +97,8 @@ class BundleInfo:
             borders=_borders(found["borders"], found["preprocessing"]["channels"]),
             temperature=float(found.get("temperature", 1.0)),
             abstain_below=float(found["abstain_below"]),
-            rejector=None if rejector is None else _rejector(rejector),
+            rejector=None if rejector is None else _rejector(rejector, labels),
+            label_sets=_label_sets(found["label_sets"]) if found.get("label_sets") is not None else None,
             created=found.get("created"),
             warnings=found.get("warnings"),
             besides=found,
@@ -106,9 +110,11 @@ class BundleInfo:
         said = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "besides"}
         said["labels"] = list(self.labels)
         said["files"] = None if self.files is None else list(self.files)
-        for name in ("preprocessing", "borders", "rejector"):
+        for name in ("preprocessing", "borders", "rejector", "label_sets"):
             if said[name] is not None:
                 said[name] = _with_others(asdict(said[name]), self.besides.get(name))
+        if self.rejector is not None and self.rejector.catch_all is None:
+            said["rejector"].pop("catch_all", None)
         if self.preprocessing.levels is None:
             said["preprocessing"].pop("levels", None)
         if "inverts" not in self.besides.get("borders", {"inverts": True}):
@@ -162,8 +168,22 @@ def _borders(found: Any, channels: int) -> Borders:
     return Borders(float(found["low"]), float(found["high"]), inverts)
 
 
-def _rejector(found: Any) -> Rejector:
-    rejector = Rejector(float(found["threshold"]), float(found["coverage"]))
+def _label_sets(found: Any) -> LabelSets:
+    rule = LabelSets(
+        float(found["quantile"]), float(found["coverage"]), float(found["penalty"]), int(found["free_ranks"])
+    )
+    if not (math.isfinite(rule.quantile) and 0 < rule.coverage < 1 and 0 <= rule.penalty < math.inf):
+        raise ValueError(
+            f"its label sets have the quantile {rule.quantile:g}, the coverage {rule.coverage:g} and the penalty "
+            f"{rule.penalty:g}; finite numbers, a coverage between 0 and 1, and a penalty of 0 or more are accepted"
+        )
+    return rule
+
+
+def _rejector(found: Any, labels: Sequence[str]) -> Rejector:
+    rejector = Rejector(float(found["threshold"]), float(found["coverage"]), found.get("catch_all"))
+    if rejector.catch_all is not None and rejector.catch_all not in labels:
+        raise ValueError(f"its rejector gives the label {ascii(rejector.catch_all)[:40]}, which is none of its labels")
     if not (math.isfinite(rejector.threshold) and 0 < rejector.coverage <= 1):
         raise ValueError(
             f"its rejector has the threshold {rejector.threshold:g} and the coverage {rejector.coverage:g}; a finite "

@@ -37,6 +37,7 @@ def evaluate(*, json: Json = False, **asked: Any) -> int:
     say(f"ECE        {metrics.ece:.4f}")
     width = max(len(row.name) for row in metrics.per_class)
     say(f"answered   {percent(metrics.coverage)} of the pictures, the others are not sure")
+    say(f"none       {percent(metrics.none_of_these)} of them are refused as none of these")
     say()
     say(f"{'class':{width}}  precision  recall      F1       n")
     for row in metrics.per_class:

@@ -8,7 +8,7 @@ from typing import Any
 
 from keensight import verbs
 from keensight.cli.options import Json, options_of
-from keensight.cli.output import Terminal, percent, print_json, say
+from keensight.cli.output import Terminal, answered, print_json, say
 
 
 @options_of("explain.explain")
@@ -34,10 +34,9 @@ def explain(*, json: Json = False, **asked: Any) -> int:
     else:
         for each in result.pictures:
             answer, evidence = each.prediction, each.evidence
-            doubt = "not sure, perhaps " if answer.abstained else ""
             rests = f"most evidence {evidence.x:.0%} from the left, {evidence.y:.0%} from the top"
             if not evidence.is_one_spot:
                 rests = "the answer does not depend on a single spot"
-            say(f"{answer.file}: {doubt}{answer.label} ({percent(answer.probability)}); {rests}")
+            say(f"{answer.file}: {answered(answer)}; {rests}")
         say(f"page  {result.page}")
     return 1 if result.refused else 0

@@ -13,7 +13,7 @@ from keensight.evaluation import words
 from keensight.files import to_json_line
 from keensight.names import printable
 from keensight.pipeline.watch import Watcher
-from keensight.values import Epoch, Metrics
+from keensight.values import NONE_OF_THESE, Epoch, Metrics, Prediction
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -40,6 +40,14 @@ def paragraph(text: str, title: str) -> list[str]:
     width = max(60, min(120, shutil.get_terminal_size().columns))
     words = printable(" ".join(text.split()))
     return textwrap.wrap(words, width, initial_indent=f"{title:17} ", subsequent_indent=" " * 18)
+
+
+def answered(answer: Prediction) -> str:
+    """Say what a picture is, or that the model does not know."""
+    likely = f"{answer.label} ({percent(answer.probability)})"
+    if answer.is_none_of_these:
+        return f"{NONE_OF_THESE} (the nearest is {answer.label})"
+    return f"not sure, perhaps {likely}" if answer.abstained else likely
 
 
 def percent(share: float | None) -> str:

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from keensight import verbs
 from keensight.cli.options import options_of
-from keensight.cli.output import Terminal, percent, print_json, say
+from keensight.cli.output import Terminal, answered, print_json, say
 
 
 @options_of("predict.predict")
@@ -35,9 +35,8 @@ def predict(
         elif json:
             print_json(asdict(answer))
         else:
-            doubt = "not sure, perhaps " if answer.abstained else ""
             notes = "".join(f" ({note})" for note in answer.notes)
-            say(f"{file}: {doubt}{answer.label} ({percent(answer.probability)}){notes}")
+            say(f"{file}: {answered(answer)}{notes}")
     if out is not None:
         say(f"wrote {out}: {done:,} lines", file=sys.stderr)
     if sort_into is not None:

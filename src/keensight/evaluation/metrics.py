@@ -20,11 +20,16 @@ SMALLEST_PROBABILITY = 1e-12  # keeps the loss finite where a probability has un
 
 
 def metrics(
-    probabilities_NK: FloatArray, labels_N: IntArray, class_names: Sequence[str], abstain_below: float = 0.0
+    probabilities_NK: FloatArray,
+    labels_N: IntArray,
+    class_names: Sequence[str],
+    abstain_below: float = 0.0,
+    odd_N: NDArray[np.bool_] | None = None,
 ) -> Metrics:
     """Measure `probabilities_NK` (rows sum to 1) against `labels_N` (class indices).
 
-    A picture is answered where its top probability is at least `abstain_below`. Everything is computed in float64.
+    A picture is answered where its top probability is at least `abstain_below`, and it is not `odd_N`: refused as none
+    of the classes. Accuracy and loss are those of all pictures, answered or not. All is computed in float64.
     Raises DataError where there are no pictures, the shapes disagree, or a probability is not a number.
 
     >>> found = metrics(np.array([[0.9, 0.1], [0.3, 0.7], [0.6, 0.4]]), np.array([0, 1, 1]), ("cat", "dog"))
@@ -39,7 +44,8 @@ def metrics(
     confusion_KK = confusion_counts(called_N, labels_N, len(class_names))
     truth_NK = np.eye(len(class_names))[labels_N]
     loss_N = -np.log(np.maximum(probabilities_NK[np.arange(n), labels_N], SMALLEST_PROBABILITY))
-    answered_N = probabilities_NK.max(axis=1) >= abstain_below
+    odd_N = np.zeros(n, bool) if odd_N is None else odd_N
+    answered_N = (probabilities_NK.max(axis=1) >= abstain_below) & ~odd_N
     support_K = confusion_KK.sum(axis=1)
     per_class = _per_class(confusion_KK, class_names)
     return Metrics(
@@ -57,6 +63,7 @@ def metrics(
         per_class=per_class,
         confusion=tuple(tuple(int(count) for count in row) for row in confusion_KK),
         reliability=reliability_bins(probabilities_NK, labels_N),
+        none_of_these=float(odd_N.mean()),
     )
 
 

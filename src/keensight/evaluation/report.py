@@ -11,12 +11,16 @@ from keensight.errors import RunError
 from keensight.values import (
     AttackResult,
     ClassMetrics,
+    ClassSets,
     Epoch,
     Floor,
     Metrics,
     Mistake,
+    OddnessReport,
+    Refused,
     ReliabilityBin,
     Report,
+    SetsReport,
     Threat,
 )
 
@@ -42,6 +46,8 @@ def from_dict(content: Mapping[str, Any]) -> Report:
                 "attacks": tuple(
                     AttackResult(**{**attack, "threat": Threat(**attack["threat"])}) for attack in content["attacks"]
                 ),
+                "odd": _odd(content.get("odd")),
+                "sets": _sets(content.get("sets")),
             }
         )
     except (KeyError, TypeError) as error:
@@ -72,6 +78,22 @@ def _numbers(epoch: Mapping[str, Any]) -> dict[str, Any]:
 def _mistakes(rows: Sequence[Mapping[str, Any]]) -> tuple[Mistake, ...]:
     # `path` was called `where` until 0.1
     return tuple(Mistake(**{"path" if key == "where" else key: value for key, value in row.items()}) for row in rows)
+
+
+def _odd(content: Mapping[str, Any] | None) -> OddnessReport | None:
+    return (
+        None
+        if content is None
+        else OddnessReport(**{**content, "kinds": tuple(Refused(**each) for each in content["kinds"])})
+    )
+
+
+def _sets(content: Mapping[str, Any] | None) -> SetsReport | None:
+    return (
+        None
+        if content is None
+        else SetsReport(**{**content, "per_class": tuple(ClassSets(**each) for each in content["per_class"])})
+    )
 
 
 def _metrics(content: Mapping[str, Any]) -> Metrics:

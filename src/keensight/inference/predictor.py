@@ -5,14 +5,15 @@ Shape letters: N images, H height, W width, C channels, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
-from itertools import chain, islice
+from itertools import chain, compress, islice
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from keensight.bundle.onnx_check import check_onnx
 from keensight.bundle.onnx_head import head_of, with_output
@@ -22,15 +23,17 @@ from keensight.data.pixels import decode_picture
 from keensight.data.polarity import match_polarity
 from keensight.data.unlabelled import Picture, read_picture
 from keensight.errors import BundleError, PictureError
+from keensight.evaluation.conformal import label_sets
 from keensight.executor import Threads
 from keensight.inference.engines import DEFAULT, ENGINES, Engine
 from keensight.machine import cores, images_at_a_time
-from keensight.values import FloatArray, Prediction, Split, Uint8Array
+from keensight.values import NONE_OF_THESE, FloatArray, Prediction, Split, Uint8Array
 
 SINGLE_STEP = 32  # the most pictures that are given to the model at a time
 INVERTED = "was inverted, because it is light where all training pictures are dark, or the other way round"
 BLANK = "is blank: all of it has nearly one colour"
-ODD = "is unlike everything that the model has learnt"
+UNSURE = "not sure: no label is likely enough"
+CAUGHT = "is unlike anything that the model has learnt, so it gets the label for all the rest"
 Answer: TypeAlias = Prediction | PictureError
 
 
@@ -87,11 +90,6 @@ class Predictor:
                 f"{self.bundle.path}/model.onnx cannot be loaded ({str(error)[:300]}). Train or export it again."
             ) from error
 
-    def probabilities(self, images_NHWC: Uint8Array) -> tuple[FloatArray, FloatArray]:
-        """Return calibrated probabilities float32 NK for uint8 NHWC, and a bool N: which pictures were inverted."""
-        images_NHWC, inverted = match_polarity(images_NHWC, self.bundle.borders)
-        return self.probabilities_as_seen(images_NHWC), inverted
-
     def probabilities_as_seen(self, images_NHWC: Uint8Array) -> FloatArray:
         """Return calibrated probabilities float32 NK for uint8 NHWC, without inverting any."""
         return self.engine.run(images_NHWC)["probabilities"]
@@ -103,11 +101,41 @@ class Predictor:
         outputs = self.engine.run(seen_HWC[None], self._head.features)
         return Features(outputs[self._head.features][0], outputs["probabilities"][0], self._head.weights_KC)
 
-    def on_split(self, split: Split) -> FloatArray:
-        """Return calibrated probabilities float32 NK for a whole split."""
+    def outputs_on_split(self, split: Split) -> dict[str, FloatArray]:
+        """Return all that the network says of a split's pictures: probabilities float32 NK, and perhaps oddness N."""
         size = self.bundle.preprocessing
         batches = split.batches(images_at_a_time(size.height, size.width, size.channels))
-        return np.concatenate([self.probabilities(split.gather(batch))[0] for batch in batches])
+        found = [self.engine.run(match_polarity(split.gather(batch), self.bundle.borders)[0]) for batch in batches]
+        return {name: np.concatenate([each[name] for each in found]) for name in found[0]}
+
+    def on_split(self, split: Split) -> tuple[FloatArray, NDArray[np.bool_]]:
+        """Return calibrated probabilities float32 NK for a whole split, and a bool N: which are none of the classes.
+
+        With a catch-all label, it has the pictures that are none of the others.
+        """
+        probabilities_NK, odd_N = self.decided(self.outputs_on_split(split))
+        return probabilities_NK, odd_N & (self._catch_all is None)
+
+    def decided(self, outputs: Mapping[str, FloatArray]) -> tuple[FloatArray, NDArray[np.bool_]]:
+        """Return the probabilities float32 NK that the network's `outputs` mean, and a bool N: what is odd.
+
+        A catch-all label takes odd pictures. All others together keep the share of the model's own pictures that are
+        that odd: it is how likely an odd picture is to be one of them.
+        """
+        probabilities_NK, rejector = outputs["probabilities"], self.bundle.info.rejector
+        if rejector is None:
+            return probabilities_NK, np.zeros(len(probabilities_NK), bool)
+        odd_N = ~(outputs["oddness"] <= rejector.threshold)
+        if self._catch_all is not None and odd_N.any():
+            probabilities_NK = probabilities_NK.copy()
+            probabilities_NK[odd_N] *= 1 - rejector.coverage
+            probabilities_NK[odd_N, self._catch_all] += 1 - probabilities_NK[odd_N].sum(axis=1)
+        return probabilities_NK, odd_N
+
+    @property
+    def _catch_all(self) -> int | None:
+        rejector = self.bundle.info.rejector
+        return None if rejector is None or rejector.catch_all is None else self.bundle.labels.index(rejector.catch_all)
 
     def predict(self, *files: str | Path) -> list[Prediction]:
         """Return a prediction for each picture file, in order. Raises PictureError if one of them cannot be read."""
@@ -167,17 +195,19 @@ class Predictor:
     ) -> Iterator[tuple[Uint8Array, Prediction]]:
         """Yield each picture as the model sees it, uint8 HWC, and what it is."""
         seen_NHWC, inverted_N = match_polarity(images_NHWC, self.bundle.borders)
-        outputs, rejector = engine.run(seen_NHWC), self.bundle.info.rejector
-        probabilities_NK = outputs["probabilities"]
-        odd_N = np.zeros(len(seen_NHWC), bool) if rejector is None else ~(outputs["oddness"] <= rejector.threshold)
+        probabilities_NK, odd_N = self.decided(engine.run(seen_NHWC))
+        catches, rule = self._catch_all is not None, self.bundle.info.label_sets
+        sets_NK = [None] * len(seen_NHWC) if rule is None else label_sets(probabilities_NK, rule).tolist()
         # one axis after the other: NumPy takes 40 times as long over both at once
         spreads_NC = images_NHWC.max(axis=1).max(axis=1) - images_NHWC.min(axis=1).min(axis=1)
         # lists, as indexing arrays number by number took as long as a small model
         blank_N = spreads_NC.max(axis=1) < BLANK_LEVELS
         columns = (probabilities_NK.argmax(axis=1), probabilities_NK, inverted_N, blank_N, odd_N)
         labels, abstain_below = self.bundle.labels, self.bundle.abstain_below
-        rows = zip(files, seen_NHWC, *(column.tolist() for column in columns), strict=True)
-        for file, seen_HWC, top, probabilities, inverted, blank, odd in rows:
+        rows = zip(files, seen_NHWC, sets_NK, *(column.tolist() for column in columns), strict=True)
+        for file, seen_HWC, held, top, probabilities, inverted, blank, odd in rows:
+            unsure = probabilities[top] < abstain_below
+            reasons = (NONE_OF_THESE,) * (odd and not catches) + (f"it {BLANK}",) * blank + (UNSURE,) * unsure
             yield (
                 seen_HWC,
                 Prediction(
@@ -185,8 +215,10 @@ class Predictor:
                     label=labels[top],
                     probability=probabilities[top],
                     probabilities=dict(zip(labels, probabilities, strict=True)),
-                    abstained=blank or odd or probabilities[top] < abstain_below,
-                    notes=(INVERTED,) * inverted + (BLANK,) * blank + (ODD,) * odd,
+                    abstained=bool(reasons),
+                    notes=(INVERTED,) * inverted + (BLANK,) * blank + (CAUGHT,) * (odd and catches),
+                    reasons=reasons,
+                    label_set=None if held is None else tuple(compress(labels, held)),
                 ),
             )
 

@@ -92,7 +92,9 @@ def verdict(predictions: Sequence[Prediction], num_refused: int = 0) -> str:
     pictures = f"{n} picture{'' if n == 1 else 's'}"
     if not unsure and not num_refused:
         return f"{pictures}, {'answered' if n == 1 else 'all answered'}."
-    rest = [f"of {unsure} the model is not sure"] if unsure else []
+    none = sum(each.is_none_of_these for each in predictions)
+    rest = [f"{none} none of these"] if none else []
+    rest += [f"of {unsure - none} the model is not sure"] if unsure > none else []
     rest += [f"{num_refused} cannot be used"] if num_refused else []
     return f"{pictures}, {n - unsure - num_refused} answered; {', and '.join(rest)}."
 

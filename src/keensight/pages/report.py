@@ -69,6 +69,7 @@ def render_html(report: Report, pictures: Pictures) -> str:
             for name, some in pictures.samples.items()
         },
         gallery=weights_gallery(pictures.first_layer) if pictures.first_layer else None,
+        classes_and_sets=list(zip(names, report.sets.per_class, strict=True)) if report.sets else [],
         many=len(names) > MANY_CLASSES,
         many_layers=MANY_LAYERS,
         guessing=math.log(len(names)),

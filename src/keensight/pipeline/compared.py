@@ -133,8 +133,9 @@ def _other_labels(first: Bundle, other: Bundle) -> BundleError:
 def measured(each: Entrant, part: Split) -> tuple[Metrics, NDArray[np.bool_]]:
     """Return the metrics of the exported model, and a bool N: which pictures it gets right."""
     labels_N = each.labels(part)
-    probabilities_NK = each.predictor.on_split(part)[:, each.order_K]
-    found = metrics(probabilities_NK, labels_N, each.class_names, each.bundle.abstain_below)
+    answers_NK, odd_N = each.predictor.on_split(part)
+    probabilities_NK = answers_NK[:, each.order_K]
+    found = metrics(probabilities_NK, labels_N, each.class_names, each.bundle.abstain_below, odd_N)
     return found, probabilities_NK.argmax(axis=1) == labels_N
 
 

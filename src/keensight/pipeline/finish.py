@@ -15,9 +15,12 @@ from keensight.bundle.write import write_bundle
 from keensight.data.cache import fingerprint
 from keensight.data.polarity import Borders
 from keensight.data.splits import DRAW
+from keensight.errors import BundleError, RecipeError
 from keensight.evaluation.calibration import expected_calibration_error, fit_temperature, softmax
+from keensight.evaluation.conformal import measure_sets
 from keensight.evaluation.floors import logistic_floor, majority_floor
 from keensight.evaluation.metrics import metrics, telling_mistakes
+from keensight.evaluation.oddness import learn_oddness
 from keensight.evaluation.report import to_dict
 from keensight.explanation.weights import first_layer
 from keensight.files import to_json, write_atomically
@@ -29,6 +32,7 @@ from keensight.models.layers import layer_table
 from keensight.pages.pictures import Pictures, sample_members
 from keensight.pages.report import render_html
 from keensight.pipeline.notes import notes
+from keensight.pipeline.odd import measure_oddness, with_limits
 from keensight.pipeline.parity import check_parity
 from keensight.pipeline.polarity import decide_borders
 from keensight.pipeline.watch import Watcher
@@ -99,9 +103,20 @@ def finish(
     uncalibrated = to_onnx(model, splits.preprocessing, len(splits.class_names), 1.0, splits.class_names)
     info = replace(info, borders=decide_borders(Predictor(bundle, uncalibrated), splits))
     bundle = replace(bundle, info=info)
-    temperature = fit_temperature(_logs(Predictor(bundle, uncalibrated).on_split(splits.val)), splits.val.labels)
+    as_trained_NK, _ = Predictor(bundle, uncalibrated).on_split(splits.val)
+    temperature = fit_temperature(_logs(as_trained_NK), splits.val.labels)
     bundle = replace(bundle, info=replace(info, temperature=temperature))
+    if recipe.evaluate.coverage < 1:
+        watcher.stage("learning what is none of these")
+        try:
+            oddness = learn_oddness(model, splits, bundle.borders, recipe.seed)
+            uncalibrated = to_onnx(
+                model, splits.preprocessing, len(splits.class_names), 1.0, splits.class_names, oddness
+            )
+        except (RecipeError, BundleError) as error:  # a network of one's own need not end in a linear layer
+            watcher.note(f"Pictures unlike all that was learnt will not be recognised. {error}")
     onnx = with_temperature(uncalibrated, temperature)
+    bundle = with_limits(Predictor(bundle, onnx), splits.val, recipe.evaluate.coverage, recipe.data.catch_all)
     shipped = Predictor(bundle, onnx)
     watcher.stage("checking that the bundle gives the trained model's answers")
     parity = check_parity(model, shipped, pixels, splits.val)
@@ -149,11 +164,11 @@ def _report(
     names, held_out = splits.class_names, splits.held_out
     answers = {name: predictor.on_split(part) for name, part in _parts(splits) if name != "train"}
     measured = {
-        name: metrics(answers[name], part.labels, names, recipe.evaluate.abstain_below)
+        name: metrics(answers[name][0], part.labels, names, recipe.evaluate.abstain_below, answers[name][1])
         for name, part in _parts(splits)
         if name != "train"
     }
-    headline = answers["test" if splits.test else "val"]
+    headline, _ = answers["test" if splits.test else "val"]
     surest, nearest = telling_mistakes(headline, held_out, names)
     info = predictor.bundle.info
     assert info.data is not None  # as `finish` described it
@@ -193,6 +208,8 @@ def _report(
         attacks=_attacked(state, held_out, recipe),
         versions=versions(),
         hardware=hardware(),
+        odd=measure_oddness(predictor, splits, recipe.seed),
+        sets=None if info.label_sets is None else measure_sets(headline, held_out.labels, info.label_sets),
     )
 
 

@@ -2,15 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+import shlex
+from collections.abc import Collection, Iterator, Sequence
 
 from keensight.pages.findings import sentence
 from keensight.values import Recipe, Splits
 
+CATCH_ALLS = ("other", "others", "background", "none", "nothing", "rest", "unknown", "negative", "misc", "else")
+
 
 def notes(splits: Splits, recipe: Recipe, dataset: str) -> list[str]:
     """Return the notes on a run of `recipe` on the data set of this name: findings first, then cautions."""
-    return [*map(sentence, splits.findings), *cautions(recipe, dataset)]
+    said = [*map(sentence, splits.findings), *cautions(recipe, dataset)]
+    if recipe.evaluate.coverage < 1 and not recipe.data.catch_all and (name := catch_all_of(splits.class_names)):
+        said.append(
+            f"'{name}' may stand for everything else. If it does, --set catch_all={shlex.quote(name)} gives it the "
+            "pictures that are unlike all that was learnt; without, they are none of these."
+        )
+    return said
+
+
+def catch_all_of(class_names: Sequence[str]) -> str | None:
+    """Return the class that is named like one for everything else, if there is just one.
+
+    >>> catch_all_of(["husky", "nothusky"]), catch_all_of(["cat", "no_cat"]), catch_all_of(["note", "novel"])
+    ('nothusky', 'no_cat', None)
+    """
+    found = [name for name in class_names if _catches_all(name.casefold(), {each.casefold() for each in class_names})]
+    return found[0] if len(found) == 1 else None
+
+
+def _catches_all(name: str, names: Collection[str]) -> bool:
+    words = re.split(r"[\s_.-]+", name)
+    negated = [name.removeprefix(no) for no in ("not", "non", "no") if name.startswith(no)]
+    return name in CATCH_ALLS or words[0] in ("not", "non", "no") or any(each in names for each in negated)
 
 
 def cautions(recipe: Recipe, dataset: str) -> Iterator[str]:

@@ -94,7 +94,7 @@ def _from_files(predictor: Predictor, pixels: Pixels, part: Split) -> FloatArray
         encoded = (_encoded(read(pixels.dataset.samples[i])) for i in members)
         images = [decode_picture(picture, predictor.bundle.preprocessing) for picture in encoded]
     again = Split(np.stack(images), np.arange(len(part)), part.labels, part.paths)
-    return predictor.on_split(again)
+    return predictor.outputs_on_split(again)["probabilities"]
 
 
 def _encoded(picture: bytes | Uint8Array) -> bytes:

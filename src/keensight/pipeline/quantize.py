@@ -18,6 +18,7 @@ from keensight.inference.predictor import Predictor, load
 from keensight.interop.onnx.quantize import to_int8
 from keensight.machine import images_at_a_time
 from keensight.pipeline.labelled import known_splits, open_for, part_of
+from keensight.pipeline.odd import with_limits
 from keensight.pipeline.watch import Watcher
 from keensight.robustness.answers import as_seen
 from keensight.values import Metrics, Pixels, Split, SplitName, Uint8Array
@@ -101,7 +102,7 @@ def quantize(
     train, val = _split(pixels, predictor, "train"), _split(pixels, predictor, "val")
     watcher.stage("quantising")
     int8 = to_int8(predictor.onnx, _batches(predictor, train.thinned(CALIBRATED_ON)))
-    quantised = Predictor(known, int8)
+    quantised = _with_own_limits(Predictor(known, int8), val)
     watcher.stage("comparing with float32")
     float32_metrics, int8_metrics = _measured(predictor, val), _measured(quantised, val)
     float32_s, int8_s = _seconds_per_image(predictor, quantised, val)
@@ -117,7 +118,7 @@ def quantize(
     )
     _check(made, max_drop, even_if_slower)
     info = replace(
-        known.info,
+        quantised.bundle.info,
         parity=None,  # holds only for the float32 model
         metrics={"val": asdict(int8_metrics), "test": None},
         quantised={
@@ -129,6 +130,15 @@ def quantize(
     )
     write_files(target, info, {**_kept(predictor, made), "model.onnx": int8})
     return made
+
+
+def _with_own_limits(quantised: Predictor, val: Split) -> Predictor:
+    """Return the int8 model with thresholds of its own: its features are not float32's."""
+    info = quantised.bundle.info
+    if info.rejector is None and info.label_sets is None:
+        return quantised
+    coverage, catch_all = (info.rejector.coverage, info.rejector.catch_all) if info.rejector else (1.0, None)
+    return Predictor(with_limits(quantised, val, coverage, catch_all or ""), quantised.onnx)
 
 
 def _beside(bundle: Path) -> Path:
@@ -158,7 +168,8 @@ def _batch(predictor: Predictor) -> int:
 
 def _measured(predictor: Predictor, part: Split) -> Metrics:
     known = predictor.bundle
-    return metrics(predictor.on_split(part), part.labels, known.labels, known.abstain_below)
+    probabilities_NK, odd_N = predictor.on_split(part)
+    return metrics(probabilities_NK, part.labels, known.labels, known.abstain_below, odd_N)
 
 
 def _seconds_per_image(first: Predictor, second: Predictor, part: Split) -> tuple[float, float]:

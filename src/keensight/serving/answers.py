@@ -25,6 +25,8 @@ def described(picture: Upload, answer: Prediction | RefusalError) -> dict[str, A
         "probabilities": answer.probabilities,
         "abstained": answer.abstained,
         "notes": list(answer.notes),
+        "reasons": list(answer.reasons),
+        "label_set": None if answer.label_set is None else list(answer.label_set),
     }
 
 

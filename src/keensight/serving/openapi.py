@@ -104,6 +104,11 @@ SCHEMAS: Json = {
             "probabilities": {"type": "object", "additionalProperties": SHARE},
             "abstained": {**TRUTH, "description": "The model is not sure enough, so its label should not be used."},
             "notes": _list(TEXT),
+            "reasons": {**_list(TEXT), "description": "Why it abstained; empty if it did not."},
+            "label_set": {
+                **_nullable(_list(TEXT)),
+                "description": "Labels among which the true one is, with the probability that the bundle states.",
+            },
         }
     ),
     "Refused": _object({"file": _nullable(TEXT), "error": _object({"code": TEXT, "message": TEXT})}),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from keensight.errors import RecipeError, shortlist
+from keensight.errors import RecipeError, shortlist, suggestion
 from keensight.models.classifier import Classifier
 from keensight.models.dense import ByHand
 from keensight.models.features import OnProgress
@@ -36,6 +36,12 @@ def fresh(recipe: Recipe, preprocessing: Preprocessing, class_names: Sequence[st
 def check_fits(recipe: Recipe, model: Classifier, class_names: Sequence[str]) -> None:
     """Raise RecipeError, before any work is done, if model or classes do not meet the needs of loss and attack."""
     num_classes = len(class_names)
+    if (catch_all := recipe.data.catch_all) and catch_all not in class_names:
+        raise RecipeError(
+            f"catch_all is '{catch_all}', which is no class of the data. "
+            f"{suggestion(catch_all, class_names)}Give one of {shortlist(list(class_names))}; or leave it out, and the "
+            'answer for pictures unlike all others is "none of these".'
+        )
     needs = LOSSES[recipe.train.loss].needs(recipe)
     if TWO_CLASSES in needs and num_classes != 2:
         raise RecipeError(

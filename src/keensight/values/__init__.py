@@ -3,7 +3,7 @@
 Shape letters: N images, H height, W width, C channels, K classes.
 """
 
-from keensight.values.answers import Prediction
+from keensight.values.answers import NONE_OF_THESE, LabelSets, Prediction
 from keensight.values.data import (
     SPLIT_NAMES,
     Dataset,
@@ -22,16 +22,29 @@ from keensight.values.data import (
     Uint8Array,
 )
 from keensight.values.findings import Action, Decision, Finding, FindingKind
-from keensight.values.measures import ClassMetrics, Floor, Metrics, Mistake, ReliabilityBin, Report
+from keensight.values.measures import (
+    ClassMetrics,
+    ClassSets,
+    Floor,
+    Metrics,
+    Mistake,
+    OddnessReport,
+    Refused,
+    ReliabilityBin,
+    Report,
+    SetsReport,
+)
 from keensight.values.recipe import Recipe
 from keensight.values.threats import AttackResult, Norm, Outcome, Threat, worst
 from keensight.values.training import Epoch
 
 __all__ = [
+    "NONE_OF_THESE",
     "SPLIT_NAMES",
     "Action",
     "AttackResult",
     "ClassMetrics",
+    "ClassSets",
     "Dataset",
     "DatasetKind",
     "Decision",
@@ -42,18 +55,22 @@ __all__ = [
     "FloatArray",
     "Floor",
     "IntArray",
+    "LabelSets",
     "Metrics",
     "Mistake",
     "Norm",
+    "OddnessReport",
     "Outcome",
     "Part",
     "Pixels",
     "Prediction",
     "Preprocessing",
     "Recipe",
+    "Refused",
     "ReliabilityBin",
     "Report",
     "Sample",
+    "SetsReport",
     "Skipped",
     "Split",
     "SplitName",

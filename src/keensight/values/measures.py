@@ -39,7 +39,8 @@ class Metrics:
     `accuracy_low` and `accuracy_high` bound a 95 % Wilson interval. `loss` is the mean negative log-likelihood in
     nats. `roc_auc` is None if it is not defined. `ece` is the expected calibration error over 15 equal bins.
     `confusion[i][j]` counts pictures of class i that were called class j. `coverage` is the share of pictures that
-    the classifier answers rather than abstaining, and `accuracy_answered` its accuracy on those.
+    the classifier answers rather than abstaining, and `accuracy_answered` its accuracy on those. `none_of_these` is the
+    share that it refuses as unlike all that it has learnt.
     """
 
     accuracy: float
@@ -56,6 +57,57 @@ class Metrics:
     per_class: tuple[ClassMetrics, ...]
     confusion: tuple[tuple[int, ...], ...]
     reliability: tuple[ReliabilityBin, ...]
+    none_of_these: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ClassSets:
+    """The sets of labels for the pictures of one class: how often they hold its label, and their mean size.
+
+    Both are None without any of its pictures.
+    """
+
+    n: int
+    coverage: float | None
+    size: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class SetsReport:
+    """The sets of labels on the headline's pictures: the rule's stated coverage, what they keep of it, their sizes."""
+
+    stated: float
+    n: int
+    coverage: float
+    low: float  # to `high`: a 95 % interval for the coverage
+    high: float
+    size: float
+    per_class: tuple[ClassSets, ...]  # in the order of the class names
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """How many of the `n` pictures of a kind are refused as none of the classes; `low` to `high` is a 95 % interval.
+
+    `is_own` tells the model's own kind of pictures, of which few should be, from others, of which all should be.
+    """
+
+    kind: str
+    n: int
+    share: float
+    low: float
+    high: float
+    is_own: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OddnessReport:
+    """What is refused as none of the classes: the threshold, its stated coverage, and measurements of it."""
+
+    threshold: float
+    coverage: float
+    catch_all: str
+    kinds: tuple[Refused, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +154,8 @@ class Report:
     attacks: tuple[AttackResult, ...]
     versions: Mapping[str, str]
     hardware: str
+    odd: OddnessReport | None = None
+    sets: SetsReport | None = None
 
     @property
     def headline(self) -> Metrics:

@@ -93,6 +93,10 @@ class DataSettings:
     num_classes: int = key(0, "their number of classes, for the same", low=0, high=1_000_000, example=10)
     label_pattern: str = key("", "takes labels from file names, as `--label-pattern`")
     classes: tuple[str, ...] = key((), "learn only these, in this order; none: all", example=("cat", "dog"))
+    catch_all: str = key(
+        "", 'the label that pictures unlike all others get, such as "other"; none: the answer is "none of these"',
+        example="other",
+    )  # fmt: skip
     skip_rare: bool = key(
         False, "leave out classes that have too few different pictures, or groups, for every split, and say which"
     )
@@ -224,6 +228,10 @@ class EvaluateSettings:
     abstain_below: float = key(
         0.6, "`predict` is not sure below this calibrated probability", low=0, high=1, also=("threshold", "confidence")
     )
+    coverage: float = key(
+        0.95, "the share of its own kind of pictures that a model takes for one of the classes: odder ones are none of "
+        "these. 1: it takes all pictures", low=0.5, high=1, example=0.99,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,7 +78,8 @@ def evaluate(
     inverted = num_inverted(predictor, part)
     if said := told_inverted(inverted, len(part), "pictures"):
         watcher.note(said)
-    measured = metrics(predictor.on_split(part), part.labels, known.labels, known.abstain_below)
+    probabilities_NK, odd_N = predictor.on_split(part)
+    measured = metrics(probabilities_NK, part.labels, known.labels, known.abstain_below, odd_N)
     return Evaluation(known.path, " ".join(map(str, places)), chosen, measured, inverted)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from keensight.interop.onnx.write import ODDNESS
 from keensight.values import Uint8Array
 
 
@@ -18,8 +19,9 @@ def to_int8(onnx: bytes, batches: Iterable[Uint8Array]) -> bytes:
     """Return a model whose convolutions and dense layers compute in int8, with the same inputs and outputs.
 
     The range of every layer's activations is measured on `batches`, training pictures as the model gets them, uint8
-    NHWC. What ONNX Runtime does not quantise, such as the softmax, stays float32.
+    NHWC. What ONNX Runtime does not quantise, such as the softmax, stays float32; so does the oddness of features.
     """
+    from onnx import load_from_string
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -44,5 +46,6 @@ def to_int8(onnx: bytes, batches: Iterable[Uint8Array]) -> bytes:
             reduce_range=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
+            nodes_to_exclude=[node.name for node in load_from_string(onnx).graph.node if node.name.startswith(ODDNESS)],
         )
         return quantised.read_bytes()

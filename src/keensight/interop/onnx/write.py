@@ -29,14 +29,16 @@ from keensight.models.foreign import ChannelNorm, HardSigmoid, PaddedPool2d, PRe
 from keensight.models.graph import INPUT
 from keensight.models.linear import TwoLogits
 from keensight.models.mirror import AddMirrored, MeanOfMirrored
+from keensight.models.oddness import LEAST_NORM, Oddness, feature_steps
 from keensight.models.onnx_network import NORMALISED, SCALE, SHIFT, TEMPERATURE
 from keensight.models.pooling import MaxPool2d
-from keensight.models.trace import trace, without_norms
+from keensight.models.trace import Step, trace, without_norms
 from keensight.values import Preprocessing
 from keensight.version import __version__
 
 OPSET = 17
 IR_VERSION = 8
+ODDNESS = "oddness"  # the second output, and how the names of its parts begin
 
 
 class Graph:
@@ -64,11 +66,13 @@ def to_onnx(
     num_classes: int,
     temperature: float,
     labels: Sequence[str] = (),
+    oddness: Oddness | None = None,
 ) -> bytes:
     """Return an ONNX model: ``images`` uint8 NHWC to ``probabilities`` float32 NK, softmax(logits / temperature).
 
     Its own metadata has the `labels`, as a JSON list in the order of the probabilities, for programs without a bundle.
-    The model is switched to evaluation. Raises BundleError for a layer that has no ONNX counterpart here.
+    With `oddness`, its second output is ``oddness`` float32 N. The model is switched to evaluation.
+    Raises BundleError for a layer that has no ONNX counterpart here.
     """
     graph = Graph()
     mean, std = model.mean.cpu().double(), model.std.cpu().double()
@@ -78,16 +82,21 @@ def to_onnx(
     shift = graph.weight((-mean / std).float()[None], SHIFT)
     pixels = graph.add("Mul", [pixels, scale], "scaled")
     pixels = graph.add("Add", [pixels, shift], NORMALISED)
-    logits = _network(graph, model.network, pixels, preprocessing)
+    names = {INPUT: pixels}
+    logits = _network(graph, model.network, names, preprocessing)
     inverse = graph.weight(_inverse(temperature), TEMPERATURE)
     calibrated = graph.add("Mul", [logits, inverse], "calibrated_logits")
     graph.add("Softmax", [calibrated], "probabilities", axis=1)
+    outputs = [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", num_classes])]
+    if oddness is not None:
+        _oddness(graph, oddness, _features(graph, model.network, names))
+        outputs.append(helper.make_tensor_value_info("oddness", TensorProto.FLOAT, ["N"]))
     shape_in: list[str | int | None] = ["N", preprocessing.height, preprocessing.width, preprocessing.channels]
     onnx_graph = helper.make_graph(
         graph.nodes,
         "keensight",
         [helper.make_tensor_value_info("images", TensorProto.UINT8, shape_in)],
-        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", num_classes])],
+        outputs,
         graph.weights,
     )
     proto = helper.make_model(
@@ -120,20 +129,59 @@ def _inverse(temperature: float) -> NDArray[np.float32]:
     return np.asarray(1 / temperature, np.float32)
 
 
-def _network(graph: Graph, network: nn.Module, images: str, size: Preprocessing) -> str:
-    """Translate the network by its layers, or by its operations where this table lacks one; return its answer."""
-    before = len(graph.nodes), len(graph.weights)
+def _network(graph: Graph, network: nn.Module, names: dict[str, str], size: Preprocessing) -> str:
+    """Translate the network by its layers, or by its operations where this table lacks one; return its answer.
+
+    `names` learns the names of its steps, if it is translated by layers.
+    """
+    before, images = (len(graph.nodes), len(graph.weights)), names[INPUT]
     try:
-        return _by_layers(graph, network, images)
+        return _by_layers(graph, without_norms(trace(network)), names)
     except (BundleError, RecipeError):
         del graph.nodes[before[0] :], graph.weights[before[1] :]
+        names.clear()
         own: tuple[list[float], list[float]] | None = getattr(network, "normalisation", None)
         return write_exported(graph, network, images, (len(own[0]) if own else size.channels, size.height, size.width))
 
 
-def _by_layers(graph: Graph, network: nn.Module, images: str) -> str:
-    names, answer = {INPUT: images}, images
-    for step in without_norms(trace(network)):
+def _features(graph: Graph, network: nn.Module, names: dict[str, str]) -> str:
+    """Return the name of the network's features NF, which are part of the graph but perhaps for their mean.
+
+    Raises BundleError if the graph was written by operations, and has no steps.
+    """
+    if not names:
+        raise _unknown("one whose operations alone are known, so its features have no name")
+    steps = without_norms(feature_steps(network))
+    known = [step for step in steps if step.name in names]
+    start = names[known[-1].name if known else INPUT]
+    return _by_layers(graph, steps[len(known) :], names) if len(known) < len(steps) else start
+
+
+def _oddness(graph: Graph, module: Oddness, features: str) -> None:
+    """Write `Oddness.forward`; the two tests are the columns of one matrix until the larger one is taken."""
+    prefix = ODDNESS
+    squares = graph.add("Mul", [features, features], f"{prefix}.squares")
+    mean = graph.add("ReduceMean", [squares], f"{prefix}.mean_square", axes=[1])
+    least = LEAST_NORM / module.hidden.in_features**0.5
+    root = graph.add("Sqrt", [mean], f"{prefix}.root")
+    safe = graph.add("Max", [root, graph.weight(np.asarray(least, np.float32), f"{prefix}.least")], f"{prefix}.length")
+    unit = graph.add("Div", [features, safe], f"{prefix}.directions")
+    directions = module.prototypes_PF / module.hidden.in_features**0.5  # as the mean is not the sum
+    near = graph.add("Gemm", [unit, graph.weight(directions, f"{prefix}.prototypes")], f"{prefix}.near", transB=1)
+    nearest = graph.add("ReduceMax", [near], f"{prefix}.nearest", axes=[1])
+    far = graph.add("Sub", [graph.weight(np.asarray(1, np.float32), f"{prefix}.one"), nearest], f"{prefix}.far")
+    cells = graph.add("Relu", [_linear(graph, module.hidden, features, f"{prefix}.hidden")], f"{prefix}.cells")
+    background = _linear(graph, module.background, cells, f"{prefix}.background")
+    both = graph.add("Concat", [far, background], f"{prefix}.tests", axis=1)
+    centred = graph.add("Sub", [both, graph.weight(module.zeros, f"{prefix}.zeros")], f"{prefix}.centred")
+    scaled = graph.add("Mul", [centred, graph.weight(module.rates, f"{prefix}.rates")], f"{prefix}.scaled")
+    graph.add("ReduceMax", [scaled], ODDNESS, axes=[1], keepdims=0)
+
+
+def _by_layers(graph: Graph, steps: Sequence[Step], names: dict[str, str]) -> str:
+    """Translate a network step by step, and return the name of its answer; `names` learns those of all steps."""
+    answer = names[INPUT]
+    for step in steps:
         inputs, name, kind = [names[each] for each in step.inputs], f"network.{step.name}", type(step.layer)
         if kind in JOINTS:
             answer = JOINTS[kind](graph, step.layer, inputs, name)

@@ -74,7 +74,9 @@ export class Card {
     this.node.className = prediction.abstained ? "card unsure" : "card";
     this.figure.dataset.fit = fit ?? "squash";
     const guess = percent(prediction.probability);
-    if (prediction.abstained) {
+    if (isNone(prediction)) {
+      this.head("None of these", h("p", { className: "guess" }, "It is unlike anything that the model has learnt. The nearest is ", h("b", {}, prediction.label), "."));
+    } else if (prediction.abstained) {
       this.head("Not sure", h("p", { className: "guess" }, "Best guess: ", h("b", {}, prediction.label), `, ${guess}`));
     } else {
       this.head(prediction.label);
@@ -178,7 +180,11 @@ function bars({ probabilities, label, abstained }) {
   return [list, more];
 }
 
-export function spoken(name, { label, probability, abstained }) {
+const isNone = ({ reasons }) => (reasons ?? []).some((reason) => reason.startsWith("none of these"));
+
+export function spoken(name, prediction) {
+  const { label, probability, abstained } = prediction;
+  if (isNone(prediction)) return `${name ? `${name}: ` : ""}none of these, the nearest is ${label}`;
   const answer = abstained ? `not sure, best guess ${label}` : label;
   return `${name ? `${name}: ` : ""}${answer}, ${percent(probability)}`;
 }

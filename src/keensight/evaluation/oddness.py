@@ -1,0 +1,185 @@
+"""Fits what tells a model's own pictures from others, and the threshold above which the answer is "none of these".
+
+Shape letters: N own pictures, M pictures of nonsense, F features, P prototypes, K classes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from keensight.data.nonsense import NONSENSE, nonsense
+from keensight.data.polarity import Borders, match_polarity
+from keensight.models.classifier import Classifier
+from keensight.models.features import features
+from keensight.models.oddness import LEAST_NORM, Oddness, last_features
+from keensight.models.transfer import Transfer
+from keensight.training.optimizers import AdamW
+from keensight.values import FloatArray, IntArray, Split, Splits, Uint8Array
+
+MOST_WEIGHTS = 50_000  # in prototypes and hidden cells: 200 kB, and more only for very long features
+LEAST_ROWS, MOST_PROTOTYPES, MOST_HIDDEN = 24, 200, 32
+MOST_OWN = 2000  # training pictures, and validation pictures, whose features are used
+MOST_MODELS = 500  # training pictures that nonsense is made of
+COUNT, LARGE_COUNT, LARGE = 64, 24, 100 * 100  # pictures of each kind of nonsense; fewer of more pixels, for time
+SLACK = 1e-4  # of a threshold: rounding differs between batches of different sizes
+STEPS, RATE, DECAY = 150, 0.015, 0.01  # of the background network's training
+ONE = 0.95  # both tests are 0 at the median of validation pictures, and 1 where this share of them is below
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Known:
+    """Features of the pictures that oddness is fitted to: training and validation pictures, and nonsense."""
+
+    train_NF: FloatArray
+    labels_N: IntArray  # of the training pictures
+    val_NF: FloatArray
+    nonsense: Mapping[str, FloatArray]  # by kind, MF each
+
+
+def learn_oddness(model: Classifier, splits: Splits, borders: Borders, seed: int) -> Oddness:
+    """Return the oddness of a trained classifier's features, fitted to its own pictures and to nonsense.
+
+    `borders` are the bundle's: nonsense that is light where its pictures are dark will be inverted, too. Everything
+    random comes from `seed`. Raises RecipeError if the network has no linear layer.
+    """
+    few = splits.train.thinned(MOST_MODELS)
+    own_NHWC, count = few.gather(), LARGE_COUNT if math.prod(few.shape[:2]) > LARGE else COUNT
+    drawn = {
+        kind: match_polarity(nonsense(kind, count, own_NHWC, seed), borders)[0]
+        for kind, row in NONSENSE.items()
+        if not row.held_out
+    }
+    both = last_features(model, as_split(np.concatenate(list(drawn.values()))))
+    parts = np.split(both, len(drawn))
+    (train_NF, labels_N), (val_NF, _) = _own(model, splits.train), _own(model, splits.val)
+    known = Known(train_NF, labels_N, val_NF, dict(zip(drawn, parts, strict=True)))
+    size = sum(weights.numel() for weights in model.parameters())  # of a small network, not much more
+    return fit_oddness(known, len(splits.class_names), seed, min(MOST_WEIGHTS, size))
+
+
+def as_split(images_NHWC: Uint8Array) -> Split:
+    """Return pictures without labels or names as a split."""
+    n = len(images_NHWC)
+    return Split(images_NHWC, np.arange(n), np.zeros(n, np.int64), ("",) * n)
+
+
+def _own(model: Classifier, split: Split) -> tuple[FloatArray, IntArray]:
+    """Return features NF and labels N of at most `MOST_OWN` pictures; a frozen backbone has seen them all before."""
+    few = split.thinned(MOST_OWN)
+    if isinstance(model.network, Transfer) and model.network.is_frozen:
+        members = np.arange(len(few)) * len(split) // len(few)
+        return features(model, split)[members], few.labels
+    return last_features(model, few), few.labels
+
+
+def fit_oddness(known: Known, num_classes: int, seed: int, most: int = MOST_WEIGHTS) -> Oddness:
+    """Return the oddness of features: near 0 for a model's own pictures, above 1 for about one in twenty of them.
+
+    It has about `most` weights.
+    """
+    num_features = known.train_NF.shape[1]
+    rows = max(LEAST_ROWS, most // num_features)
+    num_hidden = min(MOST_HIDDEN, rows // 3)
+    count = min(MOST_PROTOTYPES, rows - num_hidden)
+    prototypes_PF = prototypes(known.train_NF, known.labels_N, num_classes, count, seed)
+    module = Oddness(num_features, len(prototypes_PF), num_hidden)
+    module.prototypes_PF.copy_(torch.from_numpy(prototypes_PF))
+    nonsense_MF = _unlike(module, known)
+    if len(nonsense_MF):
+        _learn_background(module, known.train_NF, nonsense_MF, seed)
+    with torch.no_grad():
+        tests_N2 = module.tests(torch.from_numpy(known.val_NF)).double()
+        middle_2, high_2 = tests_N2.quantile(0.5, dim=0), tests_N2.quantile(ONE, dim=0)
+        module.zeros.copy_(middle_2)
+        module.rates.copy_(1 / (high_2 - middle_2).clamp(min=1e-4))
+    return module.eval()
+
+
+def oddness(module: Oddness, features_NF: FloatArray) -> NDArray[np.float32]:
+    """Return the oddness float32 N of features."""
+    with torch.no_grad():
+        return np.asarray(module(torch.from_numpy(features_NF)).numpy(), np.float32)
+
+
+def threshold(own_N: NDArray[np.floating], coverage: float) -> float:
+    """Return the oddness that a new picture of the same kind exceeds with a probability of 1 - `coverage` at most.
+
+    It is the value of `own_N`, the oddness of validation pictures, in the place ceil((n + 1) coverage) of their order.
+    With too few for that (18 for 95 %), it lies beyond the largest, by as much of their spread as pictures are missing.
+    """
+    n = len(own_N)
+    place = math.ceil((n + 1) * coverage - 1e-9)
+    in_order = np.sort(own_N.astype(np.float64))
+    if place <= n:
+        return float(in_order[place - 1]) + SLACK
+    return float(in_order[-1] + (place / n - 1) * max(in_order[-1] - np.median(in_order), 1.0))
+
+
+def prototypes(features_NF: FloatArray, labels_N: IntArray, num_classes: int, most: int, seed: int) -> FloatArray:
+    """Return at most `most` directions PF of length 1: centres of each class's features, or of all features."""
+    from sklearn.cluster import KMeans
+
+    lengths_N1 = np.maximum(np.linalg.norm(features_NF, axis=1, keepdims=True), LEAST_NORM)
+    unit_NF = features_NF / lengths_N1
+    groups = [unit_NF[labels_N == k] for k in range(num_classes)] if num_classes <= most else [unit_NF]
+    centres = []
+    for group_NF in groups:
+        count = min(most // len(groups), len(group_NF))
+        if count:
+            centres.append(KMeans(count, n_init=1, max_iter=20, random_state=seed).fit(group_NF).cluster_centers_)
+    centres_PF = np.concatenate(centres)
+    found: FloatArray = centres_PF / np.maximum(np.linalg.norm(centres_PF, axis=1, keepdims=True), LEAST_NORM)
+    return found.astype(np.float32)
+
+
+def _unlike(module: Oddness, known: Known) -> FloatArray:
+    """Return the features MF of those kinds of nonsense that are further from the prototypes than own pictures are.
+
+    A kind that is not is none to this model: plain chips where it knows fields, letters where it reads letters.
+    """
+    with torch.no_grad():
+        own = module.tests(torch.from_numpy(known.val_NF))[:, 0].median()
+        kept = [
+            each_MF
+            for each_MF in known.nonsense.values()
+            if module.tests(torch.from_numpy(each_MF))[:, 0].median() > own
+        ]
+    return np.concatenate(kept) if kept else np.zeros((0, known.train_NF.shape[1]), np.float32)
+
+
+def _learn_background(module: Oddness, train_NF: FloatArray, nonsense_MF: FloatArray, seed: int) -> None:
+    """Teach the hidden cells to tell training pictures from nonsense: both sides count the same."""
+    both_NF = torch.from_numpy(np.concatenate([train_NF, nonsense_MF]))
+    mean_F = both_NF.mean(dim=0)
+    std_F = both_NF.std(dim=0, correction=0)
+    std_F = std_F.clamp(min=0.05 * float(std_F.mean()) + LEAST_NORM)
+    standard_NF = (both_NF - mean_F) / std_F
+    is_odd_N = torch.arange(len(both_NF)) >= len(train_NF)
+    weights_N = torch.where(is_odd_N, 0.5 / len(nonsense_MF), 0.5 / len(train_NF))
+    draw = torch.Generator().manual_seed(seed)
+    first_BF = torch.randn(module.hidden.weight.shape, generator=draw) * (2 / both_NF.shape[1]) ** 0.5
+    second_1B = torch.randn(module.background.weight.shape, generator=draw) * (2 / len(first_BF)) ** 0.5
+    learnt = [first_BF, torch.zeros(len(first_BF)), second_1B, torch.zeros(1)]
+    for each in learnt:
+        each.requires_grad_(True)
+    optimizer = AdamW(learnt, RATE, weight_decay=DECAY)
+    for _ in range(STEPS):
+        hidden_NB = F.relu(F.linear(standard_NF, learnt[0], learnt[1]))
+        logits_N = F.linear(hidden_NB, learnt[2], learnt[3])[:, 0]
+        loss = (weights_N * F.binary_cross_entropy_with_logits(logits_N, is_odd_N.float(), reduction="none")).sum()
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    with torch.no_grad():  # standardising is part of the weights
+        scaled_BF = learnt[0] / std_F
+        module.hidden.weight.copy_(scaled_BF)
+        module.hidden.bias.copy_(learnt[1] - scaled_BF @ mean_F)
+        module.background.weight.copy_(learnt[2])
+        module.background.bias.copy_(learnt[3])

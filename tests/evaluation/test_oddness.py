@@ -1,0 +1,105 @@
+"""Oddness on features whose geometry is known, and its thresholds."""
+
+import numpy as np
+import pytest
+import torch
+
+from keensight.evaluation.oddness import Known, fit_oddness, oddness, prototypes, threshold
+
+
+def cluster(middle, n, seed, num_features=40):
+    """Features around a direction."""
+    draw = np.random.default_rng([seed, middle])
+    found = draw.normal(size=(n, num_features)) * 0.3
+    found[:, middle] += 3
+    return (found * draw.uniform(0.5, 2, (n, 1))).astype(np.float32)
+
+
+def some(seed, n=120):
+    return np.concatenate([cluster(0, n, seed), cluster(1, n, seed)])
+
+
+KNOWN = Known(
+    some(0), np.repeat([0, 1], 120), some(1), {"near": cluster(2, 40, 0) + cluster(0, 40, 9), "far": cluster(3, 40, 0)}
+)
+
+
+def test_own_pictures_are_taken_and_others_refused():
+    module = fit_oddness(KNOWN, num_classes=2, seed=0)
+    limit = threshold(oddness(module, KNOWN.val_NF), 0.95)
+    assert (oddness(module, some(2)) <= limit).mean() > 0.9
+    assert (oddness(module, some(2)) <= limit).mean() < 1
+    assert (oddness(module, cluster(2, 100, 5) + cluster(0, 100, 8)) > limit).mean() > 0.85  # as it was taught
+    assert (oddness(module, cluster(7, 100, 5)) > limit).all()  # far from all, and never met
+
+
+def test_the_worse_of_both_tests_counts_and_both_have_one_scale():
+    module = fit_oddness(KNOWN, num_classes=2, seed=0)
+    features_NF = torch.from_numpy(KNOWN.val_NF)
+    with torch.no_grad():
+        scaled_N2 = ((module.tests(features_NF) - module.zeros) * module.rates).numpy()
+    np.testing.assert_allclose(oddness(module, KNOWN.val_NF), scaled_N2.max(axis=1), rtol=1e-6)
+    np.testing.assert_allclose(np.median(scaled_N2, axis=0), 0, atol=1e-3)
+    np.testing.assert_allclose(np.quantile(scaled_N2, 0.95, axis=0), 1, atol=1e-3)
+
+
+def test_distances_are_those_of_a_slow_loop():
+    module = fit_oddness(KNOWN, num_classes=2, seed=0)
+    centres = module.prototypes_PF.numpy().astype(np.float64)
+    with torch.no_grad():
+        far_N = module.tests(torch.from_numpy(KNOWN.val_NF))[:, 0].numpy()
+    for features, far in zip(KNOWN.val_NF[:20].astype(np.float64), far_N, strict=False):
+        cosines = [float(features @ centre) / np.linalg.norm(features) for centre in centres]
+        assert far == pytest.approx(1 - max(cosines), abs=1e-5)
+
+
+def test_the_same_seed_gives_the_same_bits():
+    first, second = (fit_oddness(KNOWN, num_classes=2, seed=4).state_dict() for _ in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_kind_as_near_as_own_pictures_is_no_nonsense():
+    """Told that its own pictures are nonsense, a model takes them all the same."""
+    usual = fit_oddness(KNOWN, num_classes=2, seed=0)
+    told = Known(KNOWN.train_NF, KNOWN.labels_N, KNOWN.val_NF, {**KNOWN.nonsense, "own": some(0)[::2]})
+    misled = fit_oddness(told, num_classes=2, seed=0)
+    assert all(torch.equal(usual.state_dict()[name], misled.state_dict()[name]) for name in usual.state_dict())
+
+
+def test_no_nonsense_at_all_leaves_the_distance():
+    module = fit_oddness(Known(*(KNOWN.train_NF, KNOWN.labels_N, KNOWN.val_NF), {}), num_classes=2, seed=0)
+    limit = threshold(oddness(module, KNOWN.val_NF), 0.95)
+    assert (oddness(module, cluster(7, 100, 5)) > limit).all()
+
+
+def test_features_of_zero_are_odd_and_finite():
+    module = fit_oddness(KNOWN, num_classes=2, seed=0)
+    assert np.isfinite(oddness(module, np.zeros((3, 40), np.float32))).all()
+
+
+@pytest.mark.parametrize("n", [19, 20, 39, 218, 1000])
+def test_at_most_the_stated_share_of_validation_pictures_is_refused(n):
+    for seed in range(20):
+        own_N = np.random.default_rng(seed).normal(size=n).astype(np.float32)
+        assert (own_N > threshold(own_N, 0.95)).mean() <= 0.05
+
+
+@pytest.mark.parametrize("n", [19, 40, 200])
+def test_new_pictures_are_taken_as_often_as_stated(n):
+    draw = np.random.default_rng(n)
+    taken = [(draw.normal(size=200) <= threshold(draw.normal(size=n), 0.95)).mean() for _ in range(600)]
+    assert 0.945 < np.mean(taken) < 0.98
+
+
+def test_with_few_pictures_the_threshold_lies_beyond_all_of_them():
+    own_N = np.array([0.1, 0.4, 0.2], np.float32)
+    assert threshold(own_N, 0.95) > 0.4 + 0.2
+
+
+def test_prototypes_are_directions_of_each_class_or_of_all():
+    found = prototypes(KNOWN.train_NF, KNOWN.labels_N, 2, 6, seed=0)
+    assert found.shape == (6, 40) and found.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, rtol=1e-5)
+    assert (found[:3].argmax(axis=1) == 0).all() and (found[3:].argmax(axis=1) == 1).all()
+    many = prototypes(KNOWN.train_NF, np.arange(240), 240, 6, seed=0)
+    assert len(many) == 6 and {0, 1} == set(many.argmax(axis=1).tolist())

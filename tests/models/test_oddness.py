@@ -1,0 +1,81 @@
+"""The features before the last layer, and their oddness in ONNX."""
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from torch import nn
+
+from keensight.bundle.onnx_check import check_onnx
+from keensight.errors import RecipeError
+from keensight.interop.onnx.write import to_onnx
+from keensight.models.oddness import Oddness, feature_steps, last_features
+from keensight.models.zoo import build
+from keensight.values import Preprocessing, Split
+
+SIZE = Preprocessing(24, 24, 3)
+
+
+def pictures(n=10):
+    images = np.random.default_rng(0).integers(0, 256, (n, 24, 24, 3), np.uint8)
+    return Split(images, np.arange(n), np.zeros(n, np.int64), ("",) * n)
+
+
+def a_model(name, **options):
+    model = build(name, options, SIZE, 2, 0).eval()
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.running_mean.uniform_(-0.2, 0.2)
+                module.running_var.uniform_(0.5, 2)
+    return model
+
+
+def what_the_last_layer_reads(model, split):
+    """By a hook on the last linear layer; for a mirroring network, the mean of both halves."""
+    seen = []
+    last = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
+    hook = last.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    with torch.no_grad():
+        model(torch.from_numpy(split.gather()).permute(0, 3, 1, 2).float() / 255)
+    hook.remove()
+    return seen[0].reshape(-1, len(split), seen[0].shape[1]).mean(dim=0).numpy()
+
+
+KINDS = [
+    ("cnn", {}), ("cnn", {"mirror": True}), ("resnet", {"mirror": True}), ("dense", {"dropout": 0.1}), ("logistic", {}),
+    ("linear", {}), ("planes", {}), ("fashion", {}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "options"), KINDS)
+def test_features_are_what_the_last_layer_reads(name, options):
+    model = a_model(name, **options)
+    np.testing.assert_allclose(
+        last_features(model, pictures()), what_the_last_layer_reads(model, pictures()), rtol=1e-3, atol=1e-4
+    )
+
+
+@pytest.mark.parametrize(("name", "options"), KINDS)
+def test_onnx_has_the_same_oddness_and_the_same_probabilities(name, options):
+    model, split = a_model(name, **options), pictures()
+    features_NF = torch.from_numpy(last_features(model, split))
+    module = Oddness(features_NF.shape[1], 5, 4)
+    torch.manual_seed(0)
+    module.prototypes_PF.copy_(nn.functional.normalize(torch.randn(5, features_NF.shape[1])))
+    module.rates.copy_(torch.tensor([2.0, 0.5]))
+    module.zeros.copy_(torch.tensor([0.4, -0.1]))
+    plain, both = (to_onnx(model, SIZE, 2, 1.3, oddness=odd) for odd in (None, module))
+    assert check_onnx(both, SIZE, 2) == ("probabilities", "oddness")
+    images = split.gather()
+    (before,) = onnxruntime.InferenceSession(plain).run(None, {"images": images})
+    after, odd_N = onnxruntime.InferenceSession(both).run(None, {"images": images})
+    np.testing.assert_array_equal(before, after)
+    with torch.no_grad():
+        np.testing.assert_allclose(odd_N, module(features_NF).numpy(), rtol=1e-4, atol=1e-4)
+
+
+def test_a_network_without_a_linear_layer_is_refused():
+    network = nn.Sequential(nn.Conv2d(3, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    with pytest.raises(RecipeError, match="no linear layer; a vector.*set coverage = 1"):
+        feature_steps(network)
