@@ -24,7 +24,7 @@ test: .venv/developing .venv-keras/installed  ## set up, then run the fast tests
 test-slow: .venv/developing  ## the tests that take minutes: real data, whole runs
 	$(BIN)/pytest -m slow
 
-test-system: .venv/developing  ## build and run the container, and lose no request while servers are replaced
+test-system: .venv/developing .venv-backbones/installed  ## build and run the container, and lose no request while servers are replaced
 	scripts/apt-install buildah podman runc mmdebstrap nginx-light
 	$(BIN)/pytest -m system tests/system
 
@@ -55,7 +55,7 @@ format: .venv/developing  ## let ruff put the code into shape
 	$(BIN)/ruff format src tests benchmarks
 
 clean:  ## remove what the targets above made
-	rm -rf .venv .venv-bench .venv-keras build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-bench .venv-keras .venv-backbones build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache
 
 .venv/installed: pyproject.toml constraints.txt scripts/make-venv $(wildcard src/keensight/kernels/*.[ch])
 	scripts/apt-install gcc libc6-dev
@@ -71,6 +71,10 @@ clean:  ## remove what the targets above made
 
 .venv-keras/installed: .venv/installed scripts/make-keras-venv benchmarks/constraints-bench.txt
 	scripts/make-keras-venv $(PYTHON)
+	@touch $@
+
+.venv-backbones/installed: .venv/installed scripts/make-backbones-venv
+	scripts/make-backbones-venv $(PYTHON)
 	@touch $@
 
 .venv-bench/installed: scripts/make-bench-venv benchmarks/constraints-bench.txt

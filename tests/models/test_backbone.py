@@ -180,7 +180,7 @@ def test_a_missing_library_is_named_with_its_pip_command(library, monkeypatch):
 
 
 def test_an_unknown_library_is_refused():
-    with pytest.raises(RecipeError, match="Before the colon must be a library, timm or torchvision"):
+    with pytest.raises(RecipeError, match="Before the slash must be a library, timm, torchvision, open_clip"):
         backbone("keras:resnet18", 32, 32)
 
 
@@ -207,5 +207,5 @@ def test_another_librarys_network_brings_its_own_constants(monkeypatch):
 def test_a_network_without_a_vector_of_features_is_refused(monkeypatch):
     network = Tiny(nn.Conv2d(3, 7, 3))
     monkeypatch.setitem(sys.modules, "timm", SimpleNamespace(create_model=lambda *_, **__: network))
-    with pytest.raises(RecipeError, match=r"gives \(1, 7, 30, 30\) for a picture; a vector of features is needed"):
+    with pytest.raises(RecipeError, match=r"gives \(2, 7, 30, 30\) for two pictures; a vector of features is needed"):
         backbone("timm:tiny", 32, 32)

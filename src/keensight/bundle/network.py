@@ -11,6 +11,7 @@ from onnx import numpy_helper
 from keensight.bundle.read import Bundle, file_of
 from keensight.errors import BundleError
 from keensight.models.classifier import Classifier
+from keensight.models.external import is_external
 from keensight.models.graph import check_sizes, graph
 from keensight.models.onnx_network import NORMALISED, SCALE, SHIFT, TEMPERATURE, OnnxNetwork
 from keensight.models.zoo import MODELS, build
@@ -25,7 +26,7 @@ def network_of(bundle: Bundle) -> Classifier:
     Its logits are not calibrated: divide them by ``bundle.info.temperature`` for what `load` answers.
     Raises BundleError if the bundle has no weights, RunError if its weights do not fit its recipe.
     """
-    if is_own(bundle):
+    if is_own(bundle) or _has_foreign_backbone(bundle):
         return _own(file_of(bundle, "model.onnx")).eval()
     weights = file_of(bundle, "model.safetensors")
     if bundle.info.origin is not None:
@@ -41,6 +42,14 @@ def is_own(bundle: Bundle) -> bool:
     """Say whether its network was somebody's own, whose Python code is not here: its name is none of our models'."""
     table = (bundle.info.recipe or {}).get("model")
     return bundle.info.origin is None and isinstance(table, dict) and table.get("name", "cnn") not in MODELS
+
+
+def _has_foreign_backbone(bundle: Bundle) -> bool:
+    """Say whether the library or file of its backbone, which may not be here, would be needed to build it anew."""
+    if bundle.info.origin is not None:
+        return False
+    recipe = recipe_of(bundle)
+    return recipe.model.name == "transfer" and is_external(str(recipe.model.options.get("backbone", "")))
 
 
 def _own(content: bytes) -> Classifier:

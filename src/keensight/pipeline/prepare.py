@@ -12,6 +12,7 @@ from keensight.data.rare import common_classes
 from keensight.data.sources import only
 from keensight.data.splits import split
 from keensight.models.classifier import Classifier
+from keensight.models.external import is_external, size_of
 from keensight.pages.findings import sentence
 from keensight.pipeline.notes import notes
 from keensight.pipeline.onwards import bundle_behind, preprocessing_of, take_over
@@ -47,6 +48,12 @@ def prepare(dataset: Dataset, recipe: Recipe, watcher: Watcher, *, choosing: boo
     if recipe.data.classes:
         dataset = only(dataset, recipe.data.classes)
     watcher.found(dataset, recipe.data.label_pattern)
+    backbone = str(recipe.model.options.get("backbone", ""))
+    if recipe.model.name == "transfer" and is_external(backbone) and not recipe.data.size:
+        recipe = recipe.having(size=size_of(backbone), fit="crop")  # what it was trained with
+        watcher.note(
+            f"{backbone} was trained on squares of {recipe.data.size} pixels from the middle of pictures: so are these."
+        )
     preprocessing = choose_preprocessing(dataset, recipe)
     if bundle := bundle_behind(recipe):
         preprocessing = preprocessing_of(bundle, preprocessing)

@@ -63,6 +63,8 @@ def load_recipe(
         raise
     weights, splits = recipe.model.weights, recipe.data.splits
     recipe = recipe.having(weights=str(Path(weights).absolute())) if weights else recipe
+    if (backbone := str(recipe.model.options.get("backbone", ""))).endswith(".onnx"):
+        recipe = recipe.having(backbone=str(Path(backbone).absolute()))
     return recipe.having(splits=str(list_of(Path(splits).absolute()))) if splits else recipe
 
 
