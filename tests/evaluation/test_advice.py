@@ -1,11 +1,13 @@
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 
 from keensight.evaluation.advice import enough, is_thin, next_steps, warnings
 from keensight.evaluation.metrics import metrics
-from keensight.values import Epoch, Floor, Report
+from keensight.evaluation.report import from_dict, to_dict
+from keensight.values import CrossValidation, Epoch, Floor, Report
 
 
 def measured(right, n):
@@ -42,6 +44,19 @@ def test_all_of_four_right_is_said_to_rest_on_four():
     )
     (*_, step) = next_steps(report)
     assert step.startswith("gather more test pictures: about ") and "give an interval of 10 points" in step
+
+
+def test_cross_validation_is_told_beside_and_kept():
+    report = dataclasses.replace(a_report(4, 4), crossed=CrossValidation(5, 28, 24 / 28, 0.685, 0.943))
+    (said, *_) = plain(warnings(report))
+    assert said.endswith(
+        "in 5 folds, on the 28 training and validation pictures: 85.7 % (95 % interval 68.5 % to 94.3 %)."
+    )
+    assert not any("--seed" in step for step in next_steps(report))
+    kept = json.loads(json.dumps(to_dict(report)))
+    assert from_dict(kept).crossed == report.crossed
+    del kept["crossed"]  # as in older runs
+    assert from_dict(kept).crossed is None
 
 
 @pytest.mark.parametrize(("right", "n", "thin"), [(4, 4, True), (49, 49, True), (60, 60, False), (80, 100, True),

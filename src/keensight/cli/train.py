@@ -36,6 +36,7 @@ def train(*, json: Json = False, **asked: Any) -> int:
                 "stopped": report.history[-1].stopped,
                 "parameters": report.model["parameters"],
                 "metrics": metrics,
+                "cross_validation": asdict(report.crossed) if report.crossed else None,
                 "floors": {
                     floor.name: {"val": floor.val_accuracy, "test": floor.test_accuracy} for floor in report.floors
                 },

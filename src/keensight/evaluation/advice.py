@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from keensight.evaluation.gain import gain
 from keensight.evaluation.metrics import accuracy_interval
-from keensight.evaluation.words import floor_pairs, percent
+from keensight.evaluation.words import NARROW, floor_pairs, percent
 from keensight.values import Epoch, Metrics, Report
 
 FEW = 50  # pictures: fewer are few, whatever the interval
@@ -70,6 +70,18 @@ def thinness(report: Report) -> str:
     return (
         f"The accuracy rests on {shown.n:,} {split} picture{'s' * (shown.n != 1)} only: on many more, it may be "
         f"anything from {percent(shown.accuracy_low)} to {percent(shown.accuracy_high)}, {_width(shown)} points apart."
+        f"{crossed(report)}"
+    )
+
+
+def crossed(report: Report) -> str:
+    """Say what cross-validation found, if there was any, in a sentence that follows others; else ""."""
+    if (found := report.crossed) is None:
+        return ""
+    interval = f"95{NARROW}% interval {percent(found.accuracy_low)} to {percent(found.accuracy_high)}"
+    return (
+        f" Cross-validation in {found.folds} folds, on the {found.n:,} training and validation pictures: "
+        f"{percent(found.accuracy)} ({interval})."
     )
 
 
@@ -102,8 +114,8 @@ def next_steps(report: Report) -> list[str]:
         )
     if is_thin(shown):
         steps.append(
-            f"gather more {split} pictures: about {enough(shown):,} give an interval of 10 points; until then, train "
-            "with --seed 1, 2, 3 where splits are drawn, and compare"
+            f"gather more {split} pictures: about {enough(shown):,} give an interval of 10 points"
+            + ("" if report.crossed else "; until then, train with --seed 1, 2, 3 where splits are drawn, and compare")
         )
     return steps
 

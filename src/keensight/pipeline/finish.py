@@ -16,8 +16,10 @@ from keensight.data.cache import fingerprint
 from keensight.data.polarity import Borders
 from keensight.data.splits import DRAW
 from keensight.errors import BundleError, RecipeError
+from keensight.evaluation.advice import is_thin
 from keensight.evaluation.calibration import expected_calibration_error, fit_temperature, softmax
 from keensight.evaluation.conformal import measure_sets
+from keensight.evaluation.crossed import cross_validate
 from keensight.evaluation.floors import logistic_floor, majority_floor
 from keensight.evaluation.metrics import metrics, telling_mistakes
 from keensight.evaluation.oddness import learn_oddness
@@ -128,6 +130,9 @@ def finish(
     for said in inverted:
         watcher.note(said)
     report = _report(state, pixels, splits, recipe, shipped, floors, inverted)
+    if is_thin(report.headline):
+        watcher.stage("cross-validation, as few pictures are held out")
+        report = replace(report, crossed=cross_validate(model, splits, recipe))
     watcher.stage("writing report and bundle")
     html = render_html(report, _pictures(report, state, splits, recipe))
     write_atomically(files.report, to_json(to_dict(report)))

@@ -25,6 +25,7 @@ from keensight.values.findings import Action, Decision, Finding, FindingKind
 from keensight.values.measures import (
     ClassMetrics,
     ClassSets,
+    CrossValidation,
     Floor,
     Metrics,
     Mistake,
@@ -45,6 +46,7 @@ __all__ = [
     "AttackResult",
     "ClassMetrics",
     "ClassSets",
+    "CrossValidation",
     "Dataset",
     "DatasetKind",
     "Decision",

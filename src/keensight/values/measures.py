@@ -111,6 +111,17 @@ class OddnessReport:
 
 
 @dataclass(frozen=True, slots=True)
+class CrossValidation:
+    """How models trained in the same way do on the `n` training and validation pictures, each while held out."""
+
+    folds: int
+    n: int
+    accuracy: float
+    accuracy_low: float  # a 95 % Wilson interval, as if the answers were independent
+    accuracy_high: float
+
+
+@dataclass(frozen=True, slots=True)
 class Floor:
     """A baseline: a trivial classifier's accuracy on the same pictures. A model below it has learnt nothing of use."""
 
@@ -156,6 +167,7 @@ class Report:
     hardware: str
     odd: OddnessReport | None = None
     sets: SetsReport | None = None
+    crossed: CrossValidation | None = None  # where few pictures were held out, and training is cheap
 
     @property
     def headline(self) -> Metrics:

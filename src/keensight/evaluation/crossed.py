@@ -1,0 +1,120 @@
+"""Cross-validation, where few pictures are held out and training is cheap: an accuracy that rests on more of them.
+
+Shape letters: N images, K classes.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from keensight.evaluation.metrics import accuracy_interval
+from keensight.models.classifier import Classifier
+from keensight.models.dense import ByHand
+from keensight.models.features import features
+from keensight.models.layers import layers
+from keensight.models.transfer import Transfer
+from keensight.training.folds import folds
+from keensight.training.head import L2, regularisation_path
+from keensight.training.loop import predict_logits, start
+from keensight.training.trainers import fit_any, fresh
+from keensight.values import CrossValidation, IntArray, Recipe, Split, Splits
+
+FOLDS = 5
+CHEAP = 1e11  # multiplications, forward passes only: ten seconds on two cores
+MOST = 5_000  # pictures with features: heads on more take long, and so many hold out enough
+
+
+def cross_validate(model: Classifier, splits: Splits, recipe: Recipe) -> CrossValidation | None:
+    """Train as `model` was trained on four fifths of the training and validation pictures, and answer for the others.
+
+    A head on a frozen backbone is fitted to features; any other network is trained again. Within each fold, a fifth of
+    what is learnt from chooses what validation chooses. The test pictures take no part.
+
+    Returns None where that is not cheap, or would leave a class out of what is learnt.
+    """
+    whole = _joined(splits.train, splits.val)
+    is_head = isinstance(model.network, Transfer) and model.network.is_frozen
+    if not (len(whole) <= MOST if is_head else _is_cheap(model, splits, recipe, len(whole))):
+        return None
+    parts = list(_parts(whole, len(splits.class_names), recipe.seed))
+    if len(parts) < 2:
+        return None
+    features_NF = torch.from_numpy(features(model, whole)) if is_head else None
+    correct = 0
+    for learnt, chooses, held_out in parts:
+        if features_NF is not None:
+            answers_N = _by_head(features_NF, whole.labels, learnt, chooses, held_out, len(splits.class_names))
+        else:
+            answers_N = _by_network(splits, recipe, *(whole.take(rows) for rows in (learnt, chooses, held_out)))
+        correct += int((answers_N == whole.labels[held_out]).sum())
+    low, high = accuracy_interval(correct, len(whole))
+    return CrossValidation(len(parts), len(whole), correct / len(whole), low, high)
+
+
+def _joined(one: Split, other: Split) -> Split:
+    assert one.images is other.images  # of one data set
+    rows, labels = np.concatenate([one.rows, other.rows]), np.concatenate([one.labels, other.labels])
+    units = None if one.units is None or other.units is None else np.concatenate([one.units, other.units])
+    return Split(one.images, rows, labels, one.paths + other.paths, units)
+
+
+def _is_cheap(model: Classifier, splits: Splits, recipe: Recipe, n: int) -> bool:
+    if isinstance(model.network, ByHand) or recipe.model.weights or recipe.train.loss != Recipe().train.loss:
+        return False
+    per_picture = sum(layer.multiplications for layer in layers(model, splits.preprocessing))
+    return FOLDS * n * recipe.train.epochs * max(per_picture, 100_000) <= CHEAP
+
+
+def _parts(whole: Split, num_classes: int, seed: int) -> Iterator[tuple[IntArray, IntArray, IntArray]]:
+    """Yield members to learn from, to choose by, and held out, for each fold; none where a fold would lack a class."""
+    units = np.arange(len(whole)) if whole.units is None else whole.units
+    if len(np.unique(units)) < 2 * FOLDS:
+        return
+    found = []
+    for rows, held_out in folds(whole.labels, units, FOLDS, seed):
+        if len(np.unique(units[rows])) < FOLDS:
+            return
+        learnt, chooses = next(folds(whole.labels[rows], units[rows], FOLDS, seed))
+        if len(np.unique(whole.labels[rows[learnt]])) < num_classes:
+            return
+        found.append((rows[learnt], rows[chooses], held_out))
+    yield from found
+
+
+def _by_head(
+    features_NF: torch.Tensor,
+    labels_N: IntArray,
+    learnt: IntArray,
+    chooses: IntArray,
+    held_out: IntArray,
+    num_classes: int,
+) -> IntArray:
+    labels = torch.from_numpy(labels_N)
+    best, best_loss, since_best = None, np.inf, 0
+    for head in regularisation_path(features_NF[learnt], labels[learnt], num_classes, L2):
+        loss, since_best = F.cross_entropy(head.logits(features_NF[chooses]), labels[chooses]).item(), since_best + 1
+        if best is None or loss < best_loss:
+            best, best_loss, since_best = head, loss, 0
+        if since_best == 2:  # as in training
+            break
+    assert best is not None
+    answers_N: IntArray = best.logits(features_NF[held_out]).argmax(dim=1).numpy()
+    return answers_N
+
+
+def _by_network(splits: Splits, recipe: Recipe, learnt: Split, chooses: Split, held_out: Split) -> IntArray:
+    fold = replace(splits, train=learnt, val=chooses, test=None)
+    state = start(fresh(recipe, splits.preprocessing, splits.class_names), fold, recipe)
+    best = copy.deepcopy(state.model.state_dict())
+    for epoch in fit_any(state, fold, recipe):
+        if epoch.best:
+            best = copy.deepcopy(state.model.state_dict())
+    state.model.load_state_dict(best)
+    answers_N: IntArray = predict_logits(state.model.eval(), held_out, recipe).argmax(dim=1).numpy()
+    return answers_N
