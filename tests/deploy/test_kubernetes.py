@@ -65,9 +65,11 @@ def test_every_manifest_is_valid(written, options):
 
 
 def test_the_validator_sees_what_is_wrong(written):
+    from kubernetes_validate import ValidationError
+
     deployment = manifests(written())["Deployment"]
     deployment["spec"]["template"]["spec"]["containers"][0]["livenessProb"] = {}
-    with pytest.raises(ValueError, match="livenessProb"):
+    with pytest.raises(ValidationError, match="livenessProb"):
         check(deployment)
 
 
