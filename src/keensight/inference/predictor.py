@@ -90,6 +90,11 @@ class Predictor:
                 f"{self.bundle.path}/model.onnx cannot be loaded ({str(error)[:300]}). Train or export it again."
             ) from error
 
+    def probabilities(self, images_NHWC: Uint8Array) -> tuple[FloatArray, FloatArray]:
+        """Return calibrated probabilities float32 NK for uint8 NHWC, and a bool N: which pictures were inverted."""
+        images_NHWC, inverted = match_polarity(images_NHWC, self.bundle.borders)
+        return self.probabilities_as_seen(images_NHWC), inverted
+
     def probabilities_as_seen(self, images_NHWC: Uint8Array) -> FloatArray:
         """Return calibrated probabilities float32 NK for uint8 NHWC, without inverting any."""
         return self.engine.run(images_NHWC)["probabilities"]

@@ -1,0 +1,111 @@
+"""None of these, from training to the answer."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import keensight
+from keensight.data.nonsense import nonsense
+from keensight.errors import RecipeError
+from keensight.pipeline.notes import catch_all_of
+
+QUICK = ["epochs=2", "filters=4", "size=16"]
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory):
+    """Two classes of pictures of soft spots, left and right, one named like the rest."""
+    folder = tmp_path_factory.mktemp("spots")
+    draw = np.random.default_rng(0)
+    rows, columns = np.mgrid[:16, :16]
+    for name, middle in (("left", 4), ("not_left", 11)):
+        (folder / name).mkdir()
+        for i in range(70):
+            y, x = draw.normal(7.5, 1.5), draw.normal(middle, 1)
+            spot = 190 * np.exp(-((rows - y) ** 2 + (columns - x) ** 2) / 8)
+            levels = spot[..., None] * draw.uniform(0.8, 1, 3) + draw.normal(30, 6, (16, 16, 3))
+            Image.fromarray(np.clip(levels, 0, 255).astype(np.uint8)).save(folder / name / f"{i}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(photographs, tmp_path_factory):
+    return keensight.train(photographs, out=tmp_path_factory.mktemp("odd") / "run", set=QUICK)
+
+
+@pytest.fixture(scope="module")
+def noise(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("noise")
+    for i, picture in enumerate(nonsense("mosaics", 12, np.zeros((2, 16, 16, 3), np.uint8), seed=8)):
+        Image.fromarray(picture).save(folder / f"{i}.png")
+    return folder
+
+
+def test_nonsense_is_refused_with_a_reason_and_own_pictures_are_not(run, noise, photographs):
+    refused = keensight.predict(run.bundle, noise)
+    assert sum(answer.is_none_of_these for answer in refused) >= 11
+    for answer in refused:
+        assert answer.abstained == bool(answer.reasons) and set(answer.label_set) <= {"left", "not_left"}
+    own = keensight.predict(run.bundle, photographs)
+    assert sum(answer.is_none_of_these for answer in own) < 0.15 * len(own)
+
+
+def test_report_and_evaluate_count_the_same(run, photographs):
+    report = json.loads((run.folder / "report.json").read_text())
+    kinds = {kind["kind"]: kind for kind in report["odd"]["kinds"]}
+    assert {"validation pictures", "test pictures", "checkerboards", "other photographs", "handwritten digits"} <= set(
+        kinds
+    )
+    for split, kind in (("val", "validation pictures"), ("test", "test pictures")):
+        measured = keensight.evaluate(run.bundle, photographs, split=split).metrics
+        assert measured.none_of_these == kinds[kind]["share"] and measured.n == kinds[kind]["n"]
+        assert measured.accuracy == report[split]["accuracy"]
+    assert kinds["validation pictures"]["share"] <= 0.05
+    assert report["sets"]["n"] == report["test"]["n"] and report["sets"]["coverage"] >= 0.8
+    page = (run.folder / "report.html").read_text()
+    assert "Does it know what it does not know?" in page and "other photographs" in page
+
+
+def test_a_model_is_the_same_with_and_without(run, photographs, tmp_path):
+    plain = keensight.train(photographs, out=tmp_path / "run", set=[*QUICK, "coverage=1"])
+    assert (plain.bundle / "model.safetensors").read_bytes() == (run.bundle / "model.safetensors").read_bytes()
+    assert plain.report.test.accuracy == run.report.test.accuracy and plain.report.test.loss == run.report.test.loss
+    assert plain.report.odd is None and "rejector" not in json.loads((plain.bundle / "bundle.json").read_text())
+    assert plain.report.temperature == run.report.temperature
+
+
+def test_a_catch_all_gets_what_is_odd(photographs, noise, tmp_path):
+    caught = keensight.train(photographs, out=tmp_path / "run", set=[*QUICK, 'catch_all="not_left"'])
+    for answer in keensight.predict(caught.bundle, noise):
+        if "unlike anything" in str(answer.notes):
+            assert answer.label == "not_left" and answer.probability > 0.94 and not answer.is_none_of_these
+    assert sum(answer.label == "not_left" for answer in keensight.predict(caught.bundle, noise)) >= 11
+    assert keensight.evaluate(caught.bundle, photographs).metrics.none_of_these == 0
+    assert not any("may stand for everything else" in note for note in caught.report.data["notes"])
+
+
+def test_a_catch_all_that_is_no_class_is_refused(photographs, tmp_path):
+    with pytest.raises(RecipeError, match="catch_all is .notleft., which is no class of the data"):
+        keensight.train(photographs, out=tmp_path / "run", set=[*QUICK, "catch_all=notleft"])
+
+
+def test_a_label_named_like_a_catch_all_is_noted(run):
+    (note,) = [note for note in run.report.data["notes"] if "may stand for everything else" in note]
+    assert note.startswith("'not_left'") and "--set catch_all=not_left" in note
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (["husky", "nothusky"], "nothusky"),
+        (["a", "Other"], "Other"),
+        (["cat", "no-cat"], "no-cat"),
+        (["note", "novel", "nonet"], None),
+        (["background", "none"], None),
+        (["0", "1"], None),
+    ],
+)
+def test_which_names_are_like_a_catch_all(names, found):
+    assert catch_all_of(names) == found
