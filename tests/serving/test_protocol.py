@@ -40,6 +40,26 @@ def test_triton_gets_the_probabilities(start, frozen, images):
     client.close()
 
 
+def test_triton_gets_what_was_doubted_where_it_asks(start, frozen, images):
+    """A blank picture has no answer; numbers in all forms are those of the API."""
+    images = np.concatenate([images[0], np.full((1, 8, 8, 1), 90, np.uint8)])
+    expected = keensight.load(frozen).on_images(images)
+    assert [each.abstained for each in expected] == [False, False, True]
+    client = triton.InferenceServerClient(start(frozen).url.removeprefix("http://"))
+    given = triton.InferInput("images", list(images.shape), "UINT8")
+    given.set_data_from_numpy(images)
+    for is_binary in (True, False):
+        names = ("probabilities", "abstained", "reasons")
+        asked = [triton.InferRequestedOutput(name, binary_data=is_binary) for name in names]
+        for outputs in (asked, asked[::-1]):
+            answer = client.infer("frozen", [given], outputs=outputs)
+            assert answer.as_numpy("probabilities").shape == (3, 10)
+            assert answer.as_numpy("abstained").tolist() == [False, False, True]
+            reasons = [text if isinstance(text, str) else text.decode() for text in answer.as_numpy("reasons").tolist()]
+            assert reasons == ["; ".join(each.reasons) for each in expected] and "is blank" in reasons[2]
+    client.close()
+
+
 def test_triton_gets_health_metadata_and_errors(start, frozen):
     server = start(frozen)
     client = triton.InferenceServerClient(server.url.removeprefix("http://"))
@@ -53,7 +73,11 @@ def test_triton_gets_health_metadata_and_errors(start, frozen):
     assert client.is_model_ready("frozen", version)
     assert client.get_model_metadata("frozen", version) == found
     assert found["inputs"] == [{"name": "images", "datatype": "UINT8", "shape": [-1, 8, 8, 1]}]
-    assert found["outputs"] == [{"name": "probabilities", "datatype": "FP32", "shape": [-1, 10]}]
+    assert found["outputs"] == [
+        {"name": "probabilities", "datatype": "FP32", "shape": [-1, 10]},
+        {"name": "abstained", "datatype": "BOOL", "shape": [-1]},
+        {"name": "reasons", "datatype": "BYTES", "shape": [-1]},
+    ]
     given = triton.InferInput("images", [1, 4, 4, 1], "UINT8")
     given.set_data_from_numpy(np.zeros((1, 4, 4, 1), np.uint8))
     with pytest.raises(InferenceServerException, match=r"its shape must be \[N, 8, 8, 1\]"):

@@ -24,6 +24,7 @@ from keensight.values import Uint8Array
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 INPUT, OUTPUT = "images", "probabilities"
+DOUBTS = ("abstained", "reasons")  # further outputs, for those who ask for them
 MOST_NESTED = 4  # lists in lists that are looked at for what is wrong
 
 Json = dict[str, Any]
@@ -33,13 +34,15 @@ Json = dict[str, Any]
 class Infer:
     """A parsed request: images uint8 NHWC, and the form of its answer.
 
-    `num_classes`, if not 0, asks for this many of the likeliest classes as text, instead of all probabilities.
+    `num_classes`, if not 0, asks for this many of the likeliest classes as text, instead of all probabilities. `doubts`
+    are the outputs of `DOUBTS` that are asked for.
     """
 
     id: str | None
     images_NHWC: Uint8Array
     is_binary: bool
     num_classes: int = 0
+    doubts: tuple[str, ...] = ()
 
 
 def parse(body: bytes, header_length: str | None, content_type: str, model: Model) -> Infer:
@@ -82,6 +85,7 @@ def _with_json(text: bytes, binary: bytes, model: Model) -> Infer:
     if not isinstance(asked.get("id", ""), str):
         raise ValueError("its id must be text")
     given = _only(asked, "inputs", INPUT, ("datatype", "shape", "parameters", "data"))
+    doubts = _doubts(asked)
     wanted = _only(asked, "outputs", OUTPUT, ("parameters",)) if asked.get("outputs") else {}
     images_NHWC = _tensor(given, binary, model)
     of_all = _object(asked.get("parameters", {}), "parameters", ("binary_data_output",))
@@ -91,7 +95,16 @@ def _with_json(text: bytes, binary: bytes, model: Model) -> Infer:
     num_classes = of_output.get("classification", 0)
     if type(num_classes) is not int or num_classes < 0:
         raise ValueError("outputs[0].parameters.classification must be a whole number: how many classes to name")
-    return Infer(asked.get("id"), images_NHWC, is_binary, num_classes)
+    return Infer(asked.get("id"), images_NHWC, is_binary, num_classes, doubts)
+
+
+def _doubts(asked: Json) -> tuple[str, ...]:
+    """Take the outputs of `DOUBTS` out of those that are asked for, and return their names."""
+    if not isinstance(wanted := asked.get("outputs"), list):
+        return ()
+    names = [each.get("name") if isinstance(each, dict) else None for each in wanted]
+    asked["outputs"] = [each for each, name in zip(wanted, names, strict=True) if name not in DOUBTS]
+    return tuple(name for name in DOUBTS if name in names)
 
 
 def _read(text: bytes) -> Any:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Any
 
@@ -26,7 +26,7 @@ from keensight.serving.bodies import held, read_body
 from keensight.serving.infer import HEADER_LENGTH, INPUT, OUTPUT, Infer, parse
 from keensight.serving.registry import Model
 from keensight.serving.service import Service
-from keensight.values import FloatArray
+from keensight.values import FloatArray, Prediction
 from keensight.version import __version__
 
 EXTENSIONS = ["binary_tensor_data", "classification"]
@@ -59,7 +59,11 @@ async def metadata(request: Request) -> Response:
             "versions": versions,
             "platform": f"{model.predictor.engine.name}_onnx",
             "inputs": [{"name": INPUT, "datatype": "UINT8", "shape": [-1, size.height, size.width, size.channels]}],
-            "outputs": [{"name": OUTPUT, "datatype": "FP32", "shape": [-1, len(model.bundle.labels)]}],
+            "outputs": [
+                {"name": OUTPUT, "datatype": "FP32", "shape": [-1, len(model.bundle.labels)]},
+                {"name": "abstained", "datatype": "BOOL", "shape": [-1]},
+                {"name": "reasons", "datatype": "BYTES", "shape": [-1]},
+            ],
             "parameters": {"labels": list(model.bundle.labels)},  # in the order of the output
         }
     )
@@ -85,21 +89,44 @@ async def infer(request: Request) -> Response:
     timing_s = {"queue": answered.queue_s, "model": answered.model_s}
     service.metrics.answered(model, answered.predictions, timing_s)
     probabilities_NK = np.array([list(p.probabilities.values()) for p in answered.predictions], np.float32)
-    return _answer(model, asked, probabilities_NK)
+    doubts = [_doubt(name, answered.predictions) for name in asked.doubts]
+    return _answer(model, asked, probabilities_NK, doubts)
 
 
-def _answer(model: Model, asked: Infer, probabilities_NK: FloatArray) -> Response:
+def _doubt(name: str, predictions: Sequence[Prediction]) -> tuple[str, str, list[Any], bytes]:
+    """Return name, datatype, data and binary data of an output: whether each picture has no answer, or why."""
+    if name == "abstained":
+        abstained = [each.abstained for each in predictions]
+        return name, "BOOL", abstained, bytes(abstained)
+    reasons = ["; ".join(each.reasons) for each in predictions]
+    return name, "BYTES", reasons, _packed(reasons)
+
+
+def _answer(
+    model: Model,
+    asked: Infer,
+    probabilities_NK: FloatArray,
+    doubts: Sequence[tuple[str, str, list[Any], bytes]] = (),
+) -> Response:
     names = _best(model, probabilities_NK, asked.num_classes) if asked.num_classes else None
     datatype, shape = ("FP32", probabilities_NK.shape) if names is None else ("BYTES", (len(names), len(names[0])))
     output: dict[str, Any] = {"name": OUTPUT, "datatype": datatype, "shape": list(shape)}
-    answer = {"model_name": model.name, "model_version": model.version, "outputs": [output]}
+    others: list[dict[str, Any]] = [
+        {"name": name, "datatype": kind, "shape": [len(data)]} for name, kind, data, _ in doubts
+    ]
+    answer = {"model_name": model.name, "model_version": model.version, "outputs": [output, *others]}
     if asked.id is not None:
         answer["id"] = asked.id
     if not asked.is_binary:
         output["data"] = probabilities_NK.reshape(-1).tolist() if names is None else [*chain.from_iterable(names)]
+        for other, (_, _, data, _) in zip(others, doubts, strict=True):
+            other["data"] = data
         return JSONResponse(answer)
     binary = probabilities_NK.astype("<f4").tobytes() if names is None else _packed(chain.from_iterable(names))
     output["parameters"] = {"binary_data_size": len(binary)}
+    for other, (_, _, _, packed) in zip(others, doubts, strict=True):
+        other["parameters"] = {"binary_data_size": len(packed)}
+        binary += packed
     header = json.dumps(answer).encode()
     return Response(header + binary, 200, {HEADER_LENGTH: str(len(header))}, "application/octet-stream")
 
