@@ -56,7 +56,8 @@ BACKBONES: dict[str, Lite] = {
 class Backbone:
     """A pretrained network: normalised images NCHW to features NF, and the pictures that it expects.
 
-    Normalised means `(image - mean) / std`, for images in [0, 1]; `size_px` is what it was trained on.
+    Normalised means `(image - mean) / std`, for images in [0, 1]; `size_px` is what it was trained on. `classes` is its
+    layer from features to the logits of the classes of its pretraining, if it is known.
     """
 
     network: nn.Module
@@ -64,6 +65,7 @@ class Backbone:
     mean: RGB
     std: RGB
     size_px: int
+    classes: nn.Linear | None = None
 
 
 def backbone(name: str, height: int, width: int) -> Backbone:
@@ -86,9 +88,13 @@ def backbone(name: str, height: int, width: int) -> Backbone:
         )
     row = BACKBONES[name]
     network = efficientnet_lite(row.width, row.depth, height, width)
-    network.load_state_dict(load_pretrained(name, row.sha256))
+    weights = load_pretrained(name, row.sha256)
+    weight_KF, bias_K = weights.pop("classes.weight"), weights.pop("classes.bias")
+    network.load_state_dict(weights)
+    classes = nn.Linear(NUM_FEATURES, len(bias_K))
+    classes.load_state_dict({"weight": weight_KF, "bias": bias_K})
     # the scaling of the original TensorFlow code, (byte - 127) / 128, for pictures in [0, 1]
-    return Backbone(network, NUM_FEATURES, (127 / 255,) * 3, (128 / 255,) * 3, row.size_px)
+    return Backbone(network, NUM_FEATURES, (127 / 255,) * 3, (128 / 255,) * 3, row.size_px, classes)
 
 
 def efficientnet_lite(width: float, depth: float, picture_height: int, picture_width: int) -> nn.Sequential:

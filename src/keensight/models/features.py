@@ -19,6 +19,7 @@ from keensight.files import write_atomically
 from keensight.machine import cores, images_at_a_time
 from keensight.models.classifier import Classifier
 from keensight.models.folding import folded
+from keensight.models.joined import Mirrored, SideBySide, WithProbabilities
 from keensight.models.tensors import side_by_side, to_images
 from keensight.models.transfer import Transfer
 from keensight.values import FloatArray, Split
@@ -31,16 +32,30 @@ OnProgress = Callable[[int, int], None]  # (pictures done, pictures in all)
 def features(model: Classifier, split: Split, on_progress: OnProgress | None = None) -> FloatArray:
     """Return the features of a split's pictures by the backbone of a `Transfer` network, float32 NF.
 
-    They are cached, with a key from the bits of the backbone's weights, its normalisation, and the decoded pictures
-    (another size or fit gives other pictures).
+    What a pretrained network computes is cached, with a key from the bits of its weights, its normalisation, and the
+    decoded pictures (another size or fit gives other pictures). So backbones that share a network share its work.
     """
-    file = cached("features", f"{_key(model, split)}.npy")
+    return _of(transfer_of(model).backbone, model, split, False, on_progress)
+
+
+def _of(network: nn.Module, model: Classifier, split: Split, flip: bool, on_progress: OnProgress | None) -> FloatArray:
+    """Return the features of the pictures or, with `flip`, of their mirror images."""
+    match network:
+        case Mirrored():
+            return sum(_of(network.network, model, split, each, on_progress) for each in (False, True)) / np.float32(2)
+        case SideBySide():
+            return np.concatenate([_of(each, model, split, flip, on_progress) for each in network.networks], axis=1)
+        case WithProbabilities():
+            features_NF = torch.from_numpy(_of(network.network, model, split, flip, on_progress))
+            with torch.inference_mode():
+                return network.beside(features_NF.to(model.mean.device)).cpu().numpy()
+    file = cached("features", f"{_key(network, model, split, flip)}.npy")
     try:
         kept: FloatArray = np.load(file, allow_pickle=False)
         return kept
     except (FileNotFoundError, ValueError, EOFError):  # none yet, or a damaged one
         pass
-    computed = _compute(model, split, on_progress)
+    computed = _compute(network, model, split, flip, on_progress)
     buffer = io.BytesIO()
     np.save(buffer, computed, allow_pickle=False)
     write_atomically(file, buffer.getvalue())
@@ -57,9 +72,11 @@ def transfer_of(model: Classifier) -> Transfer:
     return model.network
 
 
-def _compute(model: Classifier, split: Split, on_progress: OnProgress | None) -> FloatArray:
+def _compute(
+    network: nn.Module, model: Classifier, split: Split, flip: bool, on_progress: OnProgress | None
+) -> FloatArray:
     device = model.mean.device
-    network = folded(transfer_of(model).backbone).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = folded(network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     for module in network.modules():
         if isinstance(module, nn.ReLU6):
             module.inplace = True  # a private copy, whose inputs are not used again
@@ -69,6 +86,8 @@ def _compute(model: Classifier, split: Split, on_progress: OnProgress | None) ->
     def compute(batch: slice) -> FloatArray:
         with torch.inference_mode():
             images_NCHW = to_images(split.gather(batch), device)
+            if flip:
+                images_NCHW = images_NCHW.flip(3)
             answer: FloatArray = network((images_NCHW - model.mean) / model.std).float().cpu().numpy()
             return answer
 
@@ -81,10 +100,10 @@ def _compute(model: Classifier, split: Split, on_progress: OnProgress | None) ->
     return np.concatenate(answers)
 
 
-def _key(model: Classifier, split: Split) -> str:
+def _key(network: nn.Module, model: Classifier, split: Split, flip: bool) -> str:
     """Return a digest of all that the features depend on."""
-    digest = hashlib.sha256(f"{VERSION} {split.shape} {len(split)}".encode())
-    for name, tensor in sorted(transfer_of(model).backbone.state_dict().items()):
+    digest = hashlib.sha256(f"{VERSION} {split.shape} {len(split)}{' mirrored' * flip}".encode())
+    for name, tensor in sorted(network.state_dict().items()):
         digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
     digest.update(torch.cat([model.mean, model.std]).cpu().numpy().tobytes())
     for batch in split.batches(64):

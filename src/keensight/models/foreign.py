@@ -180,6 +180,14 @@ class Log(nn.Module):
         return x.clamp(min=1e-30).log()
 
 
+class SquareRoot(nn.Module):
+    """The square root of each number."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the square roots, in the input's shape."""
+        return x.sqrt()
+
+
 class Permute(nn.Module):
     """The axes behind the images in another order: `dims` are all of them, from 1 on."""
 

@@ -35,7 +35,7 @@ LAYERS: dict[str, Callable[..., nn.Module]] = JOINTS | {
         foreign.Resize2d, foreign.ChannelOrder, foreign.Permute, nn.Flatten, nn.Unflatten, nn.ReLU, nn.ReLU6,
         nn.Hardtanh, foreign.BentReLU, nn.LeakyReLU, foreign.PReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU,
         nn.Mish, nn.Hardswish, nn.Softplus, nn.Softsign, nn.Sigmoid, nn.LogSigmoid, foreign.HardSigmoid, nn.Tanh,
-        nn.Tanhshrink, foreign.Exponential, foreign.Log, nn.Softmax, nn.LogSoftmax, TwoLogits,
+        nn.Tanhshrink, foreign.Exponential, foreign.Log, foreign.SquareRoot, nn.Softmax, nn.LogSoftmax, TwoLogits,
     )
 }  # fmt: skip
 

@@ -30,15 +30,18 @@ NAMES = (  # (theirs, ours), to be applied in this order
     (r"_bn0", "expand.norm"),
     (r"_bn1", "depthwise.norm"),
     (r"_bn2", "project.norm"),
+    (r"^_fc", "classes"),
 )
 
 
 def load_pretrained(name: str, sha256: str) -> dict[str, torch.Tensor]:
-    """Return the weights of an EfficientNet-Lite under `efficientnet_lite`'s names, without the layer for classes.
+    """Return the weights of an EfficientNet-Lite under `efficientnet_lite`'s names.
+
+    `classes.weight` and `classes.bias` are its last layer, from features to the logits of ImageNet's 1,000 classes.
 
     Raises KeensightError if the package is not installed, or its file has another sha256 than `sha256`.
     """
-    converted = cached("backbones", f"{name}-{sha256[:16]}.safetensors")
+    converted = cached("backbones", f"{name}-{sha256[:16]}-classes.safetensors")
     if converted.exists():
         try:
             return load(converted.read_bytes())
@@ -50,11 +53,9 @@ def load_pretrained(name: str, sha256: str) -> dict[str, torch.Tensor]:
 
 
 def convert(theirs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Rename weights from the reference package's names to ours; the layer for ImageNet's classes is left out."""
+    """Rename weights from the reference package's names to ours."""
     ours = {}
     for name, tensor in theirs.items():
-        if name.startswith("_fc."):
-            continue
         for pattern, replacement in NAMES:
             name = re.sub(pattern, replacement, name)  # noqa: PLW2901
         ours[name] = tensor.contiguous()

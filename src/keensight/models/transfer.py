@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import torch
 from torch import nn
 
@@ -9,6 +12,7 @@ from keensight.errors import RecipeError
 from keensight.models.backbone import RGB, Backbone
 from keensight.models.backbone import backbone as load_backbone
 from keensight.models.dropout import Dropout
+from keensight.models.joined import Mirrored, SideBySide, WithProbabilities
 
 
 class Transfer(nn.Module):
@@ -36,12 +40,15 @@ class Transfer(nn.Module):
         return self.lr_scales["backbone"] == 0
 
     def train(self, mode: bool = True) -> Transfer:
-        """Switch to training or evaluation; the backbone is always in evaluation.
+        """Switch to training or evaluation; the backbone's own layers are always in evaluation.
 
         Its weights may learn, but its batch statistics stay those of ImageNet: a small batch's are worse.
         """
         super().train(mode)
         self.backbone.eval()
+        if isinstance(self.backbone, Mirrored):
+            self.backbone.first.train(mode)
+            self.backbone.last.train(mode)
         return self
 
     def forward(self, images_NCHW: torch.Tensor) -> torch.Tensor:
@@ -56,19 +63,51 @@ def transfer(
     channels: int,
     num_classes: int,
     backbone: str = "efficientnet-lite0",
+    mirror: bool = False,
+    probabilities: bool = False,
     dropout: float = 0.2,
     backbone_rate: float = 0.0,
 ) -> Transfer:
     """Build a pretrained backbone with a fresh linear head: NCHW to logits NK.
 
+    `backbone` is a name, or several with + between them, whose features are joined. With `mirror`, the features are the
+    mean of those for a picture and for its mirror image. With `probabilities`, the square roots of the backbone's
+    probabilities for ImageNet's classes are more features.
+
     The backbone learns at `backbone_rate` times the head's learning rate; 0 freezes it. Grey pictures become three
     equal channels when they are normalised, by broadcasting, so `channels` changes nothing here.
 
-    Raises RecipeError for an unknown backbone, and KeensightError if its weights are not installed.
+    Raises RecipeError for an unknown backbone or ones that do not go together, and KeensightError if weights are not
+    installed.
     """
     if not 0 <= backbone_rate <= 1:
         raise RecipeError(
             f"backbone_rate is {backbone_rate:g}; it must lie between 0 (only the head learns) and 1 (the backbone "
             "learns as fast). 0.1 is a good start."
         )
-    return Transfer(load_backbone(backbone, height, width), num_classes, dropout, backbone_rate)
+    parts = [load_backbone(name.strip(), height, width) for name in backbone.split("+")]
+    return Transfer(_joined(parts, backbone, mirror, probabilities), num_classes, dropout, backbone_rate)
+
+
+def _joined(parts: Sequence[Backbone], named: str, mirror: bool, probabilities: bool) -> Backbone:
+    """Return one backbone that has the features of all `parts`, `named` in a refusal."""
+    first = parts[0]
+    if any((part.mean, part.std) != (first.mean, first.std) for part in parts):
+        raise RecipeError(
+            f"The backbones {named} expect pictures that are normalised differently. Backbones that are joined by + "
+            "must expect the same, as all of EfficientNet-Lite do. Choose one of them."
+        )
+    networks, num_features = [], 0
+    for part in parts:
+        network, num_features = part.network, num_features + part.num_features
+        if probabilities:
+            if part.classes is None:
+                raise RecipeError(
+                    f"The backbone {named} does not tell its probabilities for ImageNet's classes here; EfficientNet-"
+                    "Lite's do. Leave `probabilities` out."
+                )
+            network = WithProbabilities(network, part.classes)
+            num_features += part.classes.out_features
+        networks.append(network)
+    joined = networks[0] if len(networks) == 1 else SideBySide(networks)
+    return replace(first, network=Mirrored(joined) if mirror else joined, num_features=num_features)

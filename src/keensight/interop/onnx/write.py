@@ -509,6 +509,7 @@ LAYERS: dict[type[nn.Module], Callable[[Graph, Any, str, str], str]] = {
     nn.Tanh: _plain("Tanh"),
     nn.Tanhshrink: _tanh_shrink,
     foreign.Exponential: _plain("Exp"),
+    foreign.SquareRoot: _plain("Sqrt"),
     foreign.Log: _log,
     nn.Softmax: _softmax,
     nn.LogSoftmax: _softmax,
