@@ -20,7 +20,7 @@ from keensight.pipeline.watch import Watcher
 from keensight.training.recipe import load_recipe
 from keensight.values.recipe import flattened
 from keensight.verbs import tune as module
-from keensight.verbs.tune import seconds_of
+from keensight.pipeline.budget import seconds_of
 
 CHANGES = ["model=logistic", "epochs=4", "learning_rate=0.0005"]
 

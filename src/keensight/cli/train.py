@@ -5,7 +5,9 @@ from __future__ import annotations
 import shlex
 import time
 from dataclasses import asdict
-from typing import Any
+from typing import Annotated, Any
+
+from cyclopts import Parameter
 
 from keensight import verbs
 from keensight.cli.options import Json, options_of
@@ -16,12 +18,17 @@ from keensight.workspace import RunFolder
 
 
 @options_of("train.train")
-def train(*, json: Json = False, **asked: Any) -> int:
+def train(
+    *,
+    budget: Annotated[str | None, Parameter(allow_leading_hyphen=True)],
+    json: Json = False,
+    **asked: Any,
+) -> int:
     """Train, and print the headline, the baselines, and what was written."""
     verbs.train  # noqa: B018 - loads torch, before the clock starts
     begin = time.perf_counter()
     with Terminal() as terminal:
-        run = verbs.train.train(**asked, watcher=terminal)
+        run = verbs.train.train(**asked, budget=budget, watcher=terminal)
     report = run.report
     seconds = round(time.perf_counter() - begin, 3)
     metrics = {"val": asdict(report.val), "test": asdict(report.test) if report.test else None}
@@ -42,6 +49,7 @@ def train(*, json: Json = False, **asked: Any) -> int:
                 },
                 "skipped": len(report.data["skipped"]),
                 "notes": report.data["notes"],
+                "choice": asdict(report.choice) if report.choice else None,
             }
         )
         return 0

@@ -34,7 +34,7 @@ def choose_preprocessing(dataset: Dataset, recipe: Recipe) -> Preprocessing:
     become squares of 64 pixels, or of their typical shorter side if that is less. Grey only if all pictures are grey,
     for which all headers are read. Floats and 32-bit greys are scaled by the lowest and highest level of them all.
     """
-    headers = _peek(dataset)
+    headers = peek(dataset)
     all_grey, levels = all(h.grey for h in headers), None
     has_ranges = all(h.has_range for h in headers)
     if not has_ranges or (all_grey and not recipe.data.channels and dataset.kind != "arrays"):
@@ -84,7 +84,8 @@ def fingerprint(dataset: Dataset) -> str:
     return digest.hexdigest()
 
 
-def _peek(dataset: Dataset) -> list[Header]:
+def peek(dataset: Dataset) -> list[Header]:
+    """Return the headers of up to 127 pictures, evenly spread. Raises DataError if none can be read."""
     step = max(1, len(dataset.samples) // 64)
     headers, reason = [], ""
     with reader(dataset) as read:

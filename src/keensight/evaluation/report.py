@@ -10,6 +10,8 @@ from typing import Any
 from keensight.errors import RunError
 from keensight.values import (
     AttackResult,
+    Attempt,
+    Choice,
     ClassMetrics,
     ClassSets,
     CrossValidation,
@@ -45,6 +47,7 @@ def from_dict(content: Mapping[str, Any]) -> Report:
                 "floors": tuple(Floor(**floor) for floor in content["floors"]),
                 "mistakes": _mistakes(content["mistakes"]),
                 "near_misses": _mistakes(content["near_misses"]),
+                "choice": _choice(content.get("choice")),
                 "attacks": tuple(
                     AttackResult(**{**attack, "threat": Threat(**attack["threat"])}) for attack in content["attacks"]
                 ),
@@ -96,6 +99,10 @@ def _sets(content: Mapping[str, Any] | None) -> SetsReport | None:
         if content is None
         else SetsReport(**{**content, "per_class": tuple(ClassSets(**each) for each in content["per_class"])})
     )
+
+
+def _choice(content: Mapping[str, Any] | None) -> Choice | None:
+    return None if content is None else Choice(**{**content, "attempts": tuple(Attempt(**each) for each in content["attempts"])})
 
 
 def _metrics(content: Mapping[str, Any]) -> Metrics:

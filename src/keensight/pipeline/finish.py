@@ -44,6 +44,7 @@ from keensight.training.loop import State
 from keensight.values import (
     SPLIT_NAMES,
     AttackResult,
+    Choice,
     FloatArray,
     Floor,
     Mistake,
@@ -69,6 +70,7 @@ def finish(
     recipe: Recipe,
     watcher: Watcher,
     by_hand: bool = False,
+    choice: Choice | None = None,
 ) -> Report:
     """Calibrate on validation, export, measure the *exported* model, and write report and bundle.
 
@@ -129,7 +131,7 @@ def finish(
     inverted = [said for name, part in _parts(splits) if (said := inverted_of(shipped, part, f"{name} pictures"))]
     for said in inverted:
         watcher.note(said)
-    report = _report(state, pixels, splits, recipe, shipped, floors, inverted)
+    report = replace(_report(state, pixels, splits, recipe, shipped, floors, inverted), choice=choice)
     if is_thin(report.headline) and not by_hand:
         watcher.stage("cross-validation, as few pictures are held out")
         report = replace(report, crossed=cross_validate(model, splits, recipe))

@@ -5,24 +5,45 @@ Shape letters: N images, F features, K classes.
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
 from keensight.models.classifier import Classifier
 from keensight.models.features import OnProgress, features, transfer_of
 from keensight.robustness.losses import Loss
+from keensight.training.folds import folds
 from keensight.training.loop import OnStep, State, fit, start, why_stop
 from keensight.training.losses import balanced_weights
 from keensight.training.optimizers import LBFGS
 from keensight.values import Epoch, Recipe, Split, Splits
 
 L2 = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
+FOLDS = 5
+MOST_FOLDED = 3_000  # training pictures: with more, validation chooses as well, and folds would take minutes
 Labelled = tuple[torch.Tensor, torch.Tensor]  # features NF, labels N
+
+
+@dataclass(frozen=True, slots=True)
+class CrossValidated:
+    """How heads do on `n` pictures that they have not learnt from, with the strength `l2` that has the lowest loss.
+
+    `loss` is the mean cross-entropy in nats.
+    """
+
+    l2: float
+    loss: float
+    correct: int
+    n: int
+
+    @property
+    def accuracy(self) -> float:
+        """Return the share of correct answers."""
+        return self.correct / self.n
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,16 +82,28 @@ def fit_transfer(
 def fit_head(model: Classifier, splits: Splits, recipe: Recipe, on_progress: OnProgress | None = None) -> Head:
     """Fit the head of a `Transfer` network to the training pictures' features, in place, and return it.
 
-    The strength of its regularisation is chosen by the loss on the validation pictures.
+    The strength of its regularisation is chosen by the loss in cross-validation, or on the validation pictures where
+    more than `MOST_FOLDED` are learnt from; or it is the network's own `l2`.
     """
-    return _fit(model, _labelled(model, splits.train, on_progress), _labelled(model, splits.val, on_progress), recipe)
+    train, val = (_labelled(model, split, on_progress) for split in (splits.train, splits.val))
+    return _fit(model, splits.train, train, val, recipe)
+
+
+def cross_validate(
+    model: Classifier, train: Split, recipe: Recipe, on_progress: OnProgress | None = None
+) -> CrossValidated:
+    """Say how the head of a `Transfer` network does on training pictures that it has not learnt from.
+
+    Raises DataError for pictures that cannot be divided into folds.
+    """
+    return _in_folds(model, train, _labelled(model, train, on_progress), recipe)
 
 
 def regularisation_path(
     features_NF: torch.Tensor,
     labels_N: torch.Tensor,
     num_classes: int,
-    l2: tuple[float, ...],
+    l2: Sequence[float],
     class_weights_K: torch.Tensor | None = None,
     before: Head | None = None,
 ) -> Iterator[Head]:
@@ -110,7 +143,7 @@ def regularisation_path(
 def _head_epoch(state: State, splits: Splits, recipe: Recipe, on_progress: OnProgress | None) -> Epoch:
     begin = time.perf_counter()
     train, val = (_labelled(state.model, split, on_progress) for split in (splits.train, splits.val))
-    head = _fit(state.model, train, val, recipe)
+    head = _fit(state.model, splits.train, train, val, recipe)
     (train_loss, train_accuracy), (val_loss, val_accuracy) = _score(head, *train), _score(head, *val)
     seconds = time.perf_counter() - begin
     state.seconds += seconds
@@ -124,26 +157,58 @@ def _head_epoch(state: State, splits: Splits, recipe: Recipe, on_progress: OnPro
     return epoch
 
 
-def _fit(model: Classifier, train: Labelled, val: Labelled, recipe: Recipe) -> Head:
-    (train_NF, labels_N), (val_NF, val_labels_N) = train, val
-    head = transfer_of(model).head
-    weights_K = None
-    if recipe.train.class_weights == "balanced":
-        weights_K = balanced_weights(labels_N.cpu(), head.out_features).to(labels_N.device)
-    best, best_loss, since_best = None, math.inf, 0
-    before = Head(head.weight.detach(), head.bias.detach(), 0.0) if transfer_of(model).goes_on else None
-    for fitted in regularisation_path(train_NF, labels_N, head.out_features, L2, weights_K, before):
-        loss = F.cross_entropy(fitted.logits(val_NF), val_labels_N).item()
+def _fit(model: Classifier, train: Split, known: Labelled, val: Labelled, recipe: Recipe) -> Head:
+    head, l2 = transfer_of(model).head, transfer_of(model).l2
+    weights_K = _class_weights(model, known[1], recipe)
+    before = Head(head.weight.detach().clone(), head.bias.detach().clone(), 0.0) if transfer_of(model).goes_on else None
+    if not l2 and before is None and len(train) <= MOST_FOLDED and _num_units(train) > 1:
+        l2 = _in_folds(model, train, known, recipe).l2
+    if l2:
+        *_, found = regularisation_path(*known, head.out_features, [*(each for each in L2 if each > l2), l2], weights_K, before)
+    else:
+        _, (found,) = _strength([regularisation_path(*known, head.out_features, L2, weights_K, before)], [val])
+    with torch.no_grad():
+        head.weight.copy_(found.weight_KF)
+        head.bias.copy_(found.bias_K)
+    return found
+
+
+def _in_folds(model: Classifier, train: Split, known: Labelled, recipe: Recipe) -> CrossValidated:
+    (features_NF, labels_N), num_classes = known, transfer_of(model).head.out_features
+    paths, held_out = [], []
+    for learnt, held in folds(train.labels, train.units, FOLDS, recipe.seed):
+        labels = labels_N[learnt]
+        weights_K = _class_weights(model, labels, recipe)
+        paths.append(regularisation_path(features_NF[learnt], labels, num_classes, L2, weights_K))
+        held_out.append((features_NF[held], labels_N[held]))
+    return _strength(paths, held_out)[0]
+
+
+def _strength(paths: Sequence[Iterator[Head]], held_out: Sequence[Labelled]) -> tuple[CrossValidated, tuple[Head, ...]]:
+    """Return the best strength on all that is held out, and its heads. Each path has its own held-out pictures."""
+    labels_N = torch.cat([labels for _, labels in held_out])
+    best: tuple[CrossValidated, tuple[Head, ...]] | None = None
+    since_best = 0
+    for heads in zip(*paths, strict=True):
+        logits_NK = torch.cat([head.logits(features) for head, (features, _) in zip(heads, held_out, strict=True)])
+        loss, correct = F.cross_entropy(logits_NK, labels_N).item(), int((logits_NK.argmax(dim=1) == labels_N).sum())
         since_best += 1
-        if best is None or loss < best_loss:
-            best, best_loss, since_best = fitted, loss, 0
+        if best is None or loss < best[0].loss:
+            best, since_best = (CrossValidated(heads[0].l2, loss, correct, len(labels_N)), heads), 0
         if since_best == 2:  # the loss falls and then rises along the path, and weak regularisation is slow to fit
             break
     assert best is not None
-    with torch.no_grad():
-        head.weight.copy_(best.weight_KF)
-        head.bias.copy_(best.bias_K)
     return best
+
+
+def _class_weights(model: Classifier, labels_N: torch.Tensor, recipe: Recipe) -> torch.Tensor | None:
+    if recipe.train.class_weights != "balanced":
+        return None
+    return balanced_weights(labels_N.cpu(), transfer_of(model).head.out_features).to(labels_N.device)
+
+
+def _num_units(split: Split) -> int:
+    return len(split) if split.units is None else len(np.unique(split.units))
 
 
 def _labelled(model: Classifier, split: Split, on_progress: OnProgress | None) -> Labelled:

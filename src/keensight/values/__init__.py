@@ -4,6 +4,7 @@ Shape letters: N images, H height, W width, C channels, K classes.
 """
 
 from keensight.values.answers import NONE_OF_THESE, LabelSets, Prediction
+from keensight.values.choice import Attempt, Choice
 from keensight.values.data import (
     SPLIT_NAMES,
     Dataset,
@@ -44,6 +45,8 @@ __all__ = [
     "SPLIT_NAMES",
     "Action",
     "AttackResult",
+    "Attempt",
+    "Choice",
     "ClassMetrics",
     "ClassSets",
     "CrossValidation",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from keensight.values.choice import Choice
 from keensight.values.threats import AttackResult
 from keensight.values.training import Epoch
 
@@ -168,6 +169,7 @@ class Report:
     odd: OddnessReport | None = None
     sets: SetsReport | None = None
     crossed: CrossValidation | None = None  # where few pictures were held out, and training is cheap
+    choice: Choice | None = None  # None where a recipe was asked for
 
     @property
     def headline(self) -> Metrics:

@@ -15,9 +15,15 @@ from keensight.data.splits import splits_jsonl
 from keensight.errors import RunError, UsageError
 from keensight.evaluation.report import from_dict
 from keensight.files import to_json, write_atomically
+from keensight.pipeline.budget import Budget, seconds_of
+from keensight.pipeline.choose import Chosen, choose, chooses
 from keensight.pipeline.finish import finish
+<<<<<<< HEAD
 from keensight.pipeline.onwards import recipe_to_go_on
 from keensight.pipeline.prepare import Material, prepare
+=======
+from keensight.pipeline.prepare import prepare
+>>>>>>> 74f9142 (The default chooses between a backbone and a network from scratch, and a budget buys more)
 from keensight.pipeline.resume import own_recipe, same_recipe
 from keensight.pipeline.watch import Watcher
 from keensight.training.checkpoint import load_state, load_weights, save_state, save_weights
@@ -48,6 +54,7 @@ def train(
     resume: bool = False,
     label_pattern: str | None = None,
     weights_only: str | Path | None = None,
+    budget: float | str | None = None,
     watcher: Watcher | None = None,
 ) -> Run:
     """Train a classifier on labelled pictures, evaluate it, and write a report and a bundle into a run folder.
@@ -55,8 +62,12 @@ def train(
     Args:
         data: A folder, .zip or .tar.* of pictures in class folders; a .csv or .jsonl manifest; a folder of IDX files;
             an .npz; a run's splits.jsonl; or digits, mnist, fashion-mnist. Several of these are joined, labels by name.
+<<<<<<< HEAD
         recipe: A recipe's name or .toml file; `default` if left out.
         from_: Go on from this bundle: its recipe, what it learnt, and who was in which split of its run.
+=======
+        recipe: A recipe's name or .toml file; chosen by what the pictures are like if left out.
+>>>>>>> 74f9142 (The default chooses between a backbone and a network from scratch, and a budget buys more)
         out: The run folder, new or empty; the first free name under runs/ if left out.
         set: Change the recipe, as KEY=VALUE; can be repeated.
         seed: The seed of all randomness.
@@ -64,6 +75,8 @@ def train(
         label_pattern: Take labels from file names, such as '{label}__*'; '{label...}_*' reaches to the last _;
             '{label}/**' takes them from folders.
         weights_only: Start from the parameters in this .safetensors file, which must fit the recipe.
+        budget: The time for the whole: seconds, or 90s, 10m or 2h. More of it lets more models be tried, and a recipe
+            train for longer; about a minute for a thousand photographs if left out.
         watcher: Is told of the progress.
 
     Raises:
@@ -79,11 +92,19 @@ def train(
     places = [data] if isinstance(data, str | Path) else list(data)
     if weights_only is not None:
         set = [*set, f"weights={json.dumps(str(weights_only))}"]  # JSON's quotes are TOML's
+<<<<<<< HEAD
     if resume and from_ is not None:
         raise UsageError(
             "--resume and --from were given. A run that is resumed knows where it began; leave --from out."
         )
     asked = None if resume else _recipe_asked(from_, recipe, set, seed)
+=======
+    time_given = None if budget is None else Budget(seconds_of(budget))
+    is_free = not resume and chooses(recipe, set)
+    if time_given and not is_free:
+        set = [*set, _time_for(time_given, resume)]
+    asked = None if resume else load_recipe(recipe or "default", set, seed)
+>>>>>>> 74f9142 (The default chooses between a backbone and a network from scratch, and a budget buys more)
     label_pattern = label_pattern or (asked or own_recipe(out, recipe)).data.label_pattern
     dataset = open_dataset(places, label_pattern=label_pattern or None)
     with claim(Path(out) if out is not None else None, dataset.name, resume) as folder:
@@ -97,11 +118,16 @@ def train(
         if not resume:
             write_atomically(files.data, to_json(data_json(places, label_pattern, NAMES)))
         try:
-            return _train(files, prepare(dataset, asked, watcher), resume, watcher)
+            if is_free:
+                chosen = choose(dataset, set, seed, label_pattern, time_given, watcher)
+            else:
+                chosen = Chosen(prepare(dataset, asked, watcher))
+            return _train(files, chosen, resume, watcher)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(_how_to_go_on(files, [str(place) for place in places])) from None
 
 
+<<<<<<< HEAD
 def _recipe_asked(bundle: str | Path | None, recipe: str | None, changes: Sequence[str], seed: int | None) -> Recipe:
     if bundle is None:
         return load_recipe(recipe or "default", changes, seed)
@@ -109,15 +135,32 @@ def _recipe_asked(bundle: str | Path | None, recipe: str | None, changes: Sequen
 
 
 def _train(files: RunFolder, material: Material, resume: bool, watcher: Watcher) -> Run:
+=======
+def _time_for(budget: Budget, resume: bool) -> str:
+    """Return the time to train as a change of the recipe, where that is not chosen."""
+    if resume:
+        raise UsageError(
+            "--budget and --resume were both given. A run that is resumed keeps the recipe and the time that it began "
+            "with: leave --budget out, or train into another folder."
+        )
+    return f"budget_s={budget.seconds:g}"
+
+
+def _train(files: RunFolder, chosen: Chosen, resume: bool, watcher: Watcher) -> Run:
+    material = chosen.material
+>>>>>>> 74f9142 (The default chooses between a backbone and a network from scratch, and a budget buys more)
     pixels, splits, recipe = material.pixels, material.splits, material.recipe
     _begin(files, recipe, splits_jsonl(pixels, splits), resume)
-    state = start(material.model, splits, recipe)
+    state = chosen.state or start(material.model, splits, recipe)
     if resume and files.last.exists():
         load_state(files.last, state)
-    if state.history:
+    if chosen.state:  # with the weights of its best epoch
+        save_weights(files.best, state.model)
+        save_state(files.last, state)
+    elif state.history:
         watcher.note(f"Continuing after epoch {len(state.history)}.")
     _fit(files, state, splits, recipe, watcher)
-    report = finish(files, state, pixels, splits, recipe, watcher)
+    report = finish(files, state, pixels, splits, recipe, watcher, chosen.choice)
     return Run(files.path, files.bundle, report)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import re
 import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +15,7 @@ from keensight.errors import TrainingError, UsageError
 from keensight.evaluation.gain import Gain, gain
 from keensight.files import to_json, write_atomically
 from keensight.pages.tuning import render_tuning
+from keensight.pipeline.budget import seconds_of
 from keensight.pipeline.prepare import Material, prepare
 from keensight.pipeline.resume import own_recipe, same_recipe
 from keensight.pipeline.search_folder import (
@@ -41,8 +40,6 @@ from keensight.training.search_space import values_of
 from keensight.training.trainers import fit_any, fresh
 from keensight.training.tune import Objective, Point, Trial, best_of, importances, propose, run
 from keensight.workspace import RECIPE, claim
-
-UNITS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,19 +133,6 @@ def tune(
             return _tune(folder, plan, material, watcher)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(how_to_go_on(folder, str(data))) from None
-
-
-def seconds_of(text: float | str) -> float:
-    """Read a length of time, in seconds: a number, or one with s, m or h. Raises UsageError for anything else.
-
-    >>> seconds_of("90"), seconds_of("10m"), seconds_of("1.5h")
-    (90.0, 600.0, 5400.0)
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*(s|min|m|h|)", str(text).strip())
-    seconds = float(match[1]) * UNITS[match[2]] if match else 0.0
-    if not 0 < seconds < math.inf:
-        raise UsageError(f"A budget of '{text}' was given. Give seconds above 0, or a time such as 90s, 10m or 2h.")
-    return seconds
 
 
 def _tune(folder: Path, plan: Mapping[str, Any], material: Material, watcher: Watcher) -> Tuning:

