@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from keensight.errors import TrainingError
@@ -11,8 +14,10 @@ from keensight.models import transfer as module
 from keensight.models.backbone import Backbone
 from keensight.models.features import features
 from keensight.models.zoo import build
+from keensight.training import head as on_head
 from keensight.training.checkpoint import load_state, save_state
-from keensight.training.head import L2, fit_head, fit_transfer, regularisation_path
+from keensight.training.folds import folds
+from keensight.training.head import L2, cross_validate, fit_head, fit_transfer, regularisation_path
 from keensight.training.loop import evaluate, fit, start
 from keensight.values import Preprocessing, Recipe, Split, Splits
 
@@ -125,19 +130,55 @@ def test_the_path_is_walked_from_strong_to_weak():
     assert losses == sorted(losses, reverse=True)
 
 
-def test_the_strength_is_chosen_on_validation_and_put_in_place(splits):
+def losses_in_folds(x, splits, k=5):
+    """Scikit-learn's log loss for each strength, from the folds that the head's strength is chosen on."""
+    losses = {}
+    for l2 in L2:
+        summed = 0.0
+        for learnt, held in folds(splits.train.labels, splits.train.units, k, 0):
+            scaler = StandardScaler().fit(x[learnt])
+            head = LogisticRegression(C=1 / (len(learnt) * l2), max_iter=3000).fit(
+                scaler.transform(x[learnt]), splits.train.labels[learnt]
+            )
+            answers = head.predict_proba(scaler.transform(x[held]))
+            summed -= np.log(answers[np.arange(len(held)), splits.train.labels[held]]).sum()
+        losses[l2] = summed / len(x)
+    return losses
+
+
+def test_the_strength_is_chosen_in_cross_validation_and_put_in_place(splits):
     model = network()
     best = fit_head(model, splits, Recipe())
     assert torch.equal(model.network.head.weight, best.weight_KF)
+    found = cross_validate(model, splits.train, Recipe())
+    assert best.l2 == found.l2 and found.n == len(splits.train)
+    losses = losses_in_folds(features(model, splits.train).astype(np.float64), splits)
+    near = [l2 for l2, loss in losses.items() if loss < 1.02 * min(losses.values())]
+    assert found.l2 in near and found.loss == pytest.approx(losses[found.l2], rel=0.05)
+    assert evaluate(model, splits.val, Recipe())[1] > 0.85
+
+
+def test_with_many_pictures_the_strength_is_chosen_on_validation(splits, monkeypatch):
+    monkeypatch.setattr(on_head, "MOST_FOLDED", 100)
+    model = network()
+    best = fit_head(model, splits, Recipe())
     train, val = (torch.from_numpy(features(model, s)) for s in (splits.train, splits.val))
-    labels = torch.from_numpy(splits.val.labels)
     losses = {
-        h.l2: nn.functional.cross_entropy(h.logits(val), labels).item()
+        h.l2: nn.functional.cross_entropy(h.logits(val), torch.from_numpy(splits.val.labels)).item()
         for h in regularisation_path(train, torch.from_numpy(splits.train.labels), 10, L2)
     }
-    assert best.l2 == min(losses, key=losses.get)
-    assert L2[0] > best.l2 > L2[-1], "the best lies inside the grid, so the choice shows"
-    assert evaluate(model, splits.val, Recipe())[1] > 0.85
+    assert best.l2 == min(losses, key=losses.get) and L2[0] > best.l2 > L2[-1]
+
+
+def test_a_strength_that_is_given_is_used(splits):
+    model = build("transfer", {"l2": 0.05}, SIZE, 10, seed=0)
+    assert fit_head(model, splits, Recipe()).l2 == 0.05
+
+
+@pytest.mark.parametrize("units", [None, np.zeros(300, np.int64)])
+def test_pictures_of_one_group_are_not_folded(splits, units):
+    splits = replace(splits, train=replace(splits.train, units=units))
+    assert fit_head(network(), splits, Recipe()).l2 in L2
 
 
 def test_a_frozen_backbone_stops_after_the_head(splits):

@@ -102,7 +102,11 @@ def _sets(content: Mapping[str, Any] | None) -> SetsReport | None:
 
 
 def _choice(content: Mapping[str, Any] | None) -> Choice | None:
-    return None if content is None else Choice(**{**content, "attempts": tuple(Attempt(**each) for each in content["attempts"])})
+    return (
+        None
+        if content is None
+        else Choice(**{**content, "attempts": tuple(Attempt(**each) for each in content["attempts"])})
+    )
 
 
 def _metrics(content: Mapping[str, Any]) -> Metrics:

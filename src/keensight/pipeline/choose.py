@@ -129,7 +129,8 @@ def _ways(look: Look, tries: Tries) -> Iterator[Settings]:
     suits = look.side >= TINY_PX and not (small and (look.grey or look.n > FEW))
     if not suits or tries.lacks(FIRST):
         yield SCRATCH
-        yield from _larger(look, tries)
+        if tries.budget:
+            yield from _larger(look, tries)
         return
     size = tries.own.data.size or next((px for px in SIZES if tries.has_time(_features(FIRST, px))), SIZES[-1])
     yield _features(FIRST, size)
@@ -171,10 +172,11 @@ def _fine_tuning(tries: Tries) -> Iterator[Settings]:
 
 def _larger(look: Look, tries: Tries) -> Iterator[Settings]:
     """Yield a longer and then a wider training from scratch, both on pictures that are moved a little."""
+    assert tries.budget is not None
     first = tries.made[0]
     moved = {"epochs": 2 * first.material.recipe.train.epochs, "crop": max(1, min(look.side, SMALL_PX) // 14)}
     for times, settings in ((2.5, moved), (9.0, {**moved, "filters": 48})):
-        if tries.budget and times * first.attempt.seconds < tries.budget.left:
+        if times * first.attempt.seconds < tries.budget.left:
             yield settings
 
 

@@ -13,11 +13,14 @@ import torch
 from PIL import Image
 
 from keensight.data.pixels import decode_picture
+from keensight.data.polarity import Borders
 from keensight.data.sources import reader
 from keensight.errors import GateError
 from keensight.evaluation.calibration import softmax
 from keensight.inference.predictor import Predictor
 from keensight.models.classifier import Classifier
+from keensight.models.features import features
+from keensight.models.transfer import Transfer
 from keensight.robustness.answers import logits
 from keensight.values import FloatArray, IntArray, Pixels, Preprocessing, Split, Uint8Array
 
@@ -44,7 +47,7 @@ def check_parity(model: Classifier, predictor: Predictor, pixels: Pixels, held_o
     probability differs by more than `TOLERANCE`.
     """
     part, bundle = held_out.thinned(MOST), predictor.bundle
-    trained_NK = softmax(logits(model, part, bundle.borders) / bundle.info.temperature)
+    trained_NK = softmax(_trained(model, part, bundle.borders) / bundle.info.temperature)
     shipped_NK = _from_files(predictor, pixels, part)
     difference_N = np.abs(trained_NK - shipped_NK).max(axis=1)
     wrong_N = ~(difference_N <= TOLERANCE) | (trained_NK.argmax(axis=1) != shipped_NK.argmax(axis=1))
@@ -52,6 +55,17 @@ def check_parity(model: Classifier, predictor: Predictor, pixels: Pixels, held_o
         rows = np.flatnonzero(wrong_N)[np.argsort(-difference_N[wrong_N])]
         raise GateError(_complaint(part, rows, trained_NK, shipped_NK, bundle.labels))
     return Parity(len(part), float(difference_N.max()))
+
+
+def _trained(model: Classifier, part: Split, borders: Borders) -> FloatArray:
+    """Return the trainer's logits NK. A frozen backbone's features are those that the head was fitted to."""
+    network = model.network
+    if not (isinstance(network, Transfer) and network.is_frozen) or borders.inverts:
+        return logits(model, part, borders)
+    with torch.inference_mode():
+        logits_NK = network.head(torch.from_numpy(features(model, part)).to(model.mean.device))
+    answers: FloatArray = logits_NK.cpu().numpy()
+    return answers
 
 
 def check_import(model: Classifier, predictor: Predictor) -> Parity:

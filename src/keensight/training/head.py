@@ -6,15 +6,17 @@ Shape letters: N images, F features, K classes.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
+from keensight.machine import cores
 from keensight.models.classifier import Classifier
 from keensight.models.features import OnProgress, features, transfer_of
+from keensight.models.tensors import side_by_side
 from keensight.robustness.losses import Loss
 from keensight.training.folds import folds
 from keensight.training.loop import OnStep, State, fit, start, why_stop
@@ -164,9 +166,12 @@ def _fit(model: Classifier, train: Split, known: Labelled, val: Labelled, recipe
     if not l2 and before is None and len(train) <= MOST_FOLDED and _num_units(train) > 1:
         l2 = _in_folds(model, train, known, recipe).l2
     if l2:
-        *_, found = regularisation_path(*known, head.out_features, [*(each for each in L2 if each > l2), l2], weights_K, before)
+        strengths = [*(each for each in L2 if each > l2), l2]
+        path = regularisation_path(*known, head.out_features, strengths, weights_K, before)
+        *_, (found,) = _in_step([path], strengths) if len(train) <= MOST_FOLDED else zip(path, strict=True)
     else:
-        _, (found,) = _strength([regularisation_path(*known, head.out_features, L2, weights_K, before)], [val])
+        path = regularisation_path(*known, head.out_features, L2, weights_K, before)
+        _, (found,) = _strength(zip(path, strict=True), [val])
     with torch.no_grad():
         head.weight.copy_(found.weight_KF)
         head.bias.copy_(found.bias_K)
@@ -181,15 +186,24 @@ def _in_folds(model: Classifier, train: Split, known: Labelled, recipe: Recipe) 
         weights_K = _class_weights(model, labels, recipe)
         paths.append(regularisation_path(features_NF[learnt], labels, num_classes, L2, weights_K))
         held_out.append((features_NF[held], labels_N[held]))
-    return _strength(paths, held_out)[0]
+    return _strength(_in_step(paths, L2), held_out)[0]
 
 
-def _strength(paths: Sequence[Iterator[Head]], held_out: Sequence[Labelled]) -> tuple[CrossValidated, tuple[Head, ...]]:
-    """Return the best strength on all that is held out, and its heads. Each path has its own held-out pictures."""
+def _in_step(paths: Sequence[Iterator[Head]], strengths: Sequence[float]) -> Iterator[tuple[Head, ...]]:
+    """Yield the heads of all paths, one strength after the other: small problems, so each has one core to itself."""
+    with side_by_side(min(cores(), len(paths))) as threads:
+        for _ in strengths:
+            yield tuple(threads.map(next, paths))
+
+
+def _strength(
+    steps: Iterable[tuple[Head, ...]], held_out: Sequence[Labelled]
+) -> tuple[CrossValidated, tuple[Head, ...]]:
+    """Return the best strength on all that is held out, and its heads: one for each of the held-out parts."""
     labels_N = torch.cat([labels for _, labels in held_out])
     best: tuple[CrossValidated, tuple[Head, ...]] | None = None
     since_best = 0
-    for heads in zip(*paths, strict=True):
+    for heads in steps:
         logits_NK = torch.cat([head.logits(features) for head, (features, _) in zip(heads, held_out, strict=True)])
         loss, correct = F.cross_entropy(logits_NK, labels_N).item(), int((logits_NK.argmax(dim=1) == labels_N).sum())
         since_best += 1

