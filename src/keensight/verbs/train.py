@@ -18,12 +18,8 @@ from keensight.files import to_json, write_atomically
 from keensight.pipeline.budget import Budget, seconds_of
 from keensight.pipeline.choose import Chosen, choose, chooses
 from keensight.pipeline.finish import finish
-<<<<<<< HEAD
 from keensight.pipeline.onwards import recipe_to_go_on
-from keensight.pipeline.prepare import Material, prepare
-=======
 from keensight.pipeline.prepare import prepare
->>>>>>> 74f9142 (The default chooses between a backbone and a network from scratch, and a budget buys more)
 from keensight.pipeline.resume import own_recipe, same_recipe
 from keensight.pipeline.watch import Watcher
 from keensight.training.checkpoint import load_state, load_weights, save_state, save_weights
@@ -62,12 +58,9 @@ def train(
     Args:
         data: A folder, .zip or .tar.* of pictures in class folders; a .csv or .jsonl manifest; a folder of IDX files;
             an .npz; a run's splits.jsonl; or digits, mnist, fashion-mnist. Several of these are joined, labels by name.
-<<<<<<< HEAD
         recipe: A recipe's name or .toml file; `default` if left out.
         from_: Go on from this bundle: its recipe, what it learnt, and who was in which split of its run.
-=======
         recipe: A recipe's name or .toml file; chosen by what the pictures are like if left out.
->>>>>>> 74f9142 (The default chooses between a backbone and a network from scratch, and a budget buys more)
         out: The run folder, new or empty; the first free name under runs/ if left out.
         set: Change the recipe, as KEY=VALUE; can be repeated.
         seed: The seed of all randomness.
@@ -92,19 +85,15 @@ def train(
     places = [data] if isinstance(data, str | Path) else list(data)
     if weights_only is not None:
         set = [*set, f"weights={json.dumps(str(weights_only))}"]  # JSON's quotes are TOML's
-<<<<<<< HEAD
     if resume and from_ is not None:
         raise UsageError(
             "--resume and --from were given. A run that is resumed knows where it began; leave --from out."
         )
-    asked = None if resume else _recipe_asked(from_, recipe, set, seed)
-=======
     time_given = None if budget is None else Budget(seconds_of(budget))
-    is_free = not resume and chooses(recipe, set)
+    is_free = not resume and from_ is None and chooses(recipe, set)
     if time_given and not is_free:
         set = [*set, _time_for(time_given, resume)]
-    asked = None if resume else load_recipe(recipe or "default", set, seed)
->>>>>>> 74f9142 (The default chooses between a backbone and a network from scratch, and a budget buys more)
+    asked = None if resume else _recipe_asked(from_, recipe, set, seed)
     label_pattern = label_pattern or (asked or own_recipe(out, recipe)).data.label_pattern
     dataset = open_dataset(places, label_pattern=label_pattern or None)
     with claim(Path(out) if out is not None else None, dataset.name, resume) as folder:
@@ -127,15 +116,12 @@ def train(
             raise KeyboardInterrupt(_how_to_go_on(files, [str(place) for place in places])) from None
 
 
-<<<<<<< HEAD
 def _recipe_asked(bundle: str | Path | None, recipe: str | None, changes: Sequence[str], seed: int | None) -> Recipe:
     if bundle is None:
         return load_recipe(recipe or "default", changes, seed)
     return recipe_to_go_on(bundle, recipe, changes, seed)
 
 
-def _train(files: RunFolder, material: Material, resume: bool, watcher: Watcher) -> Run:
-=======
 def _time_for(budget: Budget, resume: bool) -> str:
     """Return the time to train as a change of the recipe, where that is not chosen."""
     if resume:
@@ -148,7 +134,6 @@ def _time_for(budget: Budget, resume: bool) -> str:
 
 def _train(files: RunFolder, chosen: Chosen, resume: bool, watcher: Watcher) -> Run:
     material = chosen.material
->>>>>>> 74f9142 (The default chooses between a backbone and a network from scratch, and a budget buys more)
     pixels, splits, recipe = material.pixels, material.splits, material.recipe
     _begin(files, recipe, splits_jsonl(pixels, splits), resume)
     state = chosen.state or start(material.model, splits, recipe)
@@ -160,7 +145,7 @@ def _train(files: RunFolder, chosen: Chosen, resume: bool, watcher: Watcher) -> 
     elif state.history:
         watcher.note(f"Continuing after epoch {len(state.history)}.")
     _fit(files, state, splits, recipe, watcher)
-    report = finish(files, state, pixels, splits, recipe, watcher, chosen.choice)
+    report = finish(files, state, pixels, splits, recipe, watcher, choice=chosen.choice)
     return Run(files.path, files.bundle, report)
 
 
