@@ -154,7 +154,7 @@ def test_with_a_recipe_a_budget_is_the_time_to_train(folder, tmp_path):
 
 def test_cross_validation_decides_but_validation_never_falls():
     def tried(val, cv):
-        measured = None if cv is None else module.CrossValidated(0.1, cv, 9, 10)
+        measured = None if cv is None else module.FoldScore(0.1, cv, 9, 10)
         attempt = Attempt("it", {}, 1.0, val, val, val, 100)
         return module.Tried({}, {}, attempt, None, None, measured)
 

@@ -17,7 +17,7 @@ from keensight.models.zoo import build
 from keensight.training import head as on_head
 from keensight.training.checkpoint import load_state, save_state
 from keensight.training.folds import folds
-from keensight.training.head import L2, cross_validate, fit_head, fit_transfer, regularisation_path
+from keensight.training.head import L2, fit_head, fit_transfer, fold_score, regularisation_path
 from keensight.training.loop import evaluate, fit, start
 from keensight.values import Preprocessing, Recipe, Split, Splits
 
@@ -150,7 +150,7 @@ def test_the_strength_is_chosen_in_cross_validation_and_put_in_place(splits):
     model = network()
     best = fit_head(model, splits, Recipe())
     assert torch.equal(model.network.head.weight, best.weight_KF)
-    found = cross_validate(model, splits.train, Recipe())
+    found = fold_score(model, splits.train, Recipe())
     assert best.l2 == found.l2 and found.n == len(splits.train)
     losses = losses_in_folds(features(model, splits.train).astype(np.float64), splits)
     near = [l2 for l2, loss in losses.items() if loss < 1.02 * min(losses.values())]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -90,7 +91,8 @@ def transfer(
             f"backbone_rate is {backbone_rate:g}; it must lie between 0 (only the head learns) and 1 (the backbone "
             "learns as fast). 0.1 is a good start."
         )
-    parts = [load_backbone(name.strip(), height, width) for name in backbone.split("+")]
+    names = [backbone] if Path(backbone).suffix else backbone.split("+")  # a file's name may have a +
+    parts = [load_backbone(name.strip(), height, width) for name in names]
     return Transfer(_joined(parts, backbone, mirror, probabilities), num_classes, dropout, backbone_rate, l2)
 
 

@@ -27,7 +27,7 @@ from keensight.pipeline.budget import Budget
 from keensight.pipeline.prepare import Material, prepare
 from keensight.pipeline.watch import Watcher
 from keensight.training.checkpoint import load_weight_bytes, weights_of
-from keensight.training.head import MOST_FOLDED, CrossValidated, cross_validate
+from keensight.training.head import MOST_FOLDED, FoldScore, fold_score
 from keensight.training.loop import State, start
 from keensight.training.recipe import load_recipe
 from keensight.training.trainers import fit_any, fresh
@@ -82,7 +82,7 @@ class Tried:
     attempt: Attempt
     material: Material
     state: State
-    cv: CrossValidated | None
+    cv: FoldScore | None
 
     def beats(self, other: Tried) -> bool:
         """Whether it is better: in cross-validation where both have it, and never worse on validation pictures."""
@@ -254,7 +254,7 @@ class Tries:
 
     def _with_probabilities_or_without(
         self, material: Material, settings: Settings
-    ) -> tuple[Material, Settings, CrossValidated | None]:
+    ) -> tuple[Material, Settings, FoldScore | None]:
         """Cross-validate both, and return the better one and its strength of regularisation."""
         splits = material.splits
         if len(splits.train) > MOST_FOLDED:
@@ -265,7 +265,7 @@ class Tries:
             model = fresh(recipe, splits.preprocessing, splits.class_names)
             set_normalisation(model, splits.train)
             try:
-                cv = cross_validate(model, splits.train, recipe, self._watcher.features)
+                cv = fold_score(model, splits.train, recipe, self._watcher.features)
             except DataError:  # too few pictures
                 return material, settings, None
             tried.append((cv.loss, probabilities, cv))

@@ -31,7 +31,7 @@ Labelled = tuple[torch.Tensor, torch.Tensor]  # features NF, labels N
 
 
 @dataclass(frozen=True, slots=True)
-class CrossValidated:
+class FoldScore:
     """How heads do on `n` pictures that they have not learnt from, with the strength `l2` that has the lowest loss.
 
     `loss` is the mean cross-entropy in nats.
@@ -91,9 +91,7 @@ def fit_head(model: Classifier, splits: Splits, recipe: Recipe, on_progress: OnP
     return _fit(model, splits.train, train, val, recipe)
 
 
-def cross_validate(
-    model: Classifier, train: Split, recipe: Recipe, on_progress: OnProgress | None = None
-) -> CrossValidated:
+def fold_score(model: Classifier, train: Split, recipe: Recipe, on_progress: OnProgress | None = None) -> FoldScore:
     """Say how the head of a `Transfer` network does on training pictures that it has not learnt from.
 
     Raises DataError for pictures that cannot be divided into folds.
@@ -178,7 +176,7 @@ def _fit(model: Classifier, train: Split, known: Labelled, val: Labelled, recipe
     return found
 
 
-def _in_folds(model: Classifier, train: Split, known: Labelled, recipe: Recipe) -> CrossValidated:
+def _in_folds(model: Classifier, train: Split, known: Labelled, recipe: Recipe) -> FoldScore:
     (features_NF, labels_N), num_classes = known, transfer_of(model).head.out_features
     paths, held_out = [], []
     for learnt, held in folds(train.labels, train.units, FOLDS, recipe.seed):
@@ -196,19 +194,17 @@ def _in_step(paths: Sequence[Iterator[Head]], strengths: Sequence[float]) -> Ite
             yield tuple(threads.map(next, paths))
 
 
-def _strength(
-    steps: Iterable[tuple[Head, ...]], held_out: Sequence[Labelled]
-) -> tuple[CrossValidated, tuple[Head, ...]]:
+def _strength(steps: Iterable[tuple[Head, ...]], held_out: Sequence[Labelled]) -> tuple[FoldScore, tuple[Head, ...]]:
     """Return the best strength on all that is held out, and its heads: one for each of the held-out parts."""
     labels_N = torch.cat([labels for _, labels in held_out])
-    best: tuple[CrossValidated, tuple[Head, ...]] | None = None
+    best: tuple[FoldScore, tuple[Head, ...]] | None = None
     since_best = 0
     for heads in steps:
         logits_NK = torch.cat([head.logits(features) for head, (features, _) in zip(heads, held_out, strict=True)])
         loss, correct = F.cross_entropy(logits_NK, labels_N).item(), int((logits_NK.argmax(dim=1) == labels_N).sum())
         since_best += 1
         if best is None or loss < best[0].loss:
-            best, since_best = (CrossValidated(heads[0].l2, loss, correct, len(labels_N)), heads), 0
+            best, since_best = (FoldScore(heads[0].l2, loss, correct, len(labels_N)), heads), 0
         if since_best == 2:  # the loss falls and then rises along the path, and weak regularisation is slow to fit
             break
     assert best is not None
