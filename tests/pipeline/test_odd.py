@@ -2,12 +2,14 @@
 
 import json
 
+import matplotlib
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 import keensight
 from keensight.data.nonsense import nonsense
+from keensight.data.sources import reader
 from keensight.errors import RecipeError
 from keensight.pipeline.notes import catch_all_of
 
@@ -109,3 +111,38 @@ def test_a_label_named_like_a_catch_all_is_noted(run):
 )
 def test_which_names_are_like_a_catch_all(names, found):
     assert catch_all_of(names) == found
+
+
+@pytest.mark.slow
+def test_digits_are_told_from_letters_and_from_clothes(shared, tmp_path):
+    """Letters are in a typeface that was not learnt from; those that look like digits are left out."""
+    run = keensight.train(shared / "mnist", recipe="digits-quick", out=tmp_path / "run")
+    predictor = keensight.load(run.bundle)
+    draw, letters = np.random.default_rng(0), []
+    font = ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSerif.ttf", 80)
+    for sign in "AEFHKMNPRTUVWXYadefhkmnprtwx\u03b4\u0394\u03a3\u03c0":
+        for _ in range(6):
+            sheet = Image.new("L", (112, 112))
+            ImageDraw.Draw(sheet).text((56, 56), sign, 255, font, "mm")
+            turned = sheet.rotate(draw.uniform(-10, 10))
+            letters.append(np.asarray(turned.resize((28, 28), Image.Resampling.BOX))[..., None])
+    assert np.mean([answer.is_none_of_these for answer in predictor.on_images(np.stack(letters))]) > 0.9
+    assert 1 - run.report.test.none_of_these > 0.9 and run.report.val.none_of_these <= 0.05
+    others = [kind for kind in run.report.odd.kinds if not kind.is_own]
+    assert len(others) >= 6 and np.mean([kind.share for kind in others]) > 0.99
+    try:
+        clothes = keensight.open_dataset("fashion-mnist")
+    except keensight.KeensightError:
+        return  # it is not on this machine
+    with reader(clothes) as read:
+        pictures = np.stack([read(sample) for sample in clothes.samples[::350]])
+    assert np.mean([answer.is_none_of_these for answer in predictor.on_images(pictures)]) > 0.97
+
+
+@pytest.mark.slow
+def test_huskies_are_told_from_nonsense_and_digits(shared, tmp_path):
+    run = keensight.train(shared / "huskies.zip", recipe="husky-transfer", out=tmp_path / "run")
+    kinds = {kind.kind: kind.share for kind in run.report.odd.kinds}
+    assert kinds.pop("validation pictures") <= 0.05 and kinds.pop("test pictures") < 0.12
+    assert np.mean(list(kinds.values())) >= 0.98 and min(kinds.values()) > 0.9
+    assert run.report.sets.coverage > 0.9 and run.report.sets.size < 1.4

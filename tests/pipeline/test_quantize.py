@@ -98,6 +98,19 @@ def test_it_is_calibrated_on_training_pictures_alone(trained, tmp_path, as_fast,
     assert set(seen) <= learnt
 
 
+def test_an_int8_bundle_refuses_by_a_threshold_of_its_own(trained, tmp_path, as_fast):
+    """Its features are not float32's; the share of validation pictures that it takes is the same."""
+    made = quantize.quantize(trained.folder, "digits", out=tmp_path / "int8", max_drop=2)
+    before, after = (json.loads((each / "bundle.json").read_text()) for each in (trained.bundle, made.bundle))
+    assert after["rejector"]["coverage"] == before["rejector"]["coverage"] == 0.95
+    assert after["rejector"]["threshold"] != before["rejector"]["threshold"]
+    assert after["rejector"]["threshold"] == pytest.approx(before["rejector"]["threshold"], rel=0.2)
+    assert keensight.evaluate(made.bundle, "digits", split="val").metrics.none_of_these <= 0.05
+    proto = onnx.load_model_from_string((made.bundle / "model.onnx").read_bytes())
+    quantised = {name for node in proto.graph.node if node.op_type == "QuantizeLinear" for name in node.input}
+    assert quantised and not any(name.startswith("oddness") for name in quantised)
+
+
 def test_lost_accuracy_is_refused_and_nothing_is_written(trained, tmp_path, as_fast, monkeypatch):
     monkeypatch.setattr(quantize, "to_int8", crippled)
     with pytest.raises(

@@ -287,6 +287,17 @@ def test_says_not_sure_first_and_then_the_best_guess(visit, server):
     said(page, "3.png: not sure, best guess 3, 41.0")
 
 
+def test_says_that_a_picture_is_none_of_these(visit, server):
+    reasons = ["none of these: unlike anything it has learnt"]
+    server.answer = lambda prediction: prediction | {"abstained": True, "reasons": reasons}
+    page = visit()
+    choose(page, PICTURES[3])
+    assert page.locator("#cards h3").inner_text() == "None of these"
+    guess = page.locator("#cards .guess").inner_text()
+    assert guess == "It is unlike anything that the model has learnt. The nearest is 3."
+    said(page, "3.png: none of these, the nearest is 3")
+
+
 def test_shows_notes(visit, server):
     server.answer = lambda prediction: prediction | {"notes": ["was inverted"]}
     page = visit()

@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from keensight.errors import DataError
 from keensight.evaluation.advice import is_thin, next_steps, warnings
+from keensight.evaluation.metrics import accuracy_interval
 from keensight.evaluation.words import (
     NARROW,
     confused_pairs,
@@ -69,6 +70,7 @@ def render_html(report: Report, pictures: Pictures) -> str:
             for name, some in pictures.samples.items()
         },
         gallery=weights_gallery(pictures.first_layer) if pictures.first_layer else None,
+        foreign=_foreign(report),
         classes_and_sets=list(zip(names, report.sets.per_class, strict=True)) if report.sets else [],
         many=len(names) > MANY_CLASSES,
         many_layers=MANY_LAYERS,
@@ -83,6 +85,13 @@ def render_html(report: Report, pictures: Pictures) -> str:
 
 
 _SPLITS = (("train", "Training"), ("val", "Validation"), ("test", "Test"))
+
+
+def _foreign(report: Report) -> tuple[int, float, float, float]:
+    """Return the number of pictures that should be refused, the share that is, and its 95 % interval."""
+    kinds = [kind for kind in report.odd.kinds if not kind.is_own] if report.odd else []
+    n, refused = sum(kind.n for kind in kinds), sum(round(kind.share * kind.n) for kind in kinds)
+    return (n, refused / n, *accuracy_interval(refused, n)) if n else (0, 0.0, 0.0, 1.0)
 
 
 def _imbalance(report: Report) -> str:
