@@ -16,11 +16,8 @@ ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / ".venv-backbones" / "bin" / "python"
 NAMES = {  # with the side of the pictures that each was trained on
     "timm/resnet10t": 176,
-    "timm/convnext_atto": 224,
     "timm/test_vit": 160,
-    "timm/mobilenetv3_small_050": 224,
     "torchvision/mobilenet_v3_small": 224,
-    "torchvision/convnext_tiny": 224,
     "open_clip/RN50": 224,
 }
 
