@@ -9,6 +9,7 @@ from torch import nn
 from keensight.bundle.onnx_check import check_onnx
 from keensight.errors import RecipeError
 from keensight.interop.onnx.write import to_onnx
+from keensight.models.features import features
 from keensight.models.oddness import Oddness, feature_steps, last_features
 from keensight.models.zoo import build
 from keensight.values import Preprocessing, Split
@@ -79,3 +80,19 @@ def test_a_network_without_a_linear_layer_is_refused():
     network = nn.Sequential(nn.Conv2d(3, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     with pytest.raises(RecipeError, match="no linear layer; a vector.*set coverage = 1"):
         feature_steps(network)
+
+
+@pytest.mark.parametrize("options", [{}, {"mirror": True}, {"mirror": True, "probabilities": True}])
+def test_a_backbones_cached_features_are_those_that_oddness_reads_in_the_graph(options):
+    size = Preprocessing(32, 32, 3)
+    images = np.random.default_rng(1).integers(0, 256, (3, 32, 32, 3), np.uint8)
+    split = Split(images, np.arange(3), np.zeros(3, np.int64), ("",) * 3)
+    model = build("transfer", options, size, 2, 0).eval()
+    features_NF = features(model, split)
+    np.testing.assert_allclose(last_features(model, split), features_NF, rtol=1e-4, atol=1e-4)
+    module = Oddness(features_NF.shape[1], 3, 2)
+    module.prototypes_PF.copy_(torch.from_numpy(features_NF / np.linalg.norm(features_NF, axis=1, keepdims=True)))
+    session = onnxruntime.InferenceSession(to_onnx(model, size, 2, 1.0, oddness=module))
+    _, odd_N = session.run(None, {"images": images})
+    with torch.no_grad():
+        np.testing.assert_allclose(odd_N, module(torch.from_numpy(features_NF)).numpy(), atol=1e-4)
