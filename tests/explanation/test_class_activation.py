@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from keensight.explanation.class_activation import class_activation, in_patches
+from keensight.explanation.class_activation import by_log_odds, class_activation, in_patches
 
 
 @pytest.mark.parametrize(("num_classes", "k"), [(2, 1), (5, 3)])
@@ -16,7 +16,8 @@ def test_each_place_adds_its_part_of_the_gradient(num_classes, k):
     others = [j for j in range(num_classes) if j != k]
     (logits[k] - logits[others].logsumexp(0)).backward()
     probabilities = logits.softmax(0).detach().numpy()
-    found = class_activation(features.detach().numpy(), weights.numpy(), probabilities, k)
+    slopes = by_log_odds(probabilities, k) @ weights.numpy()
+    found = class_activation(features.detach().numpy()[None], slopes[None])
     np.testing.assert_allclose(found, (features.grad * features).sum(0).detach().numpy(), atol=1e-12)
 
 
@@ -24,12 +25,19 @@ def test_for_two_classes_the_sum_is_the_log_odds_without_the_biases():
     rng = np.random.default_rng(0)
     features, weights = rng.random((8, 7, 7)), rng.normal(size=(2, 8))
     logits = weights @ features.mean(axis=(1, 2))
-    found = class_activation(features, weights, np.exp(logits) / np.exp(logits).sum(), 0)
+    slopes = by_log_odds(np.exp(logits) / np.exp(logits).sum(), 0) @ weights
+    found = class_activation(features[None], slopes[None])
     assert found.sum() == pytest.approx(logits[0] - logits[1])
 
 
-def test_a_model_that_is_certain_has_a_map_too():
-    assert np.isfinite(class_activation(np.ones((2, 4, 4)), np.eye(3)[:, :2], np.array([1.0, 0.0, 0.0]), 0)).all()
+def test_a_model_that_is_certain_has_log_odds_too():
+    assert by_log_odds(np.array([1.0, 0.0, 0.0]), 0).tolist() == [1.0, -0.5, -0.5]
+
+
+def test_maps_of_the_mirror_image_are_flipped_back():
+    maps = np.zeros((2, 1, 1, 3))
+    maps[0, 0, 0, 0] = maps[1, 0, 0, 2] = 3.0  # at the left of the picture, and so at the right of its mirror image
+    assert class_activation(maps, np.array([[1.0], [2.0]])).tolist() == [[3.0, 0.0, 0.0]]
 
 
 def test_patches_are_summed_as_a_naive_loop_does():

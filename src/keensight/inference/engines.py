@@ -5,7 +5,7 @@ Shape letters: N images, H height, W width, C channels, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
 from keensight.inference.onnx_runtime import OnnxRuntime
@@ -23,10 +23,10 @@ class Engine(Protocol):
     def threads(self) -> int:
         """The number of threads that work on one batch."""
 
-    def run(self, images_NHWC: Uint8Array, also: str | None = None) -> Mapping[str, FloatArray]:
+    def run(self, images_NHWC: Uint8Array, also: Sequence[str] = ()) -> Mapping[str, FloatArray]:
         """Return the outputs by name for uint8 NHWC: `probabilities` float32 NK and, if it has one, `oddness` N.
 
-        `also` names a further output of the model that is wanted.
+        `also` names further outputs of the model that are wanted.
         """
 
 

@@ -8,7 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from keensight.explanation.class_activation import LEAST_SIDE, class_activation, in_patches
+import numpy as np
+
+from keensight.explanation.class_activation import LEAST_SIDE, by_log_odds, class_activation, in_patches
+from keensight.explanation.head import slopes
 from keensight.explanation.occlusion import occlusion
 from keensight.inference.predictor import Predictor
 from keensight.values import FloatArray, Uint8Array
@@ -36,8 +39,10 @@ def reasons(
     The class is 0 to K - 1. Covering a picture asks `probabilities`, uint8 NHWC to float NK: the predictor's, if None.
     """
     found = predictor.features(seen_HWC)
-    if found is not None and min(found.maps_Chw.shape[1:]) >= LEAST_SIDE:
-        points_hw = class_activation(found.maps_Chw, found.weights_KC, found.probabilities_K, class_index)
-        return Reasons(in_patches(points_hw, seen_HWC.shape[:2]), by_covering=False)
+    if found is not None and min(min(maps.shape[2:]) for maps in found.maps.values()) >= LEAST_SIDE:
+        by_means = slopes(found.head, found.maps, by_log_odds(found.probabilities_K, class_index))
+        parts = [class_activation(maps, by_means[name]) for name, maps in found.maps.items()]
+        points_HW = sum((in_patches(points_hw, seen_HWC.shape[:2]) for points_hw in parts), np.zeros(()))
+        return Reasons(points_HW, by_covering=False)
     asked = probabilities or predictor.probabilities_as_seen
     return Reasons(occlusion(asked, seen_HWC, class_index), by_covering=True)

@@ -5,6 +5,8 @@ Shape letters: N images, H height, W width, C channels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnxruntime
 
@@ -27,8 +29,8 @@ class OnnxRuntime:
         self._session = onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
         self._outputs = [each.name for each in self._session.get_outputs() if each.name in ("probabilities", "oddness")]
 
-    def run(self, images_NHWC: Uint8Array, also: str | None = None) -> dict[str, FloatArray]:
+    def run(self, images_NHWC: Uint8Array, also: Sequence[str] = ()) -> dict[str, FloatArray]:
         """Return the outputs by their names. See `Engine.run`."""
-        outputs = self._outputs if also is None else [*self._outputs, also]
+        outputs = [*self._outputs, *also]
         answers = self._session.run(outputs, {"images": np.ascontiguousarray(images_NHWC)})
         return dict(zip(outputs, map(np.asarray, answers), strict=True))

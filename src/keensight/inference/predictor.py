@@ -1,13 +1,13 @@
 """Answers for pictures with a bundle: NumPy, Pillow and an engine, without torch.
 
-Shape letters: N images, H height, W width, C channels, K classes.
+Shape letters: N images, H height, W width, C channels, K classes; R rows, h and w of a feature map.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property, partial, reduce
 from itertools import chain, compress, islice
 from pathlib import Path
 from typing import TypeAlias
@@ -25,6 +25,7 @@ from keensight.data.unlabelled import Picture, read_picture
 from keensight.errors import BundleError, PictureError
 from keensight.evaluation.conformal import label_sets
 from keensight.executor import Threads
+from keensight.explanation.head import Head
 from keensight.inference.engines import DEFAULT, ENGINES, Engine
 from keensight.machine import cores, images_at_a_time
 from keensight.values import NONE_OF_THESE, FloatArray, Prediction, Split, Uint8Array
@@ -39,14 +40,11 @@ Answer: TypeAlias = Prediction | PictureError
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Features:
-    """A network's last feature maps for a picture, float32 Chw, what it answered for it, float32 K, and how.
+    """A network's last feature maps for a picture, float32 RChw by name, what it answered, float32 K, and how."""
 
-    Logits are `weights_KC` times the maps' means, and biases.
-    """
-
-    maps_Chw: FloatArray
+    maps: Mapping[str, FloatArray]
     probabilities_K: FloatArray
-    weights_KC: FloatArray
+    head: Head
 
 
 class Predictor:
@@ -71,6 +69,7 @@ class Predictor:
         try:
             outputs = check_onnx(onnx, bundle.preprocessing, len(bundle.labels))
             self._head = head_of(onnx)
+            self._maps = tuple({} if self._head is None else dict.fromkeys(self._head.maps.values()))
             if bundle.info.rejector is not None and "oddness" not in outputs:
                 raise ValueError("it has no output oddness, by which its bundle.json rejects pictures")
         except ValueError as error:
@@ -82,7 +81,7 @@ class Predictor:
         return self._opened(1)
 
     def _opened(self, threads: int) -> Engine:
-        onnx = self.onnx if self._head is None else with_output(self.onnx, self._head.features)
+        onnx = reduce(with_output, self._maps, self.onnx)
         try:
             return ENGINES[self._row](onnx, threads, self._spins)
         except Exception as error:  # engines raise their own exception classes
@@ -100,11 +99,11 @@ class Predictor:
         return self.engine.run(images_NHWC)["probabilities"]
 
     def features(self, seen_HWC: Uint8Array) -> Features | None:
-        """Return a uint8 picture's features; None if the network's logits are not linear in its last maps' means."""
+        """Return a uint8 picture's features; None if the network does not end in what follows its last maps' means."""
         if self._head is None:
             return None
-        outputs = self.engine.run(seen_HWC[None], self._head.features)
-        return Features(outputs[self._head.features][0], outputs["probabilities"][0], self._head.weights_KC)
+        outputs = self.engine.run(seen_HWC[None], self._maps)
+        return Features({name: outputs[name] for name in self._maps}, outputs["probabilities"][0], self._head)
 
     def outputs_on_split(self, split: Split) -> dict[str, FloatArray]:
         """Return all that the network says of a split's pictures: probabilities float32 NK, and perhaps oddness N."""
