@@ -55,7 +55,7 @@ def serve(
         trusted_proxies: A network whose X-Forwarded-For or Forwarded is trusted, such as 10.0.0.0/8. Can be repeated.
         keep: Keep pictures, answers and verdicts in this folder. Nothing is kept without it.
         keep_db: Keep answers in this database instead of SQLite: a SQLAlchemy URL.
-        no_explain: Explain no answers: each takes as long as 53 predictions.
+        no_explain: Explain no answers: each takes as long as 2 to 53 predictions.
         on_ready: Called with the addresses, for this machine first and then for others, and the models.
 
     Raises:
