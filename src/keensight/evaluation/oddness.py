@@ -19,6 +19,7 @@ from keensight.data.polarity import Borders, match_polarity
 from keensight.models.classifier import Classifier
 from keensight.models.features import features
 from keensight.models.oddness import LEAST_NORM, Oddness, last_features
+from keensight.models.tensors import on_one_core
 from keensight.models.transfer import Transfer
 from keensight.training.optimizers import AdamW
 from keensight.values import FloatArray, IntArray, Split, Splits, Uint8Array
@@ -93,7 +94,8 @@ def fit_oddness(known: Known, num_classes: int, seed: int, most: int = MOST_WEIG
     module.prototypes_PF.copy_(torch.from_numpy(prototypes_PF))
     nonsense_MF = _unlike(module, known)
     if len(nonsense_MF):
-        _learn_background(module, known.train_NF, nonsense_MF, seed)
+        with on_one_core():
+            _learn_background(module, known.train_NF, nonsense_MF, seed)
     with torch.no_grad():
         tests_N2 = module.tests(torch.from_numpy(known.val_NF)).double()
         middle_2, high_2 = tests_N2.quantile(0.5, dim=0), tests_N2.quantile(ONE, dim=0)

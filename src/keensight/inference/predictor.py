@@ -5,12 +5,14 @@ Shape letters: N images, H height, W width, C channels, K classes; R rows, h and
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial, reduce
 from itertools import chain, compress, islice
 from pathlib import Path
 from typing import TypeAlias
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +68,7 @@ class Predictor:
         self.bundle = bundle
         self.onnx = onnx
         self._spins, self._row = spins, engine
+        self._said: WeakKeyDictionary[Split, dict[str, FloatArray]] = WeakKeyDictionary()
         try:
             outputs = check_onnx(onnx, bundle.preprocessing, len(bundle.labels))
             self._head = head_of(onnx)
@@ -106,11 +109,23 @@ class Predictor:
         return Features({name: outputs[name] for name in self._maps}, outputs["probabilities"][0], self._head)
 
     def outputs_on_split(self, split: Split) -> dict[str, FloatArray]:
-        """Return all that the network says of a split's pictures: probabilities float32 NK, and perhaps oddness N."""
+        """Return all that the network says of a split's pictures: probabilities float32 NK, and perhaps oddness N.
+
+        It is asked once for each `Split`.
+        """
+        if split in self._said:
+            return self._said[split]
         size = self.bundle.preprocessing
         batches = split.batches(images_at_a_time(size.height, size.width, size.channels))
         found = [self.engine.run(match_polarity(split.gather(batch), self.bundle.borders)[0]) for batch in batches]
-        return {name: np.concatenate([each[name] for each in found]) for name in found[0]}
+        self._said[split] = {name: np.concatenate([each[name] for each in found]) for name in found[0]}
+        return self._said[split]
+
+    def deciding_as(self, bundle: Bundle) -> Predictor:
+        """Return a predictor of the same network whose `bundle` decides otherwise what is none of its classes."""
+        other = copy.copy(self)
+        other.bundle = bundle
+        return other
 
     def on_split(self, split: Split) -> tuple[FloatArray, NDArray[np.bool_]]:
         """Return calibrated probabilities float32 NK for a whole split, and a bool N: which are none of the classes.

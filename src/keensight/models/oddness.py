@@ -19,10 +19,12 @@ from torch import nn
 from keensight.errors import RecipeError
 from keensight.machine import cores, images_at_a_time
 from keensight.models.classifier import Classifier
+from keensight.models.features import features
 from keensight.models.graph import INPUT
 from keensight.models.mirror import MeanOfMirrored
 from keensight.models.tensors import side_by_side, to_images
 from keensight.models.trace import Step, run, trace, without_norms
+from keensight.models.transfer import Transfer
 from keensight.values import FloatArray, Split
 
 LEAST_NORM = 1e-6  # features that are all 0 have no direction
@@ -60,6 +62,8 @@ def last_features(model: Classifier, split: Split) -> FloatArray:
 
     Raises RecipeError if it has no linear layer, or one that reads more than a vector.
     """
+    if isinstance(model.network, Transfer):
+        return features(model, split)
     steps = without_norms(feature_steps(model.network))
     device = model.mean.device
 

@@ -33,6 +33,17 @@ def side_by_side(count: int) -> Iterator[Threads]:
         torch.set_num_threads(before)
 
 
+@contextmanager
+def on_one_core() -> Iterator[None]:
+    """Let torch use one core, for many small steps one after the other; at the end, its threads are as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def device() -> torch.device:
     """Return the device to train on: a CUDA GPU if there is one, else Apple's (MPS), else the CPU.
 

@@ -98,9 +98,13 @@ def trace(network: nn.Module) -> list[Step]:
 
 def run(steps: Iterable[Step], inputs: torch.Tensor) -> torch.Tensor:
     """Return the network's output, computed step by step: the same as calling it."""
-    values = {INPUT: inputs}
-    for step in steps:
+    steps, values = list(steps), {INPUT: inputs}
+    last = {name: i for i, step in enumerate(steps) for name in step.inputs}
+    for i, step in enumerate(steps):
         values[step.name] = inputs = step.layer(*(values[name] for name in step.inputs))
+        for name in {*step.inputs, step.name}:
+            if last.get(name, i) == i:  # what no later step reads is let go of
+                del values[name]
     return inputs
 
 

@@ -35,7 +35,7 @@ from keensight.pages.pictures import Pictures, sample_members
 from keensight.pages.report import render_html
 from keensight.pipeline.notes import notes
 from keensight.pipeline.odd import measure_oddness, with_limits
-from keensight.pipeline.parity import check_parity
+from keensight.pipeline.parity import check_parity, trained_logits
 from keensight.pipeline.polarity import decide_borders
 from keensight.pipeline.watch import Watcher
 from keensight.robustness.answers import outcome, result
@@ -107,8 +107,7 @@ def finish(
     uncalibrated = to_onnx(model, splits.preprocessing, len(splits.class_names), 1.0, splits.class_names)
     info = replace(info, borders=decide_borders(Predictor(bundle, uncalibrated), splits))
     bundle = replace(bundle, info=info)
-    as_trained_NK, _ = Predictor(bundle, uncalibrated).on_split(splits.val)
-    temperature = fit_temperature(_logs(as_trained_NK), splits.val.labels)
+    temperature = fit_temperature(trained_logits(model, splits.val, bundle.borders), splits.val.labels)
     bundle = replace(bundle, info=replace(info, temperature=temperature))
     if recipe.evaluate.coverage < 1:
         watcher.stage("learning what is none of these")
@@ -120,11 +119,10 @@ def finish(
         except (RecipeError, BundleError) as error:  # a network of one's own need not end in a linear layer
             watcher.note(f"Pictures unlike all that was learnt will not be recognised. {error}")
     onnx = with_temperature(uncalibrated, temperature)
-    bundle = with_limits(Predictor(bundle, onnx), splits.val, recipe.evaluate.coverage, recipe.data.catch_all)
-    shipped = Predictor(bundle, onnx)
+    shipped = with_limits(Predictor(bundle, onnx), splits.val, recipe.evaluate.coverage, recipe.data.catch_all)
     watcher.stage("checking that the bundle gives the trained model's answers")
     parity = check_parity(model, shipped, pixels, splits.val)
-    bundle = replace(bundle, info=replace(bundle.info, parity=asdict(parity)))
+    bundle = replace(shipped.bundle, info=replace(shipped.bundle.info, parity=asdict(parity)))
     watcher.stage("logistic regression, to compare")
     floors = (majority_floor(splits), logistic_floor(splits, recipe.seed))
     watcher.stage("evaluating")

@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 
 from keensight.bundle.info import Rejector
-from keensight.bundle.read import Bundle
 from keensight.data.nonsense import NONSENSE, nonsense
 from keensight.evaluation.conformal import calibrate
 from keensight.evaluation.metrics import accuracy_interval
@@ -19,8 +18,8 @@ from keensight.values import OddnessReport, Refused, Split, Splits
 COUNT = 24  # pictures of each kind
 
 
-def with_limits(predictor: Predictor, val: Split, coverage: float, catch_all: str = "") -> Bundle:
-    """Return a predictor's bundle with the oddness above which it refuses, and the rule of its sets of labels.
+def with_limits(predictor: Predictor, val: Split, coverage: float, catch_all: str = "") -> Predictor:
+    """Return a predictor that knows the oddness above which its bundle refuses, and the rule of its sets of labels.
 
     Both are calibrated by what the network, as it is shipped, says of validation pictures.
     """
@@ -28,8 +27,9 @@ def with_limits(predictor: Predictor, val: Split, coverage: float, catch_all: st
     if "oddness" in outputs:
         rejector = Rejector(threshold(outputs["oddness"], coverage), coverage, catch_all or None)
     known = replace(known, info=replace(known.info, rejector=rejector, label_sets=None))
-    probabilities_NK, _ = Predictor(known, predictor.onnx).decided(outputs)
-    return replace(known, info=replace(known.info, label_sets=calibrate(probabilities_NK, val.labels)))
+    probabilities_NK, _ = predictor.deciding_as(known).decided(outputs)
+    sets = calibrate(probabilities_NK, val.labels)
+    return predictor.deciding_as(replace(known, info=replace(known.info, label_sets=sets)))
 
 
 def measure_oddness(predictor: Predictor, splits: Splits, seed: int) -> OddnessReport | None:

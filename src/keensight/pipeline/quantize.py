@@ -138,7 +138,7 @@ def _with_own_limits(quantised: Predictor, val: Split) -> Predictor:
     if info.rejector is None and info.label_sets is None:
         return quantised
     coverage, catch_all = (info.rejector.coverage, info.rejector.catch_all) if info.rejector else (1.0, None)
-    return Predictor(with_limits(quantised, val, coverage, catch_all or ""), quantised.onnx)
+    return with_limits(quantised, val, coverage, catch_all or "")
 
 
 def _beside(bundle: Path) -> Path:

@@ -114,7 +114,7 @@ class Pixels:
     rows: IntArray  # which row of `images` holds sample i; rows of unreadable pictures are left out
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Split:
     """One split: its pictures and their labels (int64, one each). A picture's number in the split is its member.
 
