@@ -112,9 +112,10 @@ def _from_files(predictor: Predictor, pixels: Pixels, held_out: Split, part: Spl
         encoded = (_encoded(read(pixels.dataset.samples[i])) for i in members)
         images = np.stack([decode_picture(picture, predictor.bundle.preprocessing) for picture in encoded])
     if np.array_equal(images, part.gather()):
-        answers: FloatArray = predictor.on_split(held_out)[0][np.isin(held_out.rows, part.rows)]
+        answers: FloatArray = predictor.outputs_on_split(held_out)["probabilities"][np.isin(held_out.rows, part.rows)]
         return answers
-    return predictor.on_split(Split(images, np.arange(len(part)), part.labels, part.paths))[0]
+    again = Split(images, np.arange(len(part)), part.labels, part.paths)
+    return predictor.outputs_on_split(again)["probabilities"]
 
 
 def _encoded(picture: bytes | Uint8Array) -> bytes:
