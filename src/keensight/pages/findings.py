@@ -51,6 +51,14 @@ def _blank(finding: Finding) -> str:
     return f"{count:,} {what} blank, all of nearly one colour: {shortlist(finding.samples)}. Look whether they belong."
 
 
+def _quality(finding: Finding) -> str:
+    side, detail = finding.evidence["side"], finding.evidence["detail"]
+    return (
+        f"Most pictures are about {side:,} pixels high or wide, and hold no more detail than pictures of {detail:,}: they "
+        "were blown up, or are blurred. If you have the originals, use them; else a model may fail on sharp pictures."
+    )
+
+
 def _label(finding: Finding) -> str:
     if several := finding.evidence.get("spellings"):
         alike = shortlist([" and ".join(f"'{name}'" for name in names) for names in several])
@@ -99,6 +107,7 @@ def _rare(finding: Finding) -> str:
 SENTENCES: dict[str, Callable[[Finding], str]] = {
     "identical": _identical,
     "blank": _blank,
+    "quality": _quality,
     "leak": _leak,
     "label": _label,
     "groups": _groups,

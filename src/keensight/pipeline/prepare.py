@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from keensight.data.cache import choose_preprocessing, decode
+from keensight.data.detail import blown_up
 from keensight.data.kept import keep_splits
 from keensight.data.rare import common_classes
 from keensight.data.sources import only
@@ -67,6 +68,8 @@ def prepare(dataset: Dataset, recipe: Recipe, watcher: Watcher, *, choosing: boo
     )
     if settings.skip_rare and (rare := _left_out(whole, dataset)):
         splits = replace(splits, findings=(*splits.findings, rare))
+    if not choosing and (blown := blown_up(pixels.dataset)):
+        splits = replace(splits, findings=(*splits.findings, blown))
     findings = [sentence(finding) for finding in splits.findings]
     for note in findings if choosing else notes(splits, recipe, dataset.name):
         watcher.note(note)
