@@ -19,7 +19,7 @@ SMALL_PX = 64  # pictures up to this size are taken for what they are
 MOST, LEAST = 48, 8  # pictures that are looked at, and that are needed to judge
 MOST_PIXELS = 30_000_000  # of them all together: a third of a second
 FACTORS = (2, 4, 8)
-# Of the contrast, lost by halving and blowing up again. Medians: photographs .11 to .13; the same at 32 pixels, blown
+# Of the contrast, lost by halving and blowing up again. Medians: photographs .11 to .13; those of 32 pixels, blown
 # up and saved as JPEG, .03.
 LOST = 0.06
 PLAIN = 8  # levels: what has less contrast shows nothing that could be sharp
