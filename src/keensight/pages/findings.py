@@ -55,7 +55,8 @@ def _quality(finding: Finding) -> str:
     side, detail = finding.evidence["side"], finding.evidence["detail"]
     return (
         f"Most pictures are about {side:,} pixels high or wide, and hold no more detail than pictures of {detail:,}: "
-        "they were blown up, or are blurred. If you have the originals, use them; else a model may fail on sharp pictures."
+        "they were blown up, or are blurred. If you have the originals, use them; else a model may fail on sharp "
+        "pictures."
     )
 
 
