@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         Splits,
         Threat,
     )
+    from keensight.verbs.audit import audit
     from keensight.verbs.compare import compare
     from keensight.verbs.deploy import deploy_docker, deploy_kubernetes
     from keensight.verbs.evaluate import evaluate
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     from keensight.verbs.verify import verify
 
 _HOME = {
+    "audit": "keensight.verbs.audit",
     "build": "keensight.models.zoo",
     "choose_preprocessing": "keensight.data.cache",
     "compare": "keensight.verbs.compare",
@@ -120,6 +122,7 @@ __all__ = [
     "Splits",
     "Threat",
     "__version__",
+    "audit",
     "build",
     "choose_preprocessing",
     "compare",

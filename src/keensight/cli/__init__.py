@@ -28,6 +28,14 @@ VERBS = {
             "keensight info --cache",
         ),
     ),
+    "audit": (
+        "Data",
+        "Look for what is wrong with labelled pictures.",
+        (
+            "keensight audit path/to/folder",
+            "keensight audit pictures.zip --out found --json",
+        ),
+    ),
     "train": (
         "Train",
         "Train on labelled pictures; write a report and a bundle.",

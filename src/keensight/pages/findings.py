@@ -18,10 +18,16 @@ def sentence(finding: Finding) -> str:
 
 
 def _identical(finding: Finding) -> str:
+    if finding.evidence.get("by") == "bytes":
+        return (
+            f"{_count(finding, 'picture is', 'pictures are')} in these data twice, byte for byte: "
+            f"{shortlist(_pairs(finding))}. A second copy teaches a model nothing."
+        )
     if finding.evidence.get("by") == "pixels":
         pairs = _pairs(finding)
+        many = _count(finding, "picture is another", "pictures are others")
         return (
-            f"{len(pairs):,} pictures are others pixel for pixel, in files of other bytes, as if saved again: "
+            f"{many} pixel for pixel, in files of other bytes, as if saved again: "
             f"{shortlist(pairs)}. Such pictures stay in one split."
         )
     return (
@@ -34,6 +40,15 @@ def _leak(finding: Finding) -> str:
     if groups := finding.evidence.get("groups"):
         return f"{len(groups):,} groups are in two of the given splits: {shortlist(groups)}."
     shared = _pairs(finding)
+    if "held_out" in finding.evidence:
+        held, total, share = (finding.evidence[key] for key in ("held_out", "of", "share"))
+        same, are = SAME[finding.evidence["by"]], "is" if held == 1 else "are"
+        return (
+            f"{_count(finding, 'picture is', 'pictures are')} in two splits{same}. Of the {total:,} "
+            f"held-out pictures, {held:,} {are} among them: what a model gets right there may be memory, so "
+            f"its accuracy may look up to {100 * share:.1f} points too high. Keep each in one split only: "
+            f"{shortlist(shared)}."
+        )
     alike = ", with the same pixels in files of other bytes" if finding.evidence.get("by") == "pixels" else ""
     return (
         f"{len(shared):,} pictures are in two of the given splits{alike}, which makes the numbers look better than "
@@ -43,6 +58,26 @@ def _leak(finding: Finding) -> str:
 
 def _pairs(finding: Finding) -> list[str]:
     return [f"{one} = {other}" for one, other in finding.evidence["pairs"]]
+
+
+def _near_duplicate(finding: Finding) -> str:
+    many = _count(finding, "picture is nearly the same as another", "pictures are nearly the same as others")
+    return (
+        f"{many} of the same class: "
+        f"{shortlist(_pairs(finding))}. Such copies count twice; keep the better one, or keep both in one split."
+    )
+
+
+def _count(finding: Finding, one: str, many: str) -> str:
+    count = len(finding.evidence["pairs"])
+    return f"{count:,} {one if count == 1 else many}"
+
+
+SAME = {
+    "bytes": ", byte for byte",
+    "pixels": ", with the same pixels in files of other bytes",
+    "likeness": ", nearly the same",
+}
 
 
 def _blank(finding: Finding) -> str:
@@ -70,8 +105,10 @@ def _label(finding: Finding) -> str:
     if missing := finding.evidence.get("missing"):
         named = shortlist([f"'{name}'" for name in missing])
         return f"The class name {named} looks like a label that is missing. Fill it in, or leave these pictures out."
+    by = f"{SAME['likeness']}," if finding.evidence.get("by") == "likeness" else ""
     torn = [" = ".join(f"{path} ({label})" for path, label in pair) for pair in finding.evidence["pairs"]]
-    return f"{len(torn):,} pictures appear twice with different labels, so one label is wrong: {shortlist(torn)}."
+    many = _count(finding, "picture appears", "pictures appear")
+    return f"{many} twice{by} with different labels, so one label is wrong: {shortlist(torn)}."
 
 
 def _groups(finding: Finding) -> str:
@@ -107,6 +144,7 @@ def _rare(finding: Finding) -> str:
 
 SENTENCES: dict[str, Callable[[Finding], str]] = {
     "identical": _identical,
+    "near-duplicate": _near_duplicate,
     "blank": _blank,
     "quality": _quality,
     "leak": _leak,

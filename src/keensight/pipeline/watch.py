@@ -122,6 +122,9 @@ class Watcher:
     def features(self, done: int, total: int) -> None:
         """So far, a backbone has computed features for `done` of `total` pictures."""
 
+    def compared(self, done: int, total: int) -> None:
+        """So far, `done` of `total` pairs of pictures that may be one are compared."""
+
     def trial(self, number: int, trials: int | None, score: str) -> None:
         """Trial `number`, from 0, of `trials` begins. `trials` is None when unknown; `score` is the best so far."""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from keensight.verbs import (
+        audit,
         compare,
         demo,
         deploy,
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "compare", "demo", "deploy", "evaluate", "explain", "export", "import_keras", "info", "lr_range", "predict",
-    "serve", "sign", "train", "tune", "verify",
+    "audit", "compare", "demo", "deploy", "evaluate", "explain", "export", "import_keras", "info", "lr_range",
+    "predict", "serve", "sign", "train", "tune", "verify",
 ]  # fmt: skip
 
 

@@ -1,0 +1,37 @@
+"""keensight audit."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from keensight import verbs
+from keensight.cli.options import Json, options_of
+from keensight.cli.output import Terminal, paragraph, percent, print_json, say
+
+
+@options_of("audit.audit")
+def audit(*, json: Json = False, **asked: Any) -> int:
+    """Audit, and print the findings, what may cost the most first."""
+    from keensight.pages.findings import sentence
+
+    with Terminal() as terminal:
+        result = verbs.audit.audit(**asked, watcher=terminal)
+    if json:
+        print_json(
+            {
+                "data": result.data,
+                "out": str(result.out),
+                "page": str(result.page),
+                "pictures": result.num_pictures,
+                "findings": [asdict(each) for each in result.findings],
+            }
+        )
+        return 0
+    for finding in result.findings:
+        sure = "" if finding.score == 1 else f" ({percent(finding.score)} sure)"
+        say(*paragraph(f"{sentence(finding)}{sure}", finding.kind))
+    if not result.findings:
+        say(f"Nothing was found in {result.num_pictures:,} pictures. {result.page} says what was looked for.")
+    say(f"page  {result.page}")
+    return 0

@@ -1,0 +1,110 @@
+"""An audit as one HTML page that needs no network, no script and no other file: findings, with their pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from keensight.data.pixels import decode_picture, read_header
+from keensight.errors import PictureError
+from keensight.pages.findings import sentence
+from keensight.pages.pictures import picture_data_uri
+from keensight.pages.report import render
+from keensight.values import Finding, Pixels, Preprocessing, Sample, Uint8Array
+
+HEIGHT_PX = 150
+MOST_SHOWN = 12  # of each finding; more are in audit.json
+TITLES = {
+    "leak": "In two splits",
+    "label": "Two labels",
+    "identical": "Identical",
+    "near-duplicate": "Nearly the same",
+}
+Read = Callable[[Sample], bytes | Uint8Array]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A picture on the page: its data URI, empty for one that cannot be read, its path, and what else is known."""
+
+    uri: str
+    path: str
+    facts: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Pictures side by side, and what joins them."""
+
+    pictures: tuple[Shown, ...]
+    says: str
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One finding on the page: `more` of its rows are not shown."""
+
+    title: str
+    says: str
+    sure: float
+    rows: tuple[Row, ...]
+    more: int
+
+
+def render_html(pixels: Pixels, findings: Sequence[Finding], read: Read) -> str:
+    """Return the page of an audit's `findings`, in their order; `read` gives a sample's picture as its file has it."""
+    samples = {sample.path: sample for sample in pixels.dataset.samples}
+
+    def shown(path: str) -> Shown:
+        sample = samples[path]
+        facts = [pixels.dataset.class_names[sample.label], *([sample.split] if sample.split else [])]
+        with suppress(PictureError):
+            return Shown(_uri(read(sample), pixels.preprocessing), path, ", ".join(facts))
+        return Shown("", path, ", ".join(facts))
+
+    sections = []
+    for finding in findings:
+        rows = _rows(finding)
+        some = tuple(Row(tuple(shown(path) for path in paths), says) for paths, says in rows[:MOST_SHOWN])
+        title = TITLES.get(finding.kind, finding.kind.capitalize())
+        sections.append(Section(title, sentence(finding), finding.score, some, len(rows) - len(some)))
+    return render(
+        "pages/audit.html",
+        name=pixels.dataset.name,
+        verdict=_verdict(findings, len(samples)),
+        sections=sections,
+    )
+
+
+def _verdict(findings: Sequence[Finding], num_pictures: int) -> str:
+    if not findings:
+        return f"Nothing was found in {num_pictures:,} pictures."
+    what = "One finding" if len(findings) == 1 else f"{len(findings)} findings"
+    order = ", what may cost the most accuracy first" if len(findings) > 1 else ""
+    return f"{what} in {num_pictures:,} pictures{order}."
+
+
+def _rows(finding: Finding) -> list[tuple[list[str], str]]:
+    """Return the paths of a finding's pictures that belong side by side, and what is said of them."""
+    pairs = finding.evidence.get("pairs")
+    if pairs is None:
+        said = finding.evidence.get("says", [""] * len(finding.samples))
+        return [([path], text) for path, text in zip(finding.samples, said, strict=True)]
+    paths = [[one if isinstance(one, str) else one[0] for one in pair] for pair in pairs]
+    if finding.evidence.get("by") != "likeness":
+        return [(pair, "the same") for pair in paths]
+    alike, how = finding.evidence["alike"], finding.evidence["how"]
+    return [
+        (pair, ": ".join(part for part in (f"{share:.1%} alike".replace("%", " %"), made) if part))
+        for pair, share, made in zip(paths, alike, how, strict=True)
+    ]
+
+
+def _uri(picture: bytes | Uint8Array, seen: Preprocessing) -> str:
+    if isinstance(picture, bytes):
+        header = read_header(picture)
+        scale = min(1.0, 2 * HEIGHT_PX / header.height)  # twice as large as shown, for dense screens
+        height, width = (min(4096, max(1, round(scale * side))) for side in (header.height, header.width))
+        picture = decode_picture(picture, Preprocessing(height, width, seen.channels, "letterbox", seen.levels))
+    return picture_data_uri(picture, HEIGHT_PX, lossy=True)

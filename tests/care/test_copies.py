@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from keensight import decode, open_dataset
+from keensight.care.copies import copies, findings_of_copies
+from keensight.pages.findings import sentence
+from keensight.values import Preprocessing
+
+
+@pytest.fixture
+def folder(photos, tmp_path):
+    """Sixteen pictures in two splits and two classes: copies of four of them are added by the tests."""
+    for i, photo in enumerate(photos[:16]):
+        home = tmp_path / ("val" if i >= 12 else "train") / "ab"[i % 2]
+        home.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(photo).save(home / f"{i}.png")
+    return tmp_path
+
+
+def findings(folder):
+    pixels = decode(open_dataset(folder), Preprocessing(64, 64, 3))
+    return list(findings_of_copies(pixels, copies(pixels)))
+
+
+def mirrored(file):
+    return Image.open(file).transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+
+
+def test_without_copies_nothing_is_found(folder):
+    assert findings(folder) == []
+
+
+def test_leaks_are_found_by_bytes_by_pixels_and_by_likeness(folder):
+    (folder / "val/a/bytes.png").write_bytes((folder / "train/a/0.png").read_bytes())
+    Image.open(folder / "train/a/2.png").save(folder / "val/a/pixels.bmp")
+    mirrored(folder / "train/a/4.png").save(folder / "val/a/likeness.png")
+    found = findings(folder)
+    assert [(each.kind, each.evidence["by"]) for each in found] == [
+        ("leak", "bytes"), ("leak", "pixels"), ("leak", "likeness"),
+    ]  # fmt: skip
+    for each in found:
+        number = {"bytes": 0, "pixels": 2, "likeness": 4}[each.evidence["by"]]
+        (pair,) = each.evidence["pairs"]
+        assert sorted(pair)[0] == f"train/a/{number}.png"
+        assert (each.evidence["held_out"], each.evidence["of"], each.evidence["share"]) == (1, 7, 1 / 7)
+        assert "1 picture is in two splits" in sentence(each) and "up to 14.3 points" in sentence(each)
+    assert found[-1].evidence["how"] == ["mirrored"]
+    assert found[-1].score < 1 == found[0].score
+
+
+def test_a_copy_under_another_label_is_a_wrong_label(folder):
+    mirrored(folder / "train/a/0.png").save(folder / "train/b/copy.png")
+    (found,) = findings(folder)
+    assert found.kind == "label"
+    assert {tuple(each) for each in found.evidence["pairs"][0]} == {("train/a/0.png", "a"), ("train/b/copy.png", "b")}
+    assert "1 picture appears twice, nearly the same, with different labels" in sentence(found)
+
+
+def test_copies_in_one_class_and_split_count_twice(folder):
+    (folder / "train/a/again.png").write_bytes((folder / "train/a/0.png").read_bytes())
+    Image.open(folder / "train/a/2.png").resize((50, 50)).save(folder / "train/a/small.png")
+    identical, near = findings(folder)
+    assert (identical.kind, near.kind) == ("identical", "near-duplicate")
+    assert "in these data twice, byte for byte: train/a/0.png = train/a/again.png" in sentence(identical)
+    assert set(near.samples) == {"train/a/2.png", "train/a/small.png"}
+
+
+def test_blank_pictures_are_not_copies_of_each_other(folder):
+    for size in (9, 20, 31):
+        Image.fromarray(np.zeros((size, size, 3), np.uint8)).save(folder / f"train/a/black{size}.png")
+    assert findings(folder) == []
