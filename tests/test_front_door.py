@@ -22,6 +22,7 @@ NAMES = [
     "Splits",
     "Threat",
     "__version__",
+    "audit",
     "build",
     "choose_preprocessing",
     "compare",
