@@ -8,7 +8,7 @@ DATA ?= ../shared/data
 # What was compiled is kept: the tests start Python often, and a suite without takes half a minute more.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo example test test-slow test-system fuzz promises bench bench-smoke lint format clean
+.PHONY: help install demo example test test-slow test-system fuzz pictures promises bench bench-smoke lint format clean
 
 help:  ## show this
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -35,6 +35,9 @@ example: .venv/installed .venv-keras/installed  ## train, sign, tamper, quantise
 fuzz: .venv/developing  ## give 100,000 hostile pictures to the decoders, and as many requests to a server: half an hour
 	$(BIN)/python tests/data/fuzz.py
 	$(BIN)/python tests/serving/fuzz.py tests/bundle/frozen/bundle
+
+pictures: .venv/developing  ## take the docs' pictures of the report and the server's page anew: some minutes
+	. .venv/bin/activate && scripts/take-pictures
 
 promises: .venv/developing  ## train every recipe, check its promise, rewrite docs/results.md: hours; RECIPES="a b" SEEDS=3
 	$(BIN)/python benchmarks/promises.py --seeds $(SEEDS) --data $(DATA) $(RECIPES)
