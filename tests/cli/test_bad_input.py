@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from keensight.cached import USERS
+
 QUICK = ("--set", "epochs=1", "--set", "model=logistic")
 
 
@@ -361,7 +363,8 @@ def test_full_disk_for_the_cache(warm, small_disk, tmp_path):
     assert "disk is full" in said
     assert "KEENSIGHT_CACHE" in said
     assert not (tmp_path / "run").exists()
-    assert [path for path in disk.rglob("*") if path.is_file() and path.suffix != ".json"] == []
+    left = [path for path in disk.rglob("*") if path.is_file() and path.parent.name != USERS]
+    assert [path for path in left if path.suffix != ".json"] == []
     assert list(disk.rglob(".filling*")) == []
 
 
@@ -405,10 +408,8 @@ def test_predict_answers_for_the_good_ones(warm, digits, tmp_path):
     done = warm("predict", digits, first, *bad, last, "--json")
     assert done.status == 1
     assert [json.loads(line)["file"] for line in done.out.splitlines()] == [str(first), str(last)]
-    lines = done.err.splitlines()
-    assert len(lines) == len(bad)
     for line, file, reason in zip(
-        lines,
+        done.remarks,
         bad,
         ["no such file", "folder without pictures", "not a picture", "not a file", "not a file"],
         strict=True,

@@ -60,7 +60,7 @@ def test_help_loads_nothing_heavy(lean):  # how fast it is, `make bench ROWS=hel
 OPTIONS = {  # of every verb, by name: scripts use them, so one that goes or is renamed breaks somebody's work
     "info": "layers plot label-pattern cache clear-cache json",
     "audit": "out label-pattern json",
-    "train": "recipe out set seed resume label-pattern weights-only json",
+    "train": "recipe budget from out set seed resume label-pattern weights-only json",
     "tune": "recipe trials budget set search lr-range out resume seed label-pattern json",
     "recipes": "json",
     "demo": "",
@@ -79,7 +79,7 @@ OPTIONS = {  # of every verb, by name: scripts use them, so one that goes or is 
     "export": "to out weights-only max-drop even-if-slower label-pattern key json",
 }
 ARGUMENTS = {
-    "info": "[ARGS]", "audit": "DATA", "train": "DATA", "tune": "DATA", "evaluate": "BUNDLE DATA",
+    "info": "[ARGS]", "audit": "DATA", "train": "DATA...", "tune": "DATA", "evaluate": "BUNDLE DATA...",
     "compare": "BUNDLE BUNDLE... DATA...", "explain": "BUNDLE PICTURES...",
     "sign": "[ARGS]", "verify": "BUNDLE", "predict": "BUNDLE PICTURES...",
     "serve": "[ARGS...]", "deploy docker": "BUNDLE", "deploy kubernetes": "BUNDLE", "import-keras": "FILE",
@@ -226,8 +226,8 @@ def test_train_json(cold, pictures, tmp_path):
     report = json.loads((run / "report.json").read_text())
     assert said["metrics"] == {"val": report["val"], "test": report["test"]}
     assert {path.name for path in run.iterdir()} == {
-        "recipe.toml", "splits.jsonl", "history.jsonl", "last.safetensors", "best.safetensors", "report.json",
-        "report.html", "bundle",
+        "recipe.toml", "data.json", "splits.jsonl", "history.jsonl", "last.safetensors", "best.safetensors",
+        "report.json", "report.html", "bundle",
     }  # fmt: skip
     files = {"bundle.json", "model.onnx", "model.safetensors", "MODEL_CARD.md", "report.html", "sbom.cdx.json"}
     assert {path.name for path in (run / "bundle").iterdir()} == files
@@ -299,7 +299,9 @@ def test_info_json(warm, digits, pictures):
 def test_demo(warm, tmp_path):
     done = warm("demo", cwd=tmp_path)
     assert done.status == 0, done.err
-    assert done.err.startswith("note: 10 classes: 0 178, 1 182") and done.err.count("\n") == 1
+    found, chosen = done.err.splitlines()
+    assert found.startswith("note: 10 classes: 0 178, 1 182")
+    assert chosen.startswith("note: grey small pictures, 1,797 of them: a network from scratch, ")
     assert "\x1b" not in done.out
     for word in (
         "Right on",

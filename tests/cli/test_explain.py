@@ -30,7 +30,7 @@ def test_json(warm, digits, pictures, tmp_path):
 def test_text(warm, digits, pictures, tmp_path):
     files = [pictures / "lying" / "0.png", pictures / "standing" / "0.png"]
     done = warm("explain", digits, *files, cwd=tmp_path)
-    assert (done.status, done.err) == (0, "")
+    assert (done.status, done.remarks) == (0, [])
     *answers, page = done.out.splitlines()
     for line, file, said in zip(answers, files, warm("predict", digits, *files).out.splitlines(), strict=True):
         assert line.startswith(f"{file}: ")
