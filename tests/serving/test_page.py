@@ -235,6 +235,20 @@ def test_answers_for_what_is_drawn_while_it_is_drawn(visit, server):
     assert page.locator("#pad-answer .card").count() == 0
 
 
+def test_on_a_phone_the_drawing_and_its_answer_are_seen_together(visit, server):
+    page = visit(viewport={"width": 390, "height": 700}, has_touch=True, is_mobile=True)
+    page.locator("#canvas").scroll_into_view_if_needed()  # its lower edge at that of the screen, the answer below
+    draw(page, RING)
+    page.locator("#pad-answer .bars").wait_for()
+    for seen in ("#canvas", "#pad-answer h3", "#pad-answer .bars"):
+        box = page.locator(seen).bounding_box()
+        assert box["y"] >= 0 and box["y"] + box["height"] <= 700, seen
+    before = page.evaluate("scrollY")
+    draw(page, TWO_UP)  # nothing moves any more
+    until_sent(page, server, 2)
+    assert page.evaluate("scrollY") == before
+
+
 def until_sent(page, server, number):
     for _ in range(500):
         if len(server.pictures) >= number:

@@ -174,10 +174,11 @@ function add(files) {
 }
 
 // On a phone the card comes to the top: the answer below its picture would be out of sight.
-function look(card) {
+const look = (card) => show(card.node, matchMedia("(max-width: 46rem)").matches ? "start" : "nearest");
+
+function show(node, block) {
   const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
-  const block = matchMedia("(max-width: 46rem)").matches ? "start" : "nearest";
-  card.node.scrollIntoView({ block, behavior: calm ? "auto" : "smooth" });
+  node.scrollIntoView({ block, behavior: calm ? "auto" : "smooth" });
 }
 
 function ask(jobs) {
@@ -295,12 +296,20 @@ async function askPad() {
     if (prediction.error) throw new Refused(prediction.error.message);
     card.show(file);
     card.answer(prediction, { ...shape(asked), blob: file, ms: timing_ms?.total, keep: server.keep, explains: server.explain });
+    lookAtPad(card);
     announce(spoken("", prediction));
   } catch (error) {
     if (mine !== turn) return;
     card.fail(error, askPad);
+    lookAtPad(card);
     announce(error.message);
   }
+}
+
+// The pad and its answer fit on a phone together, but the answer may lie below the fold. Nothing moves under a stroke.
+function lookAtPad(card) {
+  const { top, height } = card.node.getBoundingClientRect();
+  if (top + height / 2 > innerHeight && !pad.isDrawing) show($("pad"), "start");
 }
 
 function showPad(open) {

@@ -32,6 +32,10 @@ export class Pad {
     return this.strokes.length === 0;
   }
 
+  get isDrawing() {
+    return this.pointer !== null;
+  }
+
   // Resolves to a PNG file for a model whose pictures are `height` pixels high.
   picture(height) {
     const { box, line } = STYLES.find((style) => height <= style.upTo);
