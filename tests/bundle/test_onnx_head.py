@@ -9,7 +9,7 @@ from torch import nn
 
 from keensight.bundle.onnx_check import check_onnx
 from keensight.bundle.onnx_head import head_of, with_output
-from keensight.explanation.head import slopes
+from keensight.explanation.head import STEPS, slopes
 from keensight.interop.onnx.write import to_onnx
 from keensight.models import transfer
 from keensight.models.backbone import Backbone
@@ -62,26 +62,40 @@ def test_slopes_are_those_that_torch_finds(head, monkeypatch):
     names = list(found.maps.values())
     maps = dict(zip(names, session.run(names, {"images": image}), strict=True))
 
-    seen = []  # the maps that torch takes the mean of, in the order of the network
+    seen = {}  # what torch takes the mean of: the maps, and slopes by these for each step of the way
+    share = [1.0]
 
-    def keep(pool, inputs):
-        inputs[0].retain_grad()
-        seen.append(inputs[0])
+    def scaled(pool, inputs):
+        (maps,) = inputs
+        maps = maps.detach() * share[0]
+        seen.setdefault(pool, []).append(maps.requires_grad_())
+        return maps
 
     for module in model.modules():
         if isinstance(module, nn.AdaptiveAvgPool2d):
-            module.register_forward_pre_hook(keep)
-    with torch.enable_grad():
-        pixels = torch.from_numpy(image).permute(0, 3, 1, 2).float().div(255).requires_grad_()
-        by_logits = torch.tensor([1.0, -0.5, 0.0, -0.5])
-        (model(pixels)[0] / 1.7 @ by_logits).backward()
+            module.register_forward_pre_hook(scaled)
+    by_logits = torch.tensor([1.0, -0.5, 0.0, -0.5])
+    pixels = torch.from_numpy(image).permute(0, 3, 1, 2).float().div(255)
+    for share[0] in (np.arange(STEPS) + 0.5) / STEPS:
+        with torch.enable_grad():
+            (model(pixels)[0] / 1.7 @ by_logits).backward()
 
     by_means = slopes(found, maps, by_logits.numpy())
     assert len(by_means) == len(seen)
-    for expected in seen:
-        (name,) = (name for name in names if maps[name].shape == tuple(expected.shape))
-        np.testing.assert_allclose(maps[name], expected.detach(), atol=1e-5)
-        np.testing.assert_allclose(by_means[name], expected.grad.sum(dim=(2, 3)), atol=1e-6, rtol=1e-4)
+    for steps in seen.values():
+        (name,) = (name for name in names if maps[name].shape == tuple(steps[0].shape))
+        np.testing.assert_allclose(maps[name], steps[-1].detach() / share[0], atol=1e-5)
+        expected = sum(step.grad.sum(dim=(2, 3)) for step in steps) / STEPS
+        np.testing.assert_allclose(by_means[name], expected, atol=1e-6, rtol=1e-4)
+
+    share[0] = 0.0  # what is added to a picture of nothing is all that there is
+    with torch.no_grad():
+        nothing = model(pixels)[0] / 1.7 @ by_logits
+    share[0] = 1.0
+    with torch.no_grad():
+        something = model(pixels)[0] / 1.7 @ by_logits
+    added = sum((by_means[name] * maps[name].mean(axis=(2, 3))).sum() for name in names)
+    assert added == pytest.approx(float(something - nothing), abs=2e-3)
 
 
 def test_one_more_output_is_what_onnx_itself_would_write():

@@ -1,8 +1,8 @@
 """Class activation maps: what each place of a picture adds to an answer, from one run of the network. NumPy and Pillow.
 
 Zhou et al. 2015, arXiv:1512.04150: where a network ends in the mean of its last feature maps and one linear layer, each
-logit is a sum over the places of these maps. Where more than one layer follows, channels count by the logit's slope at
-the picture's means (Selvaraju et al. 2017, arXiv:1610.02391, equation 1). Nothing has to be covered, so that it also
+logit is a sum over the places of these maps. Where more than one layer follows, channels count by the logit's slope
+(Selvaraju et al. 2017, arXiv:1610.02391, equation 1). Nothing has to be covered, so that it also
 finds what a class shows by itself where the rest of the picture would be taken for that class, too; and a large network
 runs once, not 53 times.
 On pictures with a textured part on noise, the peak lay in that part for 24 of 24 pictures with EfficientNet-Lite0, and

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from keensight.bundle.onnx_head import head_of
 from keensight.interop.onnx.write import ODDNESS
 from keensight.values import Uint8Array
 
@@ -19,7 +20,8 @@ def to_int8(onnx: bytes, batches: Iterable[Uint8Array]) -> bytes:
     """Return a model whose convolutions and dense layers compute in int8, with the same inputs and outputs.
 
     The range of every layer's activations is measured on `batches`, training pictures as the model gets them, uint8
-    NHWC. What ONNX Runtime does not quantise, such as the softmax, stays float32; so does the oddness of features.
+    NHWC. The softmax stays float32; so does the oddness of features, and what follows the means of the last feature
+    maps: it takes no time, and roots of probabilities in int8 cost 6 points of accuracy.
     """
     from onnx import load_from_string
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
@@ -33,6 +35,8 @@ def to_int8(onnx: bytes, batches: Iterable[Uint8Array]) -> bytes:
             batch = next(self._batches, None)
             return None if batch is None else {"images": batch}
 
+    head, nodes = head_of(onnx), load_from_string(onnx).graph.node
+    last = {"probabilities", *(() if head is None else (each.output for each in head.operators))}
     with tempfile.TemporaryDirectory(prefix="keensight-int8-") as folder:
         given, prepared, quantised = (Path(folder) / name for name in ("given.onnx", "prepared.onnx", "int8.onnx"))
         given.write_bytes(onnx)
@@ -46,6 +50,6 @@ def to_int8(onnx: bytes, batches: Iterable[Uint8Array]) -> bytes:
             reduce_range=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            nodes_to_exclude=[node.name for node in load_from_string(onnx).graph.node if node.name.startswith(ODDNESS)],
+            nodes_to_exclude=[node.name for node in nodes if node.name.startswith(ODDNESS) or node.output[0] in last],
         )
         return quantised.read_bytes()
