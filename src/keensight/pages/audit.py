@@ -20,6 +20,13 @@ TITLES = {
     "label": "Two labels",
     "identical": "Identical",
     "near-duplicate": "Nearly the same",
+    "blank": "Blank",
+    "dark": "Dark",
+    "light": "Light",
+    "blurred": "Blurred",
+    "tiny": "Much smaller",
+    "long": "Another shape",
+    "grey": "Grey",
 }
 Read = Callable[[Sample], bytes | Uint8Array]
 
@@ -67,7 +74,7 @@ def render_html(pixels: Pixels, findings: Sequence[Finding], read: Read) -> str:
     for finding in findings:
         rows = _rows(finding)
         some = tuple(Row(tuple(shown(path) for path in paths), says) for paths, says in rows[:MOST_SHOWN])
-        title = TITLES.get(finding.kind, finding.kind.capitalize())
+        title = TITLES[finding.evidence.get("what", finding.kind)]
         sections.append(Section(title, sentence(finding), finding.score, some, len(rows) - len(some)))
     return render(
         "pages/audit.html",

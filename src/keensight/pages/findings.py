@@ -86,7 +86,21 @@ def _blank(finding: Finding) -> str:
     return f"{count:,} {what} blank, all of nearly one colour: {shortlist(finding.samples)}. Look whether they belong."
 
 
+UNLIKE = {  # what is said of pictures that are unlike the others, and what it may mean
+    "dark": ("very dark", "A model may learn the darkness, or nothing."),
+    "light": ("very light, nearly white", "A model may learn the lightness, or nothing."),
+    "blurred": ("blurred, or with far less detail than the others", "Look whether one can tell what it shows."),
+    "tiny": ("much smaller than the others", "A model sees it blown up: get a larger one, or leave it out."),
+    "long": ("of another shape than the others", "A model sees it squeezed: cut it to what matters."),
+    "grey": ("grey among others in colour", "Where most grey ones are of one class, a model may learn just that."),
+}
+
+
 def _quality(finding: Finding) -> str:
+    if what := finding.evidence.get("what"):
+        count = len(finding.samples)
+        said, means = UNLIKE[what]
+        return f"{count:,} picture{' is' if count == 1 else 's are'} {said}: {shortlist(finding.samples)}. {means}"
     side, detail = finding.evidence["side"], finding.evidence["detail"]
     return (
         f"Most pictures are about {side:,} pixels high or wide, and hold no more detail than pictures of {detail:,}: "

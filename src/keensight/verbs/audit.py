@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from keensight.care.copies import copies, findings_of_copies
+from keensight.care.quality import quality
 from keensight.care.ranking import ranked
 from keensight.data.cache import choose_preprocessing, decode
 from keensight.data.sources import open_dataset, reader
@@ -74,3 +75,5 @@ def audit(
 def _findings(pixels: Pixels, watcher: Watcher) -> Iterator[Finding]:
     watcher.stage("comparing pictures")
     yield from findings_of_copies(pixels, copies(pixels, watcher.compared))
+    watcher.stage("looking at pictures")
+    yield from quality(pixels)
