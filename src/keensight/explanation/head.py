@@ -1,7 +1,8 @@
 """What a network makes of the means of its last feature maps, up to its logits; and how these depend on the means.
 
 It is computed and differentiated in NumPy, operator by operator: a runtime for inference gives no gradients.
-Shape letters: R rows (1, or 2 for a picture and its mirror image), C channels, F features, K classes; h, w of a map.
+Shape letters: S steps of a way, R rows (1, or 2 for a picture and its mirror image), C channels, F features, K classes;
+h, w of a map.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class Head:
 
 
 class Rule(NamedTuple):
-    """What an operator makes of its inputs RF and constants, and the slopes by each input, given those by its output.
+    """What an operator makes of its inputs SRF and constants, and the slopes by each input, given those by its output.
 
     `slopes` gets the slopes by the output, the inputs, the output and the constants.
     """
@@ -51,9 +52,9 @@ class Rule(NamedTuple):
     slopes: Callable[[FloatArray, Arrays, FloatArray, Arrays], Arrays]
 
 
-def _softmax(x_RF: FloatArray) -> FloatArray:
-    powers_RF: FloatArray = np.exp(x_RF - x_RF.max(axis=1, keepdims=True))
-    return np.asarray(powers_RF / powers_RF.sum(axis=1, keepdims=True))
+def _softmax(x_SRF: FloatArray) -> FloatArray:
+    powers_SRF: FloatArray = np.exp(x_SRF - x_SRF.max(axis=2, keepdims=True))
+    return np.asarray(powers_SRF / powers_SRF.sum(axis=2, keepdims=True))
 
 
 NOTHING = Rule(lambda xs, _: xs[0], lambda slopes, *_: [slopes])
@@ -62,19 +63,19 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("Flatten", "Reshape", "Unsqueeze", "QuantizeLinear", "DequantizeLinear"), NOTHING),
     "Add": Rule(lambda xs, c: xs[0] + c[0], lambda slopes, *_: [slopes]),
     "Concat": Rule(
-        lambda xs, _: np.concatenate(xs, axis=1),
-        lambda slopes, xs, *_: np.split(slopes, np.cumsum([x.shape[1] for x in xs])[:-1], axis=1),
+        lambda xs, _: np.concatenate(xs, axis=2),
+        lambda slopes, xs, *_: np.split(slopes, np.cumsum([x.shape[2] for x in xs])[:-1], axis=2),
     ),
     "Gemm": Rule(lambda xs, c: xs[0] @ c[0].T + sum(c[1:]), lambda slopes, _, __, c: [slopes @ c[0]]),
     "Mul": Rule(lambda xs, c: xs[0] * c[0], lambda slopes, _, __, c: [slopes * c[0]]),
     "ReduceMean": Rule(  # of a picture and its mirror image
-        lambda xs, _: xs[0].mean(axis=0, keepdims=True),
-        lambda slopes, xs, *_: [np.repeat(slopes, len(xs[0]), axis=0) / len(xs[0])],
+        lambda xs, _: xs[0].mean(axis=1, keepdims=True),
+        lambda slopes, xs, *_: [np.broadcast_to(slopes / xs[0].shape[1], xs[0].shape)],
     ),
     "Relu": Rule(lambda xs, _: np.maximum(xs[0], 0), lambda slopes, xs, *_: [slopes * (xs[0] > 0)]),
     "Softmax": Rule(
         lambda xs, _: _softmax(xs[0]),
-        lambda slopes, _, y, __: [y * (slopes - (slopes * y).sum(axis=1, keepdims=True))],
+        lambda slopes, _, y, __: [y * (slopes - (slopes * y).sum(axis=2, keepdims=True))],
     ),
     "Sqrt": Rule(lambda xs, _: np.sqrt(xs[0]), lambda slopes, _, y, __: [slopes / (2 * np.maximum(y, TINY))]),
 }
@@ -91,24 +92,18 @@ def slopes(head: Head, maps: Mapping[str, FloatArray], by_logits_K: FloatArray) 
     >>> slopes(head, {"map": np.ones((1, 2, 7, 7))}, np.array([1.0, -1.0]))
     {'map': array([[-2., -2.]])}
     """
-    means = {mean: maps[name].mean(axis=(2, 3), dtype=np.float64) for mean, name in head.maps.items()}
-    total: dict[str, Any] = defaultdict(float)
-    for share in (np.arange(STEPS) + 0.5) / STEPS:
-        found = _slopes_at(head, {mean: share * value for mean, value in means.items()}, by_logits_K)
-        for mean, name in head.maps.items():
-            total[name] = total[name] + found[mean] / STEPS
-    return dict(total)
-
-
-def _slopes_at(head: Head, means: Mapping[str, FloatArray], by_logits_K: FloatArray) -> Mapping[str, FloatArray]:
-    """Return the slopes by all that the head reads and makes, for `means` RC."""
-    values = dict(means)
+    way = ((np.arange(STEPS) + 0.5) / STEPS)[:, None, None]
+    values = {mean: way * maps[name].mean(axis=(2, 3), dtype=np.float64) for mean, name in head.maps.items()}
     for each in head.operators:
         values[each.output] = RULES[each.op].value([values[name] for name in each.inputs], each.constants)
-    by: dict[str, Any] = defaultdict(float, {head.operators[-1].output: by_logits_K.astype(np.float64)[None]})
+    last = head.operators[-1].output
+    by: dict[str, Any] = defaultdict(float, {last: np.broadcast_to(by_logits_K, values[last].shape)})
     for each in reversed(head.operators):
         inputs = [values[name] for name in each.inputs]
         found = RULES[each.op].slopes(by[each.output], inputs, values[each.output], each.constants)
         for name, slope in zip(each.inputs, found, strict=True):
             by[name] = by[name] + slope
-    return by
+    total: dict[str, Any] = defaultdict(float)
+    for mean, name in head.maps.items():
+        total[name] = total[name] + by[mean].mean(axis=0)
+    return dict(total)
