@@ -8,7 +8,7 @@ DATA ?= ../shared/data
 # What was compiled is kept: the tests start Python often, and a suite without takes half a minute more.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo example test test-slow test-system fuzz pictures promises bench bench-smoke lint format clean
+.PHONY: help install demo example test test-slow test-system fuzz pictures promises bench audit-bench bench-smoke lint format clean
 
 help:  ## show this
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -44,6 +44,9 @@ promises: .venv/developing  ## train every recipe, check its promise, rewrite do
 
 bench: .venv/developing .venv-bench/installed  ## measure against Keras, torch and scikit-learn, rewrite docs/benchmarks.md: hours; ROWS="a b"
 	$(BIN)/python benchmarks/bench.py --data $(DATA) $(ROWS)
+
+audit-bench: .venv/developing  ## measure what `keensight audit` finds of planted copies and wrong labels: minutes; SEEDS=3
+	$(BIN)/python benchmarks/audit.py --data $(DATA) --seeds $(SEEDS)
 
 bench-smoke: .venv/developing  ## check that what makes keensight fast still does: two minutes
 	$(BIN)/python benchmarks/smoke.py

@@ -18,6 +18,7 @@ MOST_SHOWN = 12  # of each finding; more are in audit.json
 TITLES = {
     "leak": "In two splits",
     "label": "Two labels",
+    "heads": "Doubtful labels",
     "identical": "Identical",
     "near-duplicate": "Nearly the same",
     "blank": "Blank",
@@ -74,7 +75,7 @@ def render_html(pixels: Pixels, findings: Sequence[Finding], read: Read) -> str:
     for finding in findings:
         rows = _rows(finding)
         some = tuple(Row(tuple(shown(path) for path in paths), says) for paths, says in rows[:MOST_SHOWN])
-        title = TITLES[finding.evidence.get("what", finding.kind)]
+        title = TITLES["heads" if finding.evidence.get("by") == "heads" else finding.evidence.get("what", finding.kind)]
         sections.append(Section(title, sentence(finding), finding.score, some, len(rows) - len(some)))
     return render(
         "pages/audit.html",

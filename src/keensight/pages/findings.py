@@ -110,6 +110,14 @@ def _quality(finding: Finding) -> str:
 
 
 def _label(finding: Finding) -> str:
+    if finding.evidence.get("by") == "heads":
+        pairs = zip(finding.samples, finding.evidence["labels"], finding.evidence["suggested"], strict=True)
+        doubtful = [f"{path} ({label}; or {other}?)" for path, label, other in pairs]
+        look = "label looks" if len(doubtful) == 1 else "labels look"
+        return (
+            f"{len(doubtful):,} {look} wrong to a model that has learnt from the other pictures: "
+            f"{shortlist(doubtful)}. Look at each, the most doubtful first, and correct what is wrong."
+        )
     if several := finding.evidence.get("spellings"):
         alike = shortlist([" and ".join(f"'{name}'" for name in names) for names in several])
         return (

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from keensight.care.copies import copies, findings_of_copies
+from keensight.care.labels import wrong_labels
 from keensight.care.quality import quality
 from keensight.care.ranking import ranked
 from keensight.data.cache import choose_preprocessing, decode
@@ -74,6 +75,13 @@ def audit(
 
 def _findings(pixels: Pixels, watcher: Watcher) -> Iterator[Finding]:
     watcher.stage("comparing pictures")
-    yield from findings_of_copies(pixels, copies(pixels, watcher.compared))
+    found = copies(pixels, watcher.compared)
+    yield from findings_of_copies(pixels, found)
+    watcher.stage("checking labels")
+    doubtful, why_not = wrong_labels(pixels, found, watcher.features)
+    if doubtful:
+        yield doubtful
+    elif why_not:
+        watcher.note(f"{why_not[0].upper()}{why_not[1:]}.")
     watcher.stage("looking at pictures")
     yield from quality(pixels)

@@ -1,0 +1,132 @@
+"""Measure what `keensight audit` finds: planted near-duplicates and flipped labels. Prints JSON Lines.
+
+    make audit-bench            one seed: some minutes
+    make audit-bench SEEDS=3
+
+Copies: of huskies.zip's pictures, 100 get one copy for each change, of other pictures each. A pair is right if both are
+made of one picture. Labels: one in twenty is another than it was. Intervals are 95 % ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageEnhance, ImageOps
+from sklearn.metrics import roc_auc_score
+
+from keensight import choose_preprocessing, decode, open_dataset
+from keensight.care.duplicates import near_duplicates
+from keensight.care.labels import LEAST_MARGIN, doubts_of, features_of
+from keensight.data.looks import looks
+from keensight.data.sources import reader
+from keensight.evaluation.metrics import accuracy_interval
+from keensight.values import Pixels, Recipe
+
+COPIES_OF_EACH = 100
+FLIPPED = 0.05
+MNIST = 5_000  # pictures
+Change = Callable[[Image.Image, np.random.Generator], Image.Image]
+
+
+def _saved(image: Image.Image, _: np.random.Generator) -> Image.Image:
+    file = io.BytesIO()
+    image.save(file, "jpeg", quality=50)
+    return Image.open(file)
+
+
+def _cropped(image: Image.Image, draw: np.random.Generator) -> Image.Image:
+    width, height = image.size
+    left, top = draw.uniform(0, 0.1, 2)
+    box = (left * width, top * height, (left + 0.9) * width, (top + 0.9) * height)
+    return image.crop(tuple(round(side) for side in box))
+
+
+CHANGES: Mapping[str, Change] = {
+    "mirrored": lambda image, _: ImageOps.mirror(image),
+    "upside down": lambda image, _: ImageOps.flip(image),
+    "half the size": lambda image, _: image.resize((max(1, image.width // 2), max(1, image.height // 2))),
+    "JPEG of quality 50": _saved,
+    "10 % of height and width cropped": _cropped,
+    "brightness 0.7 or 1.3": lambda image, draw: ImageEnhance.Brightness(image).enhance(draw.choice([0.7, 1.3])),
+}
+
+
+def copies(data: Path, seed: int) -> dict[str, object]:
+    """Return the recall for each change, and the precision of all pairs."""
+    draw = np.random.default_rng(seed)
+    dataset = open_dataset(data)
+    pixels = decode(dataset, choose_preprocessing(dataset, Recipe("audit")))
+    _, blank = looks(pixels)
+    size = pixels.preprocessing
+    images = list(pixels.images[pixels.rows])
+    source, change_of = list(range(len(images))), [""] * len(images)
+    order = draw.permutation(np.flatnonzero(~blank))
+    with reader(pixels.dataset) as read:
+        for c, (name, change) in enumerate(CHANGES.items()):
+            for i in order[c * COPIES_OF_EACH : (c + 1) * COPIES_OF_EACH].tolist():
+                content = read(pixels.dataset.samples[i])
+                assert isinstance(content, bytes)
+                changed = change(Image.open(io.BytesIO(content)).convert("RGB"), draw)
+                images.append(np.asarray(changed.resize((size.width, size.height), Image.Resampling.BILINEAR)))
+                source.append(i)
+                change_of.append(name)
+    shown = np.flatnonzero(np.concatenate([~blank, np.ones(len(images) - len(blank), bool)]))
+    pairs = [(shown[p.whole], shown[p.copy]) for p in near_duplicates(np.stack(images), shown)]
+    right = [(one, other) for one, other in pairs if source[one] == source[other]]
+    found = {max(pair) for pair in right}
+    recalls = {name: _share(sum(change_of[i] == name for i in found), COPIES_OF_EACH) for name in CHANGES}
+    return {
+        "what": "copies", "data": data.name, "seed": seed, "recall": recalls,
+        "recall_of_all": _share(len(found), COPIES_OF_EACH * len(CHANGES)),
+        "precision": _share(len(right), max(1, len(pairs))),
+    }  # fmt: skip
+
+
+def labels(data: Path, most: int | None, seed: int) -> dict[str, object]:
+    """Return how well flipped labels are ranked and named."""
+    dataset, draw = open_dataset(data), np.random.default_rng(seed)
+    kept = np.sort(np.random.default_rng(0).permutation(len(dataset.samples))[:most])
+    dataset = replace(dataset, samples=tuple(dataset.samples[i] for i in kept))
+    pixels: Pixels = decode(dataset, choose_preprocessing(dataset, Recipe("audit")))
+    features_NF = features_of(pixels)
+    assert not isinstance(features_NF, str), features_NF
+    true_N = np.array([sample.label for sample in pixels.dataset.samples], np.int64)
+    units_N = np.unique([sample.sha256 for sample in pixels.dataset.samples], return_inverse=True)[1].astype(np.int64)
+    num_classes, given_N = len(dataset.class_names), true_N.copy()
+    flipped = draw.permutation(len(true_N))[: round(FLIPPED * len(true_N))]
+    given_N[flipped] = (given_N[flipped] + draw.integers(1, num_classes, len(flipped))) % num_classes
+    doubts = doubts_of(features_NF, given_N, num_classes, units_N, seed)
+    wrong_N, named_N = given_N != true_N, doubts.suspect & (doubts.margin >= LEAST_MARGIN)
+    return {
+        "what": "labels", "data": data.name, "pictures": len(true_N), "seed": seed,
+        "auroc": round(float(roc_auc_score(wrong_N, doubts.margin)), 4),
+        "precision": _share(int(wrong_N[named_N].sum()), int(named_N.sum())),
+        "recall": _share(int(wrong_N[named_N].sum()), int(wrong_N.sum())),
+    }  # fmt: skip
+
+
+def _share(count: int, n: int) -> list[float]:
+    """Return a share and its interval."""
+    return [round(float(each), 4) for each in (count / n, *accuracy_interval(count, n))]
+
+
+def main() -> None:
+    """Measure, and print a line for each."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--seeds", type=int, default=1)
+    asked = parser.parse_args()
+    for seed in range(asked.seeds):
+        print(json.dumps(copies(asked.data / "huskies.zip", seed)), flush=True)
+        print(json.dumps(labels(asked.data / "mnist", MNIST, seed)), flush=True)
+        print(json.dumps(labels(asked.data / "huskies.zip", None, seed)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
