@@ -109,6 +109,14 @@ def test_small_colour_pictures_are_learnt_in_both_ways_and_the_better_is_taken(t
     assert len(scores) == 2 and scores[result.choice.chosen] == max(scores)
 
 
+def test_the_only_way_is_trained_as_other_recipes_are_with_checkpoints():
+    watcher = Notes()
+    result = choose(open_dataset("digits"), [], 0, "", None, watcher)
+    assert result.state is None and result.choice is None
+    assert result.material.recipe.model.name == "cnn" and result.material.recipe.train.epochs > 0
+    assert watcher.notes[-1] == "small grey pictures, 1,797 of them: a network from scratch."
+
+
 def test_without_the_weights_a_network_from_scratch_is_trained_and_the_package_named(folder, monkeypatch):
     monkeypatch.setattr(module, "is_installed", lambda name: False)
     result, notes = chosen(folder)

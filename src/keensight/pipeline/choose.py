@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -60,8 +61,9 @@ class Look:
     @property
     def words(self) -> str:
         """What to call them."""
-        kind = "small pictures" if self.side <= SMALL_PX else "pictures" if self.grey else "photographs"
-        return f"{'grey ' * self.grey}{kind}, {self.n:,} of them"
+        small = self.side <= SMALL_PX
+        kind = "pictures" if small or self.grey else "photographs"
+        return f"{'small ' * small}{'grey ' * self.grey}{kind}, {self.n:,} of them"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,7 +116,13 @@ def choose(
     side = int(np.median([min(header.height, header.width) for header in peek(dataset)]))
     look = Look(len(dataset.samples), side, choose_preprocessing(dataset, own).channels == 1)
     tries = Tries(dataset, own, budget, watcher)
-    for settings in _ways(look, tries):
+    ways = _ways(look, tries)
+    first = next(ways)
+    if first == SCRATCH and budget is None:  # the only way: it is trained as other recipes are, and can be resumed
+        material = prepare(dataset, own, watcher)
+        watcher.note(f"{look.words}: {_what(SCRATCH)}.")
+        return Chosen(material)
+    for settings in chain([first], ways):
         tries.make(settings)
     chosen = tries.made.index(tries.best)
     attempts = tuple(tried.attempt for tried in tries.made)
