@@ -43,10 +43,14 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="module")
-def undrawn() -> Iterator[None]:
-    """Leave figures empty: drawing them takes half of a short run, and tests/pages draws them all."""
+def brief() -> Iterator[None]:
+    """Leave figures empty and do not cross-validate: each takes half of a short run.
+
+    tests/pages draws all figures, and tests/evaluation trains in folds.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("matplotlib.figure.Figure.savefig", lambda figure, file, **_: file.write(EMPTY))
+        patch.setattr("keensight.pipeline.finish.cross_validate", lambda *_: None)
         yield
 
 

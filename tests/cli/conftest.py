@@ -33,6 +33,8 @@ with keensight.training.tune._optuna() as optuna:
 PIL.Image.init(), keensight.pages.report._template("pages/report.html")
 import matplotlib.figure  # half of a short run is the drawing of figures, which cold runs and tests/pages do
 matplotlib.figure.Figure.savefig = lambda figure, file, **_: file.write('<svg width="1pt" height="1pt"></svg>')
+import keensight.evaluation.crossed  # so is training in folds, which tests/evaluation does
+keensight.evaluation.crossed.cross_validate = lambda *_: None
 """
 LEAN = "import cyclopts, rich.console"
 SERVER = """

@@ -135,6 +135,7 @@ def test_wrong_usage_is_2(warm, digits, tmp_path, words, keyword):
 
 
 DIFFERENT = {  # what a command has and its verb's function has not, or by another name, as README.md says
+    "train": {"from"},  # a word of Python: from_
     "tune": {"lr_range"},
     "sign": {"new_key"},
     "import-keras": {"labels_file"},

@@ -40,7 +40,14 @@ def without_clock(run: Path) -> list[dict]:
     return [{key: value for key, value in epoch.items() if key != "seconds"} for epoch in history(run)]
 
 
-@pytest.mark.parametrize(("optimizer", "kills"), [("adamw", (2, 5)), ("adam", (2,)), ("sgd", (3,))])
+@pytest.mark.parametrize(
+    ("optimizer", "kills"),
+    [
+        ("adamw", (2, 5)),
+        pytest.param("adam", (2,), marks=pytest.mark.slow),  # tests/training/test_checkpoint.py has all optimizers
+        pytest.param("sgd", (3,), marks=pytest.mark.slow),
+    ],
+)
 def test_killed_and_resumed_is_uninterrupted(warm, pictures, tmp_path, sha256, optimizer, kills):
     recipe = changes(
         f"epochs={EPOCHS}", f"optimizer={optimizer}", "dropout=0.3", "batch_size=16", "filters=8", *AUGMENT

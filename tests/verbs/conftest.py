@@ -1,8 +1,8 @@
-"""Whole runs whose figures nobody looks at."""
+"""Whole runs without what other tests look at."""
 
 import pytest
 
 
 @pytest.fixture(scope="module", autouse=True)
-def figures(undrawn: None) -> None:
-    """Have no figure drawn."""
+def short_runs(brief: None) -> None:
+    """Have no figure drawn, and nothing trained in folds."""
