@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from keensight import decode, open_dataset
-from keensight.care.copies import copies, findings_of_copies
+from keensight.care.copies import Copy, copies, findings_of_copies
 from keensight.pages.findings import sentence
 from keensight.values import Preprocessing
 
@@ -64,6 +64,13 @@ def test_copies_in_one_class_and_split_count_twice(folder):
     assert (identical.kind, near.kind) == ("identical", "near-duplicate")
     assert "in these data twice, byte for byte: train/a/0.png = train/a/again.png" in sentence(identical)
     assert set(near.samples) == {"train/a/2.png", "train/a/small.png"}
+
+
+def test_of_small_pictures_it_is_less_sure():
+    digits = open_dataset("digits")
+    pixels = decode(digits, Preprocessing(8, 8, 1))
+    (found,) = findings_of_copies(pixels, [Copy(0, 10, "likeness", 0.995)])
+    assert (found.kind, found.score) == ("near-duplicate", 0.5)
 
 
 def test_blank_pictures_are_not_copies_of_each_other(folder):

@@ -203,6 +203,15 @@ def test_the_probe_probes(lean, tmp_path):
 # --- JSON ------------------------------------------------------------------------------------------------------------
 
 
+def test_audit(warm, tmp_path):
+    said = warm("audit", "digits", "--out", tmp_path / "out", "--json").json()
+    assert said["data"] == "digits" and said["pictures"] == 1797
+    assert Path(said["page"]).read_bytes() and Path(said["out"]) == tmp_path / "out"
+    for finding in said["findings"]:
+        assert set(finding) == {"kind", "samples", "score", "evidence"}
+    assert json.loads((tmp_path / "out" / "audit.json").read_text())["findings"] == said["findings"]
+
+
 def check_metrics(metrics: dict) -> None:
     assert set(metrics) >= METRICS
     assert 0 <= metrics["accuracy_low"] <= metrics["accuracy"] <= metrics["accuracy_high"] <= 1
