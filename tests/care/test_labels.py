@@ -10,7 +10,7 @@ from keensight.care import labels
 from keensight.care.copies import Copy
 from keensight.care.labels import doubts_of, out_of_fold, wrong_labels
 from keensight.pages.findings import sentence
-from keensight.values import Preprocessing
+from keensight.values import Pixels, Preprocessing, Sample
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +65,20 @@ def test_the_finding_names_pictures_and_their_other_label():
     given = [pixels.dataset.samples[i].label for i in named]
     assert [said[f"images[{i}]"] for i in named] == [(str(label), str((label - 3) % 10)) for label in given]
     assert "look wrong to a model" in sentence(found)
+
+
+@pytest.mark.parametrize("side", [1, 48])
+def test_pictures_of_any_small_size(side):
+    draw = np.random.default_rng(0)
+    images = draw.integers(0, 255, (40, side, side, 3), np.uint8)
+    images[::2] //= 3
+    samples = tuple(Sample(str(i), i % 2, str(i)) for i in range(40))
+    dataset = dataclasses.replace(open_dataset("digits"), class_names=("dark", "light"), samples=samples)
+    pixels = Pixels(dataset, Preprocessing(side, side, 3), images, np.arange(40))
+    found, why_not = wrong_labels(pixels, [])
+    assert why_not == "" and (found is None or len(found.samples) < 10)
+    again, _ = wrong_labels(pixels, [])
+    assert again == found
 
 
 def test_too_few_pictures_are_said(folder_of_few):
