@@ -163,13 +163,13 @@ def _fit(model: Classifier, train: Split, known: Labelled, val: Labelled, recipe
     before = Head(head.weight.detach().clone(), head.bias.detach().clone(), 0.0) if transfer_of(model).goes_on else None
     if not l2 and before is None and len(train) <= MOST_FOLDED and _num_units(train) > 1:
         l2 = _in_folds(model, train, known, recipe).l2
+    strengths = [*(each for each in L2 if each > l2), l2] if l2 else L2
+    path = regularisation_path(*known, head.out_features, strengths, weights_K, before)
+    steps = _in_step([path], strengths) if len(train) <= MOST_FOLDED else zip(path, strict=True)
     if l2:
-        strengths = [*(each for each in L2 if each > l2), l2]
-        path = regularisation_path(*known, head.out_features, strengths, weights_K, before)
-        *_, (found,) = _in_step([path], strengths) if len(train) <= MOST_FOLDED else zip(path, strict=True)
+        *_, (found,) = steps
     else:
-        path = regularisation_path(*known, head.out_features, L2, weights_K, before)
-        _, (found,) = _strength(zip(path, strict=True), [val])
+        _, (found,) = _strength(steps, [val])
     with torch.no_grad():
         head.weight.copy_(found.weight_KF)
         head.bias.copy_(found.bias_K)
