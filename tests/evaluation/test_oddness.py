@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from sklearn.datasets import load_digits
 
+import keensight
 from keensight.evaluation.oddness import Known, fit_oddness, oddness, prototypes, threshold
 
 
@@ -103,3 +106,18 @@ def test_prototypes_are_directions_of_each_class_or_of_all():
     assert (found[:3].argmax(axis=1) == 0).all() and (found[3:].argmax(axis=1) == 1).all()
     many = prototypes(KNOWN.train_NF, np.arange(240), 240, 6, seed=0)
     assert len(many) == 6 and {0, 1} == set(many.argmax(axis=1).tolist())
+
+
+def test_a_digit_from_a_larger_file_is_as_little_odd_as_one_of_the_data(tmp_path):
+    """Drawn on a page or photographed, it is softer than the data's own after it was made smaller."""
+    run = keensight.train("digits", set=["model=dense", "hidden=[64]", "epochs=8"], out=tmp_path / "run")
+    report, predictor = run.report.odd, keensight.load(run.bundle)
+    images = (load_digits().images[::12] * 15.9).astype(np.uint8)
+    for side, how in ((28, Image.Resampling.BICUBIC), (200, Image.Resampling.LANCZOS)):
+        softer = [
+            Image.fromarray(each).resize((side, side), how).resize((8, 8), Image.Resampling.BILINEAR) for each in images
+        ]
+        answers = predictor.on_images(np.stack([np.asarray(each)[..., None] for each in softer]))
+        assert np.mean([answer.is_none_of_these for answer in answers]) < 0.12
+    refused = [each.share for each in report.kinds if not each.is_own]
+    assert np.mean(refused) > 0.9

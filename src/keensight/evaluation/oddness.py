@@ -13,6 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from PIL import Image
 
 from keensight.data.nonsense import NONSENSE, nonsense
 from keensight.data.polarity import Borders, match_polarity
@@ -29,6 +30,7 @@ LEAST_ROWS, MOST_PROTOTYPES, MOST_HIDDEN = 24, 200, 32
 MOST_OWN = 2000  # training pictures, and validation pictures, whose features are used
 MOST_MODELS = 500  # training pictures that nonsense is made of
 COUNT, LARGE_COUNT, LARGE = 64, 24, 100 * 100  # pictures of each kind of nonsense; fewer of more pixels, for time
+SMALL_PX = 64
 SLACK = 1e-4  # of a threshold: rounding differs between batches of different sizes
 STEPS, RATE, DECAY = 150, 0.015, 0.01  # of the background network's training
 ONE = 0.95  # both tests are 0 at the median of validation pictures, and 1 where this share of them is below
@@ -60,9 +62,29 @@ def learn_oddness(model: Classifier, splits: Splits, borders: Borders, seed: int
     both = last_features(model, as_split(np.concatenate(list(drawn.values()))))
     parts = np.split(both, len(drawn))
     (train_NF, labels_N), (val_NF, _) = _own(model, splits.train), _own(model, splits.val)
+    if is_small(splits.train):
+        soft = few.thinned(MOST_MODELS)
+        train_NF = np.concatenate([train_NF, last_features(model, softened(soft))])
+        labels_N = np.concatenate([labels_N, soft.labels])
+        val_NF = np.concatenate([val_NF, last_features(model, softened(splits.val.thinned(MOST_MODELS)))])
     known = Known(train_NF, labels_N, val_NF, dict(zip(drawn, parts, strict=True)))
     size = sum(weights.numel() for weights in model.parameters())  # of a small network, not much more
     return fit_oddness(known, len(splits.class_names), seed, min(MOST_WEIGHTS, size))
+
+
+def is_small(split: Split) -> bool:
+    """Whether a split's pictures are so small that a file of another size makes them look softer."""
+    return max(split.shape[:2]) <= SMALL_PX
+
+
+def softened(split: Split) -> Split:
+    """Return the pictures as they come back from a file four times as large: a digit that was drawn or photographed."""
+    height, width, _ = split.shape
+    images = []
+    for image_HWC in split.gather():
+        large = Image.fromarray(image_HWC.squeeze()).resize((4 * width, 4 * height), Image.Resampling.BICUBIC)
+        images.append(np.asarray(large.resize((width, height), Image.Resampling.BILINEAR)).reshape(split.shape))
+    return Split(np.stack(images), np.arange(len(split)), split.labels, split.paths)
 
 
 def as_split(images_NHWC: Uint8Array) -> Split:

@@ -11,7 +11,7 @@ from keensight.bundle.info import Rejector
 from keensight.data.nonsense import NONSENSE, nonsense
 from keensight.evaluation.conformal import calibrate
 from keensight.evaluation.metrics import accuracy_interval
-from keensight.evaluation.oddness import MOST_MODELS, as_split, threshold
+from keensight.evaluation.oddness import MOST_MODELS, as_split, is_small, softened, threshold
 from keensight.inference.predictor import Predictor
 from keensight.values import OddnessReport, Refused, Split, Splits
 
@@ -25,7 +25,11 @@ def with_limits(predictor: Predictor, val: Split, coverage: float, catch_all: st
     """
     outputs, known, rejector = predictor.outputs_on_split(val), predictor.bundle, None
     if "oddness" in outputs:
-        rejector = Rejector(threshold(outputs["oddness"], coverage), coverage, catch_all or None)
+        limits = [threshold(outputs["oddness"], coverage)]
+        if is_small(val):
+            soft = softened(val.thinned(MOST_MODELS))
+            limits.append(threshold(predictor.outputs_on_split(soft)["oddness"], coverage))
+        rejector = Rejector(max(limits), coverage, catch_all or None)
     known = replace(known, info=replace(known.info, rejector=rejector, label_sets=None))
     probabilities_NK, _ = predictor.deciding_as(known).decided(outputs)
     sets = calibrate(probabilities_NK, val.labels)
