@@ -5,6 +5,7 @@ import pytest
 from PIL import Image, ImageEnhance
 from sklearn.datasets import load_digits
 
+import keensight
 from keensight.care.duplicates import near_duplicates
 
 
@@ -83,3 +84,14 @@ def test_handwritten_digits_are_alike_but_no_copies():
 @pytest.mark.parametrize("n", [0, 1])
 def test_one_picture_has_no_copy(planted, n):
     assert near_duplicates(planted, np.arange(n)) == []
+
+
+def test_pictures_of_which_no_two_are_alike_give_no_pairs(tmp_path):
+    random = np.random.default_rng(5)
+    for label in ("a", "b"):
+        (tmp_path / label).mkdir()
+        for i in range(10):
+            pixels = random.normal(random.uniform(60, 200, 3), 50, (80, 90, 3)).clip(0, 255).astype(np.uint8)
+            Image.fromarray(pixels).resize((90, 80)).save(tmp_path / label / f"{i}.png")
+    kinds = {finding.kind for finding in keensight.audit(tmp_path, out=tmp_path.parent / "audited").findings}
+    assert not kinds & {"near-duplicate", "leak", "identical"}

@@ -10,7 +10,7 @@ from PIL import Image
 from keensight.data.unlabelled import Picture
 from keensight.errors import PictureError, UsageError
 from keensight.pipeline.answer_files import folders, table
-from keensight.values import Prediction
+from keensight.values import NONE_OF_THESE, Prediction
 
 LABELS = ("cat", "=dog")
 
@@ -37,13 +37,14 @@ def test_a_table_has_a_row_for_each_file(tmp_path):
         "label",
         "probability",
         "sure",
+        "reasons",
         "notes",
         "error",
         "probability of cat",
         "probability of =dog",
     ]
-    assert found[0] == ["1.png", "cat", "0.75", "yes", "", "", "0.75", "0.25"]
-    assert found[1][:6] == ["2.png", "", "", "", "", "it is empty"]
+    assert found[0] == ["1.png", "cat", "0.75", "yes", "", "", "", "0.75", "0.25"]
+    assert found[1][:7] == ["2.png", "", "", "", "", "", "it is empty"]
     assert found[2][:4] == ["3.png", "'=dog", "0.5", "no"]
 
 
@@ -91,6 +92,8 @@ def test_pictures_are_copied_by_label_under_names_that_are_safe_and_do_not_clash
         copy(picture("other/1.png", b"second"), Prediction("", "cat", 0.9, {}, abstained=False))
         copy(picture("other/1.PNG", b"third"), Prediction("", "cat", 0.9, {}, abstained=False))
         copy(picture("doubt.png"), Prediction("", "cat", 0.4, {}, abstained=True))
+        odd = Prediction("", "cat", 0.99, {}, abstained=True, reasons=(NONE_OF_THESE,))
+        copy(picture("odd.png"), odd)
         copy(picture("broken.png"), PictureError("it is empty"))
         copy(picture("x" * 250 + ".png"), Prediction("", "a/b", 0.9, {}, abstained=False))
         copy(picture("a\nb\udc80:c.png"), Prediction("", "a/b", 0.9, {}, abstained=False))
@@ -102,6 +105,7 @@ def test_pictures_are_copied_by_label_under_names_that_are_safe_and_do_not_clash
     del found["unnamed/test[3].png"]
     assert found == {
         "cat/1.png": b"\0", "cat/1 (2).png": b"second", "cat/1 (3).PNG": b"third", "CAT (2)/1.png": b"\1",
-        "not sure/doubt.png": b"jpeg", "not sure (2)/1.png": b"\2", "a-b/1.png": b"\3", "unnamed/1.png": b"\4",
+        "not sure/doubt.png": b"jpeg", "none of these/odd.png": b"jpeg",
+        "not sure (2)/1.png": b"\2", "a-b/1.png": b"\3", "unnamed/1.png": b"\4",
         "-x1b[2J/1.png": b"\5", f"a-b/{'x' * 196}.png": b"jpeg", "a-b/a-nb-udc80-c.png": b"jpeg",
     }  # fmt: skip

@@ -13,6 +13,7 @@ from keensight.pipeline.budget import Budget
 from keensight.pipeline.choose import Look, Tries, choose, chooses
 from keensight.pipeline.watch import Watcher
 from keensight.values import Attempt
+from keensight.verbs import train
 
 SMALL = ["size=32", "val_fraction=0.3", "test_fraction=0.2"]
 
@@ -170,3 +171,20 @@ def test_cross_validation_decides_but_validation_never_falls():
     assert tried(0.9, 0.2).beats(base) and tried(0.95, 0.2).beats(base)
     assert not tried(0.89, 0.1).beats(base) and not tried(0.95, 0.31).beats(base)
     assert tried(0.91, None).beats(base) and not tried(0.9, None).beats(base)
+
+
+def test_a_key_that_ends_the_choice_is_named_where_it_matters(folder):
+    assert "--set flip, rotate says" in module.why_no_choice(
+        open_dataset(folder), ["flip=true", "rotate=15", "size=32"]
+    )
+    assert not module.why_no_choice(open_dataset(folder), ["model=dense", "epochs=3"])
+    assert not module.why_no_choice(open_dataset("digits"), ["epochs=3"])
+
+
+def test_a_run_that_was_killed_while_it_chose_leaves_the_folder_free(folder, tmp_path, monkeypatch):
+    """As after kill -9: what had been written stays there."""
+    seen = []
+    monkeypatch.setattr(train, "choose", lambda *_: seen.extend((tmp_path / "run").iterdir()) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        keensight.train(folder, out=tmp_path / "run", set=SMALL)
+    assert [file.name for file in seen] == [".keensight.lock"]

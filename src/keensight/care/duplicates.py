@@ -106,6 +106,8 @@ def _laid_on(images: Uint8Array, rows: IntArray, pairs_P2: IntArray) -> Iterator
     starts = [(turn, np.full((P, 4), cut)) for turn in range(len(TURNS)) for cut in begins]
     likeness_AP = np.stack([_likeness(halves_PHW, copies_TPF[turn], cut, COARSE_PX) for turn, cut in starts])
     near = np.flatnonzero(likeness_AP.max(axis=0) >= TINILY_ALIKE)
+    if not len(near):
+        return
     best_P = likeness_AP.argmax(axis=0)[near]
     turn_P = best_P // len(begins)
     cut_P4 = np.asarray(begins)[best_P % len(begins)][:, None].repeat(4, axis=1)
@@ -113,6 +115,8 @@ def _laid_on(images: Uint8Array, rows: IntArray, pairs_P2: IntArray) -> Iterator
     steps = (0.05, 0.025, 0.025, 0.012, 0.006) if len(begins) > 1 else ()
     cut_P4, likeness_P = _search(halves_PHW[near], copies_PF, cut_P4, COARSE_PX, steps[:2])
     closer = np.flatnonzero(likeness_P >= COARSELY_ALIKE)
+    if not len(closer):
+        return
     near, turn_P, cut_P4 = near[closer], turn_P[closer], cut_P4[closer]
     copies_PHW = np.stack(list(_turns(copies_PHW[near])))[turn_P, np.arange(len(near))]
     copies_PF = _standard(_shrunk(copies_PHW, FINE_PX).reshape(len(near), -1))

@@ -105,9 +105,8 @@ def next_steps(report: Report) -> list[str]:
     if (learnt_by_heart or near_floor) and report.model["name"] != "transfer" and report.preprocessing["channels"] == 3:
         steps.append("begin with a network that knows photographs: keensight train DATA --recipe husky-transfer")
     if learnt_by_heart:
-        steps.append(
-            "gather more labelled pictures; or vary them, as suits them: --set flip=true --set rotate=15 --set zoom=0.1"
-        )
+        vary = "; or vary them, as suits them: --set flip=true --set rotate=15 --set zoom=0.1"
+        steps.append(f"gather more labelled pictures{'' if report.model['name'] == 'transfer' else vary}")
     elif near_floor:
         steps.append(
             "look at the mistakes in the report, for wrong labels; or search for settings: keensight tune DATA"

@@ -19,6 +19,7 @@ from keensight.names import printable
 from keensight.values import Prediction
 
 NOT_SURE = "not sure"  # the folder of pictures whose answer is not sure
+NONE = "none of these"  # the folder of pictures that are unlike all that was learnt
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a cell that begins so is a formula to a spreadsheet, which would run it
 NOT_IN_NAMES = '<>:"/\\|?*'  # of a file, on one system or another
 LONGEST_NAME = 200  # bytes; file systems take 255, and a number may be added
@@ -49,14 +50,16 @@ def table(path: Path, labels: Sequence[str]) -> Iterator[Write]:
             if suffix == ".jsonl":
                 yield lambda path, answer: write(to_json_line(_object(path, answer)) + "\n")
             else:
-                columns = ("file", "label", "probability", "sure", "notes", "error")
+                columns = ("file", "label", "probability", "sure", "reasons", "notes", "error")
                 write(_row([*columns, *(f"probability of {label}" for label in labels)]))
                 yield lambda path, answer: write(_row(_cells(path, answer)))
 
 
 @contextmanager
 def folders(path: Path, labels: Sequence[str]) -> Iterator[Callable[[Picture, Prediction | PictureError], None]]:
-    """Yield what copies a picture into the folder of its label in `path`, or into "not sure". None is moved.
+    """Yield what copies a picture into the folder of its label in `path`, "not sure" or "none of these".
+
+    None is moved.
 
     Pictures without an answer are not copied. Raises UsageError if `path` is there already, and not an empty folder.
     """
@@ -64,13 +67,14 @@ def folders(path: Path, labels: Sequence[str]) -> Iterator[Callable[[Picture, Pr
         raise UsageError(f"{path} is not an empty folder, and nothing is overwritten. Give a new or empty one.")
     make_folder(path)
     taken: dict[str, set[str]] = {}
-    homes: dict[str | None, str] = {None: _free(NOT_SURE, taken, "")}
-    homes |= {label: _free(label, taken, "") for label in labels}
+    not_sure, none = (_free(name, taken, "") for name in (NOT_SURE, NONE))
+    homes = {label: _free(label, taken, "") for label in labels}
 
     def copy(picture: Picture, answer: Prediction | PictureError) -> None:
         if isinstance(answer, PictureError):
             return
-        home, content, name = homes[None if answer.abstained else answer.label], picture.read(), picture.path.name
+        home = none if answer.is_none_of_these else not_sure if answer.abstained else homes[answer.label]
+        content, name = picture.read(), picture.path.name
         if not isinstance(content, bytes):  # of an array
             file = io.BytesIO()
             Image.fromarray(content.squeeze()).save(file, "PNG")
@@ -100,8 +104,9 @@ def _object(path: Path, answer: Prediction | PictureError) -> dict[str, object]:
 
 def _cells(path: Path, answer: Prediction | PictureError) -> list[str]:
     if isinstance(answer, PictureError):
-        return [str(path), "", "", "", "", str(answer)]
-    said = [f"{answer.probability:.6g}", "no" if answer.abstained else "yes", "; ".join(answer.notes), ""]
+        return [str(path), "", "", "", "", "", str(answer)]
+    said = [f"{answer.probability:.6g}", "no" if answer.abstained else "yes"]
+    said += ["; ".join(answer.reasons), "; ".join(answer.notes), ""]
     return [str(path), answer.label, *said, *(f"{each:.6g}" for each in answer.probabilities.values())]
 
 

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from keensight.data.cache import choose_preprocessing, peek
-from keensight.errors import DataError
+from keensight.errors import DataError, shortlist
 from keensight.evaluation.metrics import accuracy_interval
 from keensight.models.backbone import BACKBONES
 from keensight.models.classifier import set_normalisation
@@ -100,6 +100,18 @@ def chooses(recipe: str | None, changes: Sequence[str]) -> bool:
     return recipe is None and all(key in KEYS and KEYS[key].table in ("", "data", "evaluate") for key in keys)
 
 
+def why_no_choice(dataset: Dataset, changes: Sequence[str]) -> str:
+    """Say what ended the choice, where a backbone might have been chosen and no model is asked for; else ""."""
+    keys = [name_of(change.partition("=")[0].strip()) for change in changes]
+    learning = [key for key in keys if key not in KEYS or KEYS[key].table not in ("", "data", "evaluate")]
+    if {"model", "weights"} & {*keys} or _side(dataset) <= SMALL_PX:
+        return ""
+    return (
+        f"--set {shortlist(learning)} says how a network learns. So nothing is chosen by the pictures, and the recipe "
+        "default, a network from scratch, is trained. For photographs a pretrained backbone is mostly better."
+    )
+
+
 def choose(
     dataset: Dataset,
     changes: Sequence[str],
@@ -113,8 +125,7 @@ def choose(
     Without a budget, only what suits them is tried, at whatever it costs. Raises what `prepare` raises.
     """
     own = load_recipe("default", changes, seed).having(label_pattern=label_pattern)
-    side = int(np.median([min(header.height, header.width) for header in peek(dataset)]))
-    look = Look(len(dataset.samples), side, choose_preprocessing(dataset, own).channels == 1)
+    look = Look(len(dataset.samples), _side(dataset), choose_preprocessing(dataset, own).channels == 1)
     tries = Tries(dataset, own, budget, watcher)
     ways = _ways(look, tries)
     first = next(ways)
@@ -131,10 +142,15 @@ def choose(
     return Chosen(tries.best.material, choice, tries.best.state)
 
 
+def _side(dataset: Dataset) -> int:
+    return int(np.median([min(header.height, header.width) for header in peek(dataset)]))
+
+
 def _ways(look: Look, tries: Tries) -> Iterator[Settings]:
     """Yield the keys of what to try next, while there is time."""
     small = look.side <= SMALL_PX
-    suits = look.side >= TINY_PX and not (small and (look.grey or look.n > FEW))
+    asked_px = tries.own.data.size or look.side
+    suits = min(look.side, asked_px) >= TINY_PX and not (small and (look.grey or look.n > FEW))
     if not suits or tries.lacks(FIRST):
         yield SCRATCH
         if tries.budget:
@@ -238,7 +254,8 @@ class Tries:
         """Train with these keys, and keep what came out, with the weights of its best epoch."""
         begin = time.perf_counter()
         watcher = Progress(self._watcher) if self.made else self._watcher
-        material = prepare(self._dataset, self.own.having(**settings), watcher)
+        own = self.own if settings == SCRATCH else self.own.having(about=f"Chosen: {_what(settings)}.", **settings)
+        material = prepare(self._dataset, own, watcher)
         asked, cv = settings, None
         if settings.get("model") == "transfer" and "backbone_rate" not in settings:
             material, settings, cv = self._with_probabilities_or_without(material, settings)

@@ -30,7 +30,7 @@ def predict(
         pictures: Picture files, folders of them, or DATA in any form that `train` takes; labels are ignored.
         out: Write the answers into this new .csv or .jsonl file, too.
         sort_into: Copy each picture into a folder named after its label in this new or empty folder, or into one named
-            "not sure". No picture is moved.
+            "not sure" or "none of these". No picture is moved.
         least_sure_first: Give those first that are not sure, then by rising probability.
         key: Refuse the bundle unless the owner of this public key signed it.
 

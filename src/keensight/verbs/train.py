@@ -16,7 +16,7 @@ from keensight.errors import RunError, UsageError
 from keensight.evaluation.report import from_dict
 from keensight.files import to_json, write_atomically
 from keensight.pipeline.budget import Budget, seconds_of
-from keensight.pipeline.choose import Chosen, choose, chooses
+from keensight.pipeline.choose import Chosen, choose, chooses, why_no_choice
 from keensight.pipeline.finish import finish
 from keensight.pipeline.onwards import recipe_to_go_on
 from keensight.pipeline.prepare import prepare
@@ -96,6 +96,8 @@ def train(
     asked = None if resume else _recipe_asked(from_, recipe, set, seed)
     label_pattern = label_pattern or (asked or own_recipe(out, recipe)).data.label_pattern
     dataset = open_dataset(places, label_pattern=label_pattern or None)
+    if not (resume or from_ or recipe or is_free) and (said := why_no_choice(dataset, set)):
+        watcher.note(said)
     with claim(Path(out) if out is not None else None, dataset.name, resume) as folder:
         files = RunFolder(folder)
         asked = (asked or same_recipe(folder, recipe, set, seed, RUN)).having(label_pattern=label_pattern)
@@ -104,13 +106,13 @@ def train(
             _check_same_pictures(files, splits_jsonl(material.pixels, material.splits))
             watcher.note(f"{folder} is finished; there is nothing to resume.")
             return Run(folder, files.bundle, from_dict(json.loads(files.report.read_text(encoding="utf-8"))))
-        if not resume:
-            write_atomically(files.data, to_json(data_json(places, label_pattern, NAMES)))
         try:
             if is_free:
                 chosen = choose(dataset, set, seed, label_pattern, time_given, watcher)
             else:
                 chosen = Chosen(prepare(dataset, asked, watcher))
+            if not resume:
+                write_atomically(files.data, to_json(data_json(places, label_pattern, NAMES)))
             return _train(files, chosen, resume, watcher)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(_how_to_go_on(files, [str(place) for place in places])) from None
