@@ -311,7 +311,7 @@ def test_demo(warm, tmp_path):
     assert done.status == 0, done.err
     found, chosen = done.err.splitlines()
     assert found.startswith("note: 10 classes: 0 178, 1 182")
-    assert chosen.startswith("note: grey small pictures, 1,797 of them: a network from scratch, ")
+    assert chosen.startswith("note: small grey pictures, 1,797 of them: a network from scratch.")
     assert "\x1b" not in done.out
     for word in (
         "Right on",

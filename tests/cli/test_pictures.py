@@ -14,6 +14,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from keensight.cli import main
+from keensight.values import NONE_OF_THESE
 
 INVERTED = "inverted"
 DIGITS, TRUTH = load_digits().images, load_digits().target
@@ -246,7 +247,8 @@ def test_answers_are_written_sorted_and_copied(warm, digits, pictures, tmp_path)
     copies = sorted(file.read_bytes() for file in into.rglob("*.png"))
     assert copies == sorted(content for name, content in before.items() if name != "broken.png")
     for each in answers:
-        home = "not sure" if each["abstained"] else each["label"]
+        odd = NONE_OF_THESE in each["reasons"]
+        home = "none of these" if odd else "not sure" if each["abstained"] else each["label"]
         assert (into / home / Path(each["file"]).name).exists()
     done = warm("predict", digits, folder, "--out", out)
     assert done.status == 2 and "nothing is overwritten" in done.err

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+collect_ignore = ["backbones.py"]  # a program for another environment
 FROZEN = Path(__file__).parents[1] / "bundle" / "frozen"
 TIMEOUT_S = 60.0  # far more than anything takes: it only keeps a hang from being endless
 NGINX = """
