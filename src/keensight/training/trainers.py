@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -60,6 +61,21 @@ def check_fits(recipe: Recipe, model: Classifier, class_names: Sequence[str]) ->
             )
     if isinstance(model.network, ByHand):
         check_by_hand(recipe)
+
+
+def fit_best(
+    state: State,
+    splits: Splits,
+    recipe: Recipe,
+    on_step: OnStep | None = None,
+    on_progress: OnProgress | None = None,
+) -> None:
+    """Train to the end in the network's own way, and leave the weights of the best epoch in the model."""
+    best = state.model.state_dict()
+    for epoch in fit_any(state, splits, recipe, on_step, on_progress):
+        if epoch.best:
+            best = copy.deepcopy(state.model.state_dict())
+    state.model.load_state_dict(best)
 
 
 def fit_any(

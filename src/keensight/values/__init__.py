@@ -38,7 +38,7 @@ from keensight.values.measures import (
 )
 from keensight.values.recipe import Recipe
 from keensight.values.threats import AttackResult, Norm, Outcome, Threat, worst
-from keensight.values.training import Epoch
+from keensight.values.training import Epoch, best_epoch
 
 __all__ = [
     "NONE_OF_THESE",
@@ -82,5 +82,6 @@ __all__ = [
     "Splits",
     "Threat",
     "Uint8Array",
+    "best_epoch",
     "worst",
 ]

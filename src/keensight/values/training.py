@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -18,3 +19,8 @@ class Epoch:
     seconds: float
     best: bool  # its weights are kept: the best validation accuracy so far (ties go to the lower loss), or the last
     stopped: str = ""  # why training ends here, if it does
+
+
+def best_epoch(history: Iterable[Epoch]) -> Epoch | None:
+    """Return the epoch whose weights were kept: the last one that was the best so far. None if there is no history."""
+    return max((epoch for epoch in history if epoch.best), key=lambda epoch: epoch.number, default=None)

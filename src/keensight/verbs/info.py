@@ -16,7 +16,7 @@ from keensight.data.splits import read_splits
 from keensight.errors import DataError, KeensightError, RunError, UsageError, shortlist, suggestion
 from keensight.files import cache_root, write_atomically
 from keensight.pipeline.watch import cut_notes, holdings
-from keensight.values import Preprocessing, Recipe
+from keensight.values import Preprocessing, Recipe, best_epoch
 from keensight.workspace import RunFolder, bundle_in, is_run, read_history
 
 EXAMPLE = (64, 64, 3)  # the picture for a recipe's layers, if the recipe has none
@@ -121,7 +121,8 @@ def _refuse_runs(folder: Path) -> None:
 
 def _run(run: RunFolder, with_layers: bool, plot: bool) -> dict[str, Any]:
     history = read_history(run)
-    best = max((epoch for epoch in history if epoch.best), key=lambda epoch: epoch.number)
+    best = best_epoch(history)
+    assert best is not None  # as `read_history` sees to
     if bundle_in(run.path):
         said = _bundle(run.path, with_layers)
     else:
