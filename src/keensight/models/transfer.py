@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -91,9 +90,17 @@ def transfer(
             f"backbone_rate is {backbone_rate:g}; it must lie between 0 (only the head learns) and 1 (the backbone "
             "learns as fast). 0.1 is a good start."
         )
-    names = [backbone] if Path(backbone).suffix else backbone.split("+")  # a file's name may have a +
-    parts = [load_backbone(name.strip(), height, width) for name in names]
+    parts = [load_backbone(name, height, width) for name in names_of(backbone)]
     return Transfer(_joined(parts, backbone, mirror, probabilities), num_classes, dropout, backbone_rate, l2)
+
+
+def names_of(backbone: str) -> list[str]:
+    """Return the names of the backbones that `backbone` joins.
+
+    >>> names_of("efficientnet-lite0 + efficientnet-lite2"), names_of("a+b.onnx")
+    (['efficientnet-lite0', 'efficientnet-lite2'], ['a+b.onnx'])
+    """
+    return [backbone] if backbone.endswith(".onnx") else [name.strip() for name in backbone.split("+")]
 
 
 def _joined(parts: Sequence[Backbone], named: str, mirror: bool, probabilities: bool) -> Backbone:
