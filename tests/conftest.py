@@ -3,10 +3,12 @@
 import itertools
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import keensight
 
@@ -62,3 +64,21 @@ def trained(tmp_path_factory: pytest.TempPathFactory):
     run = keensight.train("digits", out=tmp_path_factory.mktemp("runs") / "digits", set=["epochs=8"])
     patch.undo()
     return run
+
+
+@pytest.fixture(scope="session")
+def draw() -> Callable[[Path, Sequence[str], int, int], Path]:
+    """Write pictures of noise, lighter in the third of their label, into a folder of class folders; return it."""
+
+    def draw(folder: Path, labels: Sequence[str], count: int, seed: int) -> Path:
+        rng = np.random.default_rng(seed)
+        for k, label in enumerate(labels):
+            for i in range(count):
+                pixels = rng.integers(0, 120, (9, 9, 3), np.uint8)
+                pixels[3 * (k % 3) : 3 * (k % 3) + 3] += 120
+                file = folder / label / f"{seed}-{i}.png"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(file)
+        return folder
+
+    return draw

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import load_file
 
 import keensight
@@ -17,21 +16,8 @@ from keensight.training.trainers import fresh
 QUICK = ["epochs=2"]
 
 
-def draw(folder, labels, count, seed):
-    """Write pictures of noise that is lighter in the third of its label."""
-    rng = np.random.default_rng(seed)
-    for k, label in enumerate(labels):
-        for i in range(count):
-            pixels = rng.integers(0, 120, (9, 9, 3), np.uint8)
-            pixels[3 * (k % 3) : 3 * (k % 3) + 3] += 120
-            file = folder / label / f"{seed}-{i}.png"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(pixels).save(file)
-    return folder
-
-
 @pytest.fixture(scope="module")
-def first(tmp_path_factory):
+def first(draw, tmp_path_factory):
     place = tmp_path_factory.mktemp("onwards")
     data = draw(place / "old", ["a", "b", "c"], 20, 1), draw(place / "new", ["b", "c", "d"], 20, 2)
     return data, keensight.train(data[0], out=place / "first", set=[*QUICK, "model=dense", "hidden=[16]"])
@@ -74,7 +60,7 @@ def test_new_pictures_alone_are_enough(first, tmp_path):
     assert resumed.report.test.accuracy == alone.report.test.accuracy
 
 
-def test_what_cannot_go_on_is_refused(first, tmp_path):
+def test_what_cannot_go_on_is_refused(draw, first, tmp_path):
     data, run = first
     with pytest.raises(UsageError, match="holds a 'dense', and the recipe default builds a 'cnn'"):
         recipe_to_go_on(run.bundle, "default", [], None)

@@ -2,9 +2,7 @@
 
 import json
 
-import numpy as np
 import pytest
-from PIL import Image
 
 import keensight
 from keensight.data.splits import read_splits
@@ -12,21 +10,8 @@ from keensight.data.splits import read_splits
 QUICK = ["epochs=1", "model=dense"]
 
 
-def draw(folder, labels, count, seed):
-    """Write pictures of noise that is lighter in the third of its label."""
-    rng = np.random.default_rng(seed)
-    for k, label in enumerate(labels):
-        for i in range(count):
-            pixels = rng.integers(0, 120, (9, 9, 3), np.uint8)
-            pixels[3 * (k % 3) : 3 * (k % 3) + 3] += 120
-            file = folder / label / f"{seed}-{i}.png"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(pixels).save(file)
-    return folder
-
-
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
+def runs(draw, tmp_path_factory):
     """A run on old pictures, and one on these and new ones that keeps its splits."""
     place = tmp_path_factory.mktemp("more")
     data = [draw(place / "old", ["a", "b"], 20, 1), draw(place / "new", ["b", "c"], 20, 2)]
