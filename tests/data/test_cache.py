@@ -64,7 +64,7 @@ def test_what_could_not_be_read_for_a_reason_that_passes_is_read_again(folder, m
         return decode_picture(picture, preprocessing)
 
     with monkeypatch.context() as patched:
-        patched.setattr(decoding, "decode_picture", short_of_memory)
+        patched.setattr(decoding.InTime, "decode", lambda _, *given: short_of_memory(*given))
         first = decode(whole, size)
     named = {skipped.path: skipped.reason for skipped in first.dataset.skipped}
     assert named.keys() == {"cat/005.png", "dog/007.png", "dog/009.png"}

@@ -14,6 +14,7 @@ from PIL import Image
 from keensight.data import decoding
 from keensight.data.cache import decode
 from keensight.data.decoding import Helper, Target, decoders
+from keensight.data.pixels import decode_picture
 from keensight.data.sources import open_dataset, reader
 from keensight.errors import KeensightError
 from keensight.values import Preprocessing
@@ -82,7 +83,7 @@ def test_a_helper_that_was_killed_is_done_without(pets, tmp_path):
     dataset = open_dataset(pets)
     with reader(dataset) as read:
         place = target(tmp_path, dataset.samples)
-        helper = Helper("folder", pets, place, lambda first, samples: place.write(first, samples, read))
+        helper = Helper("folder", pets, place, lambda first, samples: place.write(first, samples, read, decode_picture))
         assert helper(0, dataset.samples[:3]) == {}
         helper._process.kill()
         assert list(helper(3, dataset.samples[3:6])) == [5]
@@ -90,7 +91,7 @@ def test_a_helper_that_was_killed_is_done_without(pets, tmp_path):
         helper.close()
         twin = tmp_path / "twin"
         twin.write_bytes(place.file.read_bytes()[:4] + bytes(300 * 8 * 8 * 3))
-        Target(twin, 4, SIZE).write(0, dataset.samples, read)
+        Target(twin, 4, SIZE).write(0, dataset.samples, read, decode_picture)
     assert place.file.read_bytes() == twin.read_bytes()
 
 

@@ -5,6 +5,7 @@ A decoder is C code that no exception stops: a thread in one cannot be ended, a 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -17,7 +18,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from keensight.data.pixels import decode_picture
+from keensight.data.pixels import decode_picture, level_range
 from keensight.errors import PictureError, TooMuchWorkError
 from keensight.machine import bound_memory
 from keensight.values import Preprocessing, Uint8Array
@@ -71,28 +72,41 @@ class Apart:
         """Return what `decode_picture` does.
 
         Raises PictureError as it does, and if the process ends with it; TooMuchWorkError when the time is up;
-        ApartError if no process can be started.
+        ApartError if no process can be started. The cause of what may pass is an OSError with a number, or MemoryError.
         """
+        shape = (preprocessing.height, preprocessing.width, preprocessing.channels)
+        return np.frombuffer(self._ask(picture, preprocessing, seconds), np.uint8).reshape(shape)
+
+    def level_range(self, picture: bytes, seconds: float) -> tuple[float, float]:
+        """Return what `level_range` does. Raises as `decode`."""
+        low, high = json.loads(self._ask(picture, None, seconds))
+        return low, high
+
+    def _ask(self, picture: bytes, preprocessing: Preprocessing | None, seconds: float) -> bytes:
         process = self._started()
         assert process.stdin is not None and process.stdout is not None
         try:
-            process.stdin.write(json.dumps([len(picture), seconds, asdict(preprocessing)]).encode() + b"\n")
+            size = None if preprocessing is None else asdict(preprocessing)
+            process.stdin.write(json.dumps([len(picture), seconds, size]).encode() + b"\n")
             process.stdin.write(picture)
             process.stdin.flush()
-            reason, num_bytes = json.loads(process.stdout.readline())
-            pixels = process.stdout.read(num_bytes)
-            if len(pixels) != num_bytes:
+            reason, is_short, num_bytes = json.loads(process.stdout.readline())
+            answer = process.stdout.read(num_bytes)
+            if len(answer) != num_bytes:
                 raise OSError("it was ended while it answered")
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError):
             slow = took_too_long(process)
             self.close()
             if slow:
-                raise TooMuchWorkError(f"decoding it takes more than {seconds:.3g} seconds; save it anew") from error
-            raise PictureError("the process that decoded it has ended; save it anew") from error
+                raise TooMuchWorkError(
+                    f"decoding it takes more than {seconds:.3g} seconds; save it anew, as a plain JPEG or PNG"
+                ) from TimeoutError(errno.ETIMEDOUT, "too slow")
+            raise PictureError("the process that decoded it has ended; save it anew") from ChildProcessError(
+                errno.ECHILD, "ended"
+            )
         if reason is not None:
-            raise PictureError(reason)
-        shape = (preprocessing.height, preprocessing.width, preprocessing.channels)
-        return np.frombuffer(pixels, np.uint8).reshape(shape)
+            raise PictureError(reason) from (MemoryError() if is_short else None)
+        return answer
 
     def close(self) -> None:
         """End the process, whatever it is doing; from any thread."""
@@ -141,12 +155,16 @@ def decode_for_another(orders: object, answers: object) -> None:
         picture = reader.read(length)
         if len(picture) != length:
             return
+        reason, is_short, answer = None, False, b""
         with ends_after(seconds):
             try:
-                reason, pixels = None, decode_picture(picture, Preprocessing(**size)).tobytes()
+                if size is None:
+                    answer = json.dumps(level_range(picture)).encode()
+                else:
+                    answer = decode_picture(picture, Preprocessing(**size)).tobytes()
             except PictureError as error:
-                reason, pixels = str(error), b""
+                reason, is_short = str(error), isinstance(error.__cause__, MemoryError)
             except MemoryError:
-                reason, pixels = "there is not enough memory to decode it", b""
-        writer.write(json.dumps([reason, len(pixels)]).encode() + b"\n" + pixels)
+                reason, is_short = "there is not enough memory to decode it", True
+        writer.write(json.dumps([reason, is_short, len(answer)]).encode() + b"\n" + answer)
         writer.flush()

@@ -31,17 +31,21 @@ _XMP_IN_JPEG = b"http://ns.adobe.com/xap/1.0/\0"
 
 @dataclass(frozen=True, slots=True)
 class Bare:
-    """What of a file a decoder needs; the orientation, 0 to 8, for whoever decodes; passes over all of the pixels."""
+    """What of a file a decoder needs; the orientation, 0 to 8, for whoever decodes; passes over all of the pixels.
+
+    `is_bounded`: decoding takes no more than these passes. HEVC and AV1 may hide frames, and TIFF has many codecs.
+    """
 
     content: bytes
     orientation: int = 0
     passes: int = 1
+    is_bounded: bool = True
 
 
 def bare(picture: bytes) -> Bare:
     """Return a picture's file without all but its first frame's pixels. Raises TooMuchWorkError."""
     if picture[4:8] == b"ftyp":
-        return Bare(picture, 0, HEAVY)
+        return Bare(picture, 0, HEAVY, is_bounded=False)
     for start, strip in STRIP.items():
         if picture.startswith(start):
             try:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import struct
 
+import numpy as np
+
 from keensight.errors import TooMuchWorkError
 
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -18,13 +20,18 @@ _KEPT = frozenset(
         *(322, 323, 324, 325, 332, 333, 334, 336, 338, 339, 340, 341, 347, *range(512, 522), *range(529, 533)),
     )
 )
+_NUMBERS = {1: "u1", 3: "u2", 4: "u4", 16: "u8"}  # kinds of values that are whole numbers
+_WIDTH, _HEIGHT, _COMPRESSION, _TILE_WIDTH, _TILE_HEIGHT = 256, 257, 259, 322, 323
+_NUM_BYTES = (279, 325)  # of each strip, of each tile
+_PLAIN = 1
 _JPEG = (6, 7)  # the two ways to have JPEG data within
 
 
-def bare_tiff(picture: bytes) -> tuple[bytes, int, int]:
-    """Return a file with its first directory's tags about pixels alone, 0 for no orientation, and passes over it all.
+def bare_tiff(picture: bytes) -> tuple[bytes, int, int, bool]:
+    """Return a file with its first directory's tags about pixels alone, 0 for no orientation, passes over it all, and
+    whether decoding it takes no more than these: codecs of many kinds may be within.
 
-    Raises TooMuchWorkError: the tags have more data than the file. struct.error: it is cut short.
+    Raises TooMuchWorkError: tags, strips or tiles claim more data than the file has. struct.error: it is cut short.
     """
     order = "<" if picture[:2] == b"II" else ">"
     big = picture[2:4] in (b"+\0", b"\0+")
@@ -35,24 +42,57 @@ def bare_tiff(picture: bytes) -> tuple[bytes, int, int]:
     first = start + struct.calcsize(count_format)
     if count > 65_535:
         raise TooMuchWorkError(f"its directory has {count:,} entries; save it anew")
-    kept, num_bytes, compression = [], 0, 1
+    kept, num_bytes, values = [], 0, dict[int, list[int]]()
     for i in range(count):
         entry = picture[first + i * entry_size : first + (i + 1) * entry_size]
         tag, kind = struct.unpack_from(f"{order}HH", entry)
         if tag in _KEPT:
             num_bytes += struct.unpack_from(number, entry, 4)[0] * _SIZES[kind if kind < len(_SIZES) else 0]
             kept.append(entry)
-            if tag == 259:
-                (compression,) = struct.unpack_from(f"{order}H", entry, entry_size - (8 if big else 4))
+            if tag in (_WIDTH, _HEIGHT, _COMPRESSION, _TILE_WIDTH, _TILE_HEIGHT, *_NUM_BYTES):
+                values[tag] = _values(picture, entry, order, number)
     if num_bytes > 2 * len(picture) + 10_000:
         raise TooMuchWorkError("its tags claim more data than the file has; save it anew")
-    passes = _most_scans(picture) if compression in _JPEG else 1
+    compression = values.get(_COMPRESSION, [_PLAIN])[:1]
+    if compression != [_PLAIN] and any(_claimed(values.get(tag, []), picture) for tag in _NUM_BYTES):
+        raise TooMuchWorkError("its strips or tiles claim more data than the file has; save it anew")
+    passes = _tiled(values) * (_most_scans(picture) if compression and compression[0] in _JPEG else 1)
     if len(kept) == count:
-        return picture, 0, passes
+        return picture, 0, passes, compression == [_PLAIN]
     at = len(picture) + len(picture) % 2
     directory = struct.pack(order + count_format, len(kept)) + b"".join(kept) + bytes(struct.calcsize(number))
     content = picture[:head] + struct.pack(number, at) + picture[head + struct.calcsize(number) :]
-    return content.ljust(at, b"\0") + directory, 0, passes
+    return content.ljust(at, b"\0") + directory, 0, passes, compression == [_PLAIN]
+
+
+def _values(picture: bytes, entry: bytes, order: str, number: str) -> list[int]:
+    """Return what a tag holds, in its entry or elsewhere, or nothing where these are no whole numbers."""
+    kind, (count,) = struct.unpack_from(f"{order}H", entry, 2)[0], struct.unpack_from(number, entry, 4)
+    if kind not in _NUMBERS:
+        return []
+    room, numbers = struct.calcsize(number), np.dtype(order + _NUMBERS[kind])
+    held = entry[-room:]
+    if count * numbers.itemsize > room:
+        (at,) = struct.unpack(number, held)
+        held = picture[at : at + count * numbers.itemsize]
+    there = min(count, len(held) // numbers.itemsize)
+    values: list[int] = np.frombuffer(held, numbers, there).tolist()
+    return values
+
+
+def _claimed(counts: list[int], picture: bytes) -> bool:
+    """Say whether parts share so many bytes that together they are more than twice the file."""
+    return sum(min(count, len(picture)) for count in counts) > 2 * len(picture) + 10_000
+
+
+def _tiled(values: dict[int, list[int]]) -> int:
+    """Return how many times as many pixels as the picture its tiles have: they may reach far beyond its edges."""
+    tags = (_WIDTH, _HEIGHT, _TILE_WIDTH, _TILE_HEIGHT)
+    width, height, *tile = (values.get(tag, [0])[0] if values.get(tag) else 0 for tag in tags)
+    if not (width and height and all(tile)):
+        return 1
+    across, down = -(-width // tile[0]), -(-height // tile[1])
+    return -(-across * down * tile[0] * tile[1] // (width * height))
 
 
 def _most_scans(picture: bytes) -> int:

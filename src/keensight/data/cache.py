@@ -14,8 +14,9 @@ import numpy as np
 
 from keensight.cached import cached
 from keensight.data.decoding import Reason, Reasons, Target, by_turns, decoders
+from keensight.data.in_time import InTime
 from keensight.data.levels import data_set_range
-from keensight.data.pixels import DECODER_VERSION, Header, level_range, read_header
+from keensight.data.pixels import DECODER_VERSION, Header, read_header
 from keensight.data.sources import reader
 from keensight.errors import DataError, KeensightError, PictureError, shortlist
 from keensight.executor import Threads
@@ -103,14 +104,14 @@ def peek(dataset: Dataset) -> list[Header]:
 def _look_at_all(dataset: Dataset, measure: bool) -> tuple[bool, tuple[float, float] | None]:
     """Say whether all pictures that can be read are grey, and with `measure` the range of those that declare none."""
     all_grey, lowest, highest = True, np.inf, -np.inf
-    with reader(dataset) as read:
+    with reader(dataset) as read, InTime() as in_time:
         for sample in dataset.samples:
             with suppress(PictureError):
                 picture = read(sample)
                 header = read_header(picture)
                 all_grey = all_grey and header.grey
                 if measure and not header.has_range and isinstance(picture, bytes):
-                    low, high = level_range(picture)
+                    low, high = in_time.level_range(picture)
                     lowest, highest = min(lowest, low), max(highest, high)
             if not (all_grey or measure):
                 break
@@ -144,9 +145,9 @@ def _tried_again(folder: Path, dataset: Dataset, preprocessing: Preprocessing, i
         return failures
     assert isinstance(images, np.memmap)
     target, still = Target(folder / "images.npy", images.offset, preprocessing), Reasons()
-    with explained(folder), reader(dataset) as read:
+    with explained(folder), reader(dataset) as read, InTime() as in_time:
         for row in passing:  # in place: rows that failed are not used
-            still |= target.write(row, [dataset.samples[row]], read)
+            still |= target.write(row, [dataset.samples[row]], read, in_time.decode)
     now = {row: still.get(row, reason) for row, reason in failures.items() if row in still or not reason.passes}
     if now != failures:
         write_atomically(file, json.dumps(now))

@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -22,6 +22,7 @@ from typing import NamedTuple, TextIO, TypeAlias
 import numpy as np
 
 from keensight.data.apart import ends_after, own_python, took_too_long
+from keensight.data.in_time import DECODE_S, InTime
 from keensight.data.pixels import decode_picture
 from keensight.data.sources import Read, open_places
 from keensight.errors import PictureError
@@ -29,7 +30,6 @@ from keensight.machine import cores, keep_memory
 from keensight.values import DatasetKind, Part, Preprocessing, Sample, Uint8Array
 
 MANY = 2000  # pictures for each helper process: starting it takes 0.2 s, as long as decoding 300
-DECODE_S = 60.0  # for one picture; the slowest that are accepted take ten seconds
 TOO_LONG = f"decoding it takes more than {DECODE_S:g} seconds; save it anew, as a plain JPEG or PNG"
 
 
@@ -42,6 +42,7 @@ class Reason(NamedTuple):
 
 Reasons: TypeAlias = dict[int, Reason]  # by the row of the picture
 Decode: TypeAlias = Callable[[int, Sequence[Sample]], Reasons]
+DecodeOne: TypeAlias = Callable[[bytes | Uint8Array, Preprocessing], Uint8Array]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +53,8 @@ class Target:
     start: int
     preprocessing: Preprocessing
 
-    def write(self, first: int, samples: Sequence[Sample], read: Read, most_s: float | None = None) -> Reasons:
-        """Decode pictures and write them as the rows from `first` on; those that cannot be read become black.
-
-        With `most_s`, one that takes longer ends this process.
-        """
+    def write(self, first: int, samples: Sequence[Sample], read: Read, decode_one: DecodeOne) -> Reasons:
+        """Decode pictures and write them as the rows from `first` on; those that cannot be read become black."""
         size = self.preprocessing
         images = np.zeros((len(samples), size.height, size.width, size.channels), np.uint8)
         reasons = {}
@@ -67,8 +65,7 @@ class Target:
                 reasons[first + i] = Reason(str(error), passes=True)
                 continue
             try:
-                with ends_after(most_s) if most_s is not None else nullcontext():
-                    images[i] = decode_picture(picture, size)
+                images[i] = decode_one(picture, size)
             except PictureError as error:
                 reasons[first + i] = Reason(str(error), _passes(error.__cause__))
             except MemoryError:
@@ -117,12 +114,14 @@ def decoders(
     The helper processes end with the block, and also if this process is killed.
     """
 
+    in_time = InTime()
+
     def here(first: int, samples: Sequence[Sample]) -> Reasons:
-        return target.write(first, samples, read)
+        return target.write(first, samples, read, in_time.decode)
 
     # arrays need hardly any decoding, and a program frozen into one file has no Python to start
     apart = 0 if kind == "arrays" or getattr(sys, "frozen", False) else min(cores() - 1, count // MANY)
-    with ExitStack() as ends:
+    with ExitStack() as ends, in_time:
         helpers = [ends.enter_context(closing(Helper(kind, root, target, here, parts))) for _ in range(apart)]
         yield [*helpers, *[here] * (cores() - apart)]
 
@@ -189,6 +188,12 @@ class Helper:
         self._process.stdin.flush()
 
 
+def _or_end(picture: bytes | Uint8Array, preprocessing: Preprocessing) -> Uint8Array:
+    """Return what `decode_picture` does; one that takes too long ends this process."""
+    with ends_after(DECODE_S):
+        return decode_picture(picture, preprocessing)
+
+
 def take_orders(orders: Iterator[str], answers: TextIO) -> None:
     """Run as the process of a Helper, until its orders end."""
     keep_memory()
@@ -199,7 +204,7 @@ def take_orders(orders: Iterator[str], answers: TextIO) -> None:
         for order in orders:
             first, names = json.loads(order)
             try:
-                answer = (0, target.write(first, [Sample(name, 0, "") for name in names], read, DECODE_S))
+                answer = (0, target.write(first, [Sample(name, 0, "") for name in names], read, _or_end))
             except OSError as error:
                 answer = (error.errno or errno.EIO, {})
             answers.write(json.dumps(answer) + "\n")

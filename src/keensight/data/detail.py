@@ -11,7 +11,8 @@ import numpy as np
 from PIL import Image
 
 from keensight.data.cache import SMALL_PX
-from keensight.data.pixels import decode_picture, read_header
+from keensight.data.in_time import InTime
+from keensight.data.pixels import read_header
 from keensight.data.sources import reader
 from keensight.errors import PictureError
 from keensight.values import Dataset, Finding, FloatArray, Preprocessing, Uint8Array
@@ -49,7 +50,7 @@ def loss(grey_HW: Uint8Array, factor: int) -> float:
 def _losses(dataset: Dataset) -> Iterator[list[float]]:
     """Yield the shorter side, and the loss for each factor, of pictures that are large enough."""
     left = MOST_PIXELS
-    with reader(dataset) as read:
+    with reader(dataset) as read, InTime() as in_time:
         for sample in dataset.samples[:: max(1, len(dataset.samples) // MOST)]:
             try:
                 picture = read(sample)
@@ -58,7 +59,7 @@ def _losses(dataset: Dataset) -> Iterator[list[float]]:
                 if side <= SMALL_PX or pixels > left:
                     continue
                 size = Preprocessing(header.height, header.width, 1)
-                grey_HW = decode_picture(picture, size)[..., 0]
+                grey_HW = in_time.decode(picture, size)[..., 0]
             except (PictureError, ValueError):  # it is named where it is left out
                 continue
             left -= pixels

@@ -60,6 +60,7 @@ class Header:
     width: int
     grey: bool
     work: int = 0  # pixels times the passes over them that decoding takes
+    is_bounded: bool = True  # whether it takes no more than that, whatever the file holds
     has_range: bool = True  # whether the file says which levels are black and white
 
 
@@ -70,7 +71,7 @@ def read_header(picture: bytes | Uint8Array) -> Header:
     opened = _open(picture)
     width, height = opened.size
     has_range = not is_deep(opened.image) or white_of(opened.image) is not None
-    return Header(height, width, opened.image.mode in _GREY_MODES, opened.work, has_range)
+    return Header(height, width, opened.image.mode in _GREY_MODES, opened.work, opened.is_bounded, has_range)
 
 
 def level_range(picture: bytes) -> tuple[float, float]:
@@ -109,8 +110,15 @@ def decode_if_small(picture: bytes, preprocessing: Preprocessing, most_pixels: i
         return _fitted(plain, preprocessing)
     if picture.startswith(PNG):
         return None
+    return decode_if_quick(picture, preprocessing, most_pixels)
+
+
+def decode_if_quick(picture: bytes, preprocessing: Preprocessing, most_work: int) -> Uint8Array | None:
+    """Return what `decode_picture` does, or None, undecoded, where it might take more work than this."""
     opened = _open(picture)
-    return _fitted(_load(opened, preprocessing), preprocessing) if opened.work <= most_pixels else None
+    if opened.work > most_work or not opened.is_bounded:
+        return None
+    return _fitted(_load(opened, preprocessing), preprocessing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +128,7 @@ class _Opened:
     image: Image.Image
     orientation: int
     work: int
+    is_bounded: bool
 
     @property
     def size(self) -> tuple[int, int]:
@@ -157,7 +166,7 @@ def _open(picture: bytes) -> _Opened:
         raise TooMuchWorkError(f"it is cut into {num_tiles:,} strips or tiles; save it anew")
     # Pillow puts a turn that AVIF itself has into EXIF; libheif has turned its pictures already
     orientation = of_exif(image.info.get("exif") or b"") if image.format == "AVIF" else found.orientation
-    return _Opened(image, orientation, pixels * found.passes)
+    return _Opened(image, orientation, pixels * found.passes, found.is_bounded)
 
 
 @functools.cache

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from keensight.bundle.onnx_check import check_onnx
 from keensight.bundle.onnx_head import head_of, with_output
 from keensight.bundle.read import Bundle, damaged, file_of, read_bundle
+from keensight.data.in_time import InTime
 from keensight.data.looks import BLANK_LEVELS
-from keensight.data.pixels import decode_picture
 from keensight.data.polarity import match_polarity
 from keensight.data.unlabelled import Picture, read_picture
 from keensight.errors import BundleError, PictureError
@@ -183,14 +183,16 @@ class Predictor:
         engine = self._on_one_core if len(first) > at_a_time else self.engine
         remaining = chain(first, remaining)
         some_at_a_time = iter(lambda: list(islice(remaining, at_a_time)), [])
-        with Threads(cores()) as threads:
-            for answers in threads.map(lambda some: self._some(some, engine), some_at_a_time):
+        with Threads(cores()) as threads, InTime() as in_time:
+            for answers in threads.map(lambda some: self._some(some, engine, in_time), some_at_a_time):
                 yield from answers
 
-    def _some(self, pictures: list[Path | Picture], engine: Engine) -> list[tuple[Path, Uint8Array | None, Answer]]:
+    def _some(
+        self, pictures: list[Path | Picture], engine: Engine, in_time: InTime
+    ) -> list[tuple[Path, Uint8Array | None, Answer]]:
         """Return what `on_pictures` yields, for a few pictures."""
         given = [each if isinstance(each, Picture) else Picture(each, partial(read_picture, each)) for each in pictures]
-        files, decoded = [picture.path for picture in given], [self._decode(picture) for picture in given]
+        files, decoded = [picture.path for picture in given], [self._decode(picture, in_time) for picture in given]
         good = [str(file) for file, image in zip(files, decoded, strict=True) if not isinstance(image, PictureError)]
         images = [image for image in decoded if not isinstance(image, PictureError)]
         answers = iter(self._answer(good, np.stack(images), engine) if good else ())
@@ -203,9 +205,9 @@ class Predictor:
         """Return a prediction for each decoded picture, uint8 NHWC, in order; their `file` is empty."""
         return [prediction for _, prediction in self._answer([""] * len(images_NHWC), images_NHWC, self.engine)]
 
-    def _decode(self, picture: Picture) -> Uint8Array | PictureError:
+    def _decode(self, picture: Picture, in_time: InTime) -> Uint8Array | PictureError:
         try:
-            return decode_picture(picture.read(), self.bundle.preprocessing)
+            return in_time.decode(picture.read(), self.bundle.preprocessing)
         except PictureError as error:
             return error
 

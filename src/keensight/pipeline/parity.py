@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from keensight.data.pixels import decode_picture
+from keensight.data.in_time import InTime
 from keensight.data.polarity import Borders
 from keensight.data.sources import reader
 from keensight.errors import GateError
@@ -108,9 +108,9 @@ def _from_files(predictor: Predictor, pixels: Pixels, held_out: Split, part: Spl
     Files that are decoded to the same pixels again have the answers that the bundle has given for these.
     """
     members = np.searchsorted(pixels.rows, part.rows)
-    with reader(pixels.dataset) as read:
+    with reader(pixels.dataset) as read, InTime() as in_time:
         encoded = (_encoded(read(pixels.dataset.samples[i])) for i in members)
-        images = np.stack([decode_picture(picture, predictor.bundle.preprocessing) for picture in encoded])
+        images = np.stack([in_time.decode(picture, predictor.bundle.preprocessing) for picture in encoded])
     if np.array_equal(images, part.gather()):
         answers: FloatArray = predictor.outputs_on_split(held_out)["probabilities"][np.isin(held_out.rows, part.rows)]
         return answers
