@@ -12,6 +12,7 @@ from PIL import Image, ImageOps, PngImagePlugin
 
 from keensight.data.bare import MANY, bare
 from keensight.data.pixels import decode_picture, read_header
+from keensight.data.plain_png import PNG
 from keensight.errors import PictureError, TooMuchWorkError
 from keensight.values import Preprocessing
 
@@ -241,7 +242,31 @@ BOMBS = {  # small files that would keep a decoder busy, each made when it is tr
     "run lengths over 60 megapixels": lambda: rle_bmp(60_000, 1_000),
     "digits for 60 megapixels": lambda: b"P2 60000 1000 255\n" + b"1 " * 100,
     "a strip for each pixel": lambda: strips(1, 30_000),
+    "a strip for each 100 pixels": lambda: strips(100, 20_000),
+    "tiles far beyond the edge": lambda: tiles((16, 100_000), (16_384, 16)),
+    "strips that are the same bytes": lambda: one_strip_for_all(2_000),
+    "tables of nothing": lambda: with_parts("JPEG", 2, 20 * segment(0xDB, 1000 * (b"\0" + bytes(range(1, 65))))),
+    "remarks between digits": lambda: b"P2 9 9 255\n" + 20_000 * b"#\n" + 81 * b"1 ",
+    "remarks before a size": lambda: b"P5 " + 10_000 * b"#\n" + b"9 9 255\n" + bytes(81),
+    "blanks before a size": lambda: b"P6" + 20_000 * b" " + b"9 9 255\n" + bytes(243),
+    "21 MB of run lengths for 100 pixels": lambda: rle_bmp(10, 10) + 10_500_000 * b"\0\0",
 }
+
+
+def tiles(size, tile):
+    # the offsets and numbers of bytes of all tiles lie beyond the end: they do not matter any more
+    rows = [(256, 4, size[0]), (257, 4, size[1]), (258, 3, 8), (259, 3, 8), (262, 3, 1), (277, 3, 1)]
+    return tiff_of([*rows, (322, 4, tile[0]), (323, 4, tile[1]), (324, 4, 8), (325, 4, 9)], bytes(10))
+
+
+def one_strip_for_all(count):
+    plain = bytearray(encode(Image.new("L", (64, count)), "TIFF", compression="tiff_adobe_deflate", tiffinfo={278: 1}))
+    (start,) = struct.unpack_from("<I", plain, 4)
+    for i in range(struct.unpack_from("<H", plain, start)[0]):
+        tag, kind, number, at = struct.unpack_from("<HHII", plain, start + 2 + 12 * i)
+        if tag == 279:
+            plain[at : at + 4 * number] = number * struct.pack("<I", len(plain)) if kind == 4 else number * b"\xff\xff"
+    return bytes(plain)
 
 
 def with_parts(kind, at, parts):
@@ -306,6 +331,49 @@ def test_ordinary_pictures_of_many_parts_are_no_bombs():
     np.testing.assert_array_equal(split, whole)
     for picture in (scans(NOISE, 90), encode(photograph.convert("CMYK"), "JPEG", progressive=True), strips(64, 3000)):
         assert decode_picture(picture, COLOUR).shape == (36, 48, 3)
+
+
+JUNK = {"fill bytes": 5_000 * b"\xff", "zeros": bytes(5_000), "stuffed bytes": 5_000 * b"\xff\0"}
+
+
+@pytest.mark.parametrize("junk", JUNK.values(), ids=JUNK)
+@pytest.mark.parametrize("marker", [b"\xff\xdb", b"\xff\xc0", b"\xff\xda"])
+def test_what_lies_between_segments_of_a_jpeg_reaches_no_decoder(junk, marker):
+    """Pillow reads it byte by byte: 100 MB took it minutes."""
+    plain = encode(NOISE, "JPEG")
+    at = plain.index(marker)
+    picture = plain[:at] + junk + plain[at:]
+    assert len(bare(picture).content) <= len(plain) + 1  # one fill byte is a part of a marker
+    np.testing.assert_array_equal(decode_picture(picture, COLOUR), decode_picture(plain, COLOUR))
+    assert len(bare(plain[:at] + junk).content) <= at  # where nothing follows
+
+
+@pytest.mark.parametrize("white", [1, 2, 100, 254, 256, 1000, 4095, 65534, 65535])
+@pytest.mark.parametrize("kind", [5, 6])
+def test_levels_of_any_range_are_those_of_pillow(kind, white):
+    bands = 3 if kind == 6 else 1
+    levels = np.random.default_rng(white).integers(0, white + 1, (7, 9, bands))
+    picture = b"P%d # a remark\n9 7\n%d\n" % (kind, white) + levels.astype("u1" if white < 256 else ">u2").tobytes()
+    with Image.open(io.BytesIO(picture)) as theirs, Image.open(io.BytesIO(bare(picture).content)) as ours:
+        assert theirs.mode == ours.mode
+        np.testing.assert_array_equal(np.asarray(ours), np.asarray(theirs))
+    for cut in (10, 20, len(picture) - 1):
+        with pytest.raises(PictureError):
+            decode_picture(picture[:cut], Preprocessing(7, 9, bands))
+
+
+def test_what_may_hide_work_is_not_taken_for_bounded():
+    plain = {kind: read_header(encode(NOISE, kind)).is_bounded for kind in FORMATS}
+    assert plain == dict.fromkeys(FORMATS, True)
+    assert not read_header(encode(NOISE, "TIFF", compression="tiff_lzw")).is_bounded
+    assert not read_header(encode(NOISE, "AVIF")).is_bounded
+
+
+def test_bytes_that_give_no_pixels_are_work():
+    data = b"\x78\1" + 200_000 * b"\0\0\0\xff\xff" + zlib.compress(bytes(10 * 31), 1)[2:]  # blocks of nothing
+    head = struct.pack(">IIBBBBB", 10, 10, 8, 2, 0, 0, 0)
+    header = read_header(PNG + chunk(b"IHDR", head) + chunk(b"IDAT", data) + chunk(b"IEND", b""))
+    assert header.work > 200_000
 
 
 def test_a_header_says_how_much_work_a_picture_is():

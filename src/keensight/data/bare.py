@@ -13,14 +13,17 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from keensight.data.bare_ppm import IN_PYTHON, PPM, bare_ppm
 from keensight.data.bare_tiff import TIFF, bare_tiff
 from keensight.data.orientation import of_exif, of_xmp
 from keensight.data.plain_png import PNG
 from keensight.errors import TooMuchWorkError
 
-MANY = 4_000  # segments, chunks and blocks are free up to here, and above it where each has 64 bytes
+MANY = 4_000  # segments, chunks and blocks are free up to here, and above it where each has as many bytes as below
+EACH = {"segments": 4096, "chunks": 1024, "blocks": 64}
+MOST_HEADER = 1_000_000  # bytes of a JPEG's tables, of which Pillow reads each in Python
+MOST_RUNS = 20_000_000  # bytes of a run-length-coded BMP, which Pillow reads in Python, whatever its pixels are
 INTERLACED = 3  # what Adam7's seven passes cost
-IN_PYTHON = 24  # what a decoder costs that Pillow has in Python: run-length-coded BMP, PPM in digits or odd ranges
 HEAVY = 6  # what HEVC and AV1 cost, for each pixel, against a pass of JPEG
 _MARKER = re.compile(rb"\xff([\xc0-\xcf\xd8-\xfe])")  # not those that stand within a scan
 _PNG_KEPT = frozenset((b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"))
@@ -57,7 +60,7 @@ def bare(picture: bytes) -> Bare:
 
 def _jpeg(picture: bytes) -> Bare:
     kept: list[bytes] = []
-    begin, at, scans, segments, orientation = 0, 2, 0, 0, 0
+    begin, at, left_out, scans, segments, orientation = 0, 2, 0, 0, 0, 0
     while found := _MARKER.search(picture, at):
         kind, start = found[1][0], found.start()
         if kind == 0xD8:
@@ -65,6 +68,9 @@ def _jpeg(picture: bytes) -> Bare:
             continue
         if kind == 0xD9:
             break
+        if not scans and start > at:  # what lies between segments, which Pillow reads byte by byte
+            kept.append(picture[begin:at])
+            begin, left_out = start, left_out + start - at
         at = found.end() + int.from_bytes(picture[found.end() : found.end() + 2])
         segments += 1
         _check_count(segments, at, "segments")
@@ -77,8 +83,11 @@ def _jpeg(picture: bytes) -> Bare:
             if kind == 0xE1 and not orientation:
                 orientation = _jpeg_orientation(body)
             kept.append(picture[begin:start])
-            begin = at
-    content = b"".join([*kept, picture[begin:]]) if kept else picture
+            begin, left_out = at, left_out + at - start
+        if not scans and at - left_out > MOST_HEADER:
+            raise TooMuchWorkError(f"its tables have more than {MOST_HEADER:,} bytes; save it anew")
+    rest = picture[begin:] if scans else picture[begin:at]
+    content = b"".join([*kept, rest]) if kept or not scans else picture
     return Bare(content, orientation, max(1, scans))
 
 
@@ -177,18 +186,21 @@ def _webp(picture: bytes) -> Bare:
 
 
 def _bmp(picture: bytes) -> Bare:
-    (compression,) = struct.unpack_from("<I", picture, 30)
-    return Bare(picture, 0, IN_PYTHON if compression in (1, 2) else 1)
+    size, compression = struct.unpack_from("<I12xI", picture, 14)
+    if size < 40 or compression not in (1, 2):
+        return Bare(picture)
+    if len(picture) > MOST_RUNS:
+        raise TooMuchWorkError(f"it has more than {MOST_RUNS:,} bytes of run lengths; save it anew")
+    return Bare(picture, 0, IN_PYTHON)
 
 
 def _ppm(picture: bytes) -> Bare:
-    words = re.findall(rb"(?:#[^\n]*\n|\s)*([^\s#]+)", picture[:1000])
-    is_binary = picture[1:2] in b"4" or (picture[1:2] in b"56" and words[3:4] == [b"255"])
-    return Bare(picture, 0, 1 if is_binary else IN_PYTHON)
+    content, passes = bare_ppm(picture)
+    return Bare(content, 0, passes)
 
 
 def _check_count(count: int, at: int, what: str) -> None:
-    if count > MANY + at // 64:
+    if count > MANY + at // EACH[what]:
         raise TooMuchWorkError(f"it consists of more than {count - 1:,} {what}; save it anew")
 
 
@@ -202,6 +214,6 @@ STRIP: dict[bytes, Callable[[bytes], Bare]] = {
     b"GIF8": _gif,
     b"RIFF": _webp,
     b"BM": _bmp,
-    **dict.fromkeys((b"P1", b"P2", b"P3", b"P4", b"P5", b"P6"), _ppm),
+    **dict.fromkeys(PPM, _ppm),
     **dict.fromkeys(TIFF, _tiff),
 }

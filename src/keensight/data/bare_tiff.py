@@ -5,6 +5,7 @@ https://www.itu.int/itudoc/itu-t/com16/tiff-fx/docs/tiff6.pdf, and BigTIFF, whos
 
 from __future__ import annotations
 
+import math
 import struct
 
 import numpy as np
@@ -22,7 +23,7 @@ _KEPT = frozenset(
 )
 _NUMBERS = {1: "u1", 3: "u2", 4: "u4", 16: "u8"}  # kinds of values that are whole numbers
 _WIDTH, _HEIGHT, _COMPRESSION, _TILE_WIDTH, _TILE_HEIGHT = 256, 257, 259, 322, 323
-_NUM_BYTES = (279, 325)  # of each strip, of each tile
+_OFFSETS, _NUM_BYTES = (273, 324), (279, 325)  # of each strip, of each tile
 _PLAIN = 1
 _JPEG = (6, 7)  # the two ways to have JPEG data within
 
@@ -42,17 +43,20 @@ def bare_tiff(picture: bytes) -> tuple[bytes, int, int, bool]:
     first = start + struct.calcsize(count_format)
     if count > 65_535:
         raise TooMuchWorkError(f"its directory has {count:,} entries; save it anew")
-    kept, num_bytes, values = [], 0, dict[int, list[int]]()
+    kept, num_bytes, num_parts, values = [], 0, 0, dict[int, list[int]]()
     for i in range(count):
         entry = picture[first + i * entry_size : first + (i + 1) * entry_size]
         tag, kind = struct.unpack_from(f"{order}HH", entry)
         if tag in _KEPT:
-            num_bytes += struct.unpack_from(number, entry, 4)[0] * _SIZES[kind if kind < len(_SIZES) else 0]
+            num_values = struct.unpack_from(number, entry, 4)[0]
+            num_bytes += num_values * _SIZES[kind if kind < len(_SIZES) else 0]
+            num_parts += num_values * (tag in _OFFSETS)
             kept.append(entry)
             if tag in (_WIDTH, _HEIGHT, _COMPRESSION, _TILE_WIDTH, _TILE_HEIGHT, *_NUM_BYTES):
                 values[tag] = _values(picture, entry, order, number)
     if num_bytes > 2 * len(picture) + 10_000:
         raise TooMuchWorkError("its tags claim more data than the file has; save it anew")
+    check_parts(num_parts, math.prod(sum(values.get(tag, [])[:1]) for tag in (_WIDTH, _HEIGHT)))
     compression = values.get(_COMPRESSION, [_PLAIN])[:1]
     if compression != [_PLAIN] and any(_claimed(values.get(tag, []), picture) for tag in _NUM_BYTES):
         raise TooMuchWorkError("its strips or tiles claim more data than the file has; save it anew")
@@ -63,6 +67,12 @@ def bare_tiff(picture: bytes) -> tuple[bytes, int, int, bool]:
     directory = struct.pack(order + count_format, len(kept)) + b"".join(kept) + bytes(struct.calcsize(number))
     content = picture[:head] + struct.pack(number, at) + picture[head + struct.calcsize(number) :]
     return content.ljust(at, b"\0") + directory, 0, passes, compression == [_PLAIN]
+
+
+def check_parts(count: int, pixels: int) -> None:
+    """Raise TooMuchWorkError for more strips or tiles than pixels can need: Pillow goes through them in Python."""
+    if count > 10_000 + pixels // 256:
+        raise TooMuchWorkError(f"it is cut into {count:,} strips or tiles; save it anew")
 
 
 def _values(picture: bytes, entry: bytes, order: str, number: str) -> list[int]:

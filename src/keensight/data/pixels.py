@@ -21,6 +21,7 @@ from PIL import (  # noqa: F401
 )
 
 from keensight.data.bare import bare
+from keensight.data.bare_tiff import check_parts
 from keensight.data.kinds import is_heif, what_is
 from keensight.data.levels import in_eight_bits, is_deep, key_in_eight_bits, white_of
 from keensight.data.orientation import of_exif, upright
@@ -162,11 +163,12 @@ def _open(picture: bytes) -> _Opened:
             f"decoding it takes {found.passes:,} passes over {pixels / 1e6:,.1f} megapixels; save it anew, as a plain "
             "JPEG or PNG"
         )
-    if num_tiles > 10_000 + pixels // 64:
-        raise TooMuchWorkError(f"it is cut into {num_tiles:,} strips or tiles; save it anew")
+    check_parts(num_tiles, pixels)
     # Pillow puts a turn that AVIF itself has into EXIF; libheif has turned its pictures already
     orientation = of_exif(image.info.get("exif") or b"") if image.format == "AVIF" else found.orientation
-    return _Opened(image, orientation, pixels * found.passes, found.is_bounded)
+    # a decoder also reads bytes that give no pixels, such as empty blocks of deflated data
+    work = max(pixels * found.passes, len(found.content) // 4)
+    return _Opened(image, orientation, work, found.is_bounded)
 
 
 @functools.cache
