@@ -3,6 +3,7 @@
     python tests/data/fuzz.py --pictures 100000
 
 What counts as failure: an error other than PictureError, a process that a picture ended, one later than its deadline.
+The good client of a server beside such pictures is measured by tests/serving/fuzz.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Pictures that try a decoder: scans, interlace, tiles, frames and metadata, by a seeded generator."""
+"""Pictures that try a decoder: scans, interlace, tiles, frames, metadata and what else, by a seeded generator."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 
 from PIL import Image
 
@@ -56,9 +57,11 @@ class Pictures:
         self.makers: dict[str, Callable[[], bytes]] = {
             "scans": self.scans, "interlace": self.interlace, "chunks": self.chunks, "frames": self.frames,
             "metadata": self.metadata, "damage": self.damage, "damaged metadata": lambda: self.damaged(self.metadata()),
+            "junk": self.junk, "blocks of nothing": self.blocks_of_nothing, "phones": self.phones,
         }  # fmt: skip
         if "TIFF" in kinds:
-            self.makers |= {"tiles": self.tiles, "tags": self.tags, "run lengths": self.run_lengths}
+            self.makers |= {"tiles": self.tiles, "tags": self.tags, "run lengths": self.run_lengths,
+                            "shared strips": self.shared_strips, "digits": self.digits}  # fmt: skip
 
     def picture(self) -> tuple[str, bytes]:
         """Return one, and what it tries."""
@@ -110,6 +113,59 @@ class Pictures:
         if kind == "WEBP":
             return plain[:12] + count * b"XMP \0\0\0\0" + plain[12:]
         return plain + count * b"\0"
+
+    def junk(self) -> bytes:
+        """A JPEG with something between its segments."""
+        plain = self.sound("JPEG")
+        at = plain.index(self.rng.choice((b"\xff\xdb", b"\xff\xc0", b"\xff\xc4", b"\xff\xda")))
+        count = self.rng.choice((1, 1000, 300_000))
+        return plain[:at] + count * self.rng.choice((b"\xff", b"\0", b"\xff\0", b"\xff\xd0", b"\xff\xd8")) + plain[at:]
+
+    def blocks_of_nothing(self) -> bytes:
+        """A PNG whose deflated data has blocks that hold nothing, before, between or after its rows."""
+        width, height = self.large()
+        rows = height * (b"\0" + bytes(3 * width))
+        blocks = self.rng.choice((1, 1000, 200_000)) * b"\0\0\0\xff\xff"
+        packed = zlib.compress(rows)
+        data = self.rng.choice((packed[:2] + blocks + packed[2:], packed[:-4] + blocks, packed + blocks))
+        parts = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+        return b"\x89PNG\r\n\x1a\n" + parts + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+    def phones(self) -> bytes:
+        """HEIC and AVIF, damaged in their boxes or in their pixels."""
+        plain = bytearray(self.rng.choice(phones()))
+        change = self.rng.randrange(4)
+        if change == 1:
+            return self.damaged(bytes(plain))
+        if change == 2:  # a number in the boxes: a size, an offset, a count
+            at = self.rng.randrange(len(plain) // 2)
+            plain[at : at + 4] = self.rng.choice((b"\xff" * 4, bytes(4), b"\0\0\xff\xff", b"\0\1\0\0"))
+        elif change == 3:
+            half = len(plain) // 2
+            for _ in range(self.rng.choice((1, 20))):
+                plain[self.rng.randrange(half, len(plain))] = self.rng.randrange(256)
+        return bytes(plain)
+
+    def shared_strips(self) -> bytes:
+        """A deflated TIFF of many strips that are all the same bytes, or far too many, or too large."""
+        count, data = self.rng.choice((3, 500, 20_000)), zlib.compress(bytes(64)) + self.rng.randbytes(3000)
+        claimed = self.rng.choice((64, len(data), 2**31 - 1))
+        places = struct.pack(f"<{2 * count}I", *count * [8], *count * [claimed])
+        rows = {256: 64, 257: count, 258: 8, 259: self.rng.choice((1, 5, 8)), 262: 1, 277: 1,
+                278: self.rng.choice((1, 2, 2**31)), 273: 8 + len(data), 279: 8 + len(data) + 4 * count}  # fmt: skip
+        table = b"".join(
+            struct.pack("<HHII", tag, 4, count if tag in (273, 279) else 1, rows[tag]) for tag in sorted(rows)
+        )
+        body = data + places
+        return b"II*\0" + struct.pack("<I", 8 + len(body)) + body + struct.pack("<H", len(rows)) + table + bytes(4)
+
+    def digits(self) -> bytes:
+        """PPM in digits, with remarks and blanks, or of an odd range."""
+        rng, (width, height) = self.rng, self.large()
+        some = rng.choice((b" ", b"\n", b"#\n", b" # a\n")) * rng.choice((1, 100, 20_000))
+        head = b"P%d%s\n%d %d\n" % (rng.choice((1, 2, 3, 5, 6)), some, width, height)
+        body = rng.choice((b"1 ", b"0", b"1#\n", b"-1 ", b"99999 ", b"\xff")) * (3 * width * height)
+        return self.damaged(head + b"%d\n" % rng.choice((0, 1, 7, 255, 1000, 65_535, 65_536)) + body)
 
     def frames(self) -> bytes:
         kind = self.rng.choice([kind for kind in ("GIF", "WEBP", "PNG", "TIFF") if kind in self.kinds])
@@ -196,6 +252,13 @@ class Pictures:
             else:
                 some[at:at] = some[at // 2 : at][:50_000]
         return bytes(some)
+
+
+@cache
+def phones() -> list[bytes]:
+    """Return pictures in the formats of phones."""
+    files = sorted(Path(__file__).with_name("phones").iterdir())
+    return [*(file.read_bytes() for file in files), encoded("AVIF", "RGB", (64, 48)), moving("AVIF", 5)]
 
 
 @cache

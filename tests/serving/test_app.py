@@ -5,12 +5,14 @@ import sys
 import threading
 import time
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import keensight
+from keensight.data import pixels
 from keensight.serving import uploads
 
 
@@ -85,6 +87,49 @@ def test_formats_that_are_accepted(client, make_png, kind):
     assert client.post("/v1/predict", content=make_png(kind=kind)).status_code == 200
 
 
+PHONES = Path(__file__).parents[1] / "data" / "phones"
+
+
+@pytest.mark.parametrize("name", ["plain.heic", "turned.heic", "plain.avif", "turned.avif"])
+def test_pictures_of_phones_are_answered_as_predict_does(client, frozen, name):
+    content = (PHONES / name).read_bytes()
+    answer = client.post("/v1/predict", content=content, headers={"Content-Type": "image/heic"})
+    (expected,) = keensight.predict(frozen, PHONES / name)
+    assert answer.status_code == 200
+    assert answer.json()["predictions"][0]["probabilities"] == pytest.approx(expected.probabilities, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["plain.heic", "plain.avif"])
+def test_pictures_of_phones_have_the_limits_of_others(make_client, name):
+    content = (PHONES / name).read_bytes()
+    answer = make_client(limits={"max_pixels": 40 * 24 - 1}).post("/v1/predict", content=content)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_many_pixels")
+    assert make_client().post("/v1/predict", content=content[:-40]).status_code == 400
+
+
+def test_a_server_that_reads_no_heic_says_so(client, monkeypatch):
+    pixels._heif_formats.cache_clear()
+    monkeypatch.setitem(sys.modules, "pi_heif", None)
+    answer = client.post("/v1/predict", content=(PHONES / "plain.heic").read_bytes())
+    pixels._heif_formats.cache_clear()
+    assert (answer.status_code, answer.json()["error"]["code"]) == (415, "unsupported_format")
+    assert "reads no HEIC pictures" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer and not the picture"),
+        (b"<!doctype html><title>Not found</title>", "an HTML page"),
+        (b"%PDF-1.7", "a PDF document"),
+        (b"\0\0\0\x18ftypcrx ", "a picture in CR3 format"),
+    ],
+)
+def test_what_is_no_picture_is_told_by_its_name(client, content, says):
+    message = client.post("/v1/predict", content=content).json()["error"]["message"]
+    assert says in message and "JPEG, PNG, GIF, WebP, AVIF and HEIC are accepted" in message
+
+
 def test_a_single_bad_picture_in_a_form_is_an_error_of_the_request(client):
     answer = client.post("/v1/predict", files={"file": ("note.txt", b"no picture")})
     assert (answer.status_code, answer.json()["error"]["code"]) == (415, "unsupported_format")
@@ -146,7 +191,7 @@ def test_decoding_ends_with_its_request(make_client, make_png):
 def test_a_cut_picture_is_told_without_words_of_pillow(client, make_png):
     cut = make_png(size=(200, 200), kind="JPEG")[:-200]
     message = client.post("/v1/predict", content=cut).json()["error"]["message"]
-    assert message == "It is damaged or cut short. JPEG, PNG, GIF and WebP are accepted."
+    assert message == "It is damaged or cut short. JPEG, PNG, GIF, WebP, AVIF and HEIC are accepted."
 
 
 @pytest.mark.parametrize(

@@ -205,7 +205,8 @@ def openapi(limits: Limits) -> Json:
             "title": "keensight",
             "version": __version__,
             "description": f"Classifies pictures by a bundle. A request has up to {limits.max_bytes:,} bytes and "
-            f"{limits.max_pictures} pictures of up to {limits.max_pixels:,} pixels each: JPEG, PNG, GIF or WebP.",
+            f"{limits.max_pictures} pictures of up to {limits.max_pixels:,} pixels each: JPEG, PNG, GIF, "
+            "WebP, AVIF or HEIC.",
         },
         "paths": {**_version_1(), **_version_2(), **_operations()},
         "components": {

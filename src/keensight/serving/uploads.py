@@ -13,14 +13,15 @@ from PIL import Image
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from keensight.data.kinds import is_heif, is_picture_start, what_is
 from keensight.data.pixels import MAX_PIXELS, decode_if_small, decode_picture, read_header
-from keensight.errors import PictureError, TooManyPixelsError, TooMuchWorkError
+from keensight.errors import MissingDecoderError, PictureError, TooManyPixelsError, TooMuchWorkError
 from keensight.serving.limits import Limits, RefusalError
 from keensight.values import Preprocessing, Uint8Array
 
 # How each accepted format begins, and the suffix of its files.
 FORMATS = {b"\xff\xd8\xff": ".jpg", b"\x89PNG\r\n\x1a\n": ".png", b"GIF87a": ".gif", b"GIF89a": ".gif"}
-ACCEPTED = "JPEG, PNG, GIF and WebP are accepted"
+ACCEPTED = "JPEG, PNG, GIF, WebP, AVIF and HEIC are accepted"
 MAX_FIELDS = 16  # of a form, besides its pictures
 MAX_HEADER_BYTES = 8 * 1024  # of a form's part
 MAX_FIELD_BYTES = 1024  # of a field that is no file
@@ -71,6 +72,8 @@ def suffix_of(content: bytes) -> str | None:
     """
     if content.startswith(b"RIFF") and content[8:12] == b"WEBP":
         return ".webp"
+    if content[4:8] == b"ftyp":
+        return None if not is_picture_start(content) else ".heic" if is_heif(content) else ".avif"
     return next((suffix for start, suffix in FORMATS.items() if content.startswith(start)), None)
 
 
@@ -108,11 +111,12 @@ def decode(upload: Upload, preprocessing: Preprocessing, limits: Limits, most_wo
     """
     with refusals(limits):
         if upload.content and suffix_of(upload.content) is None:
-            raise RefusalError(415, "unsupported_format", f"It is not a picture that can be read; {ACCEPTED}.")
+            what = what_is(upload.content) or "not a picture that can be read"
+            raise RefusalError(415, "unsupported_format", f"It is {what}; {ACCEPTED}.")
         header = read_header(upload.content)
         if header.height * header.width > limits.max_pixels:
             raise _too_many_pixels(f"{header.width:,}x{header.height:,}", limits)
-        if most_work is not None and header.work > most_work:
+        if most_work is not None and (header.work > most_work or not header.is_bounded):
             raise LargePictureError(header.work)
         return decode_picture(upload.content, preprocessing)
 
@@ -122,6 +126,9 @@ def refusals(limits: Limits) -> Iterator[None]:
     """Turn what is wrong with a picture into a RefusalError."""
     try:
         yield
+    except MissingDecoderError as error:
+        message = "This server reads no HEIC pictures: that takes the package pi-heif. Convert it to JPEG."
+        raise RefusalError(415, "unsupported_format", message) from error
     except TooManyPixelsError as error:
         raise _too_many_pixels("far too many", limits) from error
     except PictureError as error:
