@@ -25,6 +25,7 @@ NAMES = [
     "audit",
     "build",
     "choose_preprocessing",
+    "clean",
     "compare",
     "decode",
     "deploy_docker",

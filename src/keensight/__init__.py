@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         Threat,
     )
     from keensight.verbs.audit import audit
+    from keensight.verbs.clean import clean
     from keensight.verbs.compare import compare
     from keensight.verbs.deploy import deploy_docker, deploy_kubernetes
     from keensight.verbs.evaluate import evaluate
@@ -65,6 +66,7 @@ _HOME = {
     "audit": "keensight.verbs.audit",
     "build": "keensight.models.zoo",
     "choose_preprocessing": "keensight.data.cache",
+    "clean": "keensight.verbs.clean",
     "compare": "keensight.verbs.compare",
     "decode": "keensight.data.cache",
     "deploy_docker": "keensight.verbs.deploy",
@@ -125,6 +127,7 @@ __all__ = [
     "audit",
     "build",
     "choose_preprocessing",
+    "clean",
     "compare",
     "decode",
     "deploy_docker",

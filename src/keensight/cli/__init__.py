@@ -36,6 +36,15 @@ VERBS = {
             "keensight audit pictures.zip --out found --json",
         ),
     ),
+    "clean": (
+        "Data",
+        "Drop, relabel or move pictures as decided; undo it.",
+        (
+            "keensight clean path/to/folder decisions.jsonl",
+            "keensight clean path/to/folder --auto",
+            "keensight clean path/to/folder --undo",
+        ),
+    ),
     "train": (
         "Train",
         "Train on labelled pictures; write a report and a bundle.",

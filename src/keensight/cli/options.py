@@ -30,7 +30,7 @@ Command = Callable[..., int]
 Json = Annotated[bool, Parameter(help="Print one JSON object on stdout.")]
 
 VERBS = Path(__file__).parents[1] / "verbs"
-ARGUMENTS = ("bundle", "bundles", "data", "file", "pictures", "thing")  # positional: without dashes
+ARGUMENTS = ("bundle", "bundles", "data", "decisions", "file", "pictures", "thing")  # positional: without dashes
 AS_TYPED = ("data", "thing")  # as a Path, the folder ./mnist would become the name mnist
 Kind = inspect.Parameter
 EMPTY = inspect.Parameter.empty  # no default

@@ -204,11 +204,16 @@ def _opened(root: Path, path: str) -> BinaryIO:
     except FileNotFoundError:
         if path.isascii():
             raise
-    on_disk = str(root)
+    return open(on_disk(root, path), "rb", opener=_open_without_waiting)
+
+
+def on_disk(root: Path, path: str) -> str:
+    """Return the file that is known as `path` below `root`, with the bytes of its name, which need not be UTF-8."""
+    found = str(root)
     for part in path.split("/"):
-        there = os.path.lexists(f"{on_disk}/{part}")
-        on_disk += f"/{part if there else os.fsdecode(part.encode(WESTERN, 'replace'))}"
-    return open(on_disk, "rb", opener=_open_without_waiting)
+        there = os.path.lexists(f"{found}/{part}")
+        found += f"/{part if there else os.fsdecode(part.encode(WESTERN, 'replace'))}"
+    return found
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from keensight.data.kinds import is_picture_start, unread, what_is
 from keensight.errors import shortlist
-from keensight.values import DatasetKind, Part, Skipped, SplitName
+from keensight.values import DatasetKind, Decision, Part, Skipped, SplitName
 
 PICTURE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".gif", ".bmp", ".dib", ".webp", ".tif", ".tiff",
@@ -63,6 +63,7 @@ class Listing:
     skipped: Sequence[Skipped] = ()
     class_names: tuple[str, ...] | None = None  # if the data itself gives their order
     parts: tuple[Part, ...] = ()  # of several DATA
+    decisions: tuple[Decision, ...] = ()  # taken about these data, and followed here
 
 
 def is_picture(name: str) -> bool:

@@ -30,6 +30,7 @@ def joined(listings: Sequence[Listing]) -> Listing:
         skipped=[skipped for each in renamed for skipped in each.skipped],
         class_names=tuple(dict.fromkeys([*own_order, *others])) if own_order else None,
         parts=tuple(part for each in renamed for part in each.parts),
+        decisions=tuple(decision for each in renamed for decision in each.decisions),
     )
 
 
@@ -61,6 +62,7 @@ def _renamed(listing: Listing, taken: set[str]) -> Listing:
         unusable={path(old): reason for old, reason in listing.unusable.items()},
         skipped=[Skipped(path(each.path), each.reason) for each in listing.skipped],
         parts=tuple(replace(part, name=names[part.name]) for part in parts),
+        decisions=tuple(replace(each, file=each.file and path(each.file)) for each in listing.decisions),
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from keensight.data.arrays import array_reader, load_digits
+from keensight.data.decided import followed, record_of
 from keensight.data.folders import folder_reader, list_folder
 from keensight.data.idx import is_idx_folder, list_idx, load_idx
 from keensight.data.listing import Entry, Listing
@@ -76,6 +77,7 @@ def open_dataset(
     folder or archive. `class_names`, those of a model to be measured, fixes the classes and their order: some may then
     have no picture, and any other label is refused.
 
+    What `keensight clean` noted beside the data is followed: pictures are left out, have other labels or other splits.
     Of several DATA, labels are matched by name, and each path begins with the name of its DATA.
 
     Files that cannot be used are listed in the dataset's `skipped`. Raises DataError if there is nothing to learn from:
@@ -107,7 +109,7 @@ def list_data(data: str | Path, label_pattern: str | None) -> Listing:
         if form.fits(path):
             if not (path.is_dir() or path.is_file()):
                 break
-            return form.list(path, label_pattern)
+            return followed(form.list(path, label_pattern), record_of(path))
     raise DataError(
         f"{data} is none of the accepted forms: {ACCEPTED}. For a single picture, give the folder that its class "
         "folder is in."
@@ -191,7 +193,9 @@ def _finished(listing: Listing, data: str, wanted: tuple[str, ...] | None) -> Da
         for entry in entries
     )
     skipped = (*unusable, *listing.skipped)
-    return Dataset(listing.name, listing.root, listing.kind, class_names, samples, skipped, listing.parts)
+    return Dataset(
+        listing.name, listing.root, listing.kind, class_names, samples, skipped, listing.parts, listing.decisions
+    )
 
 
 def _check_usable(data: str, listed: Sequence[Entry], usable: Sequence[Entry], unusable: list[Skipped]) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 
 from keensight.errors import shortlist
-from keensight.values import Finding
+from keensight.values import Action, Decision, Finding
 
 
 def sentence(finding: Finding) -> str:
@@ -164,6 +165,33 @@ def _rare(finding: Finding) -> str:
     )
 
 
+DECIDED: dict[Action, str] = {
+    "drop": "left out",
+    "relabel": "relabelled",
+    "move": "moved to a split",
+    "keep": "kept",
+    "confirm": "confirmed",
+}
+
+
+def done_in_words(decisions: Sequence[Decision]) -> str:
+    """Say what was decided, and how often.
+
+    >>> done_in_words([Decision("0" * 64, "drop"), Decision("1" * 64, "drop"), Decision("2" * 64, "confirm")])
+    'left out 2, confirmed 1'
+    """
+    counts = Counter(each.action for each in decisions)
+    return ", ".join(f"{said} {counts[action]:,}" for action, said in DECIDED.items() if counts[action])
+
+
+def _decided(finding: Finding) -> str:
+    counts: Mapping[str, int] = finding.evidence["counts"]
+    what = ", ".join(f"{said} {counts[action]:,}" for action, said in DECIDED.items() if action in counts)
+    by = f" by {shortlist(finding.evidence['who'])}" if finding.evidence["who"] else ""
+    last = f", the last on {finding.evidence['last']}" if finding.evidence["last"] else ""
+    return f"Decisions about single pictures were taken{by}{last}, and are followed here: {what}."
+
+
 SENTENCES: dict[str, Callable[[Finding], str]] = {
     "identical": _identical,
     "near-duplicate": _near_duplicate,
@@ -174,4 +202,5 @@ SENTENCES: dict[str, Callable[[Finding], str]] = {
     "groups": _groups,
     "held-out": _held_out,
     "rare": _rare,
+    "decided": _decided,
 }

@@ -13,6 +13,7 @@ from keensight.bundle.info import BundleInfo
 from keensight.bundle.read import Bundle
 from keensight.bundle.write import write_bundle
 from keensight.data.cache import fingerprint
+from keensight.data.decided import provenance
 from keensight.data.polarity import Borders
 from keensight.data.splits import DRAW
 from keensight.errors import BundleError, RecipeError
@@ -94,6 +95,7 @@ def finish(
         # what was given together, or kept from an earlier run, can be told again only by the run's list
         **({"listed": True} if pixels.dataset.parts or recipe.data.splits or by_hand else {}),
         **({"by_hand": True} if by_hand else {}),
+        **({"decisions": provenance(pixels.dataset.decisions)} if pixels.dataset.decisions else {}),
     }
     info = BundleInfo(
         labels=splits.class_names,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from keensight.data.cache import choose_preprocessing, decode
+from keensight.data.decided import finding_of
 from keensight.data.detail import blown_up
 from keensight.data.kept import keep_splits
 from keensight.data.rare import common_classes
@@ -76,6 +77,8 @@ def prepare(dataset: Dataset, recipe: Recipe, watcher: Watcher, *, choosing: boo
     if choosing:
         splits = replace(splits, test=None)
     watcher.skipped(pixels.dataset, listed_in="" if choosing else "the report")
+    if decided := finding_of(dataset.decisions):  # which the watcher has just told, with what was left out
+        splits = replace(splits, findings=(*splits.findings, decided))
     return Material(pixels, splits, with_epochs(recipe, model, splits), model)
 
 

@@ -6,9 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from keensight.data.decided import finding_of
 from keensight.data.listing import is_beside
 from keensight.data.patterns import cut_labels
 from keensight.errors import shortlist
+from keensight.pages.findings import sentence
 from keensight.values import SPLIT_NAMES, Dataset, Epoch, Skipped
 
 if TYPE_CHECKING:
@@ -82,7 +84,9 @@ class Watcher:
             self.note(note)
 
     def skipped(self, dataset: Dataset, listed_in: str = "") -> None:
-        """Note what was left out of a dataset, the first few by name."""
+        """Note what was decided about a dataset, and what was left out of it, the first few by name."""
+        if decided := finding_of(dataset.decisions):
+            self.note(sentence(decided))
         self.left_out(dataset.name, dataset.skipped, listed_in)
 
     def left_out(self, name: str, skipped: Sequence[Skipped], listed_in: str = "") -> None:

@@ -18,11 +18,10 @@ from keensight.values.data import (
     Sample,
     Skipped,
     Split,
-    SplitName,
     Splits,
     Uint8Array,
 )
-from keensight.values.findings import Action, Decision, Finding, FindingKind
+from keensight.values.findings import Action, Decision, Finding, FindingKind, SplitName
 from keensight.values.measures import (
     ClassMetrics,
     ClassSets,

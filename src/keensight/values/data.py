@@ -12,13 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keensight.errors import DataError, RecipeError
-from keensight.values.findings import Finding
+from keensight.values.findings import Decision, Finding, SplitName
 
 Uint8Array: TypeAlias = NDArray[np.uint8]
 IntArray: TypeAlias = NDArray[np.int64]
 FloatArray: TypeAlias = NDArray[np.floating[Any]]
 Members: TypeAlias = IntArray | slice  # of a split: their numbers in it
-SplitName = Literal["train", "val", "test"]
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "val", "test")
 Fit = Literal["squash", "letterbox", "crop"]
 DatasetKind = Literal["folder", "zip", "tar", "arrays", "several"]
@@ -56,6 +55,7 @@ class Part:
 class Dataset:
     """Labelled pictures that have been found and hashed, but not decoded.
 
+    `decisions` are those that people took about the data, which the labels and splits here follow.
     `root` is what the reader opens: a folder, an archive, or the file or folder of arrays; `kind` says which. Pictures
     from several places are in `parts`.
     Labels are indices into `class_names`, which are in natural order and matched by name everywhere.
@@ -68,6 +68,7 @@ class Dataset:
     samples: tuple[Sample, ...]
     skipped: tuple[Skipped, ...] = ()
     parts: tuple[Part, ...] = ()
+    decisions: tuple[Decision, ...] = ()
 
     def __post_init__(self) -> None:
         if len(set(self.class_names)) != len(self.class_names):

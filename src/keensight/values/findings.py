@@ -14,8 +14,12 @@ FindingKind = Literal[
     "metadata",  # of data
     "backdoor", "tampering",  # of a bundle
     "groups", "held-out", "rare",  # about how splits were made
+    "decided",  # about what people decided
 ]  # fmt: skip
-Action = Literal["keep", "remove", "relabel"]
+Action = Literal["keep", "drop", "relabel", "move", "confirm"]
+
+
+SplitName = Literal["train", "val", "test"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +37,22 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A person's decision about the picture with this `sha256`: keep it, remove it, or give it another `label`.
+    """Somebody's decision about the picture with this `sha256`.
 
-    `why` is the person's reason, in their words.
+    keep: it stays as it is. drop: it is left out. relabel: it gets another `label`. move: it belongs to this `split`.
+    confirm: its label was looked at, and is right.
+
+    `file` tells which of several pictures with the same content is meant. `who` decided, `when` (ISO 8601), and `why`
+    are in people's own words. `moved_to` is where `keensight clean` put the file: such a decision is carried out, and
+    only told. It is a path in the data's folder, or one in the quarantine that begins with its folder's name.
     """
 
     sha256: str
     action: Action
     label: str | None = None
     why: str = ""
+    file: str | None = None
+    split: SplitName | None = None
+    who: str = ""
+    when: str = ""
+    moved_to: str | None = None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from keensight.verbs import (
         audit,
+        clean,
         compare,
         demo,
         deploy,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "audit", "compare", "demo", "deploy", "evaluate", "explain", "export", "import_keras", "info", "lr_range",
+    "audit", "clean", "compare", "demo", "deploy", "evaluate", "explain", "export", "import_keras", "info", "lr_range",
     "predict", "serve", "sign", "train", "tune", "verify",
 ]  # fmt: skip
 

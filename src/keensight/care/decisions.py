@@ -1,0 +1,158 @@
+"""Decisions against the data that they are about: which pictures are meant, what contradicts, and what is certain."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from keensight.care.copies import Copy
+from keensight.errors import DataError, shortlist, suggestion
+from keensight.values import Dataset, Decision, Pixels, Sample, SplitName
+
+
+class After(NamedTuple):
+    """What a picture is to be after all decisions about it."""
+
+    label: str
+    split: SplitName | None
+    dropped: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Decisions that fit the data: each is about one picture, its `file`. `after` has what these become, by path."""
+
+    decisions: tuple[Decision, ...]
+    after: Mapping[str, After]
+
+
+def settle(dataset: Dataset, decisions: Sequence[Decision], source: str) -> Settled:
+    """Find the pictures that decisions are about, and what they become.
+
+    A decision without a `file` is about every picture with its content; but which of several copies to drop has to be
+    said. The same decision twice counts once. `source` names the decisions in messages.
+
+    Raises DataError, in one paragraph, for pictures that are not there or have changed since, labels that do not exist,
+    and decisions that contradict each other.
+    """
+    by_path = {sample.path: sample for sample in dataset.samples}
+    by_content: dict[str, list[str]] = defaultdict(list)
+    for sample in dataset.samples:
+        by_content[sample.sha256].append(sample.path)
+    problems: dict[str, list[str]] = defaultdict(list)
+    about: dict[str, list[Decision]] = defaultdict(list)
+    for each in decisions:
+        same = by_content[each.sha256]
+        if each.label is not None and each.action == "relabel" and each.label not in dataset.class_names:
+            problems[UNKNOWN_LABEL].append(f"'{each.label}' for {each.file or each.sha256[:12]}")
+        if each.file in same:
+            paths = [each.file]
+        elif each.file in by_path:
+            problems[CHANGED].append(str(each.file))
+            continue
+        elif not same:
+            problems[UNKNOWN].append(each.file or each.sha256[:12])
+            continue
+        elif len(same) > 1 and (each.file or each.action == "drop"):
+            problems[SEVERAL].append(f"{each.sha256[:12]} ({shortlist(same, 3)})")
+            continue
+        else:
+            paths = same
+        for path in paths:
+            one = replace(each, file=path)
+            if one not in about[path]:
+                about[path].append(one)
+    for path, some in about.items():
+        if contradicts(some):
+            said = " and ".join(dict.fromkeys(_short(each) for each in some))
+            problems[CONTRADICT].append(f"{path} ({said})")
+    if problems:
+        raise DataError(_paragraph(source, dataset, decisions, problems))
+    after = {path: _after(by_path[path], dataset, some) for path, some in about.items()}
+    return Settled(tuple(each for some in about.values() for each in some), after)
+
+
+UNKNOWN = "not among these pictures, or not as they were then"
+CHANGED = "changed since they were decided on (another sha256): look at them again"
+SEVERAL = "in several files, so say which with file"
+UNKNOWN_LABEL = "a label that does not exist here"
+CONTRADICT = "decided on twice, and differently"
+
+
+def contradicts(decisions: Sequence[Decision]) -> bool:
+    """Say whether decisions about one picture cannot all hold.
+
+    >>> drop, confirm = Decision("0" * 64, "drop"), Decision("0" * 64, "confirm")
+    >>> contradicts([drop, drop]), contradicts([drop, confirm])
+    (False, True)
+    """
+    actions = {each.action for each in decisions}
+    labels = {each.label for each in decisions if each.action == "relabel"}
+    splits = {each.split for each in decisions if each.action == "move"}
+    stays = bool(actions & {"keep", "confirm"})
+    return ("drop" in actions and len(actions) > 1) or len(labels) > 1 or len(splits) > 1 or bool(labels and stays)
+
+
+def certain(pixels: Pixels, found: Sequence[Copy], who: str) -> list[Decision]:
+    """Return the decisions that need no eye: of pictures with the same pixels under one label, one stays.
+
+    Of copies in two splits, the held-out one stays. Those under different labels are left for a person, and so are all
+    that are only nearly the same.
+    """
+    samples, taken = pixels.dataset.samples, {each.file for each in pixels.dataset.decisions if each.action == "keep"}
+    homes: dict[int, list[int]] = defaultdict(list)  # by the first that shows a picture, all that show it
+    first = {each.other: each.one for each in found if each.by != "likeness"}
+    for each in first:
+        home = each
+        while home in first:
+            home = first[home]
+        homes[home].append(each)
+    dropped = []
+    for home, others in homes.items():
+        all_of_them = sorted([home, *others])
+        if len({samples[i].label for i in all_of_them}) > 1:
+            continue
+        stays = min(all_of_them, key=lambda i: (STRICTEST.index(samples[i].split), i))
+        for i in all_of_them:
+            if i != stays and samples[i].path not in taken:
+                same = "bytes" if samples[i].sha256 == samples[stays].sha256 else "pixels"
+                why = f"the same {same} as {samples[stays].path}"
+                dropped.append(Decision(samples[i].sha256, "drop", why=why, file=samples[i].path, who=who))
+    return dropped
+
+
+STRICTEST: tuple[SplitName | None, ...] = ("test", "val", "train", None)
+
+
+def _after(sample: Sample, dataset: Dataset, decisions: Iterable[Decision]) -> After:
+    after = After(dataset.class_names[sample.label], sample.split, False)
+    for each in decisions:
+        if each.action == "relabel" and each.label:
+            after = after._replace(label=each.label)
+        elif each.action == "move":
+            after = after._replace(split=each.split)
+        elif each.action == "drop":
+            after = after._replace(dropped=True)
+    return after
+
+
+def _short(decision: Decision) -> str:
+    return " ".join(part for part in (decision.action, decision.label, decision.split) if part)
+
+
+def _paragraph(
+    source: str, dataset: Dataset, decisions: Sequence[Decision], problems: Mapping[str, Sequence[str]]
+) -> str:
+    named = [
+        f"{len(some):,} {'is' if len(some) == 1 else 'are'} {why}: {shortlist(some)}" for why, some in problems.items()
+    ]
+    labels = shortlist(dataset.class_names, 20)
+    known = f" The labels of {dataset.name} are {labels}." if UNKNOWN_LABEL in problems else ""
+    wrong = next((each.label for each in decisions if each.label and each.label not in dataset.class_names), None)
+    near = suggestion(wrong, dataset.class_names).rstrip() if wrong and known else ""
+    return (
+        f"Of the {len(decisions):,} decisions in {source}, some do not fit {dataset.name}, so nothing was changed: "
+        f"{'; '.join(named)}.{known}{f' {near}' if near else ''} Correct or remove these lines; the rest can stay."
+    )

@@ -1,0 +1,258 @@
+"""Moves files so that all of it can be undone: each move is written down before it is made.
+
+    .pets.quarantine/            beside pets/; hidden, so no verb takes it for a class
+        journal.jsonl            what was to be moved, from where to where; made folders; where each round ends
+        1/cats/7.jpg             what round 1 dropped
+        record-1.jsonl           the decisions that stood beside the data before round 1
+
+A round that a kill has cut short is taken back before the next one begins, or by `undo`. Either can be killed, too: a
+move that the journal names has been made, or has not, and the two places tell which.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from keensight.data.decided import record_of
+from keensight.errors import DataError, RunError, shortlist
+from keensight.files import explained, make_folder, write_atomically
+from keensight.workspace import LOCK
+
+JOURNAL = "journal.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A file's move: both paths are relative to the folder that the data lie in, with names as they are on disk."""
+
+    source: str
+    target: str
+
+
+@dataclass(slots=True)
+class Round:
+    """One cleaning in the journal."""
+
+    number: int
+    had_record: bool
+    moves: list[Move] = field(default_factory=list)
+    made: list[str] = field(default_factory=list)
+    written: str | None = None  # the sha256 of the record as the round left it; None: it has not ended
+    undone: bool = False
+
+
+class Quarantine:
+    """The quarantine of one DATA, and the record of its decisions. Use it inside `locked`.
+
+    `data` is a path without links.
+    """
+
+    def __init__(self, data: Path) -> None:
+        self.base = data.parent
+        self.data = data
+        self.record = record_of(data)
+        self.path = data.with_name(f".{data.name}.quarantine")
+        self.journal = self.path / JOURNAL
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes out. A quarantine in which nothing is left is removed at the end."""
+        from filelock import FileLock, Timeout
+
+        make_folder(self.path)
+        lock = FileLock(self.path / LOCK, blocking=False)
+        with explained(self.path / LOCK):
+            try:
+                lock.acquire()
+            except Timeout:
+                raise RunError(f"Another clean is at work on {self.data} right now. Wait for it.") from None
+        try:
+            self._cut()
+            yield
+        finally:
+            self._tidy()
+            with suppress(OSError):
+                (self.path / LOCK).unlink()
+            lock.release()
+            with suppress(OSError):
+                self.path.rmdir()
+
+    def rounds(self) -> list[Round]:
+        """Return what the journal tells, oldest first. Raises DataError if it is damaged or leads elsewhere."""
+        found: dict[int, Round] = {}
+        for number, line in enumerate(self._lines(), 1):
+            try:
+                row = json.loads(line)
+                if row["what"] == "begin":
+                    found[row["round"]] = Round(row["round"], bool(row["had_record"]))
+                    continue
+                each = found[row["round"]]
+                if row["what"] == "move":
+                    each.moves.append(Move(self._inside(row["from"]), self._inside(row["to"])))
+                elif row["what"] == "make":
+                    each.made.append(self._inside(row["folder"]))
+                elif row["what"] == "end":
+                    each.written = str(row["record"])
+                elif row["what"] == "undone":
+                    each.undone = True
+            except (ValueError, LookupError, TypeError) as error:
+                raise DataError(
+                    f"Line {number} of {self.journal} cannot be understood ({error}), so nothing is moved by it. "
+                    "What was dropped is in the folders beside it, under its old names: move it back by hand."
+                ) from None
+        return list(found.values())
+
+    def live(self) -> list[Round]:
+        """Return the rounds that are not undone, oldest first."""
+        return [each for each in self.rounds() if not each.undone]
+
+    @property
+    def next_number(self) -> int:
+        """The number of the next round, which is also the name of its folder of dropped files."""
+        return 1 + max((each.number for each in self.rounds()), default=0)
+
+    def carry_out(self, moves: Sequence[Move], record: str) -> None:
+        """Make all moves and write the record, as one round; if something goes wrong, none. Raises KeensightError."""
+        number = self.next_number
+        had_record = self.record.is_file()
+        if had_record:
+            write_atomically(self._kept(number), self.record.read_bytes())
+        self._note(number, "begin", had_record=had_record)
+        try:
+            for each in moves:
+                self._make_parents(number, each.target)
+                self._note(number, "move", **{"from": each.source, "to": each.target})
+                self._move(each.source, each.target)
+            write_atomically(self.record, record)
+            self._note(number, "end", record=_digest(record.encode()))
+        except (Exception, KeyboardInterrupt):
+            self.take_back(next(each for each in self.rounds() if each.number == number))
+            raise
+
+    def take_back(self, done: Round) -> int:
+        """Undo one round; return how many files were moved back. What is undone already is left as it is.
+
+        Raises DataError if files are missing, or others are in their places; all the rest is back then.
+        """
+        if done.written and self.record.is_file() and self._is_changed(done):
+            raise DataError(
+                f"{self.record} was changed since `keensight clean` wrote it, and undoing would lose that. Move it "
+                "elsewhere, and undo again."
+            )
+        back, missing, taken = 0, [], []
+        for each in reversed(done.moves):
+            here, home = self.base / each.target, self.base / each.source
+            if os.path.lexists(here) and os.path.lexists(home):
+                taken.append(each.source)
+            elif os.path.lexists(here):
+                with explained(home):
+                    home.parent.mkdir(parents=True, exist_ok=True)
+                self._move(each.target, each.source)
+                back += 1
+            elif not os.path.lexists(home):
+                missing.append(each.target)
+        for folder in reversed(done.made):
+            with suppress(OSError):  # something else is in it by now
+                (self.base / folder).rmdir()
+        if missing or taken:
+            raise DataError(_not_undone(self.path, missing, taken))
+        if done.had_record:
+            write_atomically(self.record, self._kept(done.number).read_bytes())
+        else:
+            with explained(self.record):
+                self.record.unlink(missing_ok=True)
+        self._note(done.number, "undone")
+        return back
+
+    def _is_changed(self, done: Round) -> bool:
+        """Say whether the record is neither what a round wrote nor, where an undo was cut short, what was before."""
+        now = self.record.read_bytes()
+        return _digest(now) != done.written and not (done.had_record and now == self._kept(done.number).read_bytes())
+
+    def _move(self, source: str, target: str) -> None:
+        """Rename one file, which replaces no other."""
+        start, end = self.base / source, self.base / target
+        for each in (start, end):
+            if not each.parent.resolve().is_relative_to(self.base.resolve()):
+                raise DataError(f"{each} lies behind a link that leads elsewhere, so nothing is moved there.")
+        if os.path.lexists(end):
+            raise DataError(f"{end} exists, and nothing is overwritten. Move it elsewhere, and try again.")
+        with explained(end):
+            start.rename(end)
+
+    def _make_parents(self, number: int, target: str) -> None:
+        parent = (self.base / target).parent
+        missing = []
+        while not parent.is_dir():
+            missing.append(parent)
+            parent = parent.parent
+        for folder in reversed(missing):
+            self._note(number, "make", folder=str(folder.relative_to(self.base)))
+            with explained(folder):
+                folder.mkdir()
+
+    def _note(self, number: int, what: str, **more: Any) -> None:
+        """Write a line to the journal. It is on disk when this returns."""
+        line = json.dumps({"round": number, "what": what, **more}) + "\n"
+        with explained(self.journal), open(self.journal, "ab") as file:
+            file.write(line.encode())
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _cut(self) -> None:
+        """Cut off half a line that a kill left at the journal's end: what it names was not done."""
+        if self.journal.is_file():
+            with explained(self.journal), open(self.journal, "r+b") as file:
+                file.truncate(file.read().rfind(b"\n") + 1)
+
+    def _lines(self) -> list[str]:
+        try:
+            text = self.journal.read_bytes()
+        except FileNotFoundError:
+            return []
+        return text[: text.rfind(b"\n") + 1].decode(errors="replace").splitlines()
+
+    def _inside(self, path: str) -> str:
+        """Check that a path in the journal is one of the data or the quarantine: the folder may come from elsewhere."""
+        first, *rest = path.split("/")
+        if first not in (self.data.name, self.path.name) or not rest or any(part in ("", ".", "..") for part in rest):
+            raise ValueError(f"{ascii(path)[:80]} is no path in {self.data.name}")
+        return path
+
+    def _kept(self, number: int) -> Path:
+        return self.path / f"record-{number}.jsonl"
+
+    def _tidy(self) -> None:
+        """Remove what undone rounds left; where no other is left, the journal too."""
+        with suppress(DataError, OSError):
+            rounds = self.rounds()
+            for each in rounds:
+                if each.undone:
+                    self._kept(each.number).unlink(missing_ok=True)
+                    for folder, _, _ in os.walk(self.path / str(each.number), topdown=False):
+                        Path(folder).rmdir()
+            if all(each.undone for each in rounds):
+                self.journal.unlink(missing_ok=True)
+
+
+def _digest(content: bytes) -> str:
+    return sha256(content).hexdigest()
+
+
+def _not_undone(path: Path, missing: Sequence[str], taken: Sequence[str]) -> str:
+    parts = []
+    if missing:
+        parts.append(f"{len(missing):,} files that {path} should have are gone: {shortlist(missing)}")
+    if taken:
+        parts.append(f"other files are where {len(taken):,} should go back to: {shortlist(taken)}")
+    return (
+        f"Not everything could be undone: {'; '.join(parts)}. All else is back in its place. Put the former back, or "
+        "move the latter elsewhere, and undo again."
+    )

@@ -1,0 +1,359 @@
+"""keensight clean: what moves, what stays, what is refused, and that all of it can be undone, whenever it is killed."""
+
+import json
+import os
+import shutil
+import signal
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import keensight
+from keensight.data.decided import read_decisions
+from keensight.errors import DataError, KeensightError, UsageError
+from keensight.verbs.clean import Cleaned
+
+
+@pytest.fixture
+def pets(draw, tmp_path):
+    """train and test with cats and dogs; one file is in both splits, and one name is in both classes."""
+    for i, split in enumerate(("train", "test")):
+        draw(tmp_path / "home" / "pets" / split, ["cat", "dog"], 4, i)
+    folder = tmp_path / "home" / "pets"
+    shutil.copy(folder / "test/cat/1-0.png", folder / "train/cat/copy.png")
+    (folder / "train/cat/notes.txt").write_text("not a picture")
+    return folder
+
+
+def tree(folder):
+    """All files below a folder, with their bytes, and all folders."""
+    found = {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+    return {name: content for name, content in found.items() if ".keensight.lock" not in name}
+
+
+def decide(folder, rows, name="decisions.jsonl"):
+    known = {sample.path: sample.sha256 for sample in keensight.open_dataset(folder).samples}
+    file = folder.parent.parent / name
+    file.write_text("".join(json.dumps({"sha256": known.get(row["file"], "0" * 64), **row}) + "\n" for row in rows))
+    return file
+
+
+ROWS = [
+    {"file": "train/cat/copy.png", "action": "drop", "why": "a copy"},
+    {"file": "train/cat/0-1.png", "action": "relabel", "label": "dog"},
+    {"file": "train/dog/0-2.png", "action": "move", "split": "test"},
+    {"file": "test/cat/1-3.png", "action": "relabel", "label": "dog"},
+    {"file": "test/cat/1-3.png", "action": "move", "split": "train"},
+    {"file": "train/dog/0-3.png", "action": "confirm"},
+]
+
+
+def test_a_folder_is_cleaned_by_moves_and_undone(pets):
+    before = tree(pets.parent)
+    done = keensight.clean(pets, decide(pets, ROWS), who="anna")
+    now = {name for name, content in tree(pets).items() if content is not None}
+    assert "train/cat/copy.png" not in now
+    assert {"train/dog/0-1-2.png", "test/dog/0-2.png", "train/dog/1-3.png"} <= now  # 0-1.png is one of the dogs, too
+    assert (done.moved, done.quarantine) == (4, pets.parent / ".pets.quarantine")
+    assert (done.quarantine / "1/train/cat/copy.png").read_bytes() == before["pets/train/cat/copy.png"]
+    noted = read_decisions(done.record)
+    assert {each.who for each in noted} == {"anna"} and all(each.when for each in noted)
+    assert [each.moved_to for each in noted] == [
+        ".pets.quarantine/1/train/cat/copy.png", "train/dog/0-1-2.png", "test/dog/0-2.png", "train/dog/1-3.png",
+        "train/dog/1-3.png", None,
+    ]  # fmt: skip
+    dataset = keensight.open_dataset(pets)
+    read = {s.path: (dataset.class_names[s.label], s.split) for s in dataset.samples}
+    assert read["train/dog/0-1-2.png"] == ("dog", "train") and read["test/dog/0-2.png"] == ("dog", "test")
+    assert len(dataset.samples) == 16 and len(dataset.decisions) == 6
+    assert not [each for each in dataset.skipped if each.path != "train/cat/notes.txt"]
+    assert keensight.clean(pets, undo=True) == Cleaned(str(pets), done.record, None, (), 4, undone=True)
+    assert tree(pets.parent) == before
+    with pytest.raises(UsageError, match="nothing to undo"):
+        keensight.clean(pets, undo=True)
+    assert tree(pets.parent) == before
+
+
+def test_two_cleanings_are_undone_one_by_one(pets):
+    trees = [tree(pets)]
+    for number, row in enumerate(ROWS[:2]):
+        keensight.clean(pets, decide(pets, [row], f"{number}.jsonl"))
+        trees.append(tree(pets))
+    assert len(read_decisions(pets.with_name("pets.decisions.jsonl"))) == 2
+    keensight.clean(pets, undo=True)
+    assert tree(pets) == trees[1]
+    assert len(read_decisions(pets.with_name("pets.decisions.jsonl"))) == 1
+    keensight.clean(pets, undo=True)
+    assert tree(pets) == trees[0]
+    assert not pets.with_name("pets.decisions.jsonl").exists() and not pets.with_name(".pets.quarantine").exists()
+
+
+CHANGES = ((os, "fsync"), (Path, "rename"), (Path, "replace"), (Path, "mkdir"), (Path, "unlink"), (Path, "rmdir"))
+
+
+def killed_at(step, work):
+    """Do work in a process that is killed (SIGKILL) before its change number `step` of any file; say if it was."""
+    child = os.fork()
+    if child == 0:
+        steps = count()
+
+        def deadly(real):
+            def change(*args, **named):
+                if next(steps) == step:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return real(*args, **named)
+
+            return change
+
+        for home, name in CHANGES:
+            setattr(home, name, deadly(getattr(home, name)))
+        try:
+            work()
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+
+def names_that_last(found):
+    """A tree without what a kill may leave behind beside the data, under names that begin with a dot."""
+    return {name: content for name, content in found.items() if not name.startswith(".")}
+
+
+def test_a_kill_at_any_moment_of_cleaning_can_be_undone(pets):
+    before, file = tree(pets.parent), decide(pets, ROWS)
+    keensight.open_dataset(pets)  # the memo of hashes is written
+    for step in count():
+        if not killed_at(step, lambda: keensight.clean(pets, file)):
+            break
+        try:
+            keensight.clean(pets, undo=True)
+        except UsageError as error:  # killed before anything was written down
+            assert "nothing to undo" in str(error)
+        assert names_that_last(tree(pets.parent)) == before, step
+    assert step > 20
+    assert len(keensight.open_dataset(pets).samples) == 16  # the last one was not killed
+
+
+def test_a_kill_at_any_moment_of_undoing_can_be_undone(pets):
+    before, file = tree(pets.parent), decide(pets, ROWS)
+    keensight.clean(pets, file)
+    after = tree(pets.parent)
+    for step in count():
+        if not killed_at(step, lambda: keensight.clean(pets, undo=True)):
+            break
+        with suppress(UsageError):  # nothing was left to undo
+            keensight.clean(pets, undo=True)
+        assert names_that_last(tree(pets.parent)) == before, step
+        keensight.clean(pets, file)
+        assert set(names_that_last(tree(pets.parent))) == set(names_that_last(after)), step
+    assert step > 8
+    assert names_that_last(tree(pets.parent)) == before
+
+
+def test_the_same_command_again_after_a_kill_does_all_of_it(pets):
+    file = decide(pets, ROWS)
+    assert killed_at(14, lambda: keensight.clean(pets, file))
+    assert keensight.clean(pets, file).moved == 4
+    assert len(keensight.open_dataset(pets).samples) == 16
+
+
+def test_an_error_in_the_middle_takes_all_of_it_back(pets, monkeypatch):
+    before, file, steps = tree(pets.parent), decide(pets, ROWS), count()
+    real = Path.rename
+
+    def fail(path, target):
+        if next(steps) == 2:
+            raise PermissionError(13, "Permission denied")
+        return real(path, target)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(KeensightError, match="This user may not write there"):
+        keensight.clean(pets, file)
+    assert tree(pets.parent) == before
+
+
+def test_what_was_made_since_is_not_overwritten(pets):
+    keensight.clean(pets, decide(pets, ROWS[:2]))
+    (pets / "train/cat/copy.png").write_bytes(b"another")
+    with pytest.raises(DataError, match="other files are where 1 should go back to: pets/train/cat/copy.png"):
+        keensight.clean(pets, undo=True)
+    assert (pets / "train/cat/copy.png").read_bytes() == b"another"
+    assert (pets / "train/cat/0-1.png").exists()
+    (pets / "train/cat/copy.png").unlink()
+    assert keensight.clean(pets, undo=True).moved == 1
+
+
+def test_a_record_that_was_changed_by_hand_is_not_lost(pets):
+    done = keensight.clean(pets, decide(pets, ROWS[:1]))
+    done.record.write_text(done.record.read_text() + "\n")
+    with pytest.raises(DataError, match="was changed since"):
+        keensight.clean(pets, undo=True)
+
+
+def test_a_journal_that_leads_elsewhere_moves_nothing(pets):
+    done = keensight.clean(pets, decide(pets, ROWS[:1]))
+    journal = done.quarantine / "journal.jsonl"
+    secret = pets.parent.parent / "secret"
+    secret.write_text("mine")
+    for there in ("../secret", "/etc/passwd", "pets/../../secret", "other/x"):
+        line = json.dumps({"round": 1, "what": "move", "from": "pets/taken", "to": there})
+        changed = journal.read_text().splitlines()
+        journal.write_text("\n".join([*changed[:-1], line, changed[-1]]) + "\n")
+        with pytest.raises(DataError, match="cannot be understood"):
+            keensight.clean(pets, undo=True)
+        journal.write_text("\n".join(changed) + "\n")
+    assert secret.read_text() == "mine"
+
+
+def test_files_that_changed_since_or_are_not_there_are_refused(pets):
+    file = decide(pets, [*ROWS[:1], {"file": "train/cat/none.png", "action": "drop"}])
+    before = tree(pets.parent)
+    with pytest.raises(DataError, match=r"1 is not among these pictures.*train/cat/none.png"):
+        keensight.clean(pets, file)
+    assert tree(pets.parent) == before
+    file = decide(pets, ROWS[:1])
+    shutil.copy(pets / "train/cat/0-1.png", pets / "train/cat/copy.png")
+    with pytest.raises(DataError, match="changed since they were decided on"):
+        keensight.clean(pets, file)
+
+
+def test_a_file_that_changed_with_its_time_stamp_kept_is_noticed(pets):
+    file = decide(pets, ROWS[:1])
+    path = pets / "train/cat/copy.png"
+    os.utime(path, (1e9, 1e9))
+    keensight.open_dataset(pets)  # notes the hash by the time stamp
+    content = bytearray(path.read_bytes())
+    content[-20] ^= 1
+    path.write_bytes(content)
+    os.utime(path, (1e9, 1e9))
+    with pytest.raises(DataError, match="changed"):
+        keensight.clean(pets, file)
+
+
+def test_a_class_is_not_emptied(pets):
+    rows = [{"file": f"train/cat/0-{i}.png", "action": "drop"} for i in range(4)]
+    rows.append({"file": "train/cat/copy.png", "action": "drop"})
+    with pytest.raises(DataError, match="leave no picture to learn from in cat"):
+        keensight.clean(pets, decide(pets, rows))
+
+
+def test_links_stay_where_they_are_and_their_labels_are_followed(pets):
+    target = pets / "train/dog/0-0.png"
+    (pets / "train/cat/link.png").symlink_to(os.path.relpath(target, pets / "train/cat"))
+    done = keensight.clean(pets, decide(pets, [{"file": "train/cat/link.png", "action": "relabel", "label": "dog"}]))
+    assert done.moved == 0
+    dataset = keensight.open_dataset(pets)
+    assert {dataset.class_names[s.label] for s in dataset.samples if s.path == "train/cat/link.png"} == {"dog"}
+    assert keensight.clean(pets, undo=True).moved == 0
+
+
+def test_names_that_are_not_utf8_move_with_their_bytes(pets):
+    odd = os.fsencode(pets / "train/cat") + b"/k\xe4tzchen.png"
+    (pets / "train/cat/0-1.png").rename(os.fsdecode(odd))
+    before = sorted(os.listdir(os.fsencode(pets / "train/cat")))
+    keensight.clean(pets, decide(pets, [{"file": "train/cat/kätzchen.png", "action": "relabel", "label": "dog"}]))
+    assert b"k\xe4tzchen.png" in os.listdir(os.fsencode(pets / "train/dog"))
+    keensight.clean(pets, undo=True)
+    assert sorted(os.listdir(os.fsencode(pets / "train/cat"))) == before
+
+
+@pytest.mark.parametrize("form", ["zip", "csv", "idx", "npz", "pattern"])
+def test_other_forms_stay_and_are_read_as_decided(draw, tmp_path, form):
+    home = tmp_path / "home"
+    home.mkdir()
+    pattern, folder = None, draw(home / "pets", ["cat", "dog"], 4, 0)
+    if form == "zip":
+        data = Path(shutil.make_archive(str(home / "pets"), "zip", folder))
+    elif form == "csv":
+        data = home / "pets.csv"
+        names = [file.relative_to(home) for file in sorted(folder.rglob("*.png"))]
+        data.write_text("file,label\n" + "".join(f"{name},{name.parts[1]}\n" for name in names))
+    elif form == "pattern":
+        data, pattern = home / "flat", "{label}_*"
+        data.mkdir()
+        for file in folder.rglob("*.png"):
+            file.rename(data / f"{file.parent.name}_{file.name}")
+    else:
+        images = np.random.default_rng(0).integers(0, 255, (8, 9, 9), np.uint8)
+        labels = np.arange(8, dtype=np.uint8) % 2
+        data = home / ("idx" if form == "idx" else "pets.npz")
+        if form == "npz":
+            np.savez(data, images=images, labels=labels)
+        else:
+            data.mkdir()
+            sizes = np.array([2051, 8, 9, 9], ">u4").tobytes()
+            (data / "train-images-idx3-ubyte").write_bytes(sizes + images.tobytes())
+            (data / "train-labels-idx1-ubyte").write_bytes(np.array([2049, 8], ">u4").tobytes() + labels.tobytes())
+    before, dataset = tree(home), keensight.open_dataset(data, label_pattern=pattern)
+    one, other = dataset.samples[0], dataset.samples[-1]
+    label = next(name for name in dataset.class_names if name != dataset.class_names[one.label])
+    file = tmp_path / "decisions.jsonl"
+    rows = [{"sha256": one.sha256, "action": "relabel", "label": label}, {"sha256": other.sha256, "action": "drop"}]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = keensight.clean(data, file, label_pattern=pattern)
+    assert done.moved == (form == "pattern")
+    kept = {name: content for name, content in tree(home).items() if name in before}
+    if form != "pattern":
+        assert kept == before
+    after = keensight.open_dataset(data, label_pattern=pattern)
+    assert after.class_names[after.samples[0].label] == label
+    assert other.path not in {sample.path for sample in after.samples}
+    keensight.clean(data, undo=True)
+    assert tree(home) == before
+
+
+def test_certain_copies_are_dropped_by_auto_and_the_rest_is_left(pets):
+    done = keensight.clean(pets, auto=True)
+    assert [(each.file, each.why) for each in done.decisions] == [
+        ("train/cat/copy.png", "the same bytes as test/cat/1-0.png")
+    ]
+    assert keensight.clean(pets, auto=True).decisions == ()
+    keensight.clean(pets, undo=True)
+    kept = decide(pets, [{"file": "train/cat/copy.png", "action": "keep"}])
+    assert [each.action for each in keensight.clean(pets, kept, auto=True).decisions] == ["keep"]
+    assert keensight.clean(pets, auto=True).decisions == ()
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({}, "No decisions were given"),
+        ({"undo": True, "auto": True}, "--undo takes the last cleaning back, and nothing else"),
+        ({"data": "digits", "auto": True}, "digits is built in"),
+        ({"undo": True}, "nothing to undo"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(pets, asked, said):
+    with pytest.raises(UsageError, match=said):
+        keensight.clean(**{"data": pets, **asked})
+
+
+def test_the_bundle_says_who_decided_what_and_evaluate_follows_it(draw, tmp_path, brief):
+    folder = draw(tmp_path / "pets", ["cat", "dog"], 12, 0)
+    data = shutil.make_archive(str(tmp_path / "pets"), "zip", folder)
+    sample = keensight.open_dataset(data).samples[0]
+    file = tmp_path / "decisions.jsonl"
+    row = {"sha256": sample.sha256, "action": "relabel", "label": "dog", "why": "it barks", "when": "2026-11-29"}
+    file.write_text(json.dumps(row))
+    keensight.clean(data, file, who="anna")
+    run = keensight.train(data, recipe="logistic", out=tmp_path / "run", set=["epochs=1"])
+    noted = json.loads((run.bundle / "bundle.json").read_text())["data"]["decisions"]
+    assert noted["count"] == 1 and noted["list"] == [{**row, "file": sample.path, "who": "anna"}]
+    assert "by anna, the last on 2026-11-29, and are followed here: relabelled 1." in run.report.data["notes"][-1]
+    listed = (run.folder / "splits.jsonl").read_text().splitlines()
+    assert [json.loads(line)["label"] for line in listed if sample.sha256 in line] == ["dog"]
+    told = []
+
+    class Told(keensight.verbs.evaluate.Watcher):
+        def note(self, text):
+            told.append(text)
+
+    # drawn again: it is the same data
+    assert keensight.evaluate(run.bundle, data, split="test", watcher=Told()).metrics.n == run.report.test.n
+    assert any("followed here: relabelled 1." in text for text in told)
+    keensight.clean(data, undo=True)
+    with pytest.raises(DataError, match="not the data that the bundle was trained on"):
+        keensight.evaluate(run.bundle, data, split="test")
