@@ -51,9 +51,9 @@ def test_all_that_does_not_fit_is_one_paragraph(pets):
     assert str(caught.value) == (
         "Of the 6 decisions in d.jsonl, some do not fit pets, so nothing was changed: 1 is not among these pictures, "
         "or not as they were then: dddddddddddd; 1 is changed since they were decided on (another sha256): look at "
-        "them again: cat/1.png; 1 is in several files, so say which with file: bbbbbbbbbbbb (cat/2.png, dog/4.png); 1 is a "
-        "label that does not exist here: 'dgo' for aaaaaaaaaaaa; 1 is decided on twice, and differently: dog/3.png "
-        "(drop and confirm). The labels of pets are cat, dog. Did you mean 'dog'? Correct or remove these lines; the "
+        "them again: cat/1.png; 1 is in several files, so say which with file: bbbbbbbbbbbb (cat/2.png, dog/4.png); 1 "
+        "is a label that does not exist here: 'dgo' for aaaaaaaaaaaa; 1 is decided on twice, and differently: dog/3.png"
+        " (drop and confirm). The labels of pets are cat, dog. Did you mean 'dog'? Correct or remove these lines; the "
         "rest can stay."
     )
 
