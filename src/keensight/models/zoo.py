@@ -19,6 +19,7 @@ from keensight.models.cnn import cnn
 from keensight.models.dense import by_hand, dense
 from keensight.models.linear import linear, logistic
 from keensight.models.resnet import resnet
+from keensight.models.strided import strided
 from keensight.models.transfer import transfer
 from keensight.values import Preprocessing
 
@@ -29,6 +30,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "scratch": by_hand,
     "cnn": cnn,
     "resnet": resnet,
+    "strided": strided,
     "husky": husky,
     "fashion": fashion,
     "planes": planes,

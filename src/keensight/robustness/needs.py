@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from keensight.models.linear import is_linear
+from keensight.robustness.bounds.network import in_a_row
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,10 @@ TWO_CLASSES = Need(lambda model, num_classes: num_classes == 2, after="of two cl
 GRADIENTS = Need(  # integer models have none
     lambda model, num_classes: all(parameter.is_floating_point() for parameter in model.parameters()),
     after="with gradients",
+)
+BOUNDED = Need(
+    lambda model, num_classes: in_a_row(getattr(model, "network", model)) is not None,
+    after="whose layers stand in a row and have bounds",
 )
 
 

@@ -26,6 +26,7 @@ from keensight.machine import images_at_a_time
 from keensight.models.classifier import Classifier, as_classifier, set_normalisation
 from keensight.models.tensors import autocast, device, side_by_side, to_images
 from keensight.robustness.losses import Loss
+from keensight.robustness.ramped import moment
 from keensight.training import augment
 from keensight.training.losses import loss_of
 from keensight.training.optimizers import SGD, Adam, AdamW
@@ -146,7 +147,7 @@ def _train(
     loss_sum = torch.zeros((), device=device)
     correct = torch.zeros((), device=device)
     seen = 0
-    rate = 0.0
+    rate, now = 0.0, loss
 
     def learn(piece: int, network: nn.Module, members: IntArray) -> tuple[torch.Tensor, torch.Tensor]:
         images_NCHW = to_images(train.gather(members), device)
@@ -154,7 +155,7 @@ def _train(
         if augments:
             images_NCHW = augment.augment(images_NCHW, recipe.augment, changes[piece])
         with autocast(recipe.train.precision, device):
-            value, logits_NK = loss(network, images_NCHW, labels_N, draws[piece])
+            value, logits_NK = now(network, images_NCHW, labels_N, draws[piece])
         return value, (logits_NK.detach().argmax(dim=1) == labels_N).sum()
 
     with (
@@ -173,6 +174,7 @@ def _train(
             rate = recipe.train.learning_rate * SCHEDULES[recipe.train.schedule](progress)
             for group in state.optimizer.param_groups:
                 group["lr"] = rate * group["lr_scale"]
+            now = moment(loss, progress)
             value, right = pieces.backward(learn, batch)
             state.optimizer.step()
             loss_sum += value * len(batch)

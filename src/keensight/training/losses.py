@@ -12,8 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from keensight.robustness.adversarial import fast_loss, trades_loss
+from keensight.robustness.certified import interval_loss
 from keensight.robustness.losses import Loss, hinge
-from keensight.robustness.needs import LINEAR, TWO_CLASSES, Need
+from keensight.robustness.needs import BOUNDED, LINEAR, TWO_CLASSES, Need
 from keensight.values import Recipe, Split
 
 
@@ -77,6 +79,20 @@ def _hinge(eps: Callable[[Recipe], float]) -> LossRow:
     )
 
 
+def reach(recipe: Recipe) -> float:
+    """Return the epsilon that a recipe trains at: a little more than the one that it is for, if it says so."""
+    return min(1.0, recipe.train.eps + recipe.train.eps_extra)
+
+
+def _intervals(attacked: bool) -> LossRow:
+    return LossRow(
+        lambda recipe, train, num_classes: interval_loss(
+            reach(recipe), recipe.train.kappa, recipe.train.ramp, attacked
+        ),
+        lambda recipe: (BOUNDED,),
+    )
+
+
 LOSSES: dict[str, LossRow] = {
     "cross-entropy": LossRow(
         lambda recipe, train, num_classes: cross_entropy(
@@ -89,6 +105,14 @@ LOSSES: dict[str, LossRow] = {
     "squared-error": LossRow(lambda recipe, train, num_classes: squared_error()),
     "hinge": _hinge(lambda recipe: 0.0),
     "robust-hinge": _hinge(lambda recipe: recipe.train.eps),
+    "intervals": _intervals(attacked=False),
+    "intervals-attacked": _intervals(attacked=True),
+    "fast": LossRow(lambda recipe, train, num_classes: fast_loss(reach(recipe), recipe.train.ramp)),
+    "trades": LossRow(
+        lambda recipe, train, num_classes: trades_loss(
+            reach(recipe), recipe.train.ramp, recipe.train.attack_steps, recipe.train.trades_weight
+        )
+    ),
 }
 
 

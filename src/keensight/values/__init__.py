@@ -36,7 +36,7 @@ from keensight.values.measures import (
     SetsReport,
 )
 from keensight.values.recipe import Recipe
-from keensight.values.threats import AttackResult, Norm, Outcome, Threat, worst
+from keensight.values.threats import AttackResult, Certificate, CertifiedResult, Norm, Outcome, Threat, worst
 from keensight.values.training import Epoch, best_epoch
 
 __all__ = [
@@ -45,6 +45,8 @@ __all__ = [
     "Action",
     "AttackResult",
     "Attempt",
+    "Certificate",
+    "CertifiedResult",
     "Choice",
     "ClassMetrics",
     "ClassSets",

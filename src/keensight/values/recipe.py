@@ -137,10 +137,19 @@ class TrainSettings:
     """How it learns, and when it stops."""
 
     loss: str = key(
-        "cross-entropy", "the hinges are for two classes, and robust-hinge takes `eps`",
+        "cross-entropy", "the hinges are for two classes; robust-hinge and all after it take `eps`, see "
+        "[robustness](robustness.md)",
         also=("criterion", "objective"),
     )  # fmt: skip
     eps: float = key(0.0, "for robust losses: a fraction of the pixel range", low=0, high=1, example=0.1)
+    eps_extra: float = key(0.0, "robust losses train at `eps` and this much more", low=0, high=1, example=0.05)
+    ramp: float = key(0.4, "the first part of a run, in which the epsilon of a robust loss grows from 0", low=0, high=1)
+    kappa: float = key(
+        0.5, "losses of intervals: how much the pictures themselves count at the end of the ramp, beside their bounds",
+        low=0, high=1,
+    )  # fmt: skip
+    attack_steps: int = key(7, "of the attack inside trades", low=1, high=1000)
+    trades_weight: float = key(6.0, "how much attacked pictures count in trades", low=0, high=1000)
     epochs: int = key(
         0, "passes over the training pictures; 0: about a minute of work", low=0, high=100_000, example=20,
         search=Around(4, 2),  # a quarter of the recipe's may be enough, and twice as many too few

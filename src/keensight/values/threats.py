@@ -60,6 +60,34 @@ class Outcome:
         return int(self.survived_N.sum()) / len(self.survived_N)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Certificate:
+    """What is proved of N pictures within `threat`.
+
+    `correct_N` (bool) says which the model classifies correctly, `certified_N` (bool) which of these no attack can
+    change, and `method_N` (text) what proved it: intervals, linear, cases, smoothing, or "".
+    """
+
+    threat: Threat
+    correct_N: NDArray[np.bool_]
+    certified_N: NDArray[np.bool_]
+    method_N: NDArray[np.str_]
+
+    @property
+    def accuracy(self) -> float:
+        """The share of pictures, in [0, 1], that are certified: no attack leaves less."""
+        return int(self.certified_N.sum()) / len(self.certified_N)
+
+
+@dataclass(frozen=True, slots=True)
+class CertifiedResult:
+    """A certificate as a row of a report: the share of `n` pictures that are certified within the threat."""
+
+    threat: Threat
+    accuracy: float
+    n: int
+
+
 @dataclass(frozen=True, slots=True)
 class AttackResult:
     """An outcome as a row of a report: the accuracy on `n` pictures under the attack with this title."""
