@@ -25,7 +25,8 @@ IMAGES = (DIGITS.images * 15).astype(np.uint8)[..., None]
 def crossed(recipe, train, val, names=NAMES):
     splits = Splits(names, SIZE, train, val, None)
     model = start(fresh(recipe, SIZE, names), splits, recipe).model
-    return cross_validate(model, splits, recipe)
+    found = cross_validate(model, splits, recipe)
+    return found.measured if found else None
 
 
 LOGISTIC = Recipe().having(model="logistic", epochs=15, learning_rate=0.02)

@@ -7,7 +7,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 import keensight
-from keensight.evaluation.oddness import Known, fit_oddness, oddness, prototypes, threshold
+from keensight.evaluation.oddness import Known, fit_oddness, fit_with_few, oddness, prototypes, threshold
 
 
 def cluster(middle, n, seed, num_features=40):
@@ -105,6 +105,8 @@ def test_prototypes_are_directions_of_each_class_or_of_all():
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, rtol=1e-5)
     assert (found[:3].argmax(axis=1) == 0).all() and (found[3:].argmax(axis=1) == 1).all()
     many = prototypes(KNOWN.train_NF, np.arange(240), 240, 6, seed=0)
+    twice = prototypes(np.tile(KNOWN.train_NF[:4], (2, 1)), np.zeros(8, np.int64), 1, 6, seed=0)
+    assert len(twice) == 4
     assert len(many) == 6 and {0, 1} == set(many.argmax(axis=1).tolist())
 
 
@@ -121,3 +123,24 @@ def test_a_digit_from_a_larger_file_is_as_little_odd_as_one_of_the_data(tmp_path
         assert np.mean([answer.is_none_of_these for answer in answers]) < 0.12
     refused = [each.share for each in report.kinds if not each.is_own]
     assert np.mean(refused) > 0.9
+
+
+def test_held_out_training_pictures_are_as_odd_as_new_ones():
+    """Those that a module was fitted to are less odd, so they could not set a threshold."""
+    train_NF, labels_N = np.concatenate([cluster(0, 35, 2), cluster(1, 35, 2)]), np.repeat([0, 1], 35)
+    known = Known(train_NF, labels_N, some(50, 8)[:15], {"near": cluster(2, 20, 2) + cluster(0, 20, 9)})
+    learnt = fit_with_few(known, np.arange(70), num_classes=2, seed=0)
+    assert learnt.crossed_N.shape == (70,)
+    new_N, met_N = (oddness(learnt.module, features) for features in (some(99), train_NF))
+    limit = threshold(np.concatenate([oddness(learnt.module, known.val_NF), learnt.crossed_N]), 0.95)
+    assert 0.01 < (new_N > limit).mean() < 0.1
+    assert abs(np.median(learnt.crossed_N) - np.median(new_N)) < 0.25 < np.median(new_N) - np.median(met_N)
+
+
+def test_pictures_of_one_unit_are_held_out_together():
+    """Each training picture is there twice. A module that has met the copy would find nothing odd."""
+    one_NF = np.concatenate([cluster(0, 30, 3), cluster(1, 30, 3)])
+    known = Known(np.tile(one_NF, (2, 1)), np.tile(np.repeat([0, 1], 30), 2), some(4, 10), {})
+    together = fit_with_few(known, np.tile(np.arange(60), 2), num_classes=2, seed=0).crossed_N
+    apart = fit_with_few(known, np.arange(120), num_classes=2, seed=0).crossed_N
+    assert np.median(together) > np.median(apart)

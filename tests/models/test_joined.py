@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from keensight.interop.onnx.write import to_onnx
 from keensight.models import transfer as module
 from keensight.models.backbone import Backbone
 from keensight.models.features import features
+from keensight.models.joined import Resized
 from keensight.models.zoo import build
 from keensight.values import Preprocessing, Split
 
@@ -85,6 +88,49 @@ def test_what_a_network_computed_is_used_again_by_others_that_have_it(own_cache)
     assert len(list((own_cache / "features").iterdir())) == 1
     features(build("transfer", {"backbone": "7+4", "mirror": True}, SIZE, 3, seed=0), PICTURES)
     assert len(list((own_cache / "features").iterdir())) == 4
+
+
+def smaller(name, height, width):
+    """As `drawn`, but one with an "s" was trained on 6 pixels, where others were on 8."""
+    found = drawn(name.replace("s", ""), height, width)
+    return replace(found, size_px=6) if "s" in name else found
+
+
+def test_each_of_several_backbones_sees_pictures_of_its_own_size(monkeypatch):
+    monkeypatch.setattr(module, "load_backbone", smaller)
+    model = build("transfer", {"backbone": "7+4s", "probabilities": True}, SIZE, 3, seed=0).eval()
+    alone, small = (smaller(name, 12, 10).network for name in ("7", "4s"))
+    with torch.no_grad():
+        seen = (torch.from_numpy(IMAGES).permute(0, 3, 1, 2).float() / 255 - model.mean) / model.std
+        found = features(model, PICTURES)
+        # 12x10 becomes 9x8: 10 * 6 / 8 is 7.5, rounded to even
+        by_hand = small(nn.functional.interpolate(seen, (9, 8), mode="bilinear")).numpy()
+    np.testing.assert_allclose(found[:, :7], alone(seen).detach().numpy(), atol=1e-5)
+    np.testing.assert_allclose(found[:, 12:16], by_hand, atol=1e-5)
+    wanted = model(torch.from_numpy(IMAGES).permute(0, 3, 1, 2).float() / 255).softmax(dim=1).detach().numpy()
+    answers = OnnxRuntime(to_onnx(model, SIZE, 3, temperature=1.0), 1, False).run(IMAGES)["probabilities"]
+    assert np.abs(answers - wanted).max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("side", "seen"), [(8, [8, 6]), (16, [16, 12]), (7, [8, 6]), (6, [8, 6]), (5, [5, 5])],
+    ids=["the larger", "above both", "between", "the smaller", "below both"],
+)  # fmt: skip
+def test_backbones_see_what_they_were_trained_on_if_pictures_are_large_enough(monkeypatch, side, seen):
+    monkeypatch.setattr(module, "load_backbone", smaller)
+    networks = [part.network for part in module._in_their_sizes(["7", "4s"], side, side)]
+    assert [each.resize.size[0] if isinstance(each, Resized) else side for each in networks] == seen
+    (one,) = module._in_their_sizes(["4s"], side, side)
+    assert not isinstance(one.network, Resized), "a single one sees pictures as they were asked for"
+
+
+def test_the_features_at_two_sizes_are_kept_apart(monkeypatch, own_cache):
+    """Their weights are the same, and so are the pictures."""
+    monkeypatch.setattr(module, "load_backbone", smaller)
+    own = features(build("transfer", {"backbone": "4"}, SIZE, 3, seed=0), PICTURES)
+    joined = features(build("transfer", {"backbone": "7+4s"}, SIZE, 3, seed=0), PICTURES)
+    assert len(list((own_cache / "features").iterdir())) == 3
+    assert np.abs(own - joined[:, 7:]).max() > 1e-3
 
 
 def test_in_training_a_picture_is_seen_once_and_batch_statistics_stay():

@@ -8,10 +8,17 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 import keensight
+from keensight.bundle.read import read_bundle
 from keensight.data.nonsense import nonsense
-from keensight.data.sources import reader
+from keensight.data.sources import open_dataset, reader
 from keensight.errors import RecipeError
+from keensight.evaluation.calibration import fit_temperature, softmax
+from keensight.evaluation.conformal import calibrate
+from keensight.evaluation.crossed import cross_validate
 from keensight.pipeline.notes import catch_all_of
+from keensight.pipeline.prepare import prepare
+from keensight.pipeline.watch import Watcher
+from keensight.training.recipe import load_recipe
 
 QUICK = ["epochs=2", "filters=4", "size=16"]
 
@@ -76,6 +83,21 @@ def test_a_model_is_the_same_with_and_without(run, photographs, tmp_path):
     assert plain.report.test.accuracy == run.report.test.accuracy and plain.report.test.loss == run.report.test.loss
     assert plain.report.odd is None and "rejector" not in json.loads((plain.bundle / "bundle.json").read_text())
     assert plain.report.temperature == run.report.temperature
+
+
+def test_with_few_validation_pictures_sets_and_temperature_rest_on_cross_validation(photographs, tmp_path, monkeypatch):
+    """Eleven would promise nothing: every label would be in every set."""
+    monkeypatch.setattr("keensight.pipeline.finish.cross_validate", cross_validate)  # left out of other short runs
+    run = keensight.train(photographs, out=tmp_path / "run", set=[*QUICK, "epochs=6", "val_fraction=0.08"])
+    assert run.report.val.n < 19
+    bundle, recipe = read_bundle(run.bundle), load_recipe(str(run.folder / "recipe.toml"))
+    material = prepare(open_dataset(photographs), recipe, Watcher())
+    crossed = cross_validate(material.model, material.splits, recipe)
+    assert len(crossed.labels_N) == run.report.val.n + len(material.splits.train)
+    temperature = fit_temperature(crossed.logits_NK, crossed.labels_N)
+    wanted = calibrate(softmax(crossed.logits_NK, temperature), crossed.labels_N)
+    assert bundle.info.label_sets == wanted and wanted.quantile < 1
+    assert bundle.info.temperature == temperature
 
 
 def test_a_catch_all_gets_what_is_odd(photographs, noise, tmp_path):

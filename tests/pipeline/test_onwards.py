@@ -1,5 +1,7 @@
 """Going on from a bundle: what it learnt is kept, label by label."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -50,6 +52,22 @@ def test_training_goes_on_and_held_out_pictures_stay_so(first, tmp_path):
     better = keensight.train(data[0], from_=run.bundle, out=tmp_path / "better", set=["epochs=1"])
     assert better.report.val.loss < run.report.val.loss, "it begins where the other ended"
     assert keensight.compare([run.bundle, better.bundle], data[0], out=tmp_path / "compared")
+
+
+def test_a_bundle_without_its_run_says_that_it_does_not_know_who_was_where(first, tmp_path):
+    data, run = first
+    moved = tmp_path / "moved"
+    shutil.copytree(run.bundle, moved)
+    bundle, labels = read_bundle(moved), ("a", "b", "c")
+    for path, is_said in ((moved, True), (run.bundle, False)):
+        recipe = recipe_to_go_on(path, None, [], None)
+        model = fresh(recipe.having(weights=""), bundle.preprocessing, labels)
+        said = take_over(model, bundle, recipe, bundle.preprocessing, labels)
+        assert ("--set splits=RUN/splits.jsonl" in said) is is_said
+    told = recipe_to_go_on(moved, None, [f'splits="{run.folder / "splits.jsonl"}"'], None)
+    assert "--set" not in take_over(model, bundle, told, bundle.preprocessing, labels)
+    same = keensight.train(data[0], from_=moved, out=tmp_path / "same", set=["epochs=1"])
+    assert (same.folder / "splits.jsonl").read_bytes() == (run.folder / "splits.jsonl").read_bytes()
 
 
 def test_new_pictures_alone_are_enough(first, tmp_path):

@@ -6,7 +6,7 @@ Shape letters: N images, K classes.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -21,14 +21,26 @@ from keensight.training.folds import folds
 from keensight.training.head import best_head
 from keensight.training.loop import predict_logits, start
 from keensight.training.trainers import fit_best, fresh
-from keensight.values import CrossValidation, IntArray, Recipe, Split, Splits
+from keensight.values import CrossValidation, FloatArray, IntArray, Recipe, Split, Splits
 
 FOLDS = 5
 CHEAP = 1e11  # multiplications, forward passes only: ten seconds on two cores
 MOST = 5_000  # pictures with features: heads on more take long, and so many hold out enough
 
 
-def cross_validate(model: Classifier, splits: Splits, recipe: Recipe) -> CrossValidation | None:
+@dataclass(frozen=True, slots=True, eq=False)
+class Crossed:
+    """What cross-validation measured, and logits NK for all training and then all validation pictures, with labels N.
+
+    Each picture's logits are from a network that has not learnt from it.
+    """
+
+    measured: CrossValidation
+    logits_NK: FloatArray
+    labels_N: IntArray
+
+
+def cross_validate(model: Classifier, splits: Splits, recipe: Recipe) -> Crossed | None:
     """Train as `model` was trained on four fifths of the training and validation pictures, and answer for the others.
 
     A head on a frozen backbone is fitted to features; any other network is trained again. Within each fold, a fifth of
@@ -46,15 +58,20 @@ def cross_validate(model: Classifier, splits: Splits, recipe: Recipe) -> CrossVa
     if len(parts) < 2:
         return None
     features_NF = torch.from_numpy(features(model, whole)) if is_head else None
-    correct = 0
+    logits_NK = np.zeros((len(whole), len(splits.class_names)), np.float32)
     for learnt, chooses, held_out in parts:
         if features_NF is not None:
-            answers_N = _by_head(features_NF, whole.labels, learnt, chooses, held_out, len(splits.class_names))
+            logits_NK[held_out] = _by_head(
+                features_NF, whole.labels, learnt, chooses, held_out, len(splits.class_names)
+            )
         else:
-            answers_N = _by_network(splits, recipe, *(whole.take(rows) for rows in (learnt, chooses, held_out)))
-        correct += int((answers_N == whole.labels[held_out]).sum())
+            logits_NK[held_out] = _by_network(
+                splits, recipe, *(whole.take(rows) for rows in (learnt, chooses, held_out))
+            )
+    correct = int((logits_NK.argmax(axis=1) == whole.labels).sum())
     low, high = accuracy_interval(correct, len(whole))
-    return CrossValidation(len(parts), len(whole), correct / len(whole), low, high)
+    measured = CrossValidation(len(parts), len(whole), correct / len(whole), low, high)
+    return Crossed(measured, logits_NK, whole.labels)
 
 
 def _joined(one: Split, other: Split) -> Split:
@@ -93,16 +110,16 @@ def _by_head(
     chooses: IntArray,
     held_out: IntArray,
     num_classes: int,
-) -> IntArray:
+) -> FloatArray:
     labels = torch.from_numpy(labels_N)
     best = best_head(features_NF[learnt], labels[learnt], num_classes, (features_NF[chooses], labels[chooses]))
-    answers_N: IntArray = best.logits(features_NF[held_out]).argmax(dim=1).numpy()
-    return answers_N
+    logits_NK: FloatArray = best.logits(features_NF[held_out]).numpy()
+    return logits_NK
 
 
-def _by_network(splits: Splits, recipe: Recipe, learnt: Split, chooses: Split, held_out: Split) -> IntArray:
+def _by_network(splits: Splits, recipe: Recipe, learnt: Split, chooses: Split, held_out: Split) -> FloatArray:
     fold = replace(splits, train=learnt, val=chooses, test=None)
     state = start(fresh(recipe, splits.preprocessing, splits.class_names), fold, recipe)
     fit_best(state, fold, recipe)
-    answers_N: IntArray = predict_logits(state.model.eval(), held_out, recipe).argmax(dim=1).numpy()
-    return answers_N
+    logits_NK: FloatArray = predict_logits(state.model.eval(), held_out, recipe).cpu().numpy()
+    return logits_NK

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -18,11 +18,13 @@ from PIL import Image
 from keensight.data.cache import SMALL_PX
 from keensight.data.nonsense import NONSENSE, nonsense
 from keensight.data.polarity import Borders, match_polarity
+from keensight.errors import DataError
 from keensight.models.classifier import Classifier
 from keensight.models.features import features
 from keensight.models.oddness import LEAST_NORM, Oddness, last_features
 from keensight.models.tensors import on_one_core
 from keensight.models.transfer import Transfer
+from keensight.training.folds import folds
 from keensight.training.optimizers import AdamW
 from keensight.values import FloatArray, IntArray, Split, Splits, Uint8Array
 
@@ -33,6 +35,8 @@ MOST_MODELS = 500  # training pictures that nonsense is made of
 COUNT, LARGE_COUNT, LARGE = 64, 16, 100 * 100  # pictures of each kind of nonsense; fewer of more pixels, for time
 SLACK = 1e-4  # of a threshold: rounding differs between batches of different sizes
 STEPS, RATE, DECAY = 150, 0.015, 0.01  # of the background network's training
+FEW = 100  # validation pictures: with fewer, training pictures in folds help to set the threshold
+FOLDS = 5
 ONE = 0.95  # both tests are 0 at the median of validation pictures, and 1 where this share of them is below
 
 
@@ -46,11 +50,20 @@ class Known:
     nonsense: Mapping[str, FloatArray]  # by kind, MF each
 
 
-def learn_oddness(model: Classifier, splits: Splits, borders: Borders, seed: int) -> Oddness:
+@dataclass(frozen=True, slots=True, eq=False)
+class Learnt:
+    """What was fitted, and the oddness N of training pictures by modules that had not met them; empty if not needed."""
+
+    module: Oddness
+    crossed_N: FloatArray
+
+
+def learn_oddness(model: Classifier, splits: Splits, borders: Borders, seed: int) -> Learnt:
     """Return the oddness of a trained classifier's features, fitted to its own pictures and to nonsense.
 
-    `borders` are the bundle's: nonsense that is light where its pictures are dark will be inverted, too. Everything
-    random comes from `seed`. Raises RecipeError if the network has no linear layer.
+    With few validation pictures and a frozen backbone, which has learnt from none, training pictures in folds stand
+    beside them. `borders` are the bundle's: nonsense that is light where its pictures are dark will be inverted, too.
+    Everything random comes from `seed`. Raises RecipeError if the network has no linear layer.
     """
     few = splits.train.thinned(MOST_MODELS)
     own_NHWC, count = few.gather(), LARGE_COUNT if math.prod(few.shape[:2]) > LARGE else COUNT
@@ -62,14 +75,23 @@ def learn_oddness(model: Classifier, splits: Splits, borders: Borders, seed: int
     both = last_features(model, as_split(np.concatenate(list(drawn.values()))))
     parts = np.split(both, len(drawn))
     (train_NF, labels_N), (val_NF, _) = _own(model, splits.train), _own(model, splits.val)
+    units = [_units(splits.train.thinned(MOST_OWN))]
     if is_small(splits.train):
         soft = few.thinned(MOST_MODELS)
+        units.append(_units(soft))
         train_NF = np.concatenate([train_NF, last_features(model, softened(soft))])
         labels_N = np.concatenate([labels_N, soft.labels])
         val_NF = np.concatenate([val_NF, last_features(model, softened(splits.val.thinned(MOST_MODELS)))])
     known = Known(train_NF, labels_N, val_NF, dict(zip(drawn, parts, strict=True)))
     size = sum(weights.numel() for weights in model.parameters())  # of a small network, not much more
-    return fit_oddness(known, len(splits.class_names), seed, min(MOST_WEIGHTS, size))
+    most, num_classes = min(MOST_WEIGHTS, size), len(splits.class_names)
+    if len(splits.val) >= FEW or not _is_frozen(model):
+        return Learnt(fit_oddness(known, num_classes, seed, most), np.zeros(0, np.float32))
+    return fit_with_few(known, np.concatenate(units), num_classes, seed, most)
+
+
+def _units(split: Split) -> IntArray:
+    return split.rows if split.units is None else split.units
 
 
 def is_small(split: Split) -> bool:
@@ -96,10 +118,36 @@ def as_split(images_NHWC: Uint8Array) -> Split:
 def _own(model: Classifier, split: Split) -> tuple[FloatArray, IntArray]:
     """Return features NF and labels N of at most `MOST_OWN` pictures; a frozen backbone has seen them all before."""
     few = split.thinned(MOST_OWN)
-    if isinstance(model.network, Transfer) and model.network.is_frozen:
+    if _is_frozen(model):
         members = np.arange(len(few)) * len(split) // len(few)
         return features(model, split)[members], few.labels
     return last_features(model, few), few.labels
+
+
+def _is_frozen(model: Classifier) -> bool:
+    return isinstance(model.network, Transfer) and model.network.is_frozen
+
+
+def fit_with_few(known: Known, units_N: IntArray, num_classes: int, seed: int, most: int = MOST_WEIGHTS) -> Learnt:
+    """Return what `fit_oddness` does, its scales set on held-out training pictures too, and their oddness.
+
+    `units_N` numbers the training pictures that stay together in a fold.
+    """
+    module = fit_oddness(known, num_classes, seed, most)
+    tests_N2 = np.zeros((len(known.train_NF), 2), np.float32)
+    try:
+        parts = list(folds(known.labels_N, units_N, FOLDS, seed))
+    except DataError:  # too few even for that
+        return Learnt(module, np.zeros(0, np.float32))
+    for learnt, held in parts:
+        fold = replace(known, train_NF=known.train_NF[learnt], labels_N=known.labels_N[learnt])
+        found = fit_oddness(fold, num_classes, seed, most)
+        with torch.no_grad():
+            tests_N2[held] = found.tests(torch.from_numpy(known.train_NF[held])).numpy()
+    with torch.no_grad():
+        of_val_N2 = module.tests(torch.from_numpy(known.val_NF)).numpy()
+        _set_scales(module, torch.from_numpy(np.concatenate([tests_N2, of_val_N2])))
+        return Learnt(module, module.scaled(torch.from_numpy(tests_N2)).numpy())
 
 
 def fit_oddness(known: Known, num_classes: int, seed: int, most: int = MOST_WEIGHTS) -> Oddness:
@@ -119,11 +167,15 @@ def fit_oddness(known: Known, num_classes: int, seed: int, most: int = MOST_WEIG
         with on_one_core():
             _learn_background(module, known.train_NF, nonsense_MF, seed)
     with torch.no_grad():
-        tests_N2 = module.tests(torch.from_numpy(known.val_NF)).double()
-        middle_2, high_2 = tests_N2.quantile(0.5, dim=0), tests_N2.quantile(ONE, dim=0)
-        module.zeros.copy_(middle_2)
-        module.rates.copy_(1 / (high_2 - middle_2).clamp(min=1e-4))
+        _set_scales(module, module.tests(torch.from_numpy(known.val_NF)))
     return module.eval()
+
+
+def _set_scales(module: Oddness, tests_N2: torch.Tensor) -> None:
+    """Let both tests be 0 at the median of their numbers for own pictures, and 1 where `ONE` of them are below."""
+    middle_2, high_2 = (tests_N2.double().quantile(share, dim=0) for share in (0.5, ONE))
+    module.zeros.copy_(middle_2)
+    module.rates.copy_(1 / (high_2 - middle_2).clamp(min=1e-4))
 
 
 def oddness(module: Oddness, features_NF: FloatArray) -> NDArray[np.float32]:
@@ -155,7 +207,7 @@ def prototypes(features_NF: FloatArray, labels_N: IntArray, num_classes: int, mo
     groups = [unit_NF[labels_N == k] for k in range(num_classes)] if num_classes <= most else [unit_NF]
     centres = []
     for group_NF in groups:
-        count = min(most // len(groups), len(group_NF))
+        count = min(most // len(groups), len(np.unique(group_NF, axis=0)))  # k-means warns of equal rows
         if count:
             centres.append(KMeans(count, n_init=1, max_iter=20, random_state=seed).fit(group_NF).cluster_centers_)
     centres_PF = np.concatenate(centres)

@@ -20,7 +20,7 @@ from keensight.files import write_atomically
 from keensight.machine import cores, images_at_a_time
 from keensight.models.classifier import Classifier
 from keensight.models.folding import folded
-from keensight.models.joined import Mirrored, SideBySide, WithProbabilities
+from keensight.models.joined import Mirrored, Resized, SideBySide, WithProbabilities
 from keensight.models.tensors import side_by_side, to_images
 from keensight.models.transfer import Transfer
 from keensight.values import FloatArray, Preprocessing, Split
@@ -121,7 +121,8 @@ def _compute(
 
 def _key(network: nn.Module, model: Classifier, split: Split, flip: bool) -> str:
     """Return a digest of all that the features depend on."""
-    digest = hashlib.sha256(f"{VERSION} {split.shape} {len(split)}{' mirrored' * flip}".encode())
+    size = f" at {network.resize.size}" if isinstance(network, Resized) else ""
+    digest = hashlib.sha256(f"{VERSION} {split.shape} {len(split)}{' mirrored' * flip}{size}".encode())
     for name, tensor in sorted(network.state_dict().items()):
         digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
     digest.update(torch.cat([model.mean, model.std]).cpu().numpy().tobytes())

@@ -1,4 +1,4 @@
-"""Backbones that see more: both mirror images of a picture, two networks' features, or ImageNet's classes beside them.
+"""Backbones that see more: both mirror images of a picture, several networks, or ImageNet's classes beside them.
 
 Each is a backbone itself: normalised images NCHW to features NF.
 
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from keensight.models.foreign import Concatenate, SquareRoot
+from keensight.models.foreign import Concatenate, Resize2d, SquareRoot
 from keensight.models.mirror import AddMirrored, MeanOfMirrored
 
 
@@ -26,6 +26,19 @@ class Mirrored(nn.Module):
     def forward(self, images_NCHW: torch.Tensor) -> torch.Tensor:
         """Return features NF."""
         features_NF: torch.Tensor = self.last(self.network(self.first(images_NCHW)))
+        return features_NF
+
+
+class Resized(nn.Module):
+    """A network that sees pictures of `from_size`, height and width, in another `size`."""
+
+    def __init__(self, network: nn.Module, from_size: tuple[int, int], size: tuple[int, int]) -> None:
+        super().__init__()
+        self.resize, self.network = Resize2d(from_size, size, bilinear=True), network
+
+    def forward(self, images_NCHW: torch.Tensor) -> torch.Tensor:
+        """Return features NF."""
+        features_NF: torch.Tensor = self.network(self.resize(images_NCHW))
         return features_NF
 
 

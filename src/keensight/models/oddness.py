@@ -51,10 +51,14 @@ class Oddness(nn.Module):
         far_N = 1 - (unit_NF @ self.prototypes_PF.T).amax(dim=1)
         return torch.stack([far_N, self.background(F.relu(self.hidden(features_NF)))[:, 0]], dim=1)
 
+    def scaled(self, tests_N2: torch.Tensor) -> torch.Tensor:
+        """Return the oddness N that both tests' numbers mean."""
+        odd_N: torch.Tensor = ((tests_N2 - self.zeros) * self.rates).amax(dim=1)
+        return odd_N
+
     def forward(self, features_NF: torch.Tensor) -> torch.Tensor:
         """Return the oddness, N."""
-        odd_N: torch.Tensor = ((self.tests(features_NF) - self.zeros) * self.rates).amax(dim=1)
-        return odd_N
+        return self.scaled(self.tests(features_NF))
 
 
 def last_features(model: Classifier, split: Split) -> FloatArray:

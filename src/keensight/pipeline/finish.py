@@ -23,7 +23,7 @@ from keensight.evaluation.conformal import measure_sets
 from keensight.evaluation.crossed import cross_validate
 from keensight.evaluation.floors import logistic_floor, majority_floor
 from keensight.evaluation.metrics import metrics, telling_mistakes
-from keensight.evaluation.oddness import learn_oddness
+from keensight.evaluation.oddness import FEW, learn_oddness
 from keensight.evaluation.report import to_dict
 from keensight.explanation.weights import first_layer
 from keensight.files import to_json, write_atomically
@@ -109,19 +109,31 @@ def finish(
     uncalibrated = to_onnx(model, splits.preprocessing, len(splits.class_names), 1.0, splits.class_names)
     info = replace(info, borders=decide_borders(Predictor(bundle, uncalibrated), splits))
     bundle = replace(bundle, info=info)
-    temperature = fit_temperature(trained_logits(model, splits.val, bundle.borders), splits.val.labels)
+    crossed = None
+    if len(splits.val) < FEW and not by_hand:
+        watcher.stage("cross-validation, as few pictures are held out")
+        crossed = cross_validate(model, splits, recipe)
+    if crossed is None:
+        temperature = fit_temperature(trained_logits(model, splits.val, bundle.borders), splits.val.labels)
+    else:
+        temperature = fit_temperature(crossed.logits_NK, crossed.labels_N)
     bundle = replace(bundle, info=replace(info, temperature=temperature))
+    crossed_N = None
     if recipe.evaluate.coverage < 1:
         watcher.stage("learning what is none of these")
         try:
-            oddness = learn_oddness(model, splits, bundle.borders, recipe.seed)
+            learnt = learn_oddness(model, splits, bundle.borders, recipe.seed)
+            crossed_N = learnt.crossed_N
             uncalibrated = to_onnx(
-                model, splits.preprocessing, len(splits.class_names), 1.0, splits.class_names, oddness
+                model, splits.preprocessing, len(splits.class_names), 1.0, splits.class_names, learnt.module
             )
         except (RecipeError, BundleError) as error:  # a network of one's own need not end in a linear layer
             watcher.note(f"Pictures unlike all that was learnt will not be recognised. {error}")
     onnx = with_temperature(uncalibrated, temperature)
-    shipped = with_limits(Predictor(bundle, onnx), splits.val, recipe.evaluate.coverage, recipe.data.catch_all)
+    answers = None if crossed is None else (softmax(crossed.logits_NK, temperature), crossed.labels_N)
+    shipped = with_limits(
+        Predictor(bundle, onnx), splits.val, recipe.evaluate.coverage, recipe.data.catch_all, crossed_N, answers
+    )
     watcher.stage("checking that the bundle gives the trained model's answers")
     parity = check_parity(model, shipped, pixels, splits.val)
     bundle = replace(shipped.bundle, info=replace(shipped.bundle.info, parity=asdict(parity)))
@@ -133,8 +145,8 @@ def finish(
         watcher.note(said)
     report = replace(_report(state, pixels, splits, recipe, shipped, floors, inverted), choice=choice)
     if is_thin(report.headline) and not by_hand:
-        watcher.stage("cross-validation, as few pictures are held out")
-        report = replace(report, crossed=cross_validate(model, splits, recipe))
+        crossed = crossed or cross_validate(model, splits, recipe)
+        report = replace(report, crossed=crossed.measured if crossed else None)
     watcher.stage("writing report and bundle")
     html = render_html(report, _pictures(report, state, splits, recipe))
     write_atomically(files.report, to_json(to_dict(report)))

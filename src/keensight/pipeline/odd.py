@@ -13,26 +13,36 @@ from keensight.evaluation.conformal import calibrate
 from keensight.evaluation.metrics import accuracy_interval
 from keensight.evaluation.oddness import MOST_MODELS, as_split, is_small, softened, threshold
 from keensight.inference.predictor import Predictor
-from keensight.values import OddnessReport, Refused, Split, Splits
+from keensight.values import FloatArray, IntArray, OddnessReport, Refused, Split, Splits
 
 COUNT = 24  # pictures of each kind
 
 
-def with_limits(predictor: Predictor, val: Split, coverage: float, catch_all: str = "") -> Predictor:
+def with_limits(
+    predictor: Predictor,
+    val: Split,
+    coverage: float,
+    catch_all: str = "",
+    crossed_N: FloatArray | None = None,
+    answers: tuple[FloatArray, IntArray] | None = None,
+) -> Predictor:
     """Return a predictor that knows the oddness above which its bundle refuses, and the rule of its sets of labels.
 
-    Both are calibrated by what the network, as it is shipped, says of validation pictures.
+    Both are calibrated by what the network, as it is shipped, says of validation pictures. Where these are few, there
+    may be more: the oddness `crossed_N` of training pictures that stood beside them, and the probabilities NK and
+    labels N in `answers`, for pictures that were held out in folds.
     """
     outputs, known, rejector = predictor.outputs_on_split(val), predictor.bundle, None
     if "oddness" in outputs:
-        limits = [threshold(outputs["oddness"], coverage)]
+        own_N = outputs["oddness"]
+        limits = [threshold(own_N if crossed_N is None else np.concatenate([own_N, crossed_N]), coverage)]
         if is_small(val):
             soft = softened(val.thinned(MOST_MODELS))
             limits.append(threshold(predictor.outputs_on_split(soft)["oddness"], coverage))
         rejector = Rejector(max(limits), coverage, catch_all or None)
     known = replace(known, info=replace(known.info, rejector=rejector, label_sets=None))
     probabilities_NK, _ = predictor.deciding_as(known).decided(outputs)
-    sets = calibrate(probabilities_NK, val.labels)
+    sets = calibrate(*(answers or (probabilities_NK, val.labels)))
     return predictor.deciding_as(replace(known, info=replace(known.info, label_sets=sets)))
 
 

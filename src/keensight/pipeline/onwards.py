@@ -108,4 +108,11 @@ def take_over(model: Classifier, bundle: Bundle, recipe: Recipe, size: Preproces
     new, gone = ([each for each in some if each not in others] for some, others in ((labels, known), (known, labels)))
     said = f"Going on from {bundle.path}, which knows {len(kept):,} of the {num_labels:,} labels"
     said += f"; new: {shortlist(new)}" if new else ""
-    return said + (f"; no longer asked for: {shortlist(gone)}." if gone else ".")
+    said += f"; no longer asked for: {shortlist(gone)}." if gone else "."
+    if recipe.data.splits:
+        return said
+    return (
+        f"{said} Its run's list of pictures is not beside it: unless these are the very same pictures, some that it "
+        "has learnt from may be held out now, and be judged too well. If you have the list, give it: --set "
+        "splits=RUN/splits.jsonl."
+    )

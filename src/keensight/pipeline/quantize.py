@@ -14,6 +14,7 @@ from keensight.bundle.write import write_files
 from keensight.data.cache import decode
 from keensight.errors import DataError, GateError, UsageError
 from keensight.evaluation.metrics import metrics
+from keensight.evaluation.oddness import FEW
 from keensight.inference.predictor import Predictor, load
 from keensight.interop.onnx.quantize import to_int8
 from keensight.machine import images_at_a_time
@@ -133,9 +134,12 @@ def quantize(
 
 
 def _with_own_limits(quantised: Predictor, val: Split) -> Predictor:
-    """Return the int8 model with thresholds of its own: its features are not float32's."""
+    """Return the int8 model with thresholds of its own: its features are not float32's.
+
+    With few validation pictures, float32's stay: they rest on more.
+    """
     info = quantised.bundle.info
-    if info.rejector is None and info.label_sets is None:
+    if (info.rejector is None and info.label_sets is None) or len(val) < FEW:
         return quantised
     coverage, catch_all = (info.rejector.coverage, info.rejector.catch_all) if info.rejector else (1.0, None)
     return with_limits(quantised, val, coverage, catch_all or "")
