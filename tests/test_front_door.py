@@ -36,6 +36,7 @@ NAMES = [
     "fgsm",
     "finish",
     "fit",
+    "gather",
     "import_keras",
     "info",
     "load",

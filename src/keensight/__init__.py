@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from keensight.verbs.explain import explain
     from keensight.verbs.export import export
     from keensight.verbs.finish import finish
+    from keensight.verbs.gather import gather
     from keensight.verbs.import_keras import import_keras
     from keensight.verbs.info import info
     from keensight.verbs.lr_range import lr_range
@@ -77,6 +78,7 @@ _HOME = {
     "finish": "keensight.verbs.finish",
     "fgsm": "keensight.robustness.attacks.gradient_sign",
     "fit": "keensight.training.loop",
+    "gather": "keensight.verbs.gather",
     "import_keras": "keensight.verbs.import_keras",
     "info": "keensight.verbs.info",
     "load": "keensight.inference.predictor",
@@ -138,6 +140,7 @@ __all__ = [
     "fgsm",
     "finish",
     "fit",
+    "gather",
     "import_keras",
     "info",
     "load",

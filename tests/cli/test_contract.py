@@ -59,6 +59,7 @@ def test_help_loads_nothing_heavy(lean):  # how fast it is, `make bench ROWS=hel
 
 OPTIONS = {  # of every verb, by name: scripts use them, so one that goes or is renamed breaks somebody's work
     "info": "layers plot label-pattern cache clear-cache json",
+    "gather": "out source count licence urls contact patience json",
     "audit": "out label-pattern json",
     "train": "recipe budget from out set seed resume label-pattern weights-only json",
     "tune": "recipe trials budget set search lr-range out resume seed label-pattern json",
@@ -79,7 +80,8 @@ OPTIONS = {  # of every verb, by name: scripts use them, so one that goes or is 
     "export": "to out weights-only max-drop even-if-slower label-pattern key json",
 }
 ARGUMENTS = {
-    "info": "[ARGS]", "audit": "DATA", "train": "DATA...", "tune": "DATA", "evaluate": "BUNDLE DATA...",
+    "info": "[ARGS]", "gather": "[ARGS...]",
+    "audit": "DATA", "train": "DATA...", "tune": "DATA", "evaluate": "BUNDLE DATA...",
     "compare": "BUNDLE BUNDLE... DATA...", "explain": "BUNDLE PICTURES...",
     "sign": "[ARGS]", "verify": "BUNDLE", "predict": "BUNDLE PICTURES...",
     "serve": "[ARGS...]", "deploy docker": "BUNDLE", "deploy kubernetes": "BUNDLE", "import-keras": "FILE",

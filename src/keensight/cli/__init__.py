@@ -28,6 +28,16 @@ VERBS = {
             "keensight info --cache",
         ),
     ),
+    "gather": (
+        "Data",
+        "Find pictures for labels, and fetch them with their creators and licences.",
+        (
+            'keensight gather "husky=siberian husky" "nothusky=dog,cat,forest" --out pictures',
+            "keensight gather owl eagle --out birds --source inaturalist --source commons --count 500",
+            "keensight gather owl eagle --out birds --licence cc0,by --contact me@example.org",
+            "keensight gather owl --urls list.txt --out birds",
+        ),
+    ),
     "audit": (
         "Data",
         "Look for what is wrong with labelled pictures.",

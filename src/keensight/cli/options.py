@@ -30,11 +30,13 @@ Command = Callable[..., int]
 Json = Annotated[bool, Parameter(help="Print one JSON object on stdout.")]
 
 VERBS = Path(__file__).parents[1] / "verbs"
-ARGUMENTS = ("bundle", "bundles", "data", "decisions", "file", "pictures", "thing")  # positional: without dashes
+ARGUMENTS = (  # positional: without dashes
+    "bundle", "bundles", "data", "decisions", "file", "pictures", "queries", "thing",
+)  # fmt: skip
 AS_TYPED = ("data", "thing")  # as a Path, the folder ./mnist would become the name mnist
 Kind = inspect.Parameter
 EMPTY = inspect.Parameter.empty  # no default
-PYTHON_ONLY = ("watcher", "ask", "on_ready")
+PYTHON_ONLY = ("watcher", "ask", "on_ready", "network")
 
 
 def whole(_: Any, tokens: Sequence[Token]) -> int:

@@ -119,6 +119,10 @@ class Terminal(Watcher):
         """Move the bar of compared pairs of pictures."""
         self._show("comparing pictures", done, total)
 
+    def gathered(self, done: int, total: int) -> None:
+        """Move the bar of gathered pictures."""
+        self._show("gathering", done, total)
+
     def trial(self, number: int, trials: int | None, score: str) -> None:
         """Name the trial in front of its bar, and the best score so far beside it."""
         last = f" of {trials - 1}" if trials and trials > 1 else ""  # the first is number 0

@@ -129,6 +129,9 @@ class Watcher:
     def compared(self, done: int, total: int) -> None:
         """So far, `done` of `total` pairs of pictures that may be one are compared."""
 
+    def gathered(self, done: int, total: int) -> None:
+        """So far, `done` of `total` pictures that are wanted are there."""
+
     def trial(self, number: int, trials: int | None, score: str) -> None:
         """Trial `number`, from 0, of `trials` begins. `trials` is None when unknown; `score` is the best so far."""
 

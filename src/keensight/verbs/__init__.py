@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         evaluate,
         explain,
         export,
+        gather,
         import_keras,
         info,
         lr_range,
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "audit", "clean", "compare", "demo", "deploy", "evaluate", "explain", "export", "import_keras", "info", "lr_range",
-    "predict", "serve", "sign", "train", "tune", "verify",
+    "audit", "clean", "compare", "demo", "deploy", "evaluate", "explain", "export", "gather", "import_keras", "info",
+    "lr_range", "predict", "serve", "sign", "train", "tune", "verify",
 ]  # fmt: skip
 
 
