@@ -23,13 +23,17 @@ from sklearn.metrics import roc_auc_score
 from keensight import choose_preprocessing, decode, open_dataset
 from keensight.care.duplicates import near_duplicates
 from keensight.care.labels import LEAST_MARGIN, doubts_of, features_of
+from keensight.data.in_time import HERE_WORK
 from keensight.data.looks import looks
+from keensight.data.pixels import grey_if_quick
+from keensight.data.scaling import NEAREST, two_faces
 from keensight.data.sources import reader
 from keensight.evaluation.metrics import accuracy_interval
-from keensight.values import Pixels, Recipe
+from keensight.values import Pixels, Recipe, Uint8Array
 
 COPIES_OF_EACH = 100
 FLIPPED = 0.05
+HIDDEN_PX, HIDDEN_OF_EACH = (32, 64, 128), 10
 MNIST = 5_000  # pictures
 Change = Callable[[Image.Image, np.random.Generator], Image.Image]
 
@@ -111,6 +115,39 @@ def labels(data: Path, most: int | None, seed: int) -> dict[str, object]:
     }  # fmt: skip
 
 
+def scaling(data: Path, seed: int) -> dict[str, object]:
+    """Return how many hidden pictures are found, and how many honest ones are named: all, each for all sizes."""
+    dataset, draw = open_dataset(data), np.random.default_rng(seed)
+    with reader(dataset) as read:
+        contents = [read(sample) for sample in dataset.samples]
+    decoded = [grey_if_quick(content, HERE_WORK) for content in contents if isinstance(content, bytes)]
+    greys = [grey for grey in decoded if grey is not None]
+    named = sum(two_faces(grey) is not None for grey in greys)
+    found = found_in_jpeg = tried = 0
+    for side in HIDDEN_PX:
+        for times in (3, 4):
+            for way in NEAREST:
+                for shown, hidden in draw.choice(len(greys), (HIDDEN_OF_EACH, 2), replace=False):
+                    attack = np.array(Image.fromarray(greys[shown]).resize((times * side, times * side + 7)))
+                    at = (np.floor(NEAREST[way](length, side)).astype(int) for length in attack.shape)
+                    attack[np.ix_(*at)] = np.asarray(Image.fromarray(greys[hidden]).resize((side, side)))
+                    file = io.BytesIO()
+                    Image.fromarray(attack).save(file, "jpeg", quality=95)
+                    found += two_faces(attack) is not None
+                    found_in_jpeg += two_faces(_decoded(file.getvalue())) is not None
+                    tried += 1
+    return {
+        "what": "scaling", "data": data.name, "seed": seed, "found": _share(found, tried),
+        "found_in_jpeg_95": _share(found_in_jpeg, tried), "tried": tried, "named": _share(named, len(greys)),
+    }  # fmt: skip
+
+
+def _decoded(content: bytes) -> Uint8Array:
+    grey = grey_if_quick(content, HERE_WORK)
+    assert grey is not None
+    return grey
+
+
 def _share(count: int, n: int) -> list[float]:
     """Return a share and its interval."""
     return [round(float(each), 4) for each in (count / n, *accuracy_interval(count, n))]
@@ -123,6 +160,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     asked = parser.parse_args()
     for seed in range(asked.seeds):
+        print(json.dumps(scaling(asked.data / "huskies.zip", seed)), flush=True)
         print(json.dumps(copies(asked.data / "huskies.zip", seed)), flush=True)
         print(json.dumps(labels(asked.data / "mnist", MNIST, seed)), flush=True)
         print(json.dumps(labels(asked.data / "huskies.zip", None, seed)), flush=True)

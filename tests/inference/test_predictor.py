@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 import keensight
+from keensight.data import in_time
 from keensight.data.polarity import Borders
 from keensight.data.sources import reader
 from keensight.errors import BundleError, PictureError
@@ -94,6 +95,18 @@ def test_a_blank_picture_is_no_answer(trained, tmp_path, colour):
     Image.new("L", (30, 20), colour).save(tmp_path / "blank.png")
     (answer,) = keensight.predict(trained.bundle, tmp_path / "blank.png")
     assert answer.abstained and "is blank" in answer.notes[-1]
+
+
+def test_a_picture_that_shows_something_else_when_small_is_noted_and_answered(trained, tmp_path, monkeypatch):
+    for i in (1, 2):
+        Image.new("L", (8, 8), 60 * i).save(tmp_path / f"{i}.png")
+    compare = in_time.decode_and_compare
+    monkeypatch.setattr(
+        in_time, "decode_and_compare", lambda *given: (compare(*given)[0], compare(*given)[0].max() == 120)
+    )
+    one, other = keensight.predict(trained.bundle, [tmp_path / "1.png", tmp_path / "2.png"])
+    assert under_test.TWO_FACES not in one.notes
+    assert under_test.TWO_FACES in other.notes and other.label
 
 
 def without_oddness(trained):

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TypeVar
 
 from keensight.data.apart import Apart, ApartError
-from keensight.data.pixels import decode_if_quick, decode_picture, level_range, read_header
+from keensight.data.pixels import decode_and_compare, decode_if_quick, decode_picture, level_range, read_header
 from keensight.errors import PictureError
 from keensight.values import Preprocessing, Uint8Array
 
@@ -54,6 +54,11 @@ class InTime:
             lambda apart: apart.decode(picture, preprocessing, self._seconds),
             lambda: decode_picture(picture, preprocessing),
         )
+
+    def decode_and_compare(self, picture: bytes | Uint8Array, preprocessing: Preprocessing) -> tuple[Uint8Array, bool]:
+        """Return what `decode` does, and whether a quick picture shows something else where pixels are not averaged."""
+        here = decode_and_compare(picture, preprocessing, self._here_work) if isinstance(picture, bytes) else None
+        return here or (self.decode(picture, preprocessing), False)
 
     def level_range(self, picture: bytes) -> tuple[float, float]:
         """Return what `level_range` does, and raise as `decode`."""

@@ -28,6 +28,7 @@ from keensight.data.orientation import of_exif, upright
 from keensight.data.plain_png import PNG, open_plain_png
 from keensight.data.polarity import ring
 from keensight.data.resizing import resized
+from keensight.data.scaling import LEAST_SHRINKING, two_faces
 from keensight.errors import MissingDecoderError, PictureError, TooManyPixelsError, TooMuchWorkError
 from keensight.values import Preprocessing, Uint8Array
 
@@ -99,6 +100,30 @@ def decode_picture(picture: bytes | Uint8Array, preprocessing: Preprocessing) ->
             return picture
         return _fitted(Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else picture), preprocessing)
     return _fitted(_load(_open(picture), preprocessing), preprocessing)
+
+
+def decode_and_compare(picture: bytes, preprocessing: Preprocessing, most_work: int) -> tuple[Uint8Array, bool] | None:
+    """Return what `decode_if_quick` does, and whether the picture shows something else where pixels are not averaged.
+
+    It is looked at as it was decoded: a JPEG that is more than four times too large was averaged by its decoder then.
+    """
+    opened = _open(picture)
+    if opened.work > most_work or not opened.is_bounded:
+        return None
+    image, size = _load(opened, preprocessing), (preprocessing.height, preprocessing.width)
+    is_larger = min(image.height / size[0], image.width / size[1]) >= LEAST_SHRINKING
+    if is_larger and image.mode in ("L", "RGB"):
+        return _fitted(image, preprocessing), two_faces(np.asarray(image.convert("L")), [size]) is not None
+    return _fitted(image, preprocessing), False
+
+
+def grey_if_quick(picture: bytes, most_work: int) -> Uint8Array | None:
+    """Return all pixels of an encoded picture in grey, uint8 HW, or None where it might take more work than this."""
+    opened = _open(picture)
+    if opened.work > most_work or not opened.is_bounded:
+        return None
+    grey_HW: Uint8Array = np.asarray(_flatten(_load(opened), "L", None))
+    return grey_HW
 
 
 def decode_if_small(picture: bytes, preprocessing: Preprocessing, most_pixels: int) -> Uint8Array | None:

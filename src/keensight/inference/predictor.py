@@ -6,7 +6,7 @@ Shape letters: N images, H height, W width, C channels, K classes; R rows, h and
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial, reduce
 from itertools import chain, compress, islice
@@ -36,6 +36,10 @@ SINGLE_STEP = 32  # the most pictures that are given to the model at a time
 INVERTED = "was inverted, because it is light where all training pictures are dark, or the other way round"
 BLANK = "is blank: all of it has nearly one colour"
 UNSURE = "not sure: no label is likely enough"
+TWO_FACES = (
+    "shows something else once it is made small without averaging, as if made to deceive (an image-scaling attack); "
+    "this answer is for what one sees, as averaging gives it"
+)
 CAUGHT = "is unlike anything that the model has learnt, so it gets the label for all the rest"
 Answer: TypeAlias = Prediction | PictureError
 
@@ -194,8 +198,9 @@ class Predictor:
         given = [each if isinstance(each, Picture) else Picture(each, partial(read_picture, each)) for each in pictures]
         files, decoded = [picture.path for picture in given], [self._decode(picture, in_time) for picture in given]
         good = [str(file) for file, image in zip(files, decoded, strict=True) if not isinstance(image, PictureError)]
-        images = [image for image in decoded if not isinstance(image, PictureError)]
-        answers = iter(self._answer(good, np.stack(images), engine) if good else ())
+        read = [each for each in decoded if not isinstance(each, PictureError)]
+        images, deceptive = [image for image, _ in read], [two_faced for _, two_faced in read]
+        answers = iter(self._answer(good, np.stack(images), engine, deceptive) if good else ())
         return [
             (file, None, image) if isinstance(image, PictureError) else (file, *next(answers))
             for file, image in zip(files, decoded, strict=True)
@@ -205,14 +210,14 @@ class Predictor:
         """Return a prediction for each decoded picture, uint8 NHWC, in order; their `file` is empty."""
         return [prediction for _, prediction in self._answer([""] * len(images_NHWC), images_NHWC, self.engine)]
 
-    def _decode(self, picture: Picture, in_time: InTime) -> Uint8Array | PictureError:
+    def _decode(self, picture: Picture, in_time: InTime) -> tuple[Uint8Array, bool] | PictureError:
         try:
-            return in_time.decode(picture.read(), self.bundle.preprocessing)
+            return in_time.decode_and_compare(picture.read(), self.bundle.preprocessing)
         except PictureError as error:
             return error
 
     def _answer(
-        self, files: list[str], images_NHWC: Uint8Array, engine: Engine
+        self, files: list[str], images_NHWC: Uint8Array, engine: Engine, deceptive: Sequence[bool] = ()
     ) -> Iterator[tuple[Uint8Array, Prediction]]:
         """Yield each picture as the model sees it, uint8 HWC, and what it is."""
         seen_NHWC, inverted_N = match_polarity(images_NHWC, self.bundle.borders)
@@ -223,10 +228,11 @@ class Predictor:
         spreads_NC = images_NHWC.max(axis=1).max(axis=1) - images_NHWC.min(axis=1).min(axis=1)
         # lists, as indexing arrays number by number took as long as a small model
         blank_N = spreads_NC.max(axis=1) < BLANK_LEVELS
-        columns = (probabilities_NK.argmax(axis=1), probabilities_NK, inverted_N, blank_N, odd_N)
+        two_faced_N = np.array(deceptive or [False] * len(files))
+        columns = (probabilities_NK.argmax(axis=1), probabilities_NK, inverted_N, blank_N, odd_N, two_faced_N)
         labels, abstain_below = self.bundle.labels, self.bundle.abstain_below
         rows = zip(files, seen_NHWC, sets_NK, *(column.tolist() for column in columns), strict=True)
-        for file, seen_HWC, held, top, probabilities, inverted, blank, odd in rows:
+        for file, seen_HWC, held, top, probabilities, inverted, blank, odd, two_faced in rows:
             unsure = probabilities[top] < abstain_below
             reasons = (NONE_OF_THESE,) * (odd and not catches) + (f"it {BLANK}",) * blank + (UNSURE,) * unsure
             yield (
@@ -237,7 +243,10 @@ class Predictor:
                     probability=probabilities[top],
                     probabilities=dict(zip(labels, probabilities, strict=True)),
                     abstained=bool(reasons),
-                    notes=(INVERTED,) * inverted + (BLANK,) * blank + (CAUGHT,) * (odd and catches),
+                    notes=(INVERTED,) * inverted
+                    + (BLANK,) * blank
+                    + (TWO_FACES,) * two_faced
+                    + (CAUGHT,) * (odd and catches),
                     reasons=reasons,
                     label_set=None if held is None else tuple(compress(labels, held)),
                 ),

@@ -28,6 +28,14 @@ TITLES = {
     "tiny": "Much smaller",
     "long": "Another shape",
     "grey": "Grey",
+    "scaling": "Other when small",
+    "payload": "Hidden files or code",
+    "after": "Bytes after the end",
+    "text": "Texts in files",
+    "place": "Places",
+    "person": "People",
+    "serial": "Serial numbers",
+    "thumbnail": "Other small picture",
 }
 Read = Callable[[Sample], bytes | Uint8Array]
 

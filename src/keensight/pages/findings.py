@@ -110,6 +110,52 @@ def _quality(finding: Finding) -> str:
     )
 
 
+def _scaling(finding: Finding) -> str:
+    count = len(finding.samples)
+    return (
+        f"{count:,} {'picture shows' if count == 1 else 'pictures show'} something else to programs that make pictures "
+        f"small without averaging, as if made to deceive them: {shortlist(finding.samples)}. keensight averages, and "
+        "sees what you see; other programs may learn, or answer for, the hidden picture. Leave such pictures out."
+    )
+
+
+FILES = {  # of one file, of several; what that may mean
+    "payload": (
+        "hides a file or code beside its pixels",
+        "hide a file or code beside their pixels",
+        "keensight never runs what it reads, but others may be handed these files: save the pictures anew",
+    ),
+    "after": ("goes on after its picture's end", "go on after their picture's end", "Save the pictures anew"),
+    "text": ("holds a text", "hold a text", "Read it before you pass the pictures on"),
+    "place": (
+        "says where the picture was taken",
+        "say where the picture was taken",
+        "That may be somebody's home: save the pictures without metadata before you pass them on",
+    ),
+    "person": (
+        "names a person: an artist, an owner, or a copyright",
+        "name a person: an artist, an owner, or a copyright",
+        "Ask whether you may use and pass on the pictures",
+    ),
+    "serial": (
+        "names a camera or lens by its number",
+        "name a camera or lens by its number",
+        "It ties pictures to one person: save them without metadata before you pass them on",
+    ),
+    "thumbnail": (
+        "holds a small picture that shows something else than the large one",
+        "hold a small picture that shows something else than the large one",
+        "The picture was changed later, and what was cut off or covered is still there: save it without metadata",
+    ),
+}
+
+
+def _metadata(finding: Finding) -> str:
+    one, several, means = FILES[finding.evidence["what"]]
+    said = [f"{path} ({says})" for path, says in zip(finding.samples, finding.evidence["says"], strict=True)]
+    return f"{len(said):,} {f'file {one}' if len(said) == 1 else f'files {several}'}: {shortlist(said, 3)}. {means}."
+
+
 def _label(finding: Finding) -> str:
     if finding.evidence.get("by") == "heads":
         pairs = zip(finding.samples, finding.evidence["labels"], finding.evidence["suggested"], strict=True)
@@ -197,6 +243,8 @@ SENTENCES: dict[str, Callable[[Finding], str]] = {
     "near-duplicate": _near_duplicate,
     "blank": _blank,
     "quality": _quality,
+    "scaling": _scaling,
+    "metadata": _metadata,
     "leak": _leak,
     "label": _label,
     "groups": _groups,

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from keensight.care.copies import copies, findings_of_copies
 from keensight.care.labels import wrong_labels
+from keensight.care.metadata import metadata
 from keensight.care.quality import quality
 from keensight.care.ranking import ranked
+from keensight.care.scaling import scaling
 from keensight.data.cache import choose_preprocessing, decode
 from keensight.data.sources import open_dataset, reader
 from keensight.files import to_json, write_atomically
@@ -85,3 +87,6 @@ def _findings(pixels: Pixels, watcher: Watcher) -> Iterator[Finding]:
         watcher.note(f"{why_not[0].upper()}{why_not[1:]}.")
     watcher.stage("looking at pictures")
     yield from quality(pixels)
+    watcher.stage("looking into files")
+    yield from metadata(pixels.dataset)
+    yield from scaling(pixels.dataset)
