@@ -27,7 +27,8 @@ from keensight.serving.guard import PARAMETERS, Guard, check_parameters, error_r
 from keensight.serving.heat import heat, overlay
 from keensight.serving.limits import RefusalError
 from keensight.serving.metrics import CONTENT_TYPE
-from keensight.serving.openapi import docs_page, openapi
+from keensight.serving.openapi import openapi
+from keensight.serving.openapi_page import docs_page
 from keensight.serving.registry import Model
 from keensight.serving.service import Service
 from keensight.serving.static import page_files

@@ -1,17 +1,10 @@
-"""The API's description: as OpenAPI 3.1 for programs, and as a plain page for people."""
+"""The API's description as OpenAPI 3.1, for programs."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-from collections.abc import Iterable
-from html import escape
-from typing import Any
-
 from keensight.serving.limits import Limits
+from keensight.serving.schemas import SCHEMAS, TEXT, WHOLE, Json, json_list, json_object, ref
 from keensight.version import __version__
-
-Json = dict[str, Any]
 
 ERRORS = {
     400: "The request or its picture is damaged, or a part of it is not understood.",
@@ -28,172 +21,6 @@ ERRORS = {
 }
 EVERYWHERE = (401, 429, 500, 503, 504)
 ON_BODIES = (400, 403, 404, 408, 413, 415)
-
-TEXT: Json = {"type": "string"}
-NUMBER: Json = {"type": "number"}
-WHOLE: Json = {"type": "integer", "minimum": 0}
-TRUTH: Json = {"type": "boolean"}
-SHARE: Json = {"type": "number", "minimum": 0, "maximum": 1}
-
-
-def _object(properties: Json, optional: tuple[str, ...] = ()) -> Json:
-    required = [name for name in properties if name not in optional]
-    return {"type": "object", "properties": properties, "required": required}
-
-
-def _list(items: Json) -> Json:
-    return {"type": "array", "items": items}
-
-
-def _ref(name: str) -> Json:
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-def _nullable(schema: Json) -> Json:
-    return {"anyOf": [schema, {"type": "null"}]}
-
-
-def _known(properties: Json, required: Iterable[str] = ()) -> Json:
-    """Return an object whose other properties are refused; those that are not required may be null, too."""
-    schemas = {name: schema if name in required else _nullable(schema) for name, schema in properties.items()}
-    return {"type": "object", "properties": schemas, "required": [*required], "additionalProperties": False}
-
-
-_TENSOR = {"name": TEXT, "datatype": TEXT, "shape": _list({"type": "integer"})}
-SCHEMAS: Json = {
-    "Error": _object({"error": _object({"code": TEXT, "message": TEXT}), "request_id": TEXT}),
-    "ErrorV2": _object({"error": TEXT, "request_id": TEXT}),
-    "Accuracy": _object(
-        {"split": {"enum": ["test", "val"]}, "value": SHARE, "low": SHARE, "high": SHARE, "n": WHOLE},
-    ),
-    "Model": _object(
-        {
-            "name": TEXT,
-            "version": {**TEXT, "description": "12 hexadecimal digits of a hash over the bundle's files."},
-            "labels": _list(TEXT),
-            "height": WHOLE,
-            "width": WHOLE,
-            "channels": {"enum": [1, 3]},
-            "fit": {
-                "enum": ["squash", "letterbox", "crop"],
-                "description": "How a picture of another shape is made to fit.",
-            },
-            "abstain_below": SHARE,
-            "signed": TRUTH,
-            "verified": {**TRUTH, "description": "Its signature was checked with the server's public key."},
-            "signed_by": {**_nullable(TEXT), "description": "SHA-256 of the public key that it was verified with."},
-            "default": {**TRUTH, "description": "It answers when no model is named."},
-            "drawing": {**TRUTH, "description": "It reads digits, so it can be given drawings."},
-            "parameters": _nullable(WHOLE),
-            "accuracy": _nullable(_ref("Accuracy")),
-            "warnings": {
-                **_list(TEXT),
-                "description": "What a user must not miss, such as an accuracy below a simple method's.",
-            },
-        }
-    ),
-    "Models": _object(
-        {"models": _list(_ref("Model")), "keep": TRUTH, "explain": TRUTH, "max_bytes": WHOLE, "max_pictures": WHOLE},
-    ),
-    "Prediction": _object(
-        {
-            "id": TEXT,
-            "file": _nullable(TEXT),
-            "label": TEXT,
-            "probability": SHARE,
-            "probabilities": {"type": "object", "additionalProperties": SHARE},
-            "abstained": {**TRUTH, "description": "The model is not sure enough, so its label should not be used."},
-            "notes": _list(TEXT),
-            "reasons": {**_list(TEXT), "description": "Why it abstained; empty if it did not."},
-            "label_set": {
-                **_nullable(_list(TEXT)),
-                "description": "Labels among which the true one is, with the probability that the bundle states.",
-            },
-        }
-    ),
-    "Refused": _object({"file": _nullable(TEXT), "error": _object({"code": TEXT, "message": TEXT})}),
-    "Predictions": _object(
-        {
-            "model": TEXT,
-            "version": TEXT,
-            "predictions": _list({"anyOf": [_ref("Prediction"), _ref("Refused")]}),
-            "timing_ms": _object({"decode": NUMBER, "queue": NUMBER, "model": NUMBER, "total": NUMBER}),
-            "request_id": TEXT,
-        }
-    ),
-    "Heat": _object(
-        {
-            "label": TEXT,
-            "probability": SHARE,
-            "inverted": {**TRUTH, "description": "Whether the model saw the picture's negative."},
-            "height": WHOLE,
-            "width": WHOLE,
-            "heat": {
-                **_list(_list(NUMBER)),
-                "description": "For each pixel of the model's input, by how many points the label's log-odds would be "
-                "lower without the patch around it: each makes its odds 2.7 times smaller. Less than 0 where it speaks "
-                "against the label.",
-            },
-        }
-    ),
-    "Verdict": _object({"id": TEXT, "right": TRUTH, "label": _nullable(TEXT)}, optional=("label",)),
-    "ServerV2": _object({"name": TEXT, "version": TEXT, "extensions": _list(TEXT)}),
-    "LiveV2": _object({"live": TRUTH}),
-    "ReadyV2": _object({"ready": TRUTH}),
-    "ModelReadyV2": _object({"name": TEXT, "ready": TRUTH}),
-    "ModelV2": _object(
-        {
-            "name": TEXT,
-            "versions": _list(TEXT),
-            "platform": TEXT,
-            "inputs": _list(_object(_TENSOR)),
-            "outputs": _list(_object(_TENSOR)),
-            "parameters": _object({"labels": {**_list(TEXT), "description": "In the order of the output."}}),
-        }
-    ),
-    "InferV2": _known(
-        {
-            "id": TEXT,
-            "model_name": TEXT,
-            "model_version": TEXT,
-            "parameters": _known({"binary_data_output": TRUTH}),
-            "inputs": {
-                **_list(
-                    _known({**_TENSOR, "parameters": _known({"binary_data_size": WHOLE}), "data": _list({})}, _TENSOR)
-                ),
-                "minItems": 1,
-                "maxItems": 1,
-            },
-            "outputs": {
-                **_list(
-                    _known(
-                        {"name": TEXT, "parameters": _known({"binary_data": TRUTH, "classification": WHOLE})}, ["name"]
-                    )
-                ),
-                "maxItems": 1,
-            },
-        },
-        ["inputs"],
-    ),
-    "InferredV2": _object(
-        {
-            "id": TEXT,
-            "model_name": TEXT,
-            "model_version": TEXT,
-            "outputs": _list(
-                _object(
-                    {
-                        **_TENSOR,
-                        "parameters": _object({"binary_data_size": WHOLE}),
-                        "data": _list({"type": ["number", "string"]}),
-                    },
-                    optional=("parameters", "data"),
-                )
-            ),
-        },
-        optional=("id",),
-    ),
-}
 BYTES: Json = {"schema": {"type": "string", "format": "binary"}}
 
 
@@ -250,7 +77,7 @@ def _version_1() -> Json:
                 "404 where the server was started with --no-explain.",
                 {
                     "image/png": {**BYTES, "schema": {"type": "string", "format": "binary"}},
-                    "application/json": {"schema": _ref("Heat")},
+                    "application/json": {"schema": ref("Heat")},
                 },
                 ON_BODIES,
                 explained,
@@ -277,14 +104,14 @@ def _version_1() -> Json:
 
 def _pictures(parameters: list[Json]) -> Json:
     """Return the body of a request with pictures; in a form, its parameters may be fields."""
-    files = {**_list({"type": "string", "format": "binary"}), "minItems": 1}
+    files = {**json_list({"type": "string", "format": "binary"}), "minItems": 1}
     fields = {each["name"]: each["schema"] for each in parameters}
     return {
         "required": True,
         "content": {
             "image/*": BYTES,
             "application/octet-stream": BYTES,
-            "multipart/form-data": {"schema": _object({"file": files, **fields}, tuple(fields))},
+            "multipart/form-data": {"schema": json_object({"file": files, **fields}, tuple(fields))},
         },
     }
 
@@ -380,7 +207,7 @@ def _operation(
 
 
 def _json(name: str) -> Json:
-    return {"application/json": {"schema": _ref(name)}}
+    return {"application/json": {"schema": ref(name)}}
 
 
 def _plain(kind: str) -> Json:
@@ -397,62 +224,3 @@ def _header(name: str, text: str) -> Json:
 
 def _in_path(name: str) -> Json:
     return {"name": name, "in": "path", "required": True, "schema": TEXT}
-
-
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 50rem; margin: 2rem auto; padding: 0 1rem; color: #1f2937 }
-h2 { font-size: 1.1rem; margin: 2rem 0 .25rem } code { font: .95em ui-monospace, monospace }
-h2 b { color: #1d4ed8 } p { margin: .25rem 0 } table { border-collapse: collapse; margin: .5rem 0 }
-td { padding: .1rem 1rem .1rem 0; vertical-align: top }
-@media (prefers-color-scheme: dark) { body { background: #111827; color: #e5e7eb } h2 b, a { color: #93c5fd } }
-"""
-
-
-def _said(parameter: Json) -> str:
-    values = parameter["schema"].get("enum")
-    return f"{' or '.join(values)}. {parameter['description']}" if values else parameter.get("description", "")
-
-
-def _contents(document: Json, part: Json) -> list[str]:
-    """Return the content types of a body or an answer, with the fields of those that are JSON."""
-    found = []
-    for kind, content in part.get("content", {}).items():
-        name = content["schema"].get("$ref", "").rpartition("/")[2]
-        fields = document["components"]["schemas"][name]["properties"] if name else {}
-        found.append(f"{kind} {{{', '.join(fields)}}}" if fields else kind)
-    return found
-
-
-def docs_page(document: Json) -> tuple[str, str]:
-    """Return a page that shows an OpenAPI document, and the Content-Security-Policy that it needs."""
-    info = document["info"]
-    parts = [
-        "<!doctype html><html lang=en><meta charset=utf-8>",
-        '<meta name=viewport content="width=device-width">',
-        f"<title>{escape(info['title'])}: the interface</title><style>{STYLE}</style>",
-        f"<h1>{escape(info['title'])} {escape(info['version'])}</h1><p>{escape(info['description'])}",
-        '<p>For programs: <a href="/openapi.json">/openapi.json</a>. '
-        "Errors are <code>{&quot;error&quot;: {&quot;code&quot;, &quot;message&quot;}, &quot;request_id&quot;}</code>, "
-        "and below /v2 <code>{&quot;error&quot;: message}</code>.",
-    ]
-    for path, methods in document["paths"].items():
-        for method, operation in methods.items():
-            parts.append(
-                f"<h2><b>{method.upper()}</b> <code>{escape(path)}</code></h2><p>{escape(operation['summary'])}"
-            )
-            rows = [
-                (f"<code>{escape(p['name'])}</code> ({p['in']})", _said(p)) for p in operation.get("parameters", ())
-            ]
-            if body := operation.get("requestBody"):
-                rows.append(("body", "; ".join(_contents(document, body))))
-            rows += [
-                (code, "; ".join([answer["description"], *(_contents(document, answer) if code < "300" else ())]))
-                for code, answer in operation["responses"].items()
-            ]
-            cells = "".join(f"<tr><td>{name}<td>{escape(text)}" for name, text in rows)
-            parts.append(f"<table>{cells}</table>")
-    digest = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
-    csp = (
-        f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
-    return "\n".join(parts), csp

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from keensight.interop.keras.activations import ACTIVATIONS
 from keensight.interop.keras.building import OTHER, Building, Config, UnfitError, Value, number, numbers, shown
-from keensight.interop.keras.layers import ACTIVATIONS
 from keensight.values import FloatArray
 
 
