@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import runpy
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ import keensight
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded: two workers share two cores
 
-EMPTY = '<svg width="1pt" height="1pt"></svg>'
+BRIEF = runpy.run_path(str(Path(__file__).with_name("brief.py")))
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
@@ -46,13 +47,10 @@ def shared() -> Path:
 
 @pytest.fixture(scope="module")
 def brief() -> Iterator[None]:
-    """Leave figures empty and do not cross-validate: each takes half of a short run.
-
-    tests/pages draws all figures, and tests/evaluation trains in folds.
-    """
+    """Leave out of runs what takes long, and has tests of its own: see tests/brief.py."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("matplotlib.figure.Figure.savefig", lambda figure, file, **_: file.write(EMPTY))
-        patch.setattr("keensight.pipeline.finish.cross_validate", lambda *_: None)
+        for name, value in (BRIEF["AT_HOME"] | BRIEF["WHERE_IMPORTED"]).items():
+            patch.setattr(name, value)
         yield
 
 

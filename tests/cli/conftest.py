@@ -24,17 +24,17 @@ TIMEOUT_S = 90.0  # far more than anything takes: it only keeps a hang from bein
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
 # A warm start saves four seconds of imports; all else is as in a process of its own, signals and descriptors included.
-WARM = """
+WARM = f"""
+import pkgutil, runpy
+for name, value in runpy.run_path({str(Path(__file__).parents[1] / "brief.py")!r})["AT_HOME"].items():
+    home, _, last = name.rpartition(".")
+    setattr(pkgutil.resolve_name(home), last, value)
 import torch._dynamo, sklearn.datasets, scipy.optimize, scipy.stats, PIL.Image, filelock, model_signing
 import keensight.cli.train, keensight.interop.onnx.write, keensight.evaluation.floors, keensight.explanation.weights
 import keensight.robustness.answers, keensight.verbs.tune, keensight.verbs.lr_range, keensight.pages.report
 with keensight.training.tune._optuna() as optuna:
     optuna.samplers.TPESampler(seed=0), optuna.importance.FanovaImportanceEvaluator(seed=0)
 PIL.Image.init(), keensight.pages.report._template("pages/report.html")
-import matplotlib.figure  # half of a short run is the drawing of figures, which cold runs and tests/pages do
-matplotlib.figure.Figure.savefig = lambda figure, file, **_: file.write('<svg width="1pt" height="1pt"></svg>')
-import keensight.evaluation.crossed  # so is training in folds, which tests/evaluation does
-keensight.evaluation.crossed.cross_validate = lambda *_: None
 """
 LEAN = "import cyclopts, rich.console"
 SERVER = """

@@ -23,6 +23,11 @@ from keensight.training.recipe import load_recipe
 QUICK = ["epochs=2", "filters=4", "size=16"]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def short_runs():
+    """Leave nothing out: what others leave out is tested here."""
+
+
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory):
     """Two classes of pictures of soft spots, left and right, one named like the rest."""

@@ -1,5 +1,7 @@
 """Services around the frozen bundle (logistic regression on 8x8 digits, signed), in this process and in real ones."""
 
+import asyncio
+import contextlib
 import io
 import json
 import os
@@ -9,17 +11,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
 import httpx2 as httpx
 import numpy as np
 import pytest
+import uvicorn
 from PIL import Image
 from starlette.testclient import TestClient
 
+from keensight.serving.addresses import bind
 from keensight.serving.app import create_app
+from keensight.serving.connection import protocol
 from keensight.serving.limits import Batching, Limits
 from keensight.serving.registry import Registry, Source, load_model
 from keensight.serving.service import Service
@@ -109,6 +114,39 @@ def make_client(make_service) -> Iterator[Callable[..., TestClient]]:
 @pytest.fixture
 def client(make_client) -> TestClient:
     return make_client()
+
+
+@contextlib.asynccontextmanager
+async def listening_here(service: Service, **options: object) -> AsyncIterator[tuple[str, int]]:
+    """Listen in this loop; yield host and port. uvicorn's own loop would look only every tenth of a second for the end.
+
+    What still goes on at the end is waited for, as uvicorn does.
+    """
+    quiet = {"ws": "none", "lifespan": "off", "log_config": None, "server_header": False, "proxy_headers": False}
+    config = uvicorn.Config(create_app(service), http=protocol(service), **(quiet | options))
+    config.load()
+    server = uvicorn.Server(config)
+    server.lifespan = config.lifespan_class(config)
+    bound = bind("127.0.0.1", 0)
+    address = bound.getsockname()
+    await server.startup(sockets=[bound])
+    await server.on_tick(0)  # it writes the Date header
+    try:
+        yield address
+    finally:
+        for each in server.servers:
+            each.close()
+        bound.close()
+        for connection in list(server.server_state.connections):
+            connection.shutdown()
+        while server.server_state.connections or server.server_state.tasks:
+            await asyncio.sleep(0.001)
+
+
+@pytest.fixture(scope="session")
+def listening() -> Callable[..., contextlib.AbstractAsyncContextManager[tuple[str, int]]]:
+    """Listen in the loop of the test."""
+    return listening_here
 
 
 class Running:

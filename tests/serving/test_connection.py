@@ -3,43 +3,28 @@
 import asyncio
 
 import pytest
-import uvicorn
-
-from keensight.serving.addresses import bind
-from keensight.serving.app import create_app
-from keensight.serving.connection import protocol
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
-QUIET = {"ws": "none", "lifespan": "off", "log_config": None, "server_header": False, "proxy_headers": False}
 
 
 @pytest.fixture
-def talk(make_service):
+def talk(make_service, listening):
     """Let a function talk with a server in this loop: it is passed what opens a connection."""
 
     def run(talk, keep_alive_s=60.0, **limits):
         async def main():
-            service = make_service(limits=limits)
-            config = uvicorn.Config(
-                create_app(service), http=protocol(service), timeout_keep_alive=keep_alive_s, **QUIET
-            )
-            server, bound = uvicorn.Server(config), bind("127.0.0.1", 0)
-            serving = asyncio.create_task(server._serve([bound]))
-            while not server.started:
-                await asyncio.sleep(0.01)
             opened = []
+            async with listening(make_service(limits=limits), timeout_keep_alive=keep_alive_s) as address:
 
-            async def connect():
-                opened.append(await asyncio.open_connection(*bound.getsockname()))
-                return opened[-1]
+                async def connect():
+                    opened.append(await asyncio.open_connection(*address))
+                    return opened[-1]
 
-            try:
-                await asyncio.wait_for(talk(connect), 60)
-            finally:
-                for _, writer in opened:
-                    writer.close()
-                server.should_exit = True
-                await serving
+                try:
+                    await asyncio.wait_for(talk(connect), 60)
+                finally:
+                    for _, writer in opened:
+                        writer.close()
 
         asyncio.run(main())
 
@@ -64,7 +49,7 @@ def test_an_idle_connection_outlives_the_time_for_headers(talk, digit, is_quick)
                 await reader.readuntil(b"}")
             else:
                 await ask(reader, writer)
-            await asyncio.sleep(0.6)
+            await asyncio.sleep(0.3)
         await ask(reader, writer)
 
     talk(idle, header_s=0.2)

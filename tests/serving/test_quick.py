@@ -6,11 +6,7 @@ import json
 import re
 
 import pytest
-import uvicorn
 
-from keensight.serving.addresses import bind
-from keensight.serving.app import create_app
-from keensight.serving.connection import protocol
 from keensight.serving.limits import Limits, RefusalError
 from keensight.serving.quick import Quick
 from keensight.serving.uploads import Upload, simple_upload, uploads
@@ -36,35 +32,39 @@ async def answer_of(reader):
     return int(first.split()[1]), dict(line.split(": ", 1) for line in lines), json.loads(body)
 
 
-async def served(service, talk, **options):
-    """Let `talk` use a connection to a server in this loop."""
-    quiet = {"ws": "none", "lifespan": "off", "log_config": None, "server_header": False, "proxy_headers": False}
-    config = uvicorn.Config(create_app(service), http=protocol(service), **quiet, **options)
-    server = uvicorn.Server(config)
-    bound = bind("127.0.0.1", 0)
-    serving = asyncio.create_task(server._serve([bound]))
-    while not server.started:
-        await asyncio.sleep(0.01)
-    reader, writer = await asyncio.open_connection(*bound.getsockname())
-    try:
-        return await asyncio.wait_for(talk(reader, writer), 60)
-    finally:
-        writer.close()
-        server.should_exit = True
-        await serving
+@pytest.fixture
+def served(listening):
+    """Let a function use a connection to a server in this loop, and return what it returns."""
+
+    def run(service, talk, **options):
+        async def main():
+            async with listening(service, **options) as address:
+                reader, writer = await asyncio.open_connection(*address)
+                try:
+                    return await asyncio.wait_for(talk(reader, writer), 60)
+                finally:
+                    writer.close()
+
+        return asyncio.run(main())
+
+    return run
 
 
-def ask(service, *pieces, answers=1, pause=0.0):
+@pytest.fixture
+def ask(served):
     """Send pieces over one connection, and return so many answers."""
 
-    async def talk(reader, writer):
-        for piece in pieces:
-            writer.write(piece)
-            await writer.drain()
-            await asyncio.sleep(pause)
-        return [await answer_of(reader) for _ in range(answers)]
+    def run(service, *pieces, answers=1, pause=0.0):
+        async def talk(reader, writer):
+            for piece in pieces:
+                writer.write(piece)
+                await writer.drain()
+                await asyncio.sleep(pause)
+            return [await answer_of(reader) for _ in range(answers)]
 
-    return asyncio.run(served(service, talk))
+        return served(service, talk)
+
+    return run
 
 
 @pytest.fixture
@@ -93,18 +93,24 @@ def without_chance(status, headers, body):
     return status, headers, body, timing
 
 
-def both_ways(make_service, logged, monkeypatch, sent, **options):
-    found = []
-    for takes in (Quick.takes, lambda *_: False):
-        monkeypatch.setattr(Quick, "takes", takes)
-        service = make_service(**options)
-        answers = [without_chance(*answer) for answer in ask(service, sent)]
-        lines = [{**line, "id": 0, "ms": 0, "bytes": 0} for line in logged(service) if line["event"] == "request"]
-        text = service.metrics.text().decode()
-        counts = [line for line in text.splitlines() if re.match("keensight_(.*_total|.*_count)", line)]
-        assert (service.in_flight, service.places.taken, service.memory.taken) == (0, 0, 0)
-        found.append((answers, lines, counts))
-    return found
+@pytest.fixture
+def both_ways(make_service, logged, monkeypatch, ask):
+    """Answers, log lines and counts of the fast path, and of the regular one."""
+
+    def run(sent, **options):
+        found = []
+        for takes in (Quick.takes, lambda *_: False):
+            monkeypatch.setattr(Quick, "takes", takes)
+            service = make_service(**options)
+            answers = [without_chance(*answer) for answer in ask(service, sent)]
+            lines = [{**line, "id": 0, "ms": 0, "bytes": 0} for line in logged(service) if line["event"] == "request"]
+            text = service.metrics.text().decode()
+            counts = [line for line in text.splitlines() if re.match("keensight_(.*_total|.*_count)", line)]
+            assert (service.in_flight, service.places.taken, service.memory.taken) == (0, 0, 0)
+            found.append((answers, lines, counts))
+        return found
+
+    return run
 
 
 @pytest.mark.parametrize(
@@ -116,15 +122,15 @@ def both_ways(make_service, logged, monkeypatch, sent, **options):
         lambda digit: request(form(digit), kind=FORM),
     ],
 )
-def test_the_answer_is_that_of_the_long_way(make_service, logged, monkeypatch, took, digit, make):
-    short, long = both_ways(make_service, logged, monkeypatch, make(digit))
+def test_the_answer_is_that_of_the_long_way(both_ways, took, digit, make):
+    short, long = both_ways(make(digit))
     assert short == long
     assert short[0][0][0] == 200
     assert len(took) == 1
 
 
-def test_a_blank_or_inverted_picture_has_its_notes(make_service, logged, monkeypatch, took, make_png):
-    short, long = both_ways(make_service, logged, monkeypatch, request(make_png()))
+def test_a_blank_or_inverted_picture_has_its_notes(both_ways, took, make_png):
+    short, long = both_ways(request(make_png()))
     assert short == long
     assert short[0][0][2]["predictions"][0]["notes"]
     assert len(took) == 1
@@ -152,8 +158,8 @@ def test_a_blank_or_inverted_picture_has_its_notes(make_service, logged, monkeyp
          + b"%x\r\n" % len(digit) + digit + b"\r\n0\r\n\r\n", 200),
     ],
 )  # fmt: skip
-def test_what_is_unusual_or_refused_goes_the_long_way(make_service, logged, monkeypatch, took, digit, sent, status):
-    short, long = both_ways(make_service, logged, monkeypatch, sent(digit))
+def test_what_is_unusual_or_refused_goes_the_long_way(both_ways, took, digit, sent, status):
+    short, long = both_ways(sent(digit))
     assert short == long
     assert short[0][0][0] == status
     assert took == []
@@ -171,14 +177,14 @@ def test_what_is_unusual_or_refused_goes_the_long_way(make_service, logged, monk
         ({"limits": {"rate": 1000.0}}, (), 200, False),
     ],
 )
-def test_limits_and_keys(make_service, logged, monkeypatch, took, digit, options, headers, status, is_short):
-    short, long = both_ways(make_service, logged, monkeypatch, request(digit, *headers), **options)
+def test_limits_and_keys(both_ways, took, digit, options, headers, status, is_short):
+    short, long = both_ways(request(digit, *headers), **options)
     assert short == long
     assert short[0][0][0] == status
     assert len(took) == is_short
 
 
-def test_a_full_house_and_draining_are_refused(make_service, took, digit):
+def test_a_full_house_and_draining_are_refused(ask, make_service, took, digit):
     for places in ("places", "memory"):
         service = make_service(limits={"queue": 32, "memory": 100})
         with getattr(service, places).take(32 if places == "places" else 100):
@@ -191,7 +197,7 @@ def test_a_full_house_and_draining_are_refused(make_service, took, digit):
     assert took == []
 
 
-def test_pictures_that_come_together_go_through_the_model_together(make_service, took, frozen):
+def test_pictures_that_come_together_go_through_the_model_together(served, ask, make_service, took, frozen):
     pictures = [file.read_bytes() for file in sorted((frozen.parent / "pictures").iterdir())]
     service = make_service()
     expected = [ask(service, request(picture))[0][2]["predictions"][0]["label"] for picture in pictures]
@@ -212,37 +218,37 @@ def test_pictures_that_come_together_go_through_the_model_together(make_service,
             each.close()
         return answers
 
-    answers = asyncio.run(served(service, talk))
+    answers = served(service, talk)
     assert [body["predictions"][0]["label"] for _, _, body in answers] == expected
     assert sum(sizes) == len(pictures)
     assert max(sizes) > 1
 
 
-def test_answers_keep_the_order_of_requests_that_come_in_one_piece(make_service, took, digit):
+def test_answers_keep_the_order_of_requests_that_come_in_one_piece(ask, make_service, took, digit):
     sent = [request(digit, f"X-Request-Id: {i}", path="/v1/predict" + "?" * (i == 2)) for i in range(5)]
     answers = ask(make_service(), b"".join(sent), answers=5)
     assert [body["request_id"] for _, _, body in answers] == list("01234")
     assert len(took) >= 2
 
 
-def test_a_thousand_requests_in_one_piece_do_not_all_go_the_short_way(make_service, took, digit):
+def test_a_thousand_requests_in_one_piece_do_not_all_go_the_short_way(ask, make_service, took, digit):
     answers = ask(make_service(), b"".join(request(digit, f"X-Request-Id: {i}") for i in range(20)), answers=20)
     assert [body["request_id"] for _, _, body in answers] == [str(i) for i in range(20)]
     assert 1 <= len(took) <= 16  # 8 for each read, of which there is one, or two where TCP cut the piece
 
 
-def test_a_request_right_behind_another_has_more_time_than_silence_has(make_service, took, digit):
+def test_a_request_right_behind_another_has_more_time_than_silence_has(served, make_service, took, digit):
     async def talk(reader, writer):
         writer.write(request(digit) + request(digit)[:-1])
-        await asyncio.sleep(0.8)
+        await asyncio.sleep(0.4)
         writer.write(digit[-1:])
         return [(await answer_of(reader))[0] for _ in range(2)]
 
-    assert asyncio.run(served(make_service(), talk, timeout_keep_alive=0.2)) == [200, 200]
+    assert served(make_service(), talk, timeout_keep_alive=0.2) == [200, 200]
     assert len(took) == 1
 
 
-def test_a_decoder_that_fails_is_left_to_the_long_way(make_service, took, digit, monkeypatch):
+def test_a_decoder_that_fails_is_left_to_the_long_way(ask, make_service, took, digit, monkeypatch):
     def broken(*_):
         raise RuntimeError("secret detail")
 
@@ -251,7 +257,7 @@ def test_a_decoder_that_fails_is_left_to_the_long_way(make_service, took, digit,
     assert took == []
 
 
-def test_a_request_in_pieces_is_not_held_back(make_service, took, digit):
+def test_a_request_in_pieces_is_not_held_back(ask, make_service, took, digit):
     sent = request(digit)
     for cut in (10, len(sent) - len(digit) - 2, len(sent) - len(digit), len(sent) - 1):
         ((status, _, _),) = ask(make_service(), sent[:cut], sent[cut:], pause=0.05)
@@ -259,17 +265,17 @@ def test_a_request_in_pieces_is_not_held_back(make_service, took, digit):
     assert len(took) == 2  # those whose headers and body came together at last
 
 
-def test_trash_after_a_request_does_not_cost_its_answer(make_service, took, digit):
+def test_trash_after_a_request_does_not_cost_its_answer(served, make_service, took, digit):
     async def talk(reader, writer):
         writer.write(request(digit) + b"\x00\x01 trash\r\n\r\n")
         return await answer_of(reader), await reader.read()
 
-    (status, _, _), rest = asyncio.run(served(make_service(), talk))
+    (status, _, _), rest = served(make_service(), talk)
     assert status == 200
     assert rest.startswith(b"HTTP/1.1 400 ")
 
 
-def test_who_leaves_is_answered_all_the_same(make_service, logged, took, digit):
+def test_who_leaves_is_answered_all_the_same(served, make_service, logged, took, digit):
     service = make_service()
 
     async def talk(reader, writer):
@@ -280,11 +286,11 @@ def test_who_leaves_is_answered_all_the_same(make_service, logged, took, digit):
             if service.in_flight == 0:
                 return
 
-    asyncio.run(served(service, talk))
+    served(service, talk)
     assert (service.in_flight, service.places.taken, service.memory.taken) == (0, 0, 0)
 
 
-def test_what_fails_fails_the_long_way(make_service, logged, took, digit, monkeypatch):
+def test_what_fails_fails_the_long_way(ask, make_service, logged, took, digit, monkeypatch):
     service = make_service()
 
     def broken(images):
@@ -299,7 +305,7 @@ def test_what_fails_fails_the_long_way(make_service, logged, took, digit, monkey
     assert (service.in_flight, service.places.taken, service.memory.taken) == (0, 0, 0)
 
 
-def test_a_slow_model_is_left_to_its_thread(make_service, took, digit):
+def test_a_slow_model_is_left_to_its_thread(ask, make_service, took, digit):
     service = make_service()
     (model,) = service.registry
     assert model.batcher.is_quick
