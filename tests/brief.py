@@ -21,15 +21,10 @@ def little_nonsense(kind, count, own_NHWC, seed):
     return all_nonsense(kind, min(count, 4), own_NHWC, seed)
 
 
-# By their homes: enough before anything else is imported, as in a process that starts with this.
-AT_HOME = {
+CHANGES = {
     "matplotlib.figure.Figure.savefig": no_figure,
-    "keensight.evaluation.crossed.cross_validate": no_folds,
-    "keensight.data.nonsense.nonsense": little_nonsense,
-    "keensight.evaluation.oddness.STEPS": 20,
-}
-WHERE_IMPORTED = {
     "keensight.pipeline.finish.cross_validate": no_folds,
     "keensight.pipeline.odd.nonsense": little_nonsense,
     "keensight.evaluation.oddness.nonsense": little_nonsense,
+    "keensight.evaluation.oddness.STEPS": 20,
 }

@@ -49,7 +49,7 @@ def shared() -> Path:
 def brief() -> Iterator[None]:
     """Leave out of runs what takes long, and has tests of its own: see tests/brief.py."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in (BRIEF["AT_HOME"] | BRIEF["WHERE_IMPORTED"]).items():
+        for name, value in BRIEF["CHANGES"].items():
             patch.setattr(name, value)
         yield
 

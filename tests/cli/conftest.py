@@ -25,16 +25,20 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
 # A warm start saves four seconds of imports; all else is as in a process of its own, signals and descriptors included.
 WARM = f"""
-import pkgutil, runpy
-for name, value in runpy.run_path({str(Path(__file__).parents[1] / "brief.py")!r})["AT_HOME"].items():
-    home, _, last = name.rpartition(".")
-    setattr(pkgutil.resolve_name(home), last, value)
-import torch._dynamo, sklearn.datasets, scipy.optimize, scipy.stats, PIL.Image, filelock, model_signing
-import keensight.cli.train, keensight.interop.onnx.write, keensight.evaluation.floors, keensight.explanation.weights
-import keensight.robustness.answers, keensight.verbs.tune, keensight.verbs.lr_range, keensight.pages.report
+import importlib, pkgutil, runpy
+import torch._dynamo, sklearn.cluster, sklearn.datasets, scipy.optimize, scipy.stats, PIL.Image, filelock, uvicorn
+import model_signing, keensight.bundle.sign, keensight.bundle.verify, torch.profiler, sklearn.isotonic
+import keensight.cli, keensight.verbs, keensight.explanation.weights, keensight.pages.report, keensight.training.tune
+import keensight.serving.app, keensight.serving.lifecycle, keensight.evaluation.crossed, keensight.care.duplicates
+for package in keensight.cli, keensight.verbs:
+    for each in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
+        importlib.import_module(each.name)
 with keensight.training.tune._optuna() as optuna:
     optuna.samplers.TPESampler(seed=0), optuna.importance.FanovaImportanceEvaluator(seed=0)
 PIL.Image.init(), keensight.pages.report._template("pages/report.html")
+for name, value in runpy.run_path({str(Path(__file__).parents[1] / "brief.py")!r})["CHANGES"].items():
+    home, _, last = name.rpartition(".")
+    setattr(pkgutil.resolve_name(home), last, value)
 """
 LEAN = "import cyclopts, rich.console"
 SERVER = """

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import onnxruntime
 
 from keensight.values import FloatArray, Uint8Array
 
@@ -20,6 +19,8 @@ class OnnxRuntime:
 
     def __init__(self, onnx: bytes, threads: int, spins: bool) -> None:
         """Load a model. If that fails, it raises one of ONNX Runtime's dozen exception classes."""
+        import onnxruntime  # here: what is refused before anything is predicted need not wait for it
+
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
