@@ -8,7 +8,7 @@ DATA ?= ../shared/data
 # What was compiled is kept: the tests start Python often, and a suite without takes half a minute more.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo example test test-slow test-system fuzz pictures promises bench audit-bench bench-smoke lint format clean
+.PHONY: help install demo example test test-thorough test-slow test-system fuzz pictures promises bench audit-bench bench-smoke lint format clean
 
 help:  ## show this
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -18,10 +18,13 @@ install: .venv/installed  ## set up .venv with everything that one machine's use
 demo: .venv/installed  ## set up, then train, evaluate, attack and predict on built-in digits
 	@$(BIN)/keensight demo
 
-test: .venv/developing .venv-keras/installed  ## set up, then run the fast tests
-	$(BIN)/pytest -n 2 --dist worksteal -m "not slow and not system"
+test: .venv/developing  ## set up, then run the fast tests: under three minutes on two cores
+	$(BIN)/pytest -n 2 --dist worksteal -m "not thorough and not slow and not system"
 
-test-slow: .venv/developing  ## the tests that take minutes: real data, whole runs
+test-thorough: .venv/developing .venv-keras/installed  ## whole runs: a browser, servers, killed training, real Keras: minutes
+	$(BIN)/pytest -n 2 --dist worksteal -m "thorough and not slow and not system"
+
+test-slow: .venv/developing  ## the tests of minutes each: real data, training to the end
 	$(BIN)/pytest -m slow
 
 test-system: .venv/developing .venv-backbones/installed  ## build and run the container, and lose no request while servers are replaced

@@ -81,6 +81,7 @@ PYTHON = ROOT / "docs" / "python.md"
 PYTHON_BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text() + PYTHON.read_text(), re.DOTALL)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("block", PYTHON_BLOCKS, ids=lambda block: block.splitlines()[-1][:40])
 def test_the_readmes_python_runs(block, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

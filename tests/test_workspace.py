@@ -114,6 +114,7 @@ def test_a_folder_that_cannot_be_written_is_named(here):
         pass
 
 
+@pytest.mark.thorough
 def test_no_name_needs_what_windows_has_not():
     code = "import sys; sys.modules['fcntl'] = None; import keensight; [getattr(keensight, n) for n in dir(keensight)]"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -221,6 +221,7 @@ def check_metrics(metrics: dict) -> None:
     assert isinstance(metrics["n"], int)
 
 
+@pytest.mark.thorough
 def test_train_json(cold, pictures, tmp_path):
     """The real thing: a process of its own, and pipes in place of a terminal."""
     done = cold("train", pictures, "--json", *QUICK, cwd=tmp_path)
@@ -308,6 +309,7 @@ def test_info_json(warm, digits, pictures):
     assert "Did you mean 'logistic'?" in done.refusal()
 
 
+@pytest.mark.thorough
 def test_demo(warm, tmp_path):
     done = warm("demo", cwd=tmp_path)
     assert done.status == 0, done.err
@@ -362,6 +364,7 @@ def test_evaluate_of_all_that_was_learnt_says_so(warm, digits):
     assert "--split test" in done.err
 
 
+@pytest.mark.thorough
 def test_evaluate_with_a_test_split_of_its_own(warm, make_pictures, tmp_path):
     data = tmp_path / "in"
     make_pictures(data / "training")
@@ -403,6 +406,7 @@ def test_evaluate_of_other_data(warm, digits, make_pictures, tmp_path):
     assert "Leave --split out" in refused
 
 
+@pytest.mark.thorough
 def test_seeds(warm, pictures, tmp_path, sha256):
     """The same seed gives the same bits, and another seed others."""
     words = ("train", pictures, "--set", "epochs=2", "--set", "dropout=0.2", "--set", "rotate=10")

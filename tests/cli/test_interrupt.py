@@ -13,6 +13,8 @@ import pytest
 
 from keensight.workspace import LEFTOVER
 
+pytestmark = pytest.mark.thorough
+
 EPOCHS = 10
 AUGMENT = [
     "flip=true",

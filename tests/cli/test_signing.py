@@ -55,6 +55,7 @@ def test_from_a_new_key_to_a_tampered_bundle(warm, bundle, keys, picture):
         assert "model.onnx was changed" in refused_by_a_gate(warm(*words, "--key", public))
 
 
+@pytest.mark.thorough
 def test_without_a_key_a_signed_bundle_is_taken_with_a_note_and_a_changed_one_refused(
     warm, digits, bundle, keys, picture, tmp_path
 ):

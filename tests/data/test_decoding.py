@@ -95,9 +95,10 @@ def test_a_helper_that_was_killed_is_done_without(pets, tmp_path):
     assert place.file.read_bytes() == twin.read_bytes()
 
 
+@pytest.mark.thorough
 def test_a_picture_that_takes_too_long_ends_its_helper_and_is_named(pets, tmp_path, monkeypatch):
     slow = io.BytesIO()
-    Image.new("L", (8000, 8000)).save(slow, "JPEG", progressive=True)  # as much work as is accepted: seconds
+    Image.new("L", (3000, 3000)).save(slow, "JPEG", progressive=True)  # a hundred times what is given below
     for name in ("cat/002.png", "cat/006.png"):
         (pets / name).write_bytes(slow.getvalue())
     samples = open_dataset(pets).samples[:7]
@@ -160,6 +161,7 @@ def test_arrays_and_few_pictures_need_no_helper(pets, tmp_path, helped, monkeypa
     assert count(10_000, "folder") == (0, 3)
 
 
+@pytest.mark.thorough
 def test_no_helper_outlives_a_killed_program(pets, tmp_path):
     script = tmp_path / "program.py"  # without a main guard: a helper must not run it again
     script.write_text(f"""

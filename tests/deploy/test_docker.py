@@ -10,6 +10,8 @@ import sys
 import zipfile
 from importlib.metadata import requires
 
+import pytest
+
 import keensight
 from keensight.bundle.folder import version_of
 from keensight.bundle.read import read_bundle
@@ -77,6 +79,7 @@ def test_the_pins_are_those_of_the_constraints(request):
     assert {name: versions[name] for name in pins} == pins, "scripts/pin-runtime makes them anew"
 
 
+@pytest.mark.thorough
 def test_the_wheel_is_whole_installs_and_is_the_same_each_time(tmp_path):
     name, packed = own_wheel()
     assert own_wheel() == (name, packed)

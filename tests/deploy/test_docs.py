@@ -22,6 +22,7 @@ def desk(frozen, key, tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_commands_work_and_what_they_write_is_there(name, deploy, desk):
     commands = COMMANDS[name]

@@ -110,6 +110,7 @@ def test_prototypes_are_directions_of_each_class_or_of_all():
     assert len(many) == 6 and {0, 1} == set(many.argmax(axis=1).tolist())
 
 
+@pytest.mark.thorough
 def test_a_digit_from_a_larger_file_is_as_little_odd_as_one_of_the_data(tmp_path):
     """Drawn on a page or photographed, it is softer than the data's own after it was made smaller."""
     run = keensight.train("digits", set=["model=dense", "hidden=[64]", "epochs=8"], out=tmp_path / "run")

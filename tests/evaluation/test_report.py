@@ -97,6 +97,12 @@ class Page(HTMLParser):
         return re.sub(r"[ \n]+", " ", "".join(self.words))
 
 
+@pytest.fixture
+def without_figures(monkeypatch):
+    """Leave figures empty, where only words are looked at: drawing takes most of a page's time."""
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda figure, file, **_: file.write("<svg></svg>"))
+
+
 def test_json_and_back_loses_nothing():
     report = a_report()
     there = json.dumps(to_dict(report), allow_nan=False)
@@ -156,6 +162,7 @@ def test_hostile_text_is_shown_and_never_obeyed(many):
     assert page.text.count(nasty) > 12 and "{{ 7 * 7 }}" in page.text
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_everything_that_was_measured_is_on_the_page():
     report = a_report()
     text = Page(page_of(report)).text
@@ -191,6 +198,7 @@ def test_samples_and_the_first_layer_are_shown_where_there_are_any():
     assert "of 1 of the 2 classes" in page_of(report, samples={"husky": some(3)})
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_confused_pairs_are_said_in_words():
     report = a_report(("cat", "dog", "emu"), n=300, skill=0.3)
     pairs = [
@@ -216,6 +224,7 @@ def plain(text):
     return text.replace("\u202f", " ").replace("\u2060", "")
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_verdict_and_silence_of_a_good_model():
     report = with_accuracy(913, 1000, 0.753, 0.833)
     assert plain(verdict(report)) == (
@@ -226,6 +235,7 @@ def test_verdict_and_silence_of_a_good_model():
     assert "Warning" not in page_of(report)
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_where_the_largest_classes_are_as_large_none_is_called_the_majority():
     report = with_accuracy(913, 1000, 0.5, 0.833)
     assert "The majority class is “nothusky”." in Page(page_of(report)).text
@@ -234,6 +244,7 @@ def test_where_the_largest_classes_are_as_large_none_is_called_the_majority():
     assert "majority class is" not in Page(page_of(tie)).text
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_the_recipes_story_is_told_where_there_is_one():
     recipe = {"name": "husky", "about": "A house of cards.", "data": "huskies.zip", "caution": "", "reported": "75 %"}
     text = Page(page_of(a_report(recipe=recipe))).text
@@ -243,6 +254,7 @@ def test_the_recipes_story_is_told_where_there_is_one():
     assert "husky" in text and "reported" not in text and "House" not in text
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_a_model_below_a_floor_is_told_off():
     report = with_accuracy(620, 1000, 0.75, 0.62)
     assert "13 points below always answering “nothusky” and level with logistic regression" in verdict(report)
@@ -271,6 +283,7 @@ def test_an_interval_that_reaches_the_floor_is_said():
     assert warnings(with_accuracy(800, 1000, 0.75, 0.5)) == []
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_without_a_test_split_the_page_says_that_validation_chose():
     report = a_report(test=None, floors=(Floor("majority class", 0.5, None),))
     text = Page(page_of(report)).text
@@ -279,6 +292,7 @@ def test_without_a_test_split_the_page_says_that_validation_chose():
     assert "took no part in any choice" not in text
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_empty_states():
     report = a_report(skill=50.0, history=(), attacks=(), floors=(), abstain_below=0.0, mistakes=(), near_misses=(),
                       temperature=1.0)  # fmt: skip
@@ -291,6 +305,7 @@ def test_empty_states():
     assert "How does it break?" not in text and plain(verdict(report)).startswith("Right on 100 % of 200 test pictures")
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_a_table_of_many_layers_is_folded():
     layers = [{"name": f"Conv{i}", "shape": [8, 4, 4], "parameters": 10} for i in range(21)]
     for count, folded in ((20, False), (21, True)):
@@ -300,6 +315,7 @@ def test_a_table_of_many_layers_is_folded():
         assert html.count("Conv19") == 1 and Page(html).open == []
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_pictures_may_be_gone_but_not_half_gone():
     report = a_report()
     assert "<img" not in render_html(report, Pictures())

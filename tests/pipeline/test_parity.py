@@ -41,6 +41,7 @@ def test_pictures_that_are_arrays_are_compared_as_files(trained):
     assert parity["difference"] < 1e-5
 
 
+@pytest.mark.thorough
 def test_a_model_that_is_exported_wrongly_is_refused_and_the_run_goes_on_later(photographs, tmp_path, monkeypatch):
     def hotter(model, temperature):
         return with_temperature(model, 1.05 * temperature)

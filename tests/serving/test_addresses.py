@@ -8,6 +8,8 @@ from keensight.errors import KeensightError, UsageError
 from keensight.serving import addresses
 from keensight.serving.addresses import bind, is_loopback, urls_of
 
+pytestmark = pytest.mark.thorough
+
 
 def test_addresses_that_cannot_be_had(start, frozen):
     with bind("127.0.0.1", 0) as taken:

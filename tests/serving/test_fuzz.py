@@ -7,6 +7,10 @@ import sys
 from importlib import util
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.thorough
+
 spec = util.spec_from_file_location("fuzz", Path(__file__).with_name("fuzz.py"))
 fuzz = sys.modules["fuzz"] = util.module_from_spec(spec)
 spec.loader.exec_module(fuzz)

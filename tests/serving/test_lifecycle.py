@@ -17,6 +17,8 @@ from PIL import Image
 
 from keensight.serving.addresses import bind
 
+pytestmark = pytest.mark.thorough
+
 
 def connect(server):
     connection = socket.create_connection(("127.0.0.1", server.port), timeout=60)

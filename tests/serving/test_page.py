@@ -12,6 +12,8 @@ from PIL import Image
 
 from keensight.serving.keep import export_kept
 
+pytestmark = pytest.mark.thorough
+
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (it is in the dev extra)")
 axe = pytest.importorskip("axe_playwright_python", reason="axe-playwright-python is not installed (dev extra)")
 BROWSERS = ("chromium-headless-shell", "chromium")  # without windows to draw, it takes a third of the time

@@ -11,6 +11,8 @@ import pytest
 from keensight.errors import KeensightError
 from keensight.serving.keep import Keeper, export_kept
 
+pytestmark = pytest.mark.thorough
+
 pytest.importorskip("psycopg", reason="psycopg is not installed (it is in the dev extra)")
 PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
 if not PROGRAMS:

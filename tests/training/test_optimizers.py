@@ -50,6 +50,7 @@ def test_lbfgs_minimises_as_torchs_does():
     assert torch.equal(*found) and torch.allclose(found[0], torch.ones(2), atol=1e-3)
 
 
+@pytest.mark.thorough
 def test_training_does_not_wait_for_torchs_compiler():
     program = """if True:
         import sys

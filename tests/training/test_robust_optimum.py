@@ -18,6 +18,8 @@ from keensight.models.linear import linear_weights
 from keensight.robustness.answers import outcome
 from keensight.values import Threat
 
+pytestmark = pytest.mark.thorough
+
 # what it takes to come near the optimum, which the recipe does not want
 TO_THE_END = {"epochs": 60, "batch_size": 100, "learning_rate": 0.05, "momentum": 0.9}
 

@@ -23,6 +23,7 @@ def test_the_folder_of_the_file_is_made_as_train_makes_its_own(trained, tmp_path
     assert [path.name for path in (tmp_path / "not" / "yet").iterdir()] == ["alone.onnx"]
 
 
+@pytest.mark.thorough
 def test_weights_alone_go_into_another_run(trained, tmp_path):
     file = keensight.export(trained.folder, out=tmp_path / "w.safetensors", weights_only=True)
     again = keensight.train(

@@ -22,6 +22,8 @@ from keensight.inference.predictor import Predictor
 from keensight.interop.keras.model import read_keras
 from keensight.interop.onnx.write import to_onnx
 
+pytestmark = pytest.mark.thorough
+
 ROOT = Path(__file__).parents[3]
 KERAS = Path(os.environ.get("KEENSIGHT_KERAS_PYTHON", ROOT / ".venv-keras" / "bin" / "python"))
 SCRIPT = Path(__file__).with_name("make_keras_models.py")
@@ -49,7 +51,7 @@ def made(request, tmp_path_factory):
 
 def check_keras():
     if not KERAS.exists() and not os.environ.get("CI"):
-        pytest.skip(f"there is no Keras to compare with: {KERAS} does not exist (make test makes it)")
+        pytest.skip(f"there is no Keras to compare with: {KERAS} does not exist (make test-thorough makes it)")
 
 
 def make_files(folder, *names):
