@@ -4,6 +4,7 @@ import json
 import pickle
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 from safetensors.numpy import load_file
@@ -13,6 +14,7 @@ from keensight.bundle.read import read_bundle
 from keensight.errors import BundleError
 from keensight.evaluation.report import from_dict
 from keensight.inference.predictor import load
+from keensight.pipeline.watch import Watcher
 
 
 def test_the_bundle_is_whole(trained):
@@ -41,6 +43,19 @@ def damaged(trained, tmp_path, **changes):
     shutil.copytree(trained.bundle, tmp_path, dirs_exist_ok=True)
     (tmp_path / "bundle.json").write_text(json.dumps({k: v for k, v in info.items() if v is not None}))
     return tmp_path
+
+
+def test_a_rejector_or_threshold_that_was_taken_out_is_remarked_on(trained, tmp_path):
+    heard = []
+    watcher = Watcher()
+    watcher.note = heard.append
+    for name, changes in (("whole", {}), ("without", {"rejector": None}), ("lower", {"abstain_below": 0.0})):
+        folder = Path(shutil.copytree(trained.bundle, tmp_path / name))
+        bundle = read_bundle(damaged(trained, folder, **changes) if changes else folder)
+        assert bundle.edited == (("bundle.json",) if changes else ())
+        watcher.opened(bundle)
+        assert ("Its bundle.json was changed since it was made." in heard[-1]) == bool(changes)
+        assert "carries no signature" in heard[-1]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import pytest
 
 import keensight
 from keensight.cli import VERBS
+from keensight.evaluation.words import duration
 
 METRICS = {"accuracy", "accuracy_low", "accuracy_high", "loss", "n"}  # what DESIGN.md promises of every one
 LIMITS = (
@@ -256,6 +257,10 @@ def test_train_text(warm, pictures, tmp_path):
     assert "logistic regression" in done.out
     assert "only 18 pictures" in done.out and "give an interval of 10 points" in done.out
     assert "keensight predict" not in done.out, "what may be luck is not what comes next"
+    (time,) = re.findall(r"^training time  ([^,]+), 2 epochs; .*; .* in all$", done.out, re.MULTILINE)
+    assert time == duration(json.loads((tmp_path / "run" / "report.json").read_text())["seconds"])
+    assert f", training time {time}, on " in (tmp_path / "run" / "bundle" / "MODEL_CARD.md").read_text()
+    assert f'<dt>Training time</dt><dd class="number">{time}<' in (tmp_path / "run" / "report.html").read_text()
 
 
 def test_train_without_a_test_split(warm, pictures, tmp_path):
@@ -355,6 +360,16 @@ def test_evaluate_equals_the_report(warm, digits):
     said = warm("evaluate", digits / "bundle", "digits", "--split", "validation", "--json").json()
     assert said["split"] == "val"
     assert said["metrics"] == report["val"]
+
+
+def test_evaluate_tells_what_is_answered_not_sure_and_none_of_these(warm, digits):
+    said = warm("evaluate", digits, "digits", "--split", "test").out
+    (shares,) = re.findall(
+        r"^answered   (.+)% of the pictures; not sure (.+)%, none of these (.+)%$", said, re.MULTILINE
+    )
+    assert sum(map(float, shares)) == pytest.approx(100, abs=0.2)
+    metrics = json.loads((digits / "report.json").read_text())["test"]
+    assert float(shares[2]) == pytest.approx(100 * metrics["none_of_these"], abs=0.06)
 
 
 def test_evaluate_of_all_that_was_learnt_says_so(warm, digits):

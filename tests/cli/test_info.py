@@ -59,7 +59,7 @@ def test_a_run_is_told_on_a_page(warm, digits):
     ):
         assert line in lines
     assert any(line.startswith("parity            gives the trained model's answers on 269") for line in lines)
-    assert any(line.startswith("trained           20 epochs in ") for line in lines)
+    assert any(line.startswith("trained           20 epochs, training time ") for line in lines)
     of_json = warm("info", digits, "--json").json()
     assert of_json["splits"] == {"train": 1259, "val": 269, "test": 269} and of_json["signed"] is None
     assert of_json["recipe"]["train"]["batch_size"] == 128 and of_json["metrics"]["test"] == test
@@ -72,7 +72,9 @@ def test_an_unfinished_run_says_so(warm, digits, tmp_path):
     for name in ("recipe.toml", "history.jsonl"):
         shutil.copy(digits / name, tmp_path / name)
     said = warm("info", tmp_path).out
-    assert "a run that has no bundle yet" in said and "default: epochs = 20" in said and "20 epochs in" in said
+    assert (
+        "a run that has no bundle yet" in said and "default: epochs = 20" in said and "20 epochs, training time" in said
+    )
 
 
 def test_a_bundle_says_whether_it_is_signed_and_still_what_was_signed(warm, tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from keensight.evaluation.advice import enough, is_thin, next_steps, warnings
 from keensight.evaluation.metrics import metrics
 from keensight.evaluation.report import from_dict, to_dict
-from keensight.values import CrossValidation, Epoch, Floor, Report
+from keensight.values import CrossValidation, Epoch, Floor, Mistake, Report
 
 
 def measured(right, n):
@@ -16,11 +16,11 @@ def measured(right, n):
     return metrics(np.eye(2)[called] * 0.8 + 0.1, labels, ("a", "b"), 0.0)
 
 
-def a_report(right=913, n=1000, val=None, train_accuracy=0.93, model="cnn", channels=3, per_class=400):
+def a_report(right=913, n=1000, val=None, train_accuracy=0.93, model="cnn", channels=3, per_class=400, px=32):
     shown = measured(right, n)
     return Report(
         run="r", created="", seconds=1.0, data={"name": "d", "counts": {"train": {"a": per_class, "b": per_class}}},
-        recipe={}, preprocessing={"height": 8, "width": 8, "channels": channels, "fit": "squash"},
+        recipe={}, preprocessing={"height": px, "width": px, "channels": channels, "fit": "squash"},
         model={"name": model, "parameters": 1, "layers": []},
         history=(Epoch(1, 1.0, train_accuracy, 1.0, 0.9, 0.1, 1.0, True, "done"),), temperature=1.0, abstain_below=0.6,
         val=val or shown, test=shown, uncalibrated_ece=0.0, floors=(Floor("majority class", 0.5, 0.5),), mistakes=(),
@@ -83,6 +83,24 @@ def test_a_model_that_learnt_by_heart_is_told_so_and_what_to_do():
     assert "--recipe husky-transfer" in steps[0] and "--set flip=true" in steps[1]
     assert not any("--recipe" in step for step in next_steps(dataclasses.replace(report, model={"name": "transfer"})))
     assert not any("--recipe" in step for step in next_steps(a_report(66, 100, train_accuracy=1.0, channels=1)))
+    assert not any("--recipe" in step for step in next_steps(a_report(66, 100, train_accuracy=1.0, px=20)))
+
+
+def test_confidence_that_few_pictures_checked_is_said_to_be_so():
+    (said,) = [text for text in plain(warnings(a_report(val=measured(2, 2)))) if "confidence" in text]
+    assert said == (
+        "Its confidence was checked on 2 validation pictures only: where it says 99 % or 100 %, it may still be wrong."
+    )
+    assert not any("confidence" in text for text in warnings(a_report(val=measured(19, 20))))
+
+
+def test_mistakes_are_to_be_looked_at_only_where_there_are_any():
+    floors = (Floor("majority class", 0.5, 0.5), Floor("logistic regression", 0.97, 0.975))
+    report = dataclasses.replace(a_report(265, 269), floors=floors)
+    mistake = Mistake("a.png", "a", "b", 0.9, 0.1, 0)
+    for mistakes, looks in (((), False), ((mistake,), True)):
+        (*_, step) = next_steps(dataclasses.replace(report, mistakes=mistakes))
+        assert ("look at the mistakes" in step) == looks and step.endswith("search for settings: keensight tune DATA")
 
 
 def test_what_may_be_luck_is_not_followed_by_predicting():

@@ -15,10 +15,11 @@ from keensight.errors import RecipeError
 from keensight.evaluation.calibration import fit_temperature, softmax
 from keensight.evaluation.conformal import calibrate
 from keensight.evaluation.crossed import cross_validate
-from keensight.pipeline.notes import catch_all_of
 from keensight.pipeline.prepare import prepare
 from keensight.pipeline.watch import Watcher
 from keensight.training.recipe import load_recipe
+from keensight.pipeline.notes import catch_alls_of, notes
+from keensight.values import Preprocessing, Recipe, Split, Splits
 
 QUICK = ["epochs=2", "filters=4", "size=16"]
 
@@ -128,16 +129,23 @@ def test_a_label_named_like_a_catch_all_is_noted(run):
 @pytest.mark.parametrize(
     ("names", "found"),
     [
-        (["husky", "nothusky"], "nothusky"),
-        (["a", "Other"], "Other"),
-        (["cat", "no-cat"], "no-cat"),
-        (["note", "novel", "nonet"], None),
-        (["background", "none"], None),
-        (["0", "1"], None),
+        (["husky", "nothusky"], ["nothusky"]),
+        (["a", "Other"], ["Other"]),
+        (["cat", "no-cat"], ["no-cat"]),
+        (["note", "novel", "nonet"], []),
+        (["background", "cat", "none"], ["background", "none"]),
+        (["0", "1"], []),
     ],
 )
 def test_which_names_are_like_a_catch_all(names, found):
-    assert catch_all_of(names) == found
+    assert catch_alls_of(names) == found
+
+
+def test_several_names_like_a_catch_all_are_noted_together():
+    size, few = Preprocessing(8, 8, 1), Split(np.zeros((3, 8, 8, 1), np.uint8), np.arange(3), np.arange(3), ("",) * 3)
+    (said,) = notes(Splits(("cat", "none", "other"), size, few, few, None), Recipe(), "mine")
+    assert said.startswith("'none' and 'other' may each stand for everything else. If one of them does, --set ")
+    assert "catch_all=none" in said
 
 
 @pytest.mark.slow

@@ -32,7 +32,10 @@ def crippled(model: bytes, _) -> bytes:
 
 
 def test_an_int8_bundle_is_smaller_and_as_good_as_it_says(trained, tmp_path, as_fast):
-    made = quantize.quantize(trained.folder, "digits", out=tmp_path / "int8", max_drop=2)
+    heard, watcher = [], Watcher()
+    watcher.note = heard.append
+    made = quantize.quantize(trained.folder, "digits", out=tmp_path / "int8", max_drop=2, watcher=watcher)
+    assert heard[-1].startswith("The model is quantised by 256 training pictures, and then compared with float32")
     assert made.bytes < made.float32_bytes / 1.3  # oddness stays float32
     assert made.speedup == pytest.approx(1.5)
     assert made.drop <= 0.02

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from keensight.bundle.info import BundleInfo
 from keensight.evaluation.advice import warnings
-from keensight.evaluation.words import confused_pairs, percent
+from keensight.evaluation.words import confused_pairs, duration, percent
 from keensight.values import Metrics, Report
 
 
@@ -61,7 +61,7 @@ def model_card(report: Report) -> str:
         f"Pictures like those it was trained on. It has no label for anything else{_others(report)}; it abstains where "
         f"its calibrated probability is below {report.abstain_below:g}.",
         "",
-        f"Trained {report.created} in {report.seconds:.0f} s on {report.hardware}, "
+        f"Trained {report.created}, training time {duration(report.seconds)}, on {report.hardware}, "
         + ", ".join(f"{name} {version}" for name, version in report.versions.items())
         + ". The recipe is in bundle.json, the full report in report.html.",
     ]

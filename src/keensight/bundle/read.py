@@ -8,7 +8,7 @@ from pathlib import Path
 
 from keensight.bundle.folder import SIGNATURE, read_folder
 from keensight.bundle.info import FORMATS, BundleInfo
-from keensight.bundle.sbom import SBOM, changed_since
+from keensight.bundle.sbom import NETWORK, SBOM, changed_since
 from keensight.bundle.statement import changes_since, open_signature, signed_files
 from keensight.bundle.strict_json import strict_json
 from keensight.bundle.tensors import check_tensors
@@ -24,7 +24,8 @@ class Bundle:
 
     `files` are the bytes of all its files, as they were read. `verified_by` is the SHA-256 of the public key that
     verified them, or None if no key was given. `signed_by` is the key that the signature names, verified or not, and
-    `changes` is what was changed since it was signed. A bundle that is not written yet has no files.
+    `changes` is what was changed since it was signed. `edited` are the files that differ from its bill of materials:
+    they were changed since it was made. A bundle that is not written yet has no files.
     """
 
     path: Path
@@ -33,6 +34,7 @@ class Bundle:
     verified_by: str | None = None
     signed_by: str | None = None
     changes: tuple[str, ...] = ()
+    edited: tuple[str, ...] = ()
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -90,8 +92,8 @@ def read_bundle(path: str | Path, key: str | Path | None = None, *, though_chang
             f"the change is yours, sign it again with `keensight sign`, or delete its {SIGNATURE}."
         )
     bundle = _described(folder, files)
-    _check(folder, bundle.info, files)
-    return replace(bundle, files=files, verified_by=verified_by, signed_by=signed_by, changes=changes)
+    edited = _check(folder, bundle.info, files)
+    return replace(bundle, files=files, verified_by=verified_by, signed_by=signed_by, changes=changes, edited=edited)
 
 
 def _claimed(files: Mapping[str, bytes]) -> tuple[str | None, tuple[str, ...]]:
@@ -105,8 +107,11 @@ def _claimed(files: Mapping[str, bytes]) -> tuple[str | None, tuple[str, ...]]:
         return None, (f"{SIGNATURE} is not a signature by model_signing 1.1 with a key ({error})",)
 
 
-def _check(folder: Path, info: BundleInfo, files: Mapping[str, bytes]) -> None:
-    """Check that no file is missing, the weights, and the bill of materials; bundles of format 1 may have none."""
+def _check(folder: Path, info: BundleInfo, files: Mapping[str, bytes]) -> tuple[str, ...]:
+    """Check that no file is missing, the weights, and the bill of materials; bundles of format 1 may have none.
+
+    Return the other files that differ from the bill of materials: people may edit those.
+    """
     belong = info.files if info.files is not None else (SBOM,) if info.format > 1 else ()
     if missing := [name for name in belong if name not in files]:
         raise BundleError(
@@ -122,11 +127,12 @@ def _check(folder: Path, info: BundleInfo, files: Mapping[str, bytes]) -> None:
         changed = changed_since(files) if SBOM in files else []
     except ValueError as error:
         raise damaged(file, error) from error
-    if changed:
+    if network := [name for name in changed if name in NETWORK]:
         raise BundleError(
-            f"{folder / changed[0]} is not the file that {SBOM} lists: it was changed, or damaged on its way. Copy the "
+            f"{folder / network[0]} is not the file that {SBOM} lists: it was changed, or damaged on its way. Copy the "
             "bundle again from where it was made, or train or export it again."
         )
+    return tuple(changed)
 
 
 def _verified(path: Path, key: str | Path) -> tuple[Path, dict[str, bytes], str]:

@@ -51,12 +51,17 @@ def bill_of_materials(name: str, info: BundleInfo, files: Mapping[str, bytes]) -
 
 
 def changed_since(files: Mapping[str, bytes]) -> list[str]:
-    """Return the files of a bundle's network that differ from its bill of materials.
+    """Return the files of a bundle that differ from its bill of materials, in order of their names.
 
-    Raises ValueError if it is not a bill of materials.
+    A file of the network differs, too, where it is not listed at all. Raises ValueError if it is not a bill of
+    materials.
     """
     listed = _hashes(strict_json(files[SBOM]))
-    return [name for name in NETWORK if name in files and listed.get(name) != hashlib.sha256(files[name]).hexdigest()]
+    return [
+        name
+        for name, content in sorted(files.items())
+        if (name in NETWORK or name in listed) and listed.get(name) != hashlib.sha256(content).hexdigest()
+    ]
 
 
 def refreshed(files: Mapping[str, bytes]) -> bytes:

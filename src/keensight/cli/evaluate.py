@@ -36,8 +36,10 @@ def evaluate(*, json: Json = False, **asked: Any) -> int:
         say(f"ROC-AUC    {metrics.roc_auc:.4f}")
     say(f"ECE        {metrics.ece:.4f}")
     width = max(len(row.name) for row in metrics.per_class)
-    say(f"answered   {percent(metrics.coverage)} of the pictures, the others are not sure")
-    say(f"none       {percent(metrics.none_of_these)} of them are refused as none of these")
+    say(
+        f"answered   {percent(metrics.coverage)} of the pictures; not sure {percent(metrics.not_sure)}, none of these "
+        f"{percent(metrics.none_of_these)}"
+    )
     say()
     say(f"{'class':{width}}  precision  recall      F1       n")
     for row in metrics.per_class:

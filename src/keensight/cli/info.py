@@ -12,6 +12,7 @@ from keensight import verbs
 from keensight.cli.options import Json, options_of
 from keensight.cli.output import Terminal, command, paragraph, percent, print_json, say, with_interval
 from keensight.errors import BundleError, shortlist
+from keensight.evaluation.words import duration
 from keensight.values import Recipe
 from keensight.values.recipe import STORY, TABLES, flattened, nested
 
@@ -87,8 +88,9 @@ def _told(thing: str, said: Mapping[str, Any]) -> dict[str, str]:
             lines |= _of_bundle(said)
         if "epochs_done" in said:
             lines["trained"] = (
-                f"{said['epochs_done']:,} epochs in {said['training_seconds']:.0f} s, {said['best_epoch']} the best, "
-                f"with validation accuracy {percent(said['best_val_accuracy'])}; {said['stopped']}"
+                f"{said['epochs_done']:,} epochs, training time {duration(said['training_seconds'])}, "
+                f"{said['best_epoch']} the best, with validation accuracy {percent(said['best_val_accuracy'])}; "
+                f"{said['stopped']}"
             )
         if "recipe" in said or "labels" not in said:
             lines["recipe"] = _own_settings(said.get("recipe", said))

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from keensight.cli.output import paragraph, print_json, say
+from keensight.evaluation.words import duration
 
 FOR_OWN_PICTURES = ("husky-transfer", "husky-finetune")
 MEASURED = {"val.accuracy": "validation", "val.roc_auc": "its AUC", "test.accuracy": "test"}
@@ -56,5 +57,5 @@ def _measured(result: dict[str, Any]) -> str:
     ]
     seconds = result["seconds"]["in_all"]
     seeds = "1 seed" if result["seeds"] == 1 else f"{result['seeds']} seeds"
-    took = f"{sum(seconds) / len(seconds):.0f} s{', ' + result['note'] if result.get('note') else ''}"
+    took = f"{duration(sum(seconds) / len(seconds))} in all{', ' + result['note'] if result.get('note') else ''}"
     return f"{', '.join(words)}; {took}; {seeds}, {result['hardware']}, {result['date']}."

@@ -13,7 +13,7 @@ from keensight import verbs
 from keensight.cli.options import Json, options_of
 from keensight.cli.output import Terminal, accuracy_line, command, percent, print_json, say
 from keensight.evaluation.advice import is_thin, next_steps, warnings
-from keensight.evaluation.words import NARROW
+from keensight.evaluation.words import NARROW, duration
 from keensight.workspace import RunFolder
 
 
@@ -65,7 +65,8 @@ def train(
         attacked = ", ".join(f"{percent(each.accuracy)} at epsilon {each.threat.eps:g}" for each in report.attacks)
         say(f"under attack   {attacked} ({report.attacks[0].attack})")
     epochs = len(report.history)
-    say(f"took           {seconds:.0f} s, {epochs} epoch{'s' * (epochs != 1)}; {report.history[-1].stopped}")
+    times = f"{duration(report.seconds)}, {epochs} epoch{'s' * (epochs != 1)}"
+    say(f"training time  {times}; {report.history[-1].stopped}; {duration(seconds)} in all")
     for warning in warnings(report):
         say(f"warning        {warning}")
     say(f"report         {RunFolder(run.folder).page}")

@@ -88,7 +88,7 @@ def _interval(found: Tuning, trial: Trial) -> dict[str, float | None]:
 
 
 def _print(found: Tuning, data: str, seconds: float) -> None:
-    from keensight.evaluation.words import NARROW
+    from keensight.evaluation.words import NARROW, duration
     from keensight.pages.tuning import cautions, gain_line, hint
 
     own, winner = found.trials[0], found.winner
@@ -109,7 +109,8 @@ def _print(found: Tuning, data: str, seconds: float) -> None:
         say(f"               {doubt}")
     counts = {state: sum(trial.state == state for trial in found.trials) for state in ("finished", "pruned", "failed")}
     said = f"{counts['finished']} finished, {counts['pruned']} stopped early, {counts['failed']} failed"
-    say(f"took           {seconds:.0f} s; of {len(found.trials)} trials, {said}")
+    times = f"{duration(found.seconds)} of {len(found.trials)} trials: {said}"
+    say(f"training time  {times}; {duration(seconds)} in all")
     for warning in cautions(found.trials, found.gain, found.num_val):
         say(f"warning        {warning}")
     say(f"page           {found.page}")
@@ -147,6 +148,8 @@ def _lr_range(as_json: bool, **asked: Any) -> int:
     begin = time.perf_counter()
     with Terminal() as terminal:
         test = verbs.lr_range.lr_range(**asked, watcher=terminal)
+    from keensight.evaluation.words import duration
+
     found, seconds = test.found, round(time.perf_counter() - begin, 3)
     if as_json:
         print_json(
@@ -170,7 +173,7 @@ def _lr_range(as_json: bool, **asked: Any) -> int:
     say(f"falls fastest  {found.steepest:g}")
     say(f"lowest         {found.lowest:g}")
     say(f"diverges       {diverges}")
-    say(f"took           {seconds:.0f} s, {len(found.rates)} steps of {test.batch_size} pictures")
+    say(f"steps          {len(found.rates)} of {test.batch_size} pictures; {duration(seconds)} in all")
     say(f"page           {test.page}")
     say(f"next           {test.next_command.replace('keensight', command(), 1)}")
     return 0

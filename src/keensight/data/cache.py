@@ -25,6 +25,7 @@ from keensight.values import Dataset, Pixels, Preprocessing, Recipe, Sample, Ski
 
 OnProgress: TypeAlias = Callable[[int, int], None]  # (pictures done, pictures in all)
 KEPT = 2  # part of the cache's key: raise it when what is kept beside the pixels changes
+TINY_PX = 24  # smaller pictures, blown up, show a backbone nothing but blur
 SMALL_PX = 64  # pictures up to this size are small: decoded as they are, and blown up for a backbone
 CHUNK = 64  # pictures per task: small enough to keep every core busy, large enough to make the queue's cost negligible
 

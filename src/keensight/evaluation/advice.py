@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from keensight.data.cache import TINY_PX
 from keensight.evaluation.gain import gain
 from keensight.evaluation.metrics import accuracy_interval
 from keensight.evaluation.words import NARROW, floor_pairs, percent
@@ -11,13 +12,14 @@ FEW = 50  # pictures: fewer are few, whatever the interval
 WIDE = 0.15  # an interval from here on says little
 NARROW_ENOUGH = 0.1  # the interval that is worth gathering pictures for
 MUCH_BETTER = 0.1  # on training pictures than on validation pictures: from here on, they were learnt by heart
+FEW_TO_CALIBRATE = 20  # validation pictures: with fewer, nobody knows how often a "99 %" is wrong
 FEW_PER_CLASS = 100  # training pictures: with fewer, a network from scratch learns them by heart
 
 
 def warnings(report: Report) -> list[str]:
     """Return what a reader must not miss: a baseline that is not exceeded, numbers that flatter or say little."""
     shown = report.headline
-    found = [said for said in (thinness(report), by_heart(report)) if said]
+    found = [said for said in (thinness(report), by_heart(report), unchecked_confidence(report)) if said]
     for name, accuracy in floor_pairs(report):
         if _clearly_below(shown, name, accuracy):
             found.append(f"The model is below the {name} baseline of {percent(accuracy)}: do not use it as it is.")
@@ -96,27 +98,43 @@ def by_heart(report: Report) -> str:
     )
 
 
+def unchecked_confidence(report: Report) -> str:
+    """Say that too few pictures tell how far its confidence can be trusted, if so; else ""."""
+    if (n := report.val.n) >= FEW_TO_CALIBRATE:
+        return ""
+    return (
+        f"Its confidence was checked on {n:,} validation picture{'s' * (n != 1)} only: where it says 99{NARROW}% or "
+        f"100{NARROW}%, it may still be wrong."
+    )
+
+
 def next_steps(report: Report) -> list[str]:
     """Return what would help a model whose accuracy is not to be relied on, the most helpful first; else nothing."""
     shown, split = report.headline, report.headline_split
     learnt_by_heart = bool(by_heart(report))
     near_floor = any(shown.accuracy_low <= accuracy for _, accuracy in floor_pairs(report))
     steps = []
-    if (learnt_by_heart or near_floor) and report.model["name"] != "transfer" and report.preprocessing["channels"] == 3:
+    if (learnt_by_heart or near_floor) and _suits_a_backbone(report):
         steps.append("begin with a network that knows photographs: keensight train DATA --recipe husky-transfer")
     if learnt_by_heart:
         vary = "; or vary them, as suits them: --set flip=true --set rotate=15 --set zoom=0.1"
         steps.append(f"gather more labelled pictures{'' if report.model['name'] == 'transfer' else vary}")
     elif near_floor:
-        steps.append(
-            "look at the mistakes in the report, for wrong labels; or search for settings: keensight tune DATA"
-        )
+        look = "look at the mistakes in the report, for wrong labels; or " if report.mistakes else ""
+        steps.append(f"{look}search for settings: keensight tune DATA")
     if is_thin(shown):
         steps.append(
             f"gather more {split} pictures: about {enough(shown):,} give an interval of 10 points"
             + ("" if report.crossed else "; until then, train with --seed 1, 2, 3 where splits are drawn, and compare")
         )
     return steps
+
+
+def _suits_a_backbone(report: Report) -> bool:
+    """Say whether a pretrained backbone is untried and would see enough of these pictures: colour, and not tiny."""
+    size = report.preprocessing
+    large = min(int(size["height"]), int(size["width"])) >= TINY_PX
+    return bool(report.model["name"] != "transfer" and size["channels"] == 3 and large)
 
 
 def _is_by_heart(report: Report, best: Epoch) -> bool:

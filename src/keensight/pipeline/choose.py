@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from keensight.data.cache import SMALL_PX, choose_preprocessing, peek
+from keensight.data.cache import SMALL_PX, TINY_PX, choose_preprocessing, peek
 from keensight.errors import DataError, shortlist
 from keensight.evaluation.metrics import accuracy_interval
 from keensight.models.backbone import BACKBONES
@@ -35,7 +35,6 @@ from keensight.values.recipe import KEYS, name_of
 
 Settings: TypeAlias = Mapping[str, Any]  # a recipe's keys and values, by name
 
-TINY_PX = 24  # below it, a backbone sees nothing but blur
 FEW = 3_000  # small pictures: with more, a network from scratch learns from them what a backbone knows
 SIZES = (224, 160, 128, 96)
 SCRATCH_S = 120.0

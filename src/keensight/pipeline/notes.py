@@ -15,22 +15,24 @@ CATCH_ALLS = ("other", "others", "background", "none", "nothing", "rest", "unkno
 def notes(splits: Splits, recipe: Recipe, dataset: str) -> list[str]:
     """Return the notes on a run of `recipe` on the data set of this name: findings first, then cautions."""
     said = [*map(sentence, splits.findings), *cautions(recipe, dataset)]
-    if recipe.evaluate.coverage < 1 and not recipe.data.catch_all and (name := catch_all_of(splits.class_names)):
+    if recipe.evaluate.coverage < 1 and not recipe.data.catch_all and (names := catch_alls_of(splits.class_names)):
+        quoted = " and ".join(f"'{name}'" for name in names)
+        may, one = ("may", "it does") if len(names) == 1 else ("may each", "one of them does")
         said.append(
-            f"'{name}' may stand for everything else. If it does, --set catch_all={shlex.quote(name)} gives it the "
+            f"{quoted} {may} stand for everything else. If {one}, --set catch_all={shlex.quote(names[0])} gives it the "
             "pictures that are unlike all that was learnt; without, they are none of these."
         )
     return said
 
 
-def catch_all_of(class_names: Sequence[str]) -> str | None:
-    """Return the class that is named like one for everything else, if there is just one.
+def catch_alls_of(class_names: Sequence[str]) -> list[str]:
+    """Return the classes that are named like one for everything else.
 
-    >>> catch_all_of(["husky", "nothusky"]), catch_all_of(["cat", "no_cat"]), catch_all_of(["note", "novel"])
-    ('nothusky', 'no_cat', None)
+    >>> catch_alls_of(["husky", "nothusky"]), catch_alls_of(["cat", "none", "other"]), catch_alls_of(["note", "novel"])
+    (['nothusky'], ['none', 'other'], [])
     """
-    found = [name for name in class_names if _catches_all(name.casefold(), {each.casefold() for each in class_names})]
-    return found[0] if len(found) == 1 else None
+    names = {each.casefold() for each in class_names}
+    return [name for name in class_names if _catches_all(name.casefold(), names)]
 
 
 def _catches_all(name: str, names: Collection[str]) -> bool:

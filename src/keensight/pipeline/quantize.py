@@ -101,11 +101,17 @@ def quantize(
     pixels = decode(open_for(data, [known], label_pattern), known.preprocessing, watcher.pictures)
     watcher.skipped(pixels.dataset)
     train, val = _split(pixels, predictor, "train"), _split(pixels, predictor, "val")
-    watcher.stage("quantising")
-    int8 = to_int8(predictor.onnx, _batches(predictor, train.thinned(CALIBRATED_ON)))
+    few = train.thinned(CALIBRATED_ON)
+    watcher.note(
+        f"The model is quantised by {len(few):,} training pictures, and then compared with float32, for accuracy on "
+        f"{len(val):,} validation pictures and for speed. With a large network that takes minutes."
+    )
+    watcher.stage(f"quantising by {len(few):,} pictures")
+    int8 = to_int8(predictor.onnx, _batches(predictor, few))
     quantised = _with_own_limits(Predictor(known, int8), val)
-    watcher.stage("comparing with float32")
+    watcher.stage(f"comparing accuracy on {len(val):,} pictures")
     float32_metrics, int8_metrics = _measured(predictor, val), _measured(quantised, val)
+    watcher.stage("comparing speed")
     float32_s, int8_s = _seconds_per_image(predictor, quantised, val)
     made = Quantised(
         target,

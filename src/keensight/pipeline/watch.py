@@ -110,8 +110,13 @@ class Watcher:
         elif bundle.is_signed and bundle.verified_by is None:
             self.note(f"{bundle.path} is signed, but not checked: give --key, its signer's public key.")
         elif not bundle.is_signed:
+            edited = ""
+            if bundle.edited:
+                verb = "was" if len(bundle.edited) == 1 else "were"
+                edited = f" Its {shortlist(list(bundle.edited), 3)} {verb} changed since it was made."
             self.note(
-                f"{bundle.path} carries no signature: anyone could have changed it. `keensight sign` gives it one."
+                f"{bundle.path} carries no signature: anyone could have changed it.{edited} `keensight sign` gives it "
+                "one."
             )
 
     def stage(self, name: str) -> None:

@@ -60,6 +60,11 @@ class Metrics:
     reliability: tuple[ReliabilityBin, ...]
     none_of_these: float = 0.0
 
+    @property
+    def not_sure(self) -> float:
+        """The share of pictures that it neither answers nor refuses as none of its classes."""
+        return max(0.0, 1 - self.coverage - self.none_of_these)
+
 
 @dataclass(frozen=True, slots=True)
 class ClassSets:
