@@ -49,7 +49,7 @@ def test_it_is_ended_by_its_deadline_and_replaced(process):
     process.decode(PHOTOGRAPH, SIZE, 60)
     before = process._process.pid
     slow = encode(Image.new("L", (8000, 8000)), progressive=True)  # as much work as is accepted: seconds
-    with pytest.raises(TooMuchWorkError, match=r"more than 0.02 seconds; save it anew"):
+    with pytest.raises(TooMuchWorkError, match=r"more than 0.02 seconds; save it again"):
         process.decode(slow, SIZE, 0.02)
     assert process.decode(PHOTOGRAPH, SIZE, 60).shape == (20, 30, 3)
     assert process._process.pid != before

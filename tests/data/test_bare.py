@@ -315,7 +315,7 @@ def strips(width, height):
 def test_a_bomb_is_refused_before_it_is_decoded(make, monkeypatch):
     picture = make()
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda self: pytest.fail("it was decoded"))
-    with pytest.raises(TooMuchWorkError, match="save it anew"):
+    with pytest.raises(TooMuchWorkError, match="save it again"):
         decode_picture(picture, COLOUR)
 
 

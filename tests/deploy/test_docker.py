@@ -76,7 +76,7 @@ def test_the_pins_are_those_of_the_constraints(request):
     constraints = (request.config.rootpath / "constraints.txt").read_text()
     versions = dict(re.findall(r"^([\w.-]+)==(\S+)$", constraints.lower().replace("_", "-"), re.MULTILINE))
     pins = dict(re.findall(r"^([\w.-]+)==(\S+)", template("requirements.txt").lower().replace("_", "-"), re.MULTILINE))
-    assert {name: versions[name] for name in pins} == pins, "scripts/pin-runtime makes them anew"
+    assert {name: versions[name] for name in pins} == pins, "scripts/pin-runtime makes them again"
 
 
 @pytest.mark.thorough

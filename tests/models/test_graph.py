@@ -52,10 +52,10 @@ def test_hostile_graphs_are_refused(name):
 
 
 SIZES = {
-    "padding": ([{"layer": "ZeroPad2d", "padding": [10**5] * 4}], "numbers of one picture"),
+    "padding": ([{"layer": "ZeroPad2d", "padding": [10**5] * 4}], "numbers for one picture"),
     "upscaled": (
         [{"layer": "Resize2d", "from_size": [5, 6], "size": [10**5, 10**5], "bilinear": True}],
-        "numbers of one picture",
+        "numbers for one picture",
     ),
     "unfit": ([{"layer": "Linear", "in_features": 7, "out_features": 2}], "cannot be used"),
     "answers": ([{"layer": "Flatten"}], "answers with"),

@@ -97,6 +97,6 @@ def test_a_head_is_pulled_to_what_it_was():
     before = Head(torch.randn(3, 5), torch.randn(3), 0.0)
     strong, *_, weak = regularisation_path(features, labels, 3, (1e6, 1e-3), before=before)
     np.testing.assert_allclose(strong.weight_KF, before.weight_KF, atol=1e-4)
-    anew = list(regularisation_path(features, labels, 3, (1e-3,)))[-1]
-    answers = [head.logits(features).softmax(1) for head in (weak, anew)]
+    again = list(regularisation_path(features, labels, 3, (1e-3,)))[-1]
+    answers = [head.logits(features).softmax(1) for head in (weak, again)]
     np.testing.assert_allclose(*answers, atol=0.05)

@@ -163,7 +163,7 @@ def test_a_bomb_of_scans_is_refused_by_its_structure(client):
     answer = client.post("/v1/predict", content=scans((2000, 2000), 3000))
     assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_much_work")
     assert answer.json()["error"]["message"] == (
-        "Decoding it takes 3,006 passes over 4.0 megapixels. Save it anew, as a plain JPEG or PNG."
+        "Decoding it takes 3,006 passes over 4.0 megapixels. Save it again, as a plain JPEG or PNG."
     )
 
 

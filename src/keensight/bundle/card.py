@@ -70,7 +70,7 @@ def model_card(report: Report) -> str:
 
 def _others(report: Report) -> str:
     if report.odd is None:
-        return ", and gives other pictures one of its labels all the same"
+        return ", and gives other pictures one of its labels too"
     others = [kind for kind in report.odd.kinds if not kind.is_own]
     refused, n = sum(round(kind.share * kind.n) for kind in others), sum(kind.n for kind in others)
     answer = f"calls them {_plain(report.odd.catch_all)}" if report.odd.catch_all else "says so"
@@ -107,8 +107,8 @@ def imported_card(name: str, info: BundleInfo, notes: Sequence[str]) -> str:
         "",
         "## Intended use",
         "",
-        "Pictures like those it was trained on, whichever these are. It has no label for anything else, and calls "
-        "other pictures by one of its labels all the same; it abstains where its probability is below "
+        "Pictures like those it was trained on, which are not known here. It has no label for anything else, and "
+        "gives other pictures one of its labels too; it abstains where its probability is below "
         f"{info.abstain_below:g}.",
         "",
         f"Imported {info.created} by keensight {info.keensight}.",

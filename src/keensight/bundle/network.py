@@ -45,7 +45,7 @@ def is_own(bundle: Bundle) -> bool:
 
 
 def _has_foreign_backbone(bundle: Bundle) -> bool:
-    """Say whether the library or file of its backbone, which may not be here, would be needed to build it anew."""
+    """Say whether the library or file of its backbone, which may not be here, would be needed to build it again."""
     if bundle.info.origin is not None:
         return False
     recipe = recipe_of(bundle)

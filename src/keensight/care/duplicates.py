@@ -1,4 +1,4 @@
-"""Near-duplicates: one picture is another, mirrored, resized, saved anew, brighter, or with its margins cut off.
+"""Near-duplicates: one picture is another, mirrored, resized, saved again, brighter, or with its margins cut off.
 
 Two steps. Tiny pictures, compared all with all, name a few candidates for each picture: they are perceptual hashes,
 with levels instead of bits. Then one picture of each pair is cut and turned until it lies on the other as well as it

@@ -99,9 +99,9 @@ class Apart:
             self.close()
             if slow:
                 raise TooMuchWorkError(
-                    f"decoding it takes more than {seconds:.3g} seconds; save it anew, as a plain JPEG or PNG"
+                    f"decoding it takes more than {seconds:.3g} seconds; save it again, as a plain JPEG or PNG"
                 ) from TimeoutError(errno.ETIMEDOUT, "too slow")
-            raise PictureError("the process that decoded it has ended; save it anew") from ChildProcessError(
+            raise PictureError("the process that decoded it has ended; save it again") from ChildProcessError(
                 errno.ECHILD, "ended"
             )
         if reason is not None:

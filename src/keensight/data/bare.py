@@ -1,8 +1,8 @@
-"""A picture's file reduced to the pixels of its first frame, and the work that decoding these takes.
+"""Reduces a picture's file to the pixels of its first frame, and tells how much work it is to decode these.
 
-Comments, colour profiles, EXIF, previews and later frames never reach a decoder. So the pixels are used, however
-damaged or large the rest is, and a decoder's handling of the rest does not matter. A file that cannot be parsed is
-passed on as it is, so that Pillow says what is wrong with it.
+Comments, colour profiles, EXIF, previews and later frames never reach a decoder, so it does not matter how damaged or
+large they are, or how a decoder treats them. A file that cannot be parsed is passed on as it is, so that Pillow says
+what is wrong with it.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from keensight.data.orientation import of_exif, of_xmp
 from keensight.data.plain_png import PNG
 from keensight.errors import TooMuchWorkError
 
-MANY = 4_000  # segments, chunks and blocks are free up to here, and above it where each has as many bytes as below
+MANY = 4_000  # segments, chunks or blocks that any file may have; a longer one may have one more for each so many bytes:
 EACH = {"segments": 4096, "chunks": 1024, "blocks": 64}
-MOST_HEADER = 1_000_000  # bytes of a JPEG's tables, of which Pillow reads each in Python
+MOST_HEADER = 1_000_000  # bytes of a JPEG's tables, which Pillow reads in Python
 MOST_RUNS = 20_000_000  # bytes of a run-length-coded BMP, which Pillow reads in Python, whatever its pixels are
-INTERLACED = 3  # what Adam7's seven passes cost
-HEAVY = 6  # what HEVC and AV1 cost, for each pixel, against a pass of JPEG
-_MARKER = re.compile(rb"\xff([\xc0-\xcf\xd8-\xfe])")  # not those that stand within a scan
+INTERLACED = 3  # passes over all pixels that Adam7's seven cost
+HEAVY = 6  # passes of JPEG that HEVC and AV1 cost
+_MARKER = re.compile(rb"\xff([\xc0-\xcf\xd8-\xfe])")  # without those that occur within a scan
 _PNG_KEPT = frozenset((b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"))
 _EXIF_IN_TEXT = b"Raw profile type exif\0"
 _XMP_IN_TEXT = b"XML:com.adobe.xmp\0"
@@ -34,7 +34,7 @@ _XMP_IN_JPEG = b"http://ns.adobe.com/xap/1.0/\0"
 
 @dataclass(frozen=True, slots=True)
 class Bare:
-    """What of a file a decoder needs; the orientation, 0 to 8, for whoever decodes; passes over all of the pixels.
+    """The part of a file that a decoder needs, its orientation (0 to 8), and the number of passes over all pixels.
 
     `is_bounded`: decoding takes no more than these passes. HEVC and AV1 may hide frames, and TIFF has many codecs.
     """
@@ -46,7 +46,7 @@ class Bare:
 
 
 def bare(picture: bytes) -> Bare:
-    """Return a picture's file without all but its first frame's pixels. Raises TooMuchWorkError."""
+    """Return a picture's file with its first frame's pixels only. Raises TooMuchWorkError."""
     if picture[4:8] == b"ftyp":
         return Bare(picture, 0, HEAVY, is_bounded=False)
     for start, strip in STRIP.items():
@@ -85,7 +85,7 @@ def _jpeg(picture: bytes) -> Bare:
             kept.append(picture[begin:start])
             begin, left_out = at, left_out + at - start
         if not scans and at - left_out > MOST_HEADER:
-            raise TooMuchWorkError(f"its tables have more than {MOST_HEADER:,} bytes; save it anew")
+            raise TooMuchWorkError(f"its tables have more than {MOST_HEADER:,} bytes; save it again")
     rest = picture[begin:] if scans else picture[begin:at]
     content = b"".join([*kept, rest]) if kept or not scans else picture
     return Bare(content, orientation, max(1, scans))
@@ -190,7 +190,7 @@ def _bmp(picture: bytes) -> Bare:
     if size < 40 or compression not in (1, 2):
         return Bare(picture)
     if len(picture) > MOST_RUNS:
-        raise TooMuchWorkError(f"it has more than {MOST_RUNS:,} bytes of run lengths; save it anew")
+        raise TooMuchWorkError(f"it has more than {MOST_RUNS:,} bytes of run lengths; save it again")
     return Bare(picture, 0, IN_PYTHON)
 
 
@@ -201,7 +201,7 @@ def _ppm(picture: bytes) -> Bare:
 
 def _check_count(count: int, at: int, what: str) -> None:
     if count > MANY + at // EACH[what]:
-        raise TooMuchWorkError(f"it consists of more than {count - 1:,} {what}; save it anew")
+        raise TooMuchWorkError(f"it consists of more than {count - 1:,} {what}; save it again")
 
 
 def _tiff(picture: bytes) -> Bare:

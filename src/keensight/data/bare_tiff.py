@@ -1,4 +1,4 @@
-"""A TIFF file with a directory of nothing but the tags that say how pixels are stored.
+"""Reduces a TIFF file's directory to the tags that say how pixels are stored.
 
 https://www.itu.int/itudoc/itu-t/com16/tiff-fx/docs/tiff6.pdf, and BigTIFF, whose numbers have 64 bits.
 """
@@ -25,14 +25,15 @@ _NUMBERS = {1: "u1", 3: "u2", 4: "u4", 16: "u8"}  # kinds of values that are who
 _WIDTH, _HEIGHT, _COMPRESSION, _TILE_WIDTH, _TILE_HEIGHT = 256, 257, 259, 322, 323
 _OFFSETS, _NUM_BYTES = (273, 324), (279, 325)  # of each strip, of each tile
 _PLAIN = 1
-_JPEG = (6, 7)  # the two ways to have JPEG data within
+_JPEG = (6, 7)  # the two compressions that are JPEG
 
 
 def bare_tiff(picture: bytes) -> tuple[bytes, int, int, bool]:
-    """Return a file with its first directory's tags about pixels alone, 0 for no orientation, passes over it all, and
-    whether decoding it takes no more than these: codecs of many kinds may be within.
+    """Return the file with its first directory's tags about pixels only, the orientation 0, the number of passes over
+    all pixels, and whether decoding takes no more than these: TIFF has codecs of many kinds.
 
-    Raises TooMuchWorkError: tags, strips or tiles claim more data than the file has. struct.error: it is cut short.
+    Raises TooMuchWorkError if tags, strips or tiles claim more data than the file has, and struct.error if it is cut
+    short.
     """
     order = "<" if picture[:2] == b"II" else ">"
     big = picture[2:4] in (b"+\0", b"\0+")
@@ -42,7 +43,7 @@ def bare_tiff(picture: bytes) -> tuple[bytes, int, int, bool]:
     (count,) = struct.unpack_from(order + count_format, picture, start)
     first = start + struct.calcsize(count_format)
     if count > 65_535:
-        raise TooMuchWorkError(f"its directory has {count:,} entries; save it anew")
+        raise TooMuchWorkError(f"its directory has {count:,} entries; save it again")
     kept, num_bytes, num_parts, values = [], 0, 0, dict[int, list[int]]()
     for i in range(count):
         entry = picture[first + i * entry_size : first + (i + 1) * entry_size]
@@ -55,11 +56,11 @@ def bare_tiff(picture: bytes) -> tuple[bytes, int, int, bool]:
             if tag in (_WIDTH, _HEIGHT, _COMPRESSION, _TILE_WIDTH, _TILE_HEIGHT, *_NUM_BYTES):
                 values[tag] = _values(picture, entry, order, number)
     if num_bytes > 2 * len(picture) + 10_000:
-        raise TooMuchWorkError("its tags claim more data than the file has; save it anew")
+        raise TooMuchWorkError("its tags claim more data than the file has; save it again")
     check_parts(num_parts, math.prod(sum(values.get(tag, [])[:1]) for tag in (_WIDTH, _HEIGHT)))
     compression = values.get(_COMPRESSION, [_PLAIN])[:1]
     if compression != [_PLAIN] and any(_claimed(values.get(tag, []), picture) for tag in _NUM_BYTES):
-        raise TooMuchWorkError("its strips or tiles claim more data than the file has; save it anew")
+        raise TooMuchWorkError("its strips or tiles claim more data than the file has; save it again")
     passes = _tiled(values) * (_most_scans(picture) if compression and compression[0] in _JPEG else 1)
     if len(kept) == count:
         return picture, 0, passes, compression == [_PLAIN]
@@ -72,7 +73,7 @@ def bare_tiff(picture: bytes) -> tuple[bytes, int, int, bool]:
 def check_parts(count: int, pixels: int) -> None:
     """Raise TooMuchWorkError for more strips or tiles than pixels can need: Pillow goes through them in Python."""
     if count > 10_000 + pixels // 256:
-        raise TooMuchWorkError(f"it is cut into {count:,} strips or tiles; save it anew")
+        raise TooMuchWorkError(f"it is cut into {count:,} strips or tiles; save it again")
 
 
 def _values(picture: bytes, entry: bytes, order: str, number: str) -> list[int]:
@@ -106,5 +107,5 @@ def _tiled(values: dict[int, list[int]]) -> int:
 
 
 def _most_scans(picture: bytes) -> int:
-    """Return the most scans that one strip or tile of JPEG data can have: those between two beginnings of one."""
+    """Return the largest number of scans in one strip or tile of JPEG data, which ends where the next one starts."""
     return max(1, *(part.count(b"\xff\xda") for part in picture.split(b"\xff\xd8")))

@@ -30,7 +30,7 @@ from keensight.machine import cores, keep_memory
 from keensight.values import DatasetKind, Part, Preprocessing, Sample, Uint8Array
 
 MANY = 2000  # pictures for each helper process: starting it takes 0.2 s, as long as decoding 300
-TOO_LONG = f"decoding it takes more than {DECODE_S:g} seconds; save it anew, as a plain JPEG or PNG"
+TOO_LONG = f"decoding it takes more than {DECODE_S:g} seconds; save it again, as a plain JPEG or PNG"
 
 
 class Reason(NamedTuple):

@@ -185,7 +185,7 @@ def _open(picture: bytes) -> _Opened:
         raise TooManyPixelsError(f"it has {pixels / 1e6:,.0f} megapixels; {ACCEPTED}")
     if pixels * found.passes > (MOST_WORK if found.passes <= MOST_SCANS else MOST_WORK_OF_MANY_SCANS):
         raise TooMuchWorkError(
-            f"decoding it takes {found.passes:,} passes over {pixels / 1e6:,.1f} megapixels; save it anew, as a plain "
+            f"decoding it takes {found.passes:,} passes over {pixels / 1e6:,.1f} megapixels; save it again, as a plain "
             "JPEG or PNG"
         )
     check_parts(num_tiles, pixels)

@@ -27,7 +27,7 @@ MOST_S = 300.0
 def measured(bundle: Path, version: str, lanes: int, explains: bool) -> int:
     """Return the most memory of a server, in bytes, that answers for full batches in all its `lanes` at once.
 
-    With `explains`, it explains an answer meanwhile. `version` is the bundle's: another one is measured anew.
+    With `explains`, it explains an answer meanwhile. `version` is the bundle's: another one is measured again.
     Raises KeensightError where that cannot be measured.
     """
     command = own_python(__name__, "measure_for_another")

@@ -1,4 +1,4 @@
-"""What a network makes of the means of its last feature maps, up to its logits; and how these depend on the means.
+"""How a network gets from the means of its last feature maps to its logits, and how these depend on the means.
 
 It is computed and differentiated in NumPy, operator by operator: a runtime for inference gives no gradients.
 Shape letters: S steps of a way, R rows (1, or 2 for a picture and its mirror image), C channels, F features, K classes;
@@ -43,7 +43,7 @@ class Head:
 
 
 class Rule(NamedTuple):
-    """What an operator makes of its inputs SRF and constants, and the slopes by each input, given those by its output.
+    """An operator's output for its inputs SRF and constants, and the slopes by each input, given those by its output.
 
     `slopes` gets the slopes by the output, the inputs, the output and the constants.
     """

@@ -17,7 +17,7 @@ from keensight.models.linear import TwoLogits
 
 INPUT = "input"  # the network's input: steps read it by this name
 MAX_STEPS = 20_000
-MAX_NUMBERS = 2**26  # that one picture may become at any step
+MAX_NUMBERS = 2**26  # in a layer's output for one picture
 NEVER = {"device", "dtype", "inplace"}  # options of torch's layers that would allocate, or change what others read
 
 JOINTS: dict[str, Callable[..., nn.Module]] = {  # that read two steps or more
@@ -41,7 +41,7 @@ LAYERS: dict[str, Callable[..., nn.Module]] = JOINTS | {
 
 
 class Graph(nn.Sequential):
-    """Layers in the order of their work, each called with the outputs of those that it reads: "3" is the fourth."""
+    """Layers in the order in which they run, each with the outputs of the steps that it reads: "3" is the fourth."""
 
     def __init__(self, layers: Sequence[nn.Module], reads: Sequence[Sequence[str]]) -> None:
         super().__init__(*layers)
@@ -50,7 +50,7 @@ class Graph(nn.Sequential):
         self._done = [[name for name in set(names) if last[name] == i] for i, names in enumerate(self.reads)]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return what the last layer makes of it. What no later layer reads is let go of."""
+        """Return the last layer's output. An output is freed when no later layer reads it."""
         values = {INPUT: x}
         for i, layer in enumerate(self):
             x = layer(*(values[name] for name in self.reads[i]))
@@ -89,15 +89,15 @@ def graph(steps: Sequence[Mapping[str, Any]]) -> nn.Sequential:
 
 
 def check_sizes(network: nn.Sequential, picture_CHW: Sequence[int], num_answers: int) -> None:
-    """Let a picture pass a network on torch's "meta" device, where sizes are all that there is.
+    """Check the sizes of a network's outputs for one picture, on torch's "meta" device, which computes nothing else.
 
-    Raises BundleError where a layer cannot read what it gets, makes more than `MAX_NUMBERS` numbers of one picture, or
-    other than `num_answers` come out.
+    Raises BundleError if a layer does not fit the one before it, if an output has more than `MAX_NUMBERS` numbers, or
+    if the network does not return `num_answers` numbers.
     """
 
     def check(layer: nn.Module, _: Any, output: torch.Tensor) -> None:
         if output.numel() > MAX_NUMBERS:
-            raise ValueError(f"a {type(layer).__name__} makes {output.numel():,} numbers of one picture")
+            raise ValueError(f"the output of a {type(layer).__name__} has {output.numel():,} numbers for one picture")
 
     hooks = [layer.register_forward_hook(check) for layer in network]
     try:
@@ -118,12 +118,12 @@ def check_sizes(network: nn.Sequential, picture_CHW: Sequence[int], num_answers:
 def _layer(step: Mapping[str, Any]) -> nn.Module:
     options = {key: value for key, value in step.items() if key not in ("layer", "inputs")}
     if odd := sorted(NEVER & set(options)):
-        raise ValueError(f"a {step['layer']} has the option {odd[0]}, which none has here")
+        raise ValueError(f"a {step['layer']} has the option {odd[0]}, which is not accepted")
     return LAYERS[step["layer"]](**options)
 
 
 def _reads(steps: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """Return the names of the steps that each step reads, all of which stand before it."""
+    """Return the names of the steps that each step reads, all of which are before it."""
     if not 0 < len(steps) <= MAX_STEPS:
         raise ValueError(f"it has {len(steps):,} steps, and from 1 to {MAX_STEPS:,} are accepted")
     known, read = {INPUT}, set()
@@ -131,7 +131,7 @@ def _reads(steps: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     for i, step in enumerate(steps):
         inputs = step.get("inputs", [str(i - 1) if i else INPUT])
         if not isinstance(inputs, list) or not all(isinstance(name, str) and name in known for name in inputs):
-            raise ValueError(f"step {i} reads {str(inputs)[:80]}, and not steps that stand before it")
+            raise ValueError(f"step {i} reads {str(inputs)[:80]}, which are not steps before it")
         if (len(inputs) < 2) if step["layer"] in JOINTS else (len(inputs) != 1):
             raise ValueError(f"step {i}, a {str(step['layer'])[:80]}, reads {len(inputs)} steps")
         known.add(str(i))

@@ -103,7 +103,7 @@ def run(steps: Iterable[Step], inputs: torch.Tensor) -> torch.Tensor:
     for i, step in enumerate(steps):
         values[step.name] = inputs = step.layer(*(values[name] for name in step.inputs))
         for name in {*step.inputs, step.name}:
-            if last.get(name, i) == i:  # what no later step reads is let go of
+            if last.get(name, i) == i:  # no later step reads it: it is freed
                 del values[name]
     return inputs
 

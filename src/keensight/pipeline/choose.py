@@ -40,7 +40,7 @@ SIZES = (224, 160, 128, 96)
 SCRATCH_S = 120.0
 SCRATCH: Settings = {}
 FIRST, SECOND = "efficientnet-lite0", "efficientnet-lite2"
-BEHIND_S = 12.0  # kept for what comes behind the choice, besides the network's own work
+BEHIND_S = 12.0  # kept for what comes after the choice, besides the network's own work
 BACKWARD = 3.5  # a step of training takes this many forward passes
 MOST_EPOCHS = 8  # of fine-tuning
 TITLES = {"efficientnet-lite0": "EfficientNet-Lite0", "efficientnet-lite2": "EfficientNet-Lite2"}
@@ -232,7 +232,7 @@ class Tries:
         return True
 
     def has_time(self, settings: Settings) -> bool:
-        """Whether there is time for features of all pictures, and for what comes behind."""
+        """Whether there is time for features of all pictures, and for what comes after."""
         return (
             self.budget is None
             or 1.4 * len(self._dataset.samples) * self._seconds(settings) < self.budget.left - BEHIND_S

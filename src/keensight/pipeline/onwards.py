@@ -86,7 +86,7 @@ def take_over(model: Classifier, bundle: Bundle, recipe: Recipe, size: Preproces
         ):
             raise BundleError(
                 f"{bundle.path} knows {shortlist(known)}, and a '{recipe.model.name}' cannot go on with other labels: "
-                "it has no row for each. Give pictures of the same labels, or train anew."
+                "it has no row for each. Give pictures of the same labels, or train again."
             )
     kept = [label for label in labels if label in known]
     for name, tensor in wanted.items():

@@ -1,4 +1,4 @@
-"""A request's body: received within what it may cost, and counted while it is held."""
+"""Receives a request's body within limits of size, time and memory, and counts it while it is held."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from keensight.serving.limits import Limits, Places, RefusalError
 
 @contextmanager
 def held(places: Places) -> Iterator[list[int]]:
-    """Yield a list for the sizes that a growing body takes from `places`; at the end they are given back."""
+    """Yield a list of the sizes that a body has taken from `places`; at the end they are given back."""
     sizes: list[int] = []
     try:
         yield sizes

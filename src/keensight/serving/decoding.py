@@ -1,4 +1,4 @@
-"""Processes that decode the pictures that take a while, the quick ones first, each with a deadline."""
+"""Processes that decode pictures which take long: the quicker ones first, each with a deadline."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SMALL_WORK = 1_000_000  # pixels times passes: up to this, a thread of the serve
 DECODE_S = 10.0  # the most for one picture: 25 megapixels in ten scans take two
 LARGE_WORK = 4_000_000  # pictures above this are decoded one at a time, for the memory and time that they take
 WORK_A_SECOND = 30_000_000  # about
-PATIENCE = 20  # for each second of work, a picture lets others go first for this many seconds
+PATIENCE = 20  # seconds for which a picture lets later ones go first, for each second of its own work
 
 
 @dataclass(slots=True, eq=False)
@@ -35,7 +35,7 @@ class Job:
 
     @property
     def turn(self) -> float:
-        """When it is due: the more work, the later; and what has waited long goes first in the end."""
+        """When it is due: the more work, the later. A picture that has waited long enough goes first."""
         return self.came + PATIENCE * self.work / WORK_A_SECOND
 
 

@@ -134,7 +134,7 @@ def refusals(limits: Limits) -> Iterator[None]:
     except PictureError as error:
         too_much = isinstance(error, TooMuchWorkError)
         detail = re.split(r"; | \(", str(error), maxsplit=1)[0]  # without Pillow's own message
-        advice = "Save it anew, as a plain JPEG or PNG." if too_much else f"{ACCEPTED}."
+        advice = "Save it again, as a plain JPEG or PNG." if too_much else f"{ACCEPTED}."
         status, code = (413, "too_much_work") if too_much else (400, "bad_picture")
         raise RefusalError(status, code, f"{detail[:1].upper()}{detail[1:]}. {advice}") from error
 

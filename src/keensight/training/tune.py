@@ -3,7 +3,7 @@
 It knows nothing of pictures, files or progress bars. The caller, here or on several machines, keeps the trials
 and decides when to stop.
 
-A proposal depends only on the seed and the trials before it: Optuna's study is made anew from these each time, in
+A proposal depends only on the seed and the trials before it: Optuna's study is made again from these each time, in
 memory. So a killed search continues with the very trials that it would have had, and no trial can be left half done or
 be counted twice; the caller's records are the only source. (A journal or database of Optuna's would be a second one, in
 which a kill leaves running trials that must be found and repaired.)

@@ -20,7 +20,7 @@ MAX_WEIGHTS = 2**29  # of a network, 2 GiB, where a layer that is used twice cou
 
 OTHER = "Import a model without it."
 
-_REARRANGING = ("Flatten", "Unflatten", "ChannelOrder", "Resize2d")  # steps that scaling could as well come behind
+_REARRANGING = ("Flatten", "Unflatten", "ChannelOrder", "Resize2d")  # steps that could as well come before scaling
 
 Config = Mapping[str, Any]
 

@@ -188,7 +188,7 @@ class _Walk:
                     )
                 self.notes.append(
                     f"Its layer {layer.shown} is called with training=True. It answers as Keras 3's predict does, "
-                    "which does not heed that."
+                    "which ignores it."
                 )
             if name not in ("training", *known) and value is not None:
                 raise UnfitError(f"is called with the option '{shown(name)}'. Import a model without it.")
