@@ -29,11 +29,11 @@ def test_steps_in_one_row_are_a_sequential():
 
 
 HOSTILE = {
-    "cycle": ([{"layer": "Add", "inputs": ["1", "input"]}, {"layer": "ReLU"}], "reads .* not steps that stand before"),
-    "itself": ([{"layer": "ReLU", "inputs": ["0"]}], "not steps that stand before"),
-    "missing": ([{"layer": "ReLU", "inputs": ["nowhere"]}], "not steps that stand before"),
-    "no list": ([{"layer": "ReLU", "inputs": "input"}], "not steps that stand before"),
-    "numbers": ([{"layer": "ReLU", "inputs": [0]}], "not steps that stand before"),
+    "cycle": ([{"layer": "Add", "inputs": ["1", "input"]}, {"layer": "ReLU"}], "reads .* not steps before it"),
+    "itself": ([{"layer": "ReLU", "inputs": ["0"]}], "not steps before it"),
+    "missing": ([{"layer": "ReLU", "inputs": ["nowhere"]}], "not steps before it"),
+    "no list": ([{"layer": "ReLU", "inputs": "input"}], "not steps before it"),
+    "numbers": ([{"layer": "ReLU", "inputs": [0]}], "not steps before it"),
     "too few": ([{"layer": "Add", "inputs": ["input"]}], "reads 1 steps"),
     "too many": ([{"layer": "ReLU", "inputs": ["input", "input"]}], "reads 2 steps"),
     "unread": ([{"layer": "ReLU"}, {"layer": "ReLU", "inputs": ["input"]}], "nothing reads step 0"),
