@@ -95,7 +95,7 @@ def keep_memory() -> None:
 
 
 def bound_memory(more_bytes: int) -> None:
-    """Let this process take at most so many bytes more than it has: then there is a MemoryError. Linux alone can."""
+    """Let this process take at most so many bytes more than it has now; past it, MemoryError is raised. Linux only."""
     try:
         import resource
 

@@ -25,7 +25,7 @@ from keensight.values import CrossValidation, FloatArray, IntArray, Recipe, Spli
 
 FOLDS = 5
 CHEAP = 1e11  # multiplications, forward passes only: ten seconds on two cores
-MOST = 5_000  # pictures with features: heads on more take long, and so many hold out enough
+MOST = 5_000  # pictures with features: heads on more take long, and this many leave enough held out
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -109,7 +109,7 @@ def _imported(file: KerasFile, pixels: str | None, size: tuple[int, int] | None,
 
 
 class _Walk:
-    """The way of a value through a model's layers, each of which adds its steps to `building`."""
+    """Passes a value through a model's layers, each of which adds its steps to `building`."""
 
     def __init__(self, file: KerasFile, building: Building) -> None:
         self.file, self.building, self.calls = file, building, 0

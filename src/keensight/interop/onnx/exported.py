@@ -32,7 +32,7 @@ def write_exported(nodes: Nodes, network: nn.Module, images: str, picture_CHW: S
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
             program = torch.export.export(network.cpu().eval(), (example,), dynamic_shapes=dynamic, strict=False)
-    except Exception as error:  # torch raises many kinds, all of which say that it cannot be told what the network does
+    except Exception as error:  # of many kinds, for a network whose operations cannot be listed
         named = type(getattr(network, "module", network)).__name__
         raise BundleError(
             f"The network {named} cannot be exported: {str(error).strip().splitlines()[0]} Its "

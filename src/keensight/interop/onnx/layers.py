@@ -273,7 +273,7 @@ def _mean_of_mirrored(graph: Graph, module: nn.Module, x: str, name: str) -> str
 
 
 def _joint(op: str) -> Callable[[Graph, Any, list[str], str], str]:
-    """Return what joins two steps, and any more one by one."""
+    """Return a function that joins two or more steps, one after the other."""
 
     def join(graph: Graph, module: Any, inputs: list[str], name: str) -> str:
         answer, *more = inputs

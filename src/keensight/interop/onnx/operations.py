@@ -223,7 +223,7 @@ def _split(w: Writer, x: Value, sizes: Any, dim: int = 0) -> list[str]:
 
 
 class _Parts(list[str]):
-    """What is cut into parts, each of which is written when it is asked for."""
+    """The parts of a value. Each is written when it is asked for."""
 
     def __init__(self, part: Callable[[int], str]) -> None:
         super().__init__()
