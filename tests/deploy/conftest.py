@@ -30,6 +30,13 @@ def unsigned(tmp_path) -> Path:
     return bundle
 
 
+@pytest.fixture(autouse=True)
+def peak(request, monkeypatch) -> None:
+    """Start no server to measure how much memory it takes: test_memory.py does, and so do whole runs."""
+    if request.node.get_closest_marker("thorough") is None:
+        monkeypatch.setattr("keensight.deploy.kubernetes.measured", lambda *_: 150 * 2**20)
+
+
 @pytest.fixture
 def deploy(capsys):
     """Run `keensight deploy` in this process."""

@@ -13,6 +13,7 @@ from keensight.deploy.resources import LEAST_MEMORY, Resources
 from keensight.errors import KeensightError
 
 
+@pytest.mark.thorough
 def test_a_small_model_is_measured(frozen):
     """Against what a fresh process with the same libraries takes, by the kernel's account of it."""
     imports = (

