@@ -46,7 +46,7 @@ def test_the_rest_is_decoded_elsewhere_and_the_same(options):
 
 def test_what_takes_too_long_is_ended_and_that_may_pass():
     with InTime(seconds=0.02) as decoders:
-        with pytest.raises(TooMuchWorkError, match=r"more than 0.02 seconds; save it anew") as error:
+        with pytest.raises(TooMuchWorkError, match=r"more than 0.02 seconds; save it again") as error:
             decoders.decode(SLOW, SIZE)
         assert isinstance(error.value.__cause__, OSError) and error.value.__cause__.errno
         assert decoders.decode(PHOTOGRAPH, SIZE).shape == (20, 30, 3)

@@ -19,7 +19,7 @@ from keensight.data.orientation import of_exif, of_xmp
 from keensight.data.plain_png import PNG
 from keensight.errors import TooMuchWorkError
 
-MANY = 4_000  # segments, chunks or blocks that any file may have; a longer one may have one more for each so many bytes:
+MANY = 4_000  # segments, chunks or blocks that any file may have, and one more for so many bytes:
 EACH = {"segments": 4096, "chunks": 1024, "blocks": 64}
 MOST_HEADER = 1_000_000  # bytes of a JPEG's tables, which Pillow reads in Python
 MOST_RUNS = 20_000_000  # bytes of a run-length-coded BMP, which Pillow reads in Python, whatever its pixels are

@@ -27,11 +27,11 @@ def bare_ppm(picture: bytes) -> tuple[bytes, int]:
     words = [found for found, _ in zip(re.finditer(rb"[^\s]+", head), range(4), strict=False)]
     if len(words) < (3 if kind in b"14" else 4):
         if len(picture) > MOST_HEADER:
-            raise TooMuchWorkError(f"its header has more than {MOST_HEADER:,} bytes; save it anew")
+            raise TooMuchWorkError(f"its header has more than {MOST_HEADER:,} bytes; save it again")
         return picture, 1
     if kind in b"123":
         if picture.count(b"#") > MOST_HEADER:  # each copies what follows it
-            raise TooMuchWorkError("it has too many remarks; save it anew")
+            raise TooMuchWorkError("it has too many remarks; save it again")
         return picture, IN_PYTHON * bands
     if kind == b"4" or words[0].end() - words[0].start() != 2:
         return picture, 1
