@@ -1,7 +1,10 @@
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 
+from keensight.cli.serve import _ready as ready
 from keensight.errors import BundleError, GateError
 from keensight.serving.limits import Batching, RefusalError
 from keensight.serving.registry import Registry, Source, load_model, sources_in, stamp_of
@@ -122,3 +125,17 @@ def test_metrics_that_are_not_there_or_odd(frozen, metrics):
     from keensight.serving.registry import _accuracy
 
     assert _accuracy(metrics) is None
+
+
+def test_an_edited_bundle_is_served_with_a_warning(make_service, frozen, tmp_path, capsys):
+    bundle = Path(shutil.copytree(frozen, tmp_path / "edited", copy_function=shutil.copyfile))
+    (bundle / "signature.json").unlink()
+    said = []
+    for changes in ({}, {"abstain_below": 0.0}):
+        info = json.loads((bundle / "bundle.json").read_text())
+        if changes:
+            (bundle / "bundle.json").write_text(json.dumps(info | changes))
+        ready(["http://127.0.0.1:1"], make_service(bundle).registry)
+        said.append(capsys.readouterr().err)
+    assert all("served without a signature: edited." in each for each in said)
+    assert "changed since" not in said[0] and "changed since edited was made: bundle.json." in said[1]

@@ -13,6 +13,7 @@ from cyclopts import Parameter
 from keensight import verbs
 from keensight.cli.options import options_of
 from keensight.cli.output import say
+from keensight.errors import shortlist
 from keensight.serving.limits import Batching, Limits
 
 if TYPE_CHECKING:
@@ -79,6 +80,13 @@ def _ready(urls: Sequence[str], models: Registry) -> None:
             f"{'it' if len(unsigned) == 1 else 'them'}. Sign with `keensight sign`, and give the public key to --key.",
             file=sys.stderr,
         )
+    for name, files in sorted({(model.name, model.bundle.edited) for model in models if not model.is_signed}):
+        if files:
+            say(
+                f"keensight: warning: changed since {name} was made: {shortlist(list(files), 3)}. If that was not you, "
+                "get it again from where it was made.",
+                file=sys.stderr,
+            )
     unchecked = sorted({model.name for model in models if model.is_signed and not model.is_verified})
     if unchecked:
         say(
