@@ -184,7 +184,7 @@ def test_a_pattern_of_folders_can_name_the_split_and_leaves_out_what_does_not_fi
         ("val", "b"),
     }
     assert [each.path for each in skipped] == ["stray.jpg"] and "does not fit" in skipped[0].reason
-    with pytest.raises(DataError, match="'cats' stands where.*tells no split"):
+    with pytest.raises(DataError, match="'cats' stands where.*is not a split"):
         arrange(alike(), [], "mine", "{split}/{label}/*")
     with pytest.raises(DataError, match="None of the 12 pictures"):
         arrange(alike(), [], "mine", "{label}/*")

@@ -45,7 +45,7 @@ def test_a_file_takes_its_name(tmp_path):
             "'cnn' has no key 'hidden': it belongs to dense, scratch.*'cnn' has filters, dropout",
         ),
         ("logistic", ["init=zeros"], "it belongs to linear, strided. Choose such a model, .*'logistic' has no keys"),
-        ("default", ["hiden=[3]"], "A recipe has no key 'hiden'.*Of its own, the model 'cnn' has filters, dropout"),
+        ("default", ["hiden=[3]"], "A recipe has no key 'hiden'.*In addition, the model 'cnn' has filters, dropout"),
         ("default", ["train.epoch=3"], "no key 'train.epoch'. Did you mean 'epochs'"),
         ("default", ["train.flip=true"], "no key 'train.flip'. Did you mean 'flip'"),
         ("default", ["lr=0.1"], r"no key 'lr'. Did you mean 'learning_rate'\?"),

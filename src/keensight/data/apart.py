@@ -120,7 +120,7 @@ class Apart:
             return self._process
         self._forget()
         if getattr(sys, "frozen", False):
-            raise ApartError("a program that was made into one file is no Python that could be started")
+            raise ApartError("this program was made into one file, so there is no Python to start")
         try:
             self._process = subprocess.Popen(  # noqa: S603  (this Python, with this program)
                 own_python(__name__, "decode_for_another"),

@@ -77,7 +77,7 @@ def arrange(
     paths = [name.split("/") for name in sorted(pictures)]
     if not paths:
         raise DataError(
-            f"{source} holds no pictures; found instead: {describe(others)}. Pictures are told by their suffix "
+            f"{source} holds no pictures; found instead: {describe(others)}. Pictures are recognised by their suffix "
             f"({' '.join(sorted(PICTURE_SUFFIXES))}) or their first bytes. Give a folder or archive with one folder of "
             "pictures per class, or name a manifest or array file itself."
         )
@@ -114,7 +114,7 @@ def _by_folders(paths: list[list[str]], source: str, pattern: str) -> tuple[list
         split = fields.split and (split_named(fields.split) or split_told(fields.split))
         if fields.split and not split:
             raise DataError(
-                f"In {source}, '{fields.split}' stands where the label pattern '{pattern}' has {{split}}, and tells no "
+                f"In {source}, '{fields.split}' stands where the label pattern '{pattern}' has {{split}}, and is not a "
                 "split. Rename it to train, val or test (training_set, dev or seg_test will do), or write * for it."
             )
         entries.append(Entry(name, fields.label, split or None, fields.group))

@@ -238,7 +238,7 @@ def _check_classes(data: str, class_names: tuple[str, ...], entries: Iterable[En
     if missing := natural_order(set(class_names) - known):
         raise DataError(
             f"{data if None in classes else f'The train split of {data}'} has no pictures of the "
-            f"class{'es' * (len(missing) > 1)} {shortlist(missing)}. What is learnt needs pictures; add some, or "
+            f"class{'es' * (len(missing) > 1)} {shortlist(missing)}. Every class needs some; add them, or "
             "remove the class everywhere."
         )
 

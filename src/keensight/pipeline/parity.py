@@ -82,9 +82,9 @@ def check_import(model: Classifier, predictor: Predictor) -> Parity:
         far = np.abs(network_1K - predictor.probabilities_as_seen(picture[None])).max()
         if not far <= TOLERANCE:
             raise GateError(
-                f"The bundle would answer otherwise than the imported network, by {far:.3g} of a probability, and "
-                f"{TOLERANCE:g} is accepted; so it is not written. Look whether the network's weights are sound; if "
-                "they are, this is a fault in keensight: report it with the model."
+                f"A probability of the bundle would differ by {far:.3g} from the imported network's, and at most "
+                f"{TOLERANCE:g} is accepted; so it is not written. Check the network's weights; if they are sound, "
+                "this is a fault in keensight: report it with the model."
             )
         difference = max(difference, float(far))
     return Parity(len(pictures), difference)

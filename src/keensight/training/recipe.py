@@ -197,7 +197,7 @@ def _unknown(name: str, model: str, keys: Mapping[str, Key]) -> RecipeError:
     near = f"Did you mean '{meant[last]}'? " if last in meant else suggestion(last, keys)
     return RecipeError(
         f"A recipe has no key '{name}'. {near}Its keys are in {', '.join(f'[{table}]' for table in TABLES)}: "
-        "`keensight info default --json` shows them, and docs/recipes.md says what they do. Of its own, the model "
+        "`keensight info default --json` shows them, and docs/recipes.md says what they do. In addition, the model "
         f"'{model}' has {_own(model)}."
     )
 

@@ -96,8 +96,8 @@ def compare(
         if not (is_asked or is_cheap):
             took = (time.monotonic() - began) * min(1.0, MOST_ATTACKED / len(parts[0]))
             watcher.note(
-                "How the models bear an attack, which changes pixels a little so as to fool them, was not measured. "
-                f"With --attack {attack} it is, and takes about {duration(len(EPS) * PASSES * took)}."
+                "How the models do under attack, with each pixel changed a little to fool them, was not measured. "
+                f"--attack {attack} measures it, in about {duration(len(EPS) * PASSES * took)}."
             )
         watcher.stage("attacking")
         attacks = [attacked(*pair, epsilons, attack) for pair in pairs]

@@ -98,6 +98,6 @@ def _compare(predictor: Predictor, data: str | Path, label_pattern: str | None, 
     splits = known_splits(pixels, known)
     parity = check_parity(model, predictor, pixels, part_of(pixels, np.flatnonzero(splits != "train")))
     watcher.note(
-        f"It answers as the trained model on {parity.n:,} pictures; no probability differs by more than "
+        f"It answers like the trained model on {parity.n:,} pictures; no probability differs by more than "
         f"{parity.difference:.1g}."
     )
