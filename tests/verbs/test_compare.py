@@ -172,7 +172,7 @@ def test_attacks_are_made_when_asked_for_or_free(home, compare, tmp_path, monkey
     result = compare("dense", "small", watcher=ears)
     assert [each.attacks for each in result.bundles] == [(), ()] and attacked == []
     (said,) = ears.heard
-    assert "With --attack fgsm it is, and takes about " in said
+    assert "--attack fgsm measures it, in about " in said
     html = result.page.read_text()
     assert "How do they break?" not in html and html.count("confusion matrix") == 2
     pair = [home / "dense", home / "small"]
