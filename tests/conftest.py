@@ -54,6 +54,15 @@ def brief() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module")
+def brief_with_oddness() -> Iterator[None]:
+    """Leave out of runs what takes long, but learn all of oddness."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in BRIEF["WITH_ODDNESS"].items():
+            patch.setattr(name, value)
+        yield
+
+
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory):
     """A run on the digits, with everything that `keensight.train` writes."""

@@ -15,18 +15,18 @@ from keensight.errors import RecipeError
 from keensight.evaluation.calibration import fit_temperature, softmax
 from keensight.evaluation.conformal import calibrate
 from keensight.evaluation.crossed import cross_validate
+from keensight.pipeline.notes import catch_alls_of, notes
 from keensight.pipeline.prepare import prepare
 from keensight.pipeline.watch import Watcher
 from keensight.training.recipe import load_recipe
-from keensight.pipeline.notes import catch_alls_of, notes
 from keensight.values import Preprocessing, Recipe, Split, Splits
 
 QUICK = ["epochs=2", "filters=4", "size=16"]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def short_runs():
-    """Leave nothing out: what others leave out is tested here."""
+def short_runs(brief_with_oddness):
+    """Learn all of oddness: what others leave out of it is tested here."""
 
 
 @pytest.fixture(scope="module")
