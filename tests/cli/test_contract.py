@@ -61,7 +61,7 @@ def test_help_loads_nothing_heavy(lean):  # how fast it is, `make bench ROWS=hel
 OPTIONS = {  # of every verb, by name: scripts use them, so one that goes or is renamed breaks somebody's work
     "info": "layers plot label-pattern cache clear-cache json",
     "gather": "out source count licence urls contact patience json",
-    "audit": "out label-pattern json",
+    "audit": "out against twins budget label-pattern json",
     "train": "recipe budget from out set seed resume label-pattern weights-only json",
     "tune": "recipe trials budget set search lr-range out resume seed label-pattern json",
     "recipes": "json",

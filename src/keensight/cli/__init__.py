@@ -44,6 +44,7 @@ VERBS = {
         (
             "keensight audit path/to/folder",
             "keensight audit pictures.zip --out found --json",
+            "keensight audit runs/folder/bundle --against path/to/folder",
         ),
     ),
     "clean": (

@@ -73,7 +73,7 @@ def check_import(model: Classifier, predictor: Predictor) -> Parity:
 
     Raises GateError if a probability differs by more than `TOLERANCE`, or is not a number.
     """
-    pictures = _drawn(predictor.bundle.preprocessing)
+    pictures = drawn(predictor.bundle.preprocessing)
     difference = 0.0
     for picture in pictures:  # one at a time: an imported network may be large
         with torch.no_grad():
@@ -90,7 +90,7 @@ def check_import(model: Classifier, predictor: Predictor) -> Parity:
     return Parity(len(pictures), difference)
 
 
-def _drawn(size: Preprocessing) -> list[Uint8Array]:
+def drawn(size: Preprocessing) -> list[Uint8Array]:
     """Return pictures HWC that meet every pixel, borders and corners otherwise."""
     rng = np.random.default_rng(0)
     shape = size.height, size.width, size.channels

@@ -1,4 +1,4 @@
-"""`keensight audit`: what a person should know of their pictures before a model learns from them."""
+"""`keensight audit`: what a person should know of their pictures before a model learns from them, or of a bundle."""
 
 from __future__ import annotations
 
@@ -14,44 +14,58 @@ from keensight.care.ranking import ranked
 from keensight.care.scaling import scaling
 from keensight.data.cache import choose_preprocessing, decode
 from keensight.data.sources import open_dataset, reader
+from keensight.errors import UsageError
 from keensight.files import to_json, write_atomically
 from keensight.pages.audit import render_html
+from keensight.pages.audited_bundle import render_bundle_html
+from keensight.pipeline.budget import Budget, seconds_of
 from keensight.pipeline.watch import Watcher
 from keensight.values import Finding, Pixels, Recipe
-from keensight.workspace import Kind, claim
+from keensight.workspace import Kind, bundle_in, claim, run_name
 
+MOST_TWINS = 100
 PAGE, FACTS = "audit.html", "audit.json"
 AUDIT = Kind("audit", "Audit", home=Path("audits"), begun=PAGE, kept=PAGE, finished=PAGE)
 
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """An audit: the data, the folder and the page in it, and the findings, what may cost the most first."""
+    """An audit: the data or bundle, the folder and the page in it, and the findings, what may cost the most first."""
 
     data: str
     out: Path
     page: Path
     num_pictures: int
     findings: tuple[Finding, ...]
+    looked: tuple[str, ...] = ()  # at what, of a bundle
+    notes: tuple[str, ...] = ()  # what of a bundle was not looked at, and why
 
 
 def audit(
     data: str | Path,
     out: str | Path | None = None,
     *,
+    against: str | Path | None = None,
+    twins: int = 8,
+    budget: float | str = "10m",
     label_pattern: str | None = None,
     watcher: Watcher | None = None,
 ) -> Audit:
-    """Look for what is wrong with labelled pictures, and write a page that shows it. The pictures are not changed.
+    """Look for what is wrong with labelled pictures, or with a bundle, and write a page. Nothing is changed.
 
     Args:
-        data: A folder, archive, manifest, IDX folder, .npz, or name, as `train` takes it.
+        data: A folder, archive, manifest, IDX folder, .npz, or name, as `train` takes it; or a bundle or its run.
         out: The folder of audit.html and audit.json, new or empty; the first free name under audits/ if left out.
+        against: For a bundle: the pictures that it was trained on; those that its run lists if left out.
+        twins: For a bundle: how many networks are trained anew by its recipe, to compare it with.
+        budget: For a bundle: the time for these, in seconds, or such as 90s, 10m or 2h.
         label_pattern: Take labels from file names, such as '{label}__*'; '{label...}_*' reaches to the last _.
         watcher: Is told of the progress.
 
     Raises:
         DataError: the data hold no pictures that can be used.
+        BundleError: the bundle is damaged, or cannot be used.
+        UsageError: `against` is given with pictures, or there are too few twins to compare with.
         RunError: `out` is not empty.
 
     Example:
@@ -60,6 +74,13 @@ def audit(
         ['leak', 'near-duplicate']
     """
     watcher = watcher or Watcher()
+    if (bundle := bundle_in(Path(data))) is not None:
+        return _audit_bundle(data, bundle, out, against, twins, budget, label_pattern, watcher)
+    if against is not None:
+        raise UsageError(
+            f"--against is for auditing a bundle, and {data} is not one: it has no bundle.json. Leave --against out, "
+            "or give a bundle, such as runs/digits/bundle."
+        )
     dataset = open_dataset(data, label_pattern=label_pattern)
     watcher.found(dataset, label_pattern or "")
     with claim(Path(out) if out is not None else None, dataset.name, resume=False, kind=AUDIT) as folder:
@@ -73,6 +94,41 @@ def audit(
         with reader(pixels.dataset) as read:
             write_atomically(folder / PAGE, render_html(pixels, findings, read))
     return Audit(str(data), folder, folder / PAGE, num_pictures, findings)
+
+
+def _audit_bundle(
+    data: str | Path,
+    bundle: Path,
+    out: str | Path | None,
+    against: str | Path | None,
+    twins: int,
+    budget: float | str,
+    label_pattern: str | None,
+    watcher: Watcher,
+) -> Audit:
+    from keensight.care.backdoor import LEAST_TWINS
+    from keensight.pipeline.audited_bundle import audit_bundle  # loads torch
+
+    if not LEAST_TWINS <= twins <= MOST_TWINS:
+        raise UsageError(
+            f"{twins} twins were asked for. {LEAST_TWINS} to {MOST_TWINS} are accepted: fewer cannot show what "
+            "is usual."
+        )
+    time_given = Budget(seconds_of(budget))
+    with claim(Path(out) if out is not None else None, run_name(bundle), resume=False, kind=AUDIT) as folder:
+        found = audit_bundle(bundle, against, twins, time_given, label_pattern, watcher)
+        for note in found.notes:
+            watcher.note(note)
+        findings = tuple(sorted(found.findings, key=lambda each: -each.score))
+        facts = {
+            "data": str(data), "pictures": found.num_pictures, "twins": found.num_twins, "looked_at": found.looked,
+            "notes": found.notes, "findings": [asdict(each) for each in findings],
+        }  # fmt: skip
+        write_atomically(folder / FACTS, to_json(facts))
+        page = render_bundle_html(found.name, findings, found.looked, found.notes, found.shown)
+        write_atomically(folder / PAGE, page)
+    looked, notes = tuple(found.looked), tuple(found.notes)
+    return Audit(str(data), folder, folder / PAGE, found.num_pictures, findings, looked, notes)
 
 
 def _findings(pixels: Pixels, watcher: Watcher) -> Iterator[Finding]:
