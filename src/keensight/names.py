@@ -56,13 +56,14 @@ def decoded(raw: bytes, otherwise: str) -> str:
 
 
 def eastern(raws: Iterable[bytes]) -> str | None:
-    """Return the encoding that names of old are in if they are Japanese, Chinese or Russian; None if they seem Western.
+    """Return the encoding that names of old are in if they are Japanese, Korean, Chinese or Russian; None if Western.
 
     Western names have some accented letters among plain ones. Where more than half of all letters are beyond ASCII, the
     first of `_EASTERN` that strictly decodes all names to what is usual in it counts.
 
-    >>> [eastern([name.encode(code)]) for name, code in (("ねこ", "cp932"), ("狗", "gbk"), ("кот", "cp866"))]
-    ['cp932', 'gbk', 'cp866']
+    >>> names = ("ねこ", "cp932"), ("고양이", "cp949"), ("狗", "gbk"), ("кот", "cp866")
+    >>> [eastern([name.encode(code)]) for name, code in names]
+    ['cp932', 'cp949', 'gbk', 'cp866']
     >>> eastern(["Äpfel".encode("cp437"), "grün".encode("cp437")])
     """
     stems = {_SUFFIX.sub(b"", part) for raw in raws for part in raw.split(b"/") if not part.isascii()}
@@ -89,10 +90,37 @@ def _is_utf8(raw: bytes) -> bool:
     return True
 
 
+def _is_frequent_hanzi(raw: bytes) -> bool:
+    return raw.decode("gbk", "replace") in _HANZI
+
+
+# Syllables that are frequent in Korean, of the 2,350 that have the same bytes as Chinese characters.
+_SYLLABLES = frozenset(
+    "가각간갈감갑값강개객거걱건걸검것게겨격견결경계고곡곤골곰공과관광교구국군굴권귀귤그근글금급기긴길김까꽃꿀끼나낙난날남납"
+    "낮내너넘네노녹논놀농높누눈뉴늑는늘능니다단달닭담답당대더덕던덤데도독돈돌동돼되두둑드득든들등디딸때또라락란람랍랑래러럼레려"
+    "력련렬령로록론료루류륙률르른름리린릴림립마막만말망매머먹면명모목몰못무묵문물미민밀바박반발밤방배백뱀버번벌범법벼벽변별병보"
+    "복본봄부북분불붕비빈빙빨뿌사산살삼상새색생서석선설섬성세소속손솔송수숙순술숭숲쉬스슬습승시식신실심십싸쌀아악안앉알암앙애야"
+    "약양어언얼엄업없에여역연열염엽영예오옥온올옷와완왕외요용우운울원월위유육율으은을음의이인일임입있잎자작잔잠장재저적전절점접"
+    "정제조족존종좌주죽준중쥐즈지직진질집짐차착찬참창채책처천철청체초촌총최추축춘출충치친칠침카칼캐커컴컵코콩크큰키타탁탄탈탑태"
+    "택터테토통퇴투트특티파판팔패퍼페펴편평포폭표품풍프피필하학한할함합항해햄행향허험현혈형호혼홍화확환활황회효후훈휴흑흙희흰히"
+)
+
+# Frequent Chinese characters: bytes that are these are hardly Korean.
+_HANZI = frozenset(
+    "的一是不了在人有我他这个们中来上大为和国地到以说时要就出会可也你对生能而子那得于着下自之年过发后作里用道行所然家种事"
+    "成方多经么去法学如都同现当没动面起看定天分还进好小部其些主样理心本前开因只从想实日者意无力与长把机十民第公此已工使情"
+    "明性知全三又关点正业外将两高间由问很最重并物手应战向头文体美相见被利二等产或新制身果加西月话合回特代内信表化老给世位"
+    "次度门任常先海通教原东声提立及比员解水名真论处走义各入口认条平系气题活更别打女变四总何电数安少报结反受目量再感建务做"
+    "接必场件计管期市直资命山金指统区保至形社便空展科五基眼书非白界达光放强像难思王象完设式色路记南品住告类求据程北边张交"
+    "规万取格望觉术共确传观清切院识带导争运猫狗牛羊马鸡鸭猪兔虎狮鸟鱼虫蛇花草树木火土红绿蓝黄黑瓜菜豆米麦桃梨莓蕉纸图片未"
+    "异缺陷验测试训练病健康车飞男坏"
+)
+
 # An encoding, one that is stricter or the same, and whether a character, with its bytes, is usual there: kana and the
-# first level of kanji; the first level of hanzi, which are those in use; Cyrillic, not the lines of boxes.
+# first level of kanji; frequent syllables; the first level of hanzi, which are in use; Cyrillic, not lines of boxes.
 _EASTERN: tuple[tuple[str, str, Callable[[str, bytes], bool]], ...] = (
     ("cp932", "cp932", lambda _, raw: len(raw) == 2 and 0x81 <= raw[0] <= 0x97),
+    ("cp949", "euc_kr", lambda each, raw: each in _SYLLABLES and not _is_frequent_hanzi(raw)),
     ("gbk", "gb2312", lambda _, raw: 0xB0 <= raw[0] <= 0xD7),
     ("cp866", "cp866", lambda each, _: "\u0400" <= each <= "\u04ff"),
     ("gbk", "gbk", lambda _, raw: 0xB0 <= raw[0] <= 0xD7 and raw[1] >= 0xA1),

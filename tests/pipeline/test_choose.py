@@ -1,4 +1,5 @@
 import json
+import time
 import tomllib
 
 import numpy as np
@@ -158,6 +159,20 @@ def test_a_budget_that_is_too_small_for_the_pictures_takes_smaller_ones(folder, 
 )
 def test_a_recipe_or_a_key_about_learning_leaves_no_choice(recipe, changes, free):
     assert chooses(recipe, changes) is free
+
+
+def test_a_budget_that_is_not_kept_is_said(folder, tmp_path):
+    watcher = Notes()
+    few = {"recipe": "logistic", "set": ["size=16", "epochs=2"], "watcher": watcher}
+    keensight.train(folder, out=tmp_path / "a", budget="900s", **few)
+    assert not any("budget" in note for note in watcher.notes)
+    exceeded = Budget(1.0, time.perf_counter() - 14)
+    assert exceeded.is_exceeded and not Budget(20.0, time.perf_counter() - 14).is_exceeded
+    assert "The budget of 1 s was exceeded: all took 1" in exceeded.excess()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("keensight.verbs.train.Budget", lambda seconds: Budget(seconds, time.perf_counter() - 14))
+        keensight.train(folder, out=tmp_path / "b", budget="1s", **few)
+    assert any("budget of 1 s was exceeded" in note for note in watcher.notes)
 
 
 def test_with_a_recipe_a_budget_is_the_time_to_train(folder, tmp_path):

@@ -24,6 +24,18 @@ class Budget:
         """Return the seconds that are left, below 0 where they are used up."""
         return self.begin + self.seconds - time.perf_counter()
 
+    @property
+    def is_exceeded(self) -> bool:
+        """Whether clearly more time has gone than was given."""
+        return self.left < -max(1.0, 0.05 * self.seconds)
+
+    def excess(self) -> str:
+        """Say how much more time has gone than was given, and what of it cannot be left out."""
+        return (
+            f"The budget of {self.seconds:g} s was exceeded: all took {self.seconds - self.left:.0f} s. Pictures are "
+            "read once, one model is trained, and its answers are measured, whatever that takes."
+        )
+
 
 def seconds_of(text: float | str) -> float:
     """Read a length of time, in seconds: a number, or one with s, m or h. Raises UsageError for anything else.

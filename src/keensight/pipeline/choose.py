@@ -41,6 +41,7 @@ SCRATCH_S = 120.0
 SCRATCH: Settings = {}
 FIRST, SECOND = "efficientnet-lite0", "efficientnet-lite2"
 BEHIND_S = 12.0  # kept for what comes after the choice, besides the network's own work
+LEAST_S = 1.0  # for a training from scratch, however little time is left
 BACKWARD = 3.5  # a step of training takes this many forward passes
 MOST_EPOCHS = 8  # of fine-tuning
 TITLES = {"efficientnet-lite0": "EfficientNet-Lite0", "efficientnet-lite2": "EfficientNet-Lite2"}
@@ -251,6 +252,8 @@ class Tries:
         begin = time.perf_counter()
         watcher = Progress(self._watcher) if self.made else self._watcher
         own = self.own if settings == SCRATCH else self.own.having(about=f"Chosen: {_what(settings)}.", **settings)
+        if self.budget and settings.get("model") != "transfer" and not own.train.budget_s:
+            own = own.having(budget_s=max(LEAST_S, round(self.budget.left - BEHIND_S, 1)))
         material = prepare(self._dataset, own, watcher)
         cv = None
         if settings.get("model") == "transfer" and "backbone_rate" not in settings:

@@ -113,9 +113,12 @@ def train(
                 chosen = Chosen(prepare(dataset, asked, watcher))
             if not resume:
                 write_atomically(files.data, to_json(data_json(places, label_pattern, NAMES)))
-            return _train(files, chosen, resume, watcher)
+            run = _train(files, chosen, resume, watcher)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(_how_to_go_on(files, [str(place) for place in places])) from None
+    if time_given and time_given.is_exceeded:
+        watcher.note(time_given.excess())
+    return run
 
 
 def _recipe_asked(bundle: str | Path | None, recipe: str | None, changes: Sequence[str], seed: int | None) -> Recipe:
