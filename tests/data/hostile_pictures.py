@@ -258,7 +258,7 @@ class Pictures:
 def phones() -> list[bytes]:
     """Return pictures in the formats of phones."""
     files = sorted(Path(__file__).with_name("phones").iterdir())
-    return [*(file.read_bytes() for file in files), encoded("AVIF", "RGB", (64, 48)), moving("AVIF", 5)]
+    return [*(file.read_bytes() for file in files), encoded("AVIF", "RGB", (64, 48))]
 
 
 @cache

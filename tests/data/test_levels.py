@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keensight.data.pixels import decode_picture
+from keensight.data.pixels import decode_picture, read_header
 from keensight.errors import PictureError
 from keensight.values import Preprocessing
 
@@ -144,3 +144,21 @@ def test_transparency_is_laid_on_white_whatever_the_mode(kind, mode, size):
         assert image.mode == mode
     pixels = decode_picture(picture, size)
     assert (pixels[0, 0] == 255).all() and (pixels[0, -1] <= 1).all()
+
+
+@pytest.mark.parametrize(("kind", "is_grey"), [(0, True), (4, True), (2, False), (6, False)])
+def test_deep_png_are_grey_if_their_header_says_so(kind, is_grey):
+    """Pillow takes levels with transparency, of 16 bits, for colour."""
+    bands = {0: 1, 4: 2, 2: 3, 6: 4}[kind]
+
+    def chunk(name, body):
+        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+    rows = SIDE * (b"\0" + np.full(SIDE * bands, 30_000, ">u2").tobytes())
+    parts = chunk(b"IHDR", struct.pack(">IIBBBBB", SIDE, SIDE, 16, kind, 0, 0, 0)) + chunk(b"IDAT", zlib.compress(rows))
+    assert read_header(b"\x89PNG\r\n\x1a\n" + parts + chunk(b"IEND", b"")).grey is is_grey
+
+
+def test_what_no_decoder_takes_is_named_as_what_it_is():
+    with pytest.raises(PictureError, match="it is a TIFF picture that is damaged or of a rare kind"):
+        decode_picture(tiff(0.5, np.float64), GREY)

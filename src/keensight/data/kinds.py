@@ -49,6 +49,20 @@ _OTHERS = [(re.compile(look, re.DOTALL | re.IGNORECASE if b"html" in look or b"s
            for look, what in OTHERS]  # fmt: skip
 
 
+_NAMES = ((b"II", "TIFF"), (b"MM", "TIFF"), (b"\x89PNG", "PNG"), (b"\xff\xd8", "JPEG"), (b"GIF8", "GIF"),
+          (b"RIFF", "WebP"), (b"BM", "BMP"), (b"P", "PPM"))  # fmt: skip
+
+
+def rare_or_damaged(content: bytes) -> str | None:
+    """Say what a file is that begins as pictures do, and that no decoder takes; None if it does not begin so.
+
+    >>> rare_or_damaged(b"II*\\0" + bytes(8))
+    'a TIFF picture that is damaged or of a rare kind'
+    """
+    name = next((name for start, name in _NAMES if content.startswith(start)), "")
+    return f"a {name} picture that is damaged or of a rare kind" if name and is_picture_start(content) else None
+
+
 def is_heif(content: bytes) -> bool:
     """Say whether a file is a HEIC picture, and not an AVIF one, which has the same kind of container.
 

@@ -22,7 +22,7 @@ from PIL import (  # noqa: F401
 
 from keensight.data.bare import bare
 from keensight.data.bare_tiff import check_parts
-from keensight.data.kinds import is_heif, what_is
+from keensight.data.kinds import is_heif, rare_or_damaged, what_is
 from keensight.data.levels import in_eight_bits, is_deep, key_in_eight_bits, white_of
 from keensight.data.orientation import of_exif, upright
 from keensight.data.plain_png import PNG, open_plain_png
@@ -51,6 +51,7 @@ MOST_WORK_OF_MANY_SCANS = 100_000_000
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # pictures are decoded side by side already
 DECODER_VERSION = 2  # part of the cache's key: raise it when the same file gives other pixels
 
+PNG_GREYS = (0, 4)  # kinds of colour in its header: levels, and levels with transparency
 _GREY_MODES = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"}
 
 
@@ -73,7 +74,9 @@ def read_header(picture: bytes | Uint8Array) -> Header:
     opened = _open(picture)
     width, height = opened.size
     has_range = not is_deep(opened.image) or white_of(opened.image) is not None
-    return Header(height, width, opened.image.mode in _GREY_MODES, opened.work, opened.is_bounded, has_range)
+    # Pillow has no mode for deep greys with transparency, and takes one of colour; PNG says itself what it has
+    is_grey = opened.image.mode in _GREY_MODES or (picture.startswith(PNG) and picture[25] in PNG_GREYS)
+    return Header(height, width, is_grey, opened.work, opened.is_bounded, has_range)
 
 
 def level_range(picture: bytes) -> tuple[float, float]:
@@ -177,7 +180,8 @@ def _open(picture: bytes) -> _Opened:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):  # the latter if warnings are errors
         raise TooManyPixelsError(f"it has more than {MAX_PIXELS // 10**6} megapixels; {ACCEPTED}") from None
     except UnidentifiedImageError:
-        raise PictureError(f"it is {what_is(picture) or 'not a picture that can be read'}; {ACCEPTED}") from None
+        what = what_is(picture) or rare_or_damaged(picture) or "not a picture that can be read"
+        raise PictureError(f"it is {what}; {ACCEPTED}") from None
     except Exception as error:  # Pillow's parsers may raise anything for a hostile file
         raise PictureError(f"its header is damaged ({_one_line(error)})") from error
     pixels = image.width * image.height
