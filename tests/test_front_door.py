@@ -22,6 +22,7 @@ NAMES = [
     "Splits",
     "Threat",
     "__version__",
+    "attack",
     "audit",
     "build",
     "choose_preprocessing",

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         Splits,
         Threat,
     )
+    from keensight.verbs.attack import attack
     from keensight.verbs.audit import audit
     from keensight.verbs.clean import clean
     from keensight.verbs.compare import compare
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from keensight.verbs.verify import verify
 
 _HOME = {
+    "attack": "keensight.verbs.attack",
     "audit": "keensight.verbs.audit",
     "build": "keensight.models.zoo",
     "choose_preprocessing": "keensight.data.cache",
@@ -126,6 +128,7 @@ __all__ = [
     "Splits",
     "Threat",
     "__version__",
+    "attack",
     "audit",
     "build",
     "choose_preprocessing",

@@ -99,6 +99,15 @@ VERBS = {
             "keensight compare runs/regular runs/robust mnist --eps 0 0.1 0.2 --out regular-or-robust",
         ),
     ),
+    "attack": (
+        "Trust",
+        "Attack a bundle on labelled pictures, the worst of several attacks for each.",
+        (
+            "keensight attack runs/folder/bundle path/to/folder",
+            "keensight attack runs/folder/bundle path/to/folder --eps 1/255 4/255 --json",
+            "keensight attack runs/folder/bundle path/to/folder --norm shift --eps 1 2 3",
+        ),
+    ),
     "explain": (
         "Trust",
         "Show what the answers for pictures depend on.",

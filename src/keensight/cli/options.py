@@ -50,6 +50,21 @@ def whole(_: Any, tokens: Sequence[Token]) -> int:
         ) from None
 
 
+def fractions(_: Any, tokens: Sequence[Token]) -> tuple[float, ...]:
+    """Read numbers, also as fractions such as 4/255. Raises UsageError for anything else."""
+    return tuple(map(_number, tokens))
+
+
+def _number(token: Token) -> float:
+    try:
+        above, _, below = token.value.partition("/")
+        return float(above) / float(below or 1)
+    except (ValueError, ZeroDivisionError):
+        raise UsageError(
+            f"{token.keyword} is '{token.value}'. Numbers are accepted, such as {token.keyword} 0.1 4/255."
+        ) from None
+
+
 TYPES: Mapping[str, Any] = {  # the type on the command line, by a parameter's annotation
     "bool": bool,
     "float": float,
@@ -62,7 +77,9 @@ TYPES: Mapping[str, Any] = {  # the type on the command line, by a parameter's a
     "str | Path | Iterable[str | Path]": tuple[Path, ...],
     "str | Iterable[str]": tuple[str, ...],  # of AS_TYPED
     "Sequence[str]": tuple[str, ...],
-    "Sequence[float] | None": Annotated[tuple[float, ...] | None, Parameter(consume_multiple=True)],
+    "Sequence[float] | None": Annotated[
+        tuple[float, ...] | None, Parameter(consume_multiple=True, converter=fractions)
+    ],
 }
 
 

@@ -15,14 +15,17 @@ from torch import nn
 
 from keensight.data.polarity import Borders, match_polarity
 from keensight.errors import KeensightError, RecipeError
-from keensight.machine import images_at_a_time
-from keensight.models.tensors import to_images
+from keensight.machine import cores, images_at_a_time
+from keensight.models.tensors import side_by_side, to_images
+from keensight.robustness.attacks.look import is_wrong
 from keensight.robustness.attacks.row import AttackRow
 from keensight.robustness.attacks.table import ATTACKS
 from keensight.robustness.still import held_still
 from keensight.values import AttackResult, FloatArray, Norm, Outcome, Split, Threat, Uint8Array
 
 GPU_BATCH = 256
+CPU_BATCH = 128  # of small pictures: enough for two cores to share a few hundred
+DRAWS = 1_000_003  # seeds are this far apart, so that no two batches of two seeds draw alike
 ORDERS: dict[Norm, float] = {"linf": math.inf, "l2": 2.0}
 
 
@@ -57,12 +60,22 @@ def outcome(
         raise KeensightError("There is no picture to attack. Give a split that is not empty.")
     survived, distances = [], []
     for asked in _ask(model, split, borders, threat, attack, seed):
-        moved_NX = (asked.attacked_NCHW - asked.images_NCHW).flatten(start_dim=1)
-        distance_N = torch.linalg.vector_norm(moved_NX, ORDERS[threat.norm], dim=1)
-        right_N = asked.logits_NK.argmax(dim=1) == asked.labels_N
+        right_N = ~is_wrong(asked.logits_NK, asked.labels_N)
+        distance_N = _distances(asked, threat)
         survived.append(right_N.cpu())
         distances.append(torch.where(right_N, math.inf, distance_N).cpu())
     return Outcome(threat, torch.cat(survived).numpy(), torch.cat(distances).numpy())
+
+
+def clean_outcome(model: nn.Module, split: Split, borders: Borders | None = None) -> Outcome:
+    """Return the outcome of no attack at all: wrong answers lie at a distance of 0.
+
+    Raises KeensightError for a split without pictures.
+    """
+    if not len(split):
+        raise KeensightError("There is no picture to attack. Give a split that is not empty.")
+    right_N = torch.cat([~is_wrong(a.logits_NK, a.labels_N).cpu() for a in _ask(model, split, borders, None, "", 0)])
+    return Outcome(Threat("linf", 0), right_N.numpy(), torch.where(right_N, math.inf, 0.0).numpy())
 
 
 def result(attack: str, found: Outcome) -> AttackResult:
@@ -98,26 +111,41 @@ def attacked_pictures(
 def _ask(
     model: nn.Module, split: Split, borders: Borders | None, threat: Threat | None, attack: str, seed: int
 ) -> Iterator[Asked]:
-    """Attack a few pictures at a time: backpropagation keeps all activations of the network in memory."""
+    """Attack a few pictures at a time, on each core: backpropagation keeps all activations of the network in memory."""
     row = None if threat is None else ATTACKS[attack]
     if row and threat:
         _check_norm(row, threat)
-    device = next(model.parameters()).device
-    few = images_at_a_time(*split.shape)
-    few = few if device.type == "cpu" else min(GPU_BATCH, 8 * few)
-    draw = torch.Generator().manual_seed(seed)
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    few = images_at_a_time(*split.shape, most=CPU_BATCH)
+
+    def ask(batch: slice) -> Asked:
+        part = split.take(batch)
+        part = part if borders is None else as_seen(part, borders)
+        images_NCHW = to_images(part.gather(), device)
+        labels_N = torch.from_numpy(part.labels).to(device)
+        attacked_NCHW = images_NCHW
+        if row and threat:
+            draw = torch.Generator().manual_seed(DRAWS * seed + batch.start)
+            attacked_NCHW = row.run(model, images_NCHW, labels_N, threat, draw)
+        with torch.inference_mode():
+            logits_NK = model(attacked_NCHW)
+        return Asked(images_NCHW, attacked_NCHW, labels_N, logits_NK)
+
     with held_still(model):
-        for batch in split.batches(few):
-            part = split.take(batch)
-            part = part if borders is None else as_seen(part, borders)
-            images_NCHW = to_images(part.gather(), device)
-            labels_N = torch.from_numpy(part.labels).to(device)
-            attacked_NCHW = images_NCHW
-            if row and threat:
-                attacked_NCHW = row.run(model, images_NCHW, labels_N, threat, draw)
-            with torch.inference_mode():
-                logits_NK = model(attacked_NCHW)
-            yield Asked(images_NCHW, attacked_NCHW, labels_N, logits_NK)
+        if device.type == "cpu":
+            with side_by_side(cores()) as threads:
+                yield from threads.map(ask, split.batches(few))
+        else:
+            yield from map(ask, split.batches(min(GPU_BATCH, 8 * few)))
+
+
+def _distances(asked: Asked, threat: Threat) -> torch.Tensor:
+    """Return how far each picture was moved, N; for shifts and rotations, at most how far."""
+    if threat.norm not in ORDERS:
+        return torch.full(asked.labels_N.shape, threat.eps, device=asked.labels_N.device)
+    moved_NX = (asked.attacked_NCHW - asked.images_NCHW).flatten(start_dim=1)
+    distance_N: torch.Tensor = torch.linalg.vector_norm(moved_NX, ORDERS[threat.norm], dim=1)
+    return distance_N
 
 
 def _check_norm(row: AttackRow, threat: Threat) -> None:

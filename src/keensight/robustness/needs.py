@@ -9,6 +9,7 @@ from torch import nn
 
 from keensight.models.linear import is_linear
 from keensight.robustness.bounds.network import in_a_row
+from keensight.robustness.opaque import Opaque
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,7 @@ class Need:
 LINEAR = Need(lambda model, num_classes: is_linear(model), before="linear")
 TWO_CLASSES = Need(lambda model, num_classes: num_classes == 2, after="of two classes")
 GRADIENTS = Need(  # integer models have none
-    lambda model, num_classes: all(parameter.is_floating_point() for parameter in model.parameters()),
+    lambda model, num_classes: not isinstance(model, Opaque) and all(p.is_floating_point() for p in model.parameters()),
     after="with gradients",
 )
 BOUNDED = Need(

@@ -17,14 +17,18 @@ from keensight.errors import RecipeError, shortlist, suggestion
 from keensight.models.classifier import Classifier
 from keensight.models.layers import layers
 from keensight.models.zoo import MODELS, options_of
-from keensight.robustness.attacks.table import ATTACKS
+from keensight.robustness.attacks.table import ATTACKS, within
 from keensight.training.losses import LOSSES
 from keensight.training.schedule import SCHEDULES
 from keensight.values import Recipe, Splits, Threat
 from keensight.values.recipe import KEYS, TABLES, Around, Key, UpTo, flattened, name_of, nested
 
 AT_MOST = ("parameters",)  # promised as a maximum; all others as a minimum
-ROWS: dict[str, Mapping[str, Any]] = {"loss": LOSSES, "schedule": SCHEDULES, "attack": ATTACKS}  # keys that name a row
+ROWS: dict[str, Mapping[str, Any]] = {  # keys that name a row
+    "loss": LOSSES,
+    "schedule": SCHEDULES,
+    "attack": {name: ATTACKS[name] for name in within("linf")},
+}
 OWN = {  # the models' own keys that have a range
     each.name: each
     for each in (

@@ -16,15 +16,16 @@ from numpy.typing import NDArray
 from keensight.errors import KeensightError, RecipeError
 from keensight.values.data import FloatArray
 
-Norm = Literal["linf", "l2"]
+Norm = Literal["linf", "l2", "shift", "rotation"]
 
 
 @dataclass(frozen=True, slots=True)
 class Threat:
     """A bound on an attacker: a picture may move by at most `eps` in a norm, with pixels in [0, 1].
 
-    "linf" bounds every pixel's move, "l2" the root of the sum of their squares. `steps` is how many gradients the
-    attacker may compute; 0 leaves that to the attack.
+    "linf" bounds every pixel's move, "l2" the root of the sum of their squares. "shift" and "rotation" bound how far
+    the whole picture is moved: by whole pixels up, down, left or right, and in degrees. `steps` is how many gradients
+    the attacker may compute; 0 leaves that to the attack.
     """
 
     norm: Norm
@@ -33,11 +34,18 @@ class Threat:
 
     def __post_init__(self) -> None:
         if self.norm not in get_args(Norm):
-            raise RecipeError(f"The norm is '{self.norm}'; {' and '.join(get_args(Norm))} are accepted.")
+            raise RecipeError(f"The norm is '{self.norm}'; {', '.join(get_args(Norm))} are accepted.")
         if self.norm == "linf" and not 0 <= self.eps <= 1:
-            raise RecipeError(f"An epsilon of {self.eps} was asked for; pixels lie in [0, 1], and so must epsilon.")
+            as_levels = f" {self.eps:g} of 255 levels are {self.eps / 255:.4g}." if 1 < self.eps <= 255 else ""
+            raise RecipeError(
+                f"An epsilon of {self.eps:g} was asked for; pixels lie in [0, 1], and so must epsilon.{as_levels}"
+            )
         if not 0 <= self.eps < math.inf:
             raise RecipeError(f"An epsilon of {self.eps} was asked for; give a finite number of 0 or more.")
+        if self.norm == "shift" and self.eps != int(self.eps):
+            raise RecipeError(f"A shift by {self.eps:g} pixels was asked for; give a whole number.")
+        if self.norm == "rotation" and self.eps > 180:
+            raise RecipeError(f"A rotation by {self.eps:g} degrees was asked for; give 0 to 180.")
         if self.steps < 0:
             raise RecipeError(f"{self.steps} steps were asked for; give 1 or more, or 0 to leave it to the attack.")
 

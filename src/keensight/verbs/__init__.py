@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from keensight.verbs import (
+        attack,
         audit,
         clean,
         compare,
@@ -29,9 +30,26 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "audit", "clean", "compare", "demo", "deploy", "evaluate", "explain", "export", "gather", "import_keras", "info",
-    "lr_range", "predict", "serve", "sign", "train", "tune", "verify",
-]  # fmt: skip
+    "attack",
+    "audit",
+    "clean",
+    "compare",
+    "demo",
+    "deploy",
+    "evaluate",
+    "explain",
+    "export",
+    "gather",
+    "import_keras",
+    "info",
+    "lr_range",
+    "predict",
+    "serve",
+    "sign",
+    "train",
+    "tune",
+    "verify",
+]
 
 
 def __getattr__(name: str) -> ModuleType:

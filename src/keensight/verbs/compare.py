@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from keensight.errors import UsageError, shortlist, suggestion
+from keensight.errors import UsageError, suggestion
 from keensight.evaluation.comparison import Compared, Comparison, Pair, mcnemar, telling_eps
 from keensight.evaluation.words import duration
 from keensight.files import write_atomically
@@ -18,7 +18,7 @@ from keensight.pipeline.compared import MOST_ATTACKED, Entrant, attacked, inside
 from keensight.pipeline.labelled import open_for, split_asked
 from keensight.pipeline.same_pictures import same_pictures
 from keensight.pipeline.watch import Watcher
-from keensight.robustness.attacks.table import ATTACKS, strongest
+from keensight.robustness.attacks.table import ATTACKS, quickest, within
 from keensight.robustness.needs import are_met, in_words
 from keensight.values import AttackResult, Metrics
 from keensight.workspace import Kind, bundle_in, claim
@@ -53,8 +53,9 @@ def compare(
         split: train, val or test; the test split, or all pictures if there are no splits, if left out.
         label_pattern: Take labels from file names, such as '{label}__*'; '{label...}_*' reaches to the last _;
             '{label}/**' takes them from folders.
-        attack: fgsm or exact; exact if every model is linear with two classes, else fgsm, if left out. Only linear
-            models, which take no time, are attacked without --attack or --eps.
+        attack: fgsm, exact, pgd, apgd-ce, apgd-dlr, apgd-t, minimal or square; exact if every model is linear with two
+            classes, else fgsm, if left out. Only linear models, which take no time, are attacked without --attack or
+            --eps.
         eps: How much an attacker may change every pixel, from 0 to 1; 0 to 0.3 in six steps if left out. At most 2,000
             pictures are attacked, taken evenly from all.
         out: The folder for the page, new or empty; the first free name under comparisons/ if left out.
@@ -138,12 +139,12 @@ def _checked_eps(eps: Sequence[float]) -> tuple[float, ...]:
 
 def _checked_attack(attack: str | None, entrants: Sequence[Entrant]) -> str:
     num_classes = len(entrants[0].order_K)
-    fitting = strongest([each.model for each in entrants], num_classes)
+    fitting = quickest([each.model for each in entrants], num_classes)
     if attack is None:
         return fitting
-    if attack not in ATTACKS:
+    if attack not in (known := within("linf")):
         raise UsageError(
-            f"There is no attack '{attack}'. {suggestion(attack, ATTACKS)}The attacks are {shortlist(list(ATTACKS))}."
+            f"There is no attack '{attack}'. {suggestion(attack, known)}The attacks are {', '.join(known)}."
         )
     row = ATTACKS[attack]
     if unfit := [each for each in entrants if not are_met(row.needs, each.model, num_classes)]:

@@ -6,15 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from keensight.bundle.read import Bundle
-from keensight.data.cache import decode
 from keensight.evaluation.metrics import metrics
-from keensight.inference.predictor import load, num_inverted, told_inverted
-from keensight.pipeline.labelled import count_learnt, known_splits, no_such_split, open_for, part_of, split_asked
+from keensight.inference.predictor import num_inverted, told_inverted
+from keensight.pipeline.part import open_part
 from keensight.pipeline.watch import Watcher
-from keensight.values import IntArray, Metrics, Pixels, SplitName
+from keensight.values import Metrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,37 +56,11 @@ def evaluate(
         GateError: it was changed after it was signed, or is not what `key` signed.
     """
     watcher = watcher or Watcher()
-    name = split_asked(split)
-    predictor = load(bundle, key)
-    known = predictor.bundle
-    watcher.opened(known)
-    places = [data] if isinstance(data, str | Path) else list(data)
-    pixels = decode(open_for(places, [known], label_pattern), known.preprocessing, watcher.pictures)
-    watcher.skipped(pixels.dataset)
-    chosen, members = _choose(pixels, name, known)
-    samples = [pixels.dataset.samples[i] for i in members]
-    if learnt := count_learnt(known, [sample.sha256 for sample in samples]):
-        watcher.note(
-            f"{learnt:,} of these {len(members):,} pictures were among those that the model learnt from, so these "
-            "numbers are too good. Measure on others; --split test takes those held out of the training data."
-        )
-    part = part_of(pixels, members)
-    inverted = num_inverted(predictor, part)
+    opened = open_part(bundle, data, split, label_pattern, key, watcher)
+    known, part = opened.bundle, opened.pictures
+    inverted = num_inverted(opened.predictor, part)
     if said := told_inverted(inverted, len(part), "pictures"):
         watcher.note(said)
-    probabilities_NK, odd_N = predictor.on_split(part)
+    probabilities_NK, odd_N = opened.predictor.on_split(part)
     measured = metrics(probabilities_NK, part.labels, known.labels, known.abstain_below, odd_N)
-    return Evaluation(known.path, " ".join(map(str, places)), chosen, measured, inverted)
-
-
-def _choose(pixels: Pixels, name: SplitName | None, bundle: Bundle) -> tuple[str, IntArray]:
-    """Return the split's name and the indices of its samples."""
-    dataset = pixels.dataset
-    if name is None and not any(sample.split for sample in dataset.samples):
-        return "all", np.arange(len(dataset.samples))
-    splits = known_splits(pixels, bundle)
-    chosen: str = name or next(n for n in ("test", "val", "train") if (splits == n).any())
-    members = np.flatnonzero(splits == chosen)
-    if not len(members):
-        raise no_such_split(dataset, chosen)
-    return chosen, members
+    return Evaluation(known.path, opened.data, opened.split, measured, inverted)

@@ -1,0 +1,232 @@
+"""`keensight attack`: how a bundle bears attacks, the worst of several for each picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from keensight.bundle.network import network_of
+from keensight.data.polarity import Borders
+from keensight.errors import BundleError, RecipeError, UsageError, suggestion
+from keensight.evaluation.metrics import accuracy_interval
+from keensight.inference.predictor import Predictor
+from keensight.models.tensors import device
+from keensight.pipeline.part import open_part
+from keensight.pipeline.watch import Watcher
+from keensight.robustness.attacks.table import ATTACKS, within
+from keensight.robustness.ensemble import Left, Masking, ensemble, fitting, masking
+from keensight.robustness.needs import are_met, in_words
+from keensight.robustness.opaque import Opaque
+from keensight.values import Norm, Split, Threat
+
+EPS: dict[str, tuple[float, ...]] = {
+    "linf": (1 / 255, 2 / 255, 4 / 255, 8 / 255, 0.1, 0.2, 0.3),
+    "l2": (0.25, 0.5, 1.0, 2.0),
+    "shift": (1, 2, 3),
+    "rotation": (5, 10, 20, 30),
+}
+SMALL = 64 * 64 * 3  # numbers in a picture
+MOST, MOST_LARGE = 1000, 100  # pictures attacked, for small pictures and for larger ones
+
+
+@dataclass(frozen=True, slots=True)
+class Survival:
+    """How many of `n` pictures are still right after the worst of all attacks within `eps`, with a 95 % interval.
+
+    `after` has the accuracy after each attack and all those before it. `median_distance` is how far the pictures that
+    were fooled had to move, in the threat's norm; None if none was.
+    """
+
+    eps: float
+    accuracy: float
+    accuracy_low: float
+    accuracy_high: float
+    n: int
+    after: dict[str, float]
+    median_distance: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Attacked:
+    """A bundle under attack on `n` pictures of one split of some data; eps 0 in `survivals` is no attack."""
+
+    bundle: Path
+    data: str
+    split: str
+    n: int
+    norm: str
+    survivals: tuple[Survival, ...]
+    gradient_masking: bool
+    notes: tuple[str, ...]
+
+
+def attack(
+    bundle: str | Path,
+    data: str | Path | Iterable[str | Path],
+    *,
+    norm: str = "linf",
+    eps: Sequence[float] | None = None,
+    attacks: Sequence[str] = (),
+    steps: int = 100,
+    most: int | None = None,
+    split: str | None = None,
+    label_pattern: str | None = None,
+    key: str | Path | None = None,
+    seed: int = 0,
+    watcher: Watcher | None = None,
+) -> Attacked:
+    """Attack a bundle on labelled pictures with several attacks; a picture counts as right if it survives all of them.
+
+    Epsilon is in pixels, which lie in [0, 1], whatever the model's normalisation is: 4 of 255 levels are 0.0157.
+
+    Args:
+        bundle: The bundle's folder, or the run folder around it.
+        data: Labelled pictures, in any form that `train` takes, several of them too.
+        norm: linf bounds every pixel's change, l2 the root of the sum of their squares; shift moves the picture by
+            whole pixels, rotation turns it by degrees.
+        eps: How much an attacker may change a picture, in the norm's unit; for linf from 0 to 1. Several values, small
+            and large, if left out.
+        attacks: Only these: fgsm, exact, pgd, apgd-ce, apgd-dlr, apgd-t, minimal, square, shifts, rotations; all that
+            fit the model if left out.
+        steps: How many gradients each attack may compute for a picture; the square attack asks ten times as often.
+        most: How many pictures are attacked, taken evenly from all; 1,000, or 100 if they are larger than 64x64, if
+            left out.
+        split: train, val or test; the test split, or all pictures if the data has no splits, if left out.
+        label_pattern: Take labels from file names, such as '{label}__*'; '{label...}_*' reaches to the last _;
+            '{label}/**' takes them from folders.
+        key: Refuse the bundle unless the owner of this public key signed it.
+        seed: Of the attacks' random starts.
+        watcher: Is told of the progress.
+
+    Raises:
+        UsageError: the arguments make no sense, or an attack does not fit the model.
+        DataError: the data cannot be used, or has labels that the bundle does not know.
+        BundleError: the bundle cannot be used.
+        GateError: it was changed after it was signed, or is not what `key` signed.
+
+    Example:
+        >>> import keensight
+        >>> keensight.attack("runs/mine", "path/to/folder", eps=[4 / 255]).survivals[-1].accuracy  # doctest: +SKIP
+        0.31
+    """
+    watcher = watcher or Watcher()
+    known_norm, epsilons = checked_eps(norm, eps)
+    if steps < 1 or (most is not None and most < 1):
+        raise UsageError(f"{steps} steps on {most or MOST} pictures were asked for; give at least 1 of each.")
+    opened = open_part(bundle, data, split, label_pattern, key, watcher)
+    size = opened.bundle.preprocessing
+    is_small = size.height * size.width * size.channels <= SMALL
+    pictures = opened.pictures.thinned(most or (MOST if is_small else MOST_LARGE))
+    notes = []
+    model, why_opaque = _attackable(opened.predictor)
+    if why_opaque:
+        notes.append(f"{why_opaque} So only attacks that need no gradients were used: figures may flatter the model.")
+    num_classes = len(opened.bundle.labels)
+    names = _checked(attacks, known_norm, model, num_classes)
+    if len(pictures) < len(opened.pictures):
+        notes.append(f"{len(pictures):,} of {len(opened.pictures):,} pictures were attacked; --most sets how many.")
+    for note in notes:
+        watcher.note(note)
+    threats = [Threat(known_norm, each, steps) for each in epsilons]
+
+    def watch(name: str, threat: Threat) -> None:
+        watcher.stage(f"{ATTACKS[name].title}, {known_norm} {threat.eps:.4g}")
+
+    borders = opened.bundle.borders
+    watcher.stage("attacking")
+    clean, *lefts = ensemble(model, pictures, [Threat(known_norm, 0), *threats], names, borders, seed, watch)
+    signs = _signs(model, pictures, lefts, num_classes, borders, seed) if len(names) > 1 else None
+    if signs:
+        notes.append(_told(signs))
+        watcher.note(notes[-1])
+    survivals = tuple(map(_survival, [clean, *lefts]))
+    return Attacked(
+        opened.bundle.path, opened.data, opened.split, len(pictures), norm, survivals, signs is not None, tuple(notes)
+    )
+
+
+def checked_eps(norm: str, eps: Sequence[float] | None) -> tuple[Norm, list[float]]:
+    """Return a norm and its epsilons, the smallest first, without 0.
+
+    Raises UsageError for an unknown norm or epsilons that are out of its range.
+    """
+    if norm not in EPS:
+        raise UsageError(f"There is no norm '{norm}'. {suggestion(norm, EPS)}The norms are {', '.join(EPS)}.")
+    try:
+        threats = [Threat(norm, float(each)) for each in (EPS[norm] if eps is None else eps)]  # type: ignore[arg-type]
+    except RecipeError as error:
+        raise UsageError(str(error)) from error
+    return threats[0].norm if threats else "linf", sorted({each.eps for each in threats} - {0.0})
+
+
+def _attackable(predictor: Predictor) -> tuple[nn.Module, str]:
+    """Return a bundle's network, and "" or why it can only be asked for answers."""
+    bundle = predictor.bundle
+    try:
+        if bundle.info.quantised is None:
+            return network_of(bundle).to(device()), ""
+        why = f"{bundle.path} is an int8 bundle, which has no gradients."
+    except BundleError as error:
+        why = str(error)
+    return Opaque(lambda images_NHWC: predictor.engine.run(images_NHWC)["probabilities"]), why
+
+
+def _checked(asked: Sequence[str], norm: Norm, model: nn.Module, num_classes: int) -> list[str]:
+    names = fitting(model, num_classes, norm)
+    if not asked:
+        if not names:
+            raise UsageError(
+                f"No attack in {norm} fits this model. Models without gradients can be attacked in linf, and by shift "
+                "and rotation."
+            )
+        return names
+    for name in asked:
+        if name not in ATTACKS:
+            raise UsageError(
+                f"There is no attack '{name}'. {suggestion(name, ATTACKS)}The attacks are {', '.join(ATTACKS)}."
+            )
+        row = ATTACKS[name]
+        if name not in within(norm):
+            raise UsageError(
+                f"The {row.title} handles {' and '.join(row.norms)}, and {norm} was asked for. Give --norm "
+                f"{row.norms[0]}, or one of {', '.join(names)}."
+            )
+        if not are_met(row.needs, model, num_classes):
+            raise UsageError(
+                f"The {row.title} needs {in_words(row.needs)}, and this model is none. Choose from {', '.join(names)}."
+            )
+    return list(dict.fromkeys(asked))
+
+
+def _signs(
+    model: nn.Module, pictures: Split, lefts: Sequence[Left], num_classes: int, borders: Borders, seed: int
+) -> Masking | None:
+    """Look for masked gradients within the threat that leaves nearest to half of the pictures."""
+    if not lefts:
+        return None
+    middle = min(lefts, key=lambda left: abs(left.worst.accuracy - 0.5))
+    signs = masking(model, pictures, middle, num_classes, borders, seed)
+    return signs if signs.is_likely else None
+
+
+def _told(signs: Masking) -> str:
+    return (
+        f"Gradients seem to be masked: within {signs.threat.norm} {signs.threat.eps:.4g}, an attack without gradients "
+        f"fools {signs.only_square:,} of {signs.n:,} pictures that those with gradients do not; "
+        f"of {signs.looked_at:,}, one step leaves {signs.one_step:,} right and twenty {signs.many_steps:,}. The true "
+        "accuracy may be lower."
+    )
+
+
+def _survival(left: Left) -> Survival:
+    right, n = int(left.worst.survived_N.sum()), len(left.worst.survived_N)
+    low, high = accuracy_interval(right, n)
+    moved = left.worst.distance_N[np.isfinite(left.worst.distance_N) & (left.worst.distance_N > 0)]
+    after = {ATTACKS[name].title: count / n for name, count in left.after}
+    return Survival(
+        left.worst.threat.eps, right / n, low, high, n, after, float(np.median(moved)) if len(moved) else None
+    )

@@ -1,0 +1,79 @@
+import json
+import shutil
+
+import pytest
+
+import keensight
+from keensight.errors import UsageError
+from keensight.pipeline.watch import Watcher
+from keensight.robustness.answers import outcome
+from keensight.values import Threat
+
+
+@pytest.fixture(scope="module")
+def attacked(trained):
+    return keensight.attack(trained.bundle, "digits", eps=[0.1, 0.02], steps=10, most=60, split="test")
+
+
+def test_accuracy_falls_with_epsilon_and_with_every_attack(trained, attacked):
+    clean, small, large = attacked.survivals
+    assert [each.eps for each in attacked.survivals] == [0, 0.02, 0.1] and attacked.n == clean.n == 60
+    assert clean.accuracy > 0.9 and clean.accuracy >= small.accuracy >= large.accuracy
+    assert large.accuracy < 0.9 and large.accuracy_low < large.accuracy < large.accuracy_high
+    for each in (small, large):
+        left = list(each.after.values())
+        assert left == sorted(left, reverse=True) and left[-1] == each.accuracy
+    assert 0.02 < large.median_distance <= 0.1 + 1e-6 and not attacked.gradient_masking
+    assert attacked.split == "test" and attacked.norm == "linf"
+
+
+def test_no_single_attack_leaves_fewer(trained, attacked):
+    from keensight.bundle.network import network_of
+    from keensight.pipeline.part import open_part
+
+    part = open_part(trained.bundle, "digits", "test", None, None, Watcher())
+    model, pictures = network_of(part.bundle), part.pictures.thinned(60)
+    for name in ("fgsm", "pgd", "apgd-t"):
+        alone = outcome(model, pictures, Threat("linf", 0.1, 10), name, part.bundle.borders)
+        assert attacked.survivals[-1].accuracy <= alone.accuracy + 1 / 60
+
+
+def test_the_same_seed_gives_the_same_figures(trained, attacked):
+    assert keensight.attack(trained.bundle, "digits", eps=[0.02, 0.1], steps=10, most=60, split="test") == attacked
+
+
+@pytest.mark.parametrize(("norm", "eps"), [("l2", [0.5]), ("shift", [1]), ("rotation", [20])])
+def test_other_norms(trained, norm, eps):
+    found = keensight.attack(trained.bundle, "digits", norm=norm, eps=eps, steps=5, most=40)
+    assert found.norm == norm and found.survivals[1].accuracy < found.survivals[0].accuracy
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"eps": [8]}, "An epsilon of 8 .* 8 of 255 levels are 0.03137"),
+        ({"eps": [-0.1]}, "An epsilon of -0.1"),
+        ({"eps": [float("nan")]}, "An epsilon of nan"),
+        ({"norm": "l1"}, "There is no norm 'l1'. Did you mean 'l2'"),
+        ({"norm": "shift", "eps": [0.5]}, "give a whole number"),
+        ({"attacks": ["squares"]}, "There is no attack 'squares'. Did you mean 'square'"),
+        ({"attacks": ["square"], "norm": "l2"}, "The square attack handles linf, and l2 was asked for"),
+        ({"attacks": ["exact"]}, "The exact attack needs linear models of two classes"),
+        ({"steps": 0}, "give at least 1"),
+        ({"split": "tset"}, "There is no split 'tset'"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(trained, options, words):
+    with pytest.raises(UsageError, match=words):
+        keensight.attack(trained.bundle, "digits", **{"eps": [0.1], "steps": 1, "most": 5} | options)
+
+
+def test_without_weights_it_is_attacked_by_its_answers(trained, tmp_path):
+    bundle = shutil.copytree(trained.bundle, tmp_path / "bundle")
+    (bundle / "model.safetensors").unlink()
+    facts = json.loads((bundle / "bundle.json").read_text())
+    facts["files"].remove("model.safetensors")
+    (bundle / "bundle.json").write_text(json.dumps(facts))
+    found = keensight.attack(bundle, "digits", eps=[0.2], steps=10, most=40)
+    assert list(found.survivals[1].after) == ["square attack"] and "need no gradients" in found.notes[0]
+    assert found.survivals[1].accuracy < found.survivals[0].accuracy
