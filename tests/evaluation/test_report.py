@@ -199,6 +199,17 @@ def test_samples_and_the_first_layer_are_shown_where_there_are_any():
 
 
 @pytest.mark.usefixtures("without_figures")
+@pytest.mark.parametrize(("odd", "said"), [(0.0, False), (0.05, True)])
+def test_not_sure_is_told_from_none_of_these(odd, said):
+    report = a_report()
+    shown = dataclasses.replace(report.test, coverage=0.53, none_of_these=odd)
+    text = plain(Page(page_of(dataclasses.replace(report, test=shown, abstain_below=0.6))).text)
+    assert "It answers 53.0 % of the test pictures" in text
+    assert f"It is not sure about {47 - 100 * odd:.1f} % of the pictures" in text
+    assert (", and takes 5.0 % for none of these." in text) == said
+
+
+@pytest.mark.usefixtures("without_figures")
 def test_confused_pairs_are_said_in_words():
     report = a_report(("cat", "dog", "emu"), n=300, skill=0.3)
     pairs = [

@@ -1,4 +1,4 @@
-"""Branch and bound: what linear bounds nearly certify is cut into cases, a ReLU at a time, and each is bounded anew.
+"""Branch and bound: what linear bounds nearly certify is cut into cases, a ReLU at a time, and each is bounded again.
 
 In a case, some ReLUs are known to pass their input on, or to give 0: their lines are exact, and the sign of the input
 is a constraint with a multiplier of its own (beta-CROWN, Wang et al., 2021, arXiv:2103.06624). Slopes and multipliers
