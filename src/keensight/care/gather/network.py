@@ -10,7 +10,7 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any
 from urllib.parse import SplitResult, quote, urlsplit
 
@@ -18,6 +18,7 @@ CONNECT_S = 10.0
 MAX_URL = 4000
 PORTS = {"http": 80, "https": 443}  # and no others: what listens elsewhere seldom serves pictures
 GLOBAL_UNICAST, NAT64 = IPv6Network("2000::/3"), IPv6Network("64:ff9b::/96")
+ASSIGNED = IPv4Network("192.0.0.0/24")  # to protocols; before 3.11.9, Python takes some of them for global
 LOOPBACK = "127.0.0.1"
 
 Address = tuple[Any, ...]  # a family's own form, as `socket.connect` takes it
@@ -95,7 +96,7 @@ def is_public(address: str) -> bool:
             return is_public(str(IPv4Address(int(ip) & 0xFFFFFFFF)))
         if ip not in GLOBAL_UNICAST or (ip.sixtofour and not is_public(str(ip.sixtofour))):
             return False
-    return ip.is_global and not ip.is_multicast
+    return ip.is_global and not ip.is_multicast and ip not in ASSIGNED
 
 
 def checked_url(url: str, network: Network) -> SplitResult:
