@@ -3,9 +3,9 @@ import pytest
 from PIL import Image
 
 from keensight import decode, open_dataset
-from keensight.care.copies import Copy, copies, findings_of_copies
+from keensight.care.copies import Copy, copies, findings_of_copies, torn_groups
 from keensight.pages.findings import sentence
-from keensight.values import Preprocessing
+from keensight.values import Preprocessing, Sample
 
 
 @pytest.fixture
@@ -77,3 +77,12 @@ def test_blank_pictures_are_not_copies_of_each_other(folder):
     for size in (9, 20, 31):
         Image.fromarray(np.zeros((size, size, 3), np.uint8)).save(folder / f"train/a/black{size}.png")
     assert findings(folder) == []
+
+
+def test_a_group_in_two_splits_is_a_leak():
+    rows = [("train", "a"), ("val", "a"), ("train", "b"), ("val", "c"), ("train", None), (None, "b")]
+    samples = [Sample(f"{i}.png", 0, "", split, group) for i, (split, group) in enumerate(rows)]
+    (found,) = torn_groups(samples)
+    assert found.samples == ("0.png", "1.png") and found.evidence == {"groups": ["a"], "share": 0.5}
+    assert "1 group is in two of the given splits: a" in sentence(found)
+    assert list(torn_groups(samples[2:])) == []

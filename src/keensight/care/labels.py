@@ -50,21 +50,20 @@ class Doubts:
 
 
 def wrong_labels(
-    pixels: Pixels, found: Sequence[Copy], on_progress: OnProgress | None = None, seed: int = 0
+    pixels: Pixels, found: Sequence[Copy], features_NF: FloatArray | str, seed: int = 0
 ) -> tuple[Finding | None, str]:
     """Return the finding, if any label is suspect, or why labels could not be checked.
 
-    `found` are copies, which are never on both sides of a fold.
+    `found` are copies, which are never on both sides of a fold; `features_NF` are what `features_of` gives.
     """
     samples = pixels.dataset.samples
     labels_N = np.array([sample.label for sample in samples], np.int64)
     num_classes = len(pixels.dataset.class_names)
     if min(np.bincount(labels_N, minlength=num_classes)) < LEAST:
         return None, f"labels were not checked: that takes {LEAST} pictures of each class"
-    features_NF = features_of(pixels, on_progress)
     if isinstance(features_NF, str):
         return None, features_NF
-    doubts = doubts_of(features_NF, labels_N, num_classes, _units(samples, found), seed)
+    doubts = doubts_of(features_NF, labels_N, num_classes, units_of(samples, found), seed)
     rows = [i for i in np.argsort(-doubts.margin) if doubts.suspect[i] and doubts.margin[i] >= LEAST_MARGIN]
     if not rows:
         return None, ""
@@ -170,7 +169,7 @@ def _components(pixels: Pixels) -> FloatArray:
     return kept
 
 
-def _units(samples: Sequence[Sample], found: Sequence[Copy]) -> IntArray:
+def units_of(samples: Sequence[Sample], found: Sequence[Copy]) -> IntArray:
     """Return numbers N that are the same for copies, and for samples of one group."""
     first: dict[str, int] = {}
     ties = [(each.one, each.other) for each in found]

@@ -39,7 +39,8 @@ def _identical(finding: Finding) -> str:
 
 def _leak(finding: Finding) -> str:
     if groups := finding.evidence.get("groups"):
-        return f"{len(groups):,} groups are in two of the given splits: {shortlist(groups)}."
+        many = "group is" if len(groups) == 1 else "groups are"
+        return f"{len(groups):,} {many} in two of the given splits: {shortlist(groups)}."
     shared = _pairs(finding)
     if "held_out" in finding.evidence:
         held, total, share = (finding.evidence[key] for key in ("held_out", "of", "share"))
@@ -154,6 +155,41 @@ def _metadata(finding: Finding) -> str:
     one, several, means = FILES[finding.evidence["what"]]
     said = [f"{path} ({says})" for path, says in zip(finding.samples, finding.evidence["says"], strict=True)]
     return f"{len(said):,} {f'file {one}' if len(said) == 1 else f'files {several}'}: {shortlist(said, 3)}. {means}."
+
+
+def _outlier(finding: Finding) -> str:
+    count = len(finding.samples)
+    return (
+        f"{count:,} picture{' is' if count == 1 else 's are'} unlike all others, by what a network sees in them: "
+        f"{shortlist(finding.samples)}. Look whether each shows one of the classes at all, the oddest first."
+    )
+
+
+SHORTCUTS = {  # what tells classes apart; what that may mean
+    "size": ("their files' sizes in pixels", "Make all classes of one size, or from the same sources"),
+    "format": ("their files' formats", "Save all classes in one format"),
+    "jpeg": ("how much JPEG has compressed them", "Save all classes with one quality, or get them from one source"),
+    "camera": ("which camera or program they are from", "Get each class from the same sources"),
+    "bytes": ("their files' lengths", "Busy pictures have longer files, so this may be content; else save them alike"),
+    "border": ("their outermost pixels", "Look for frames or bars that only one class has, and cut them off"),
+    "corners": ("their corners", "Look for a logo, a date or a background that only one class has"),
+    "colour": (
+        "their mean colours",
+        "If that is the colour of what they show, it is what to learn; if it is light, paper or a camera, it is not",
+    ),
+}
+
+
+def _shortcut(finding: Finding) -> str:
+    by, means = SHORTCUTS[finding.evidence["what"]]
+    accuracy, low, high, floor = (
+        f"{100 * finding.evidence[key]:.0f} %" for key in ("accuracy", "accuracy_low", "accuracy_high", "floor")
+    )
+    return (
+        f"{accuracy} of the pictures ({low} to {high}) can be told by {by} alone, without looking at what they show; "
+        f"saying the most frequent class would get {floor} right. A model may learn just that, and fail "
+        f"elsewhere. {means}."
+    )
 
 
 def _label(finding: Finding) -> str:
@@ -300,6 +336,8 @@ SENTENCES: dict[str, Callable[[Finding], str]] = {
     "near-duplicate": _near_duplicate,
     "blank": _blank,
     "quality": _quality,
+    "shortcut": _shortcut,
+    "outlier": _outlier,
     "scaling": _scaling,
     "metadata": _metadata,
     "leak": _leak,

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from keensight.care.copies import copies, findings_of_copies
-from keensight.care.labels import wrong_labels
+from keensight.care.copies import copies, findings_of_copies, torn_groups
+from keensight.care.labels import features_of, units_of, wrong_labels
 from keensight.care.metadata import metadata
+from keensight.care.outliers import LEAST, outliers
 from keensight.care.quality import quality
 from keensight.care.ranking import ranked
 from keensight.care.scaling import scaling
+from keensight.care.shortcuts import shortcuts
 from keensight.data.cache import choose_preprocessing, decode
 from keensight.data.sources import open_dataset, reader
 from keensight.errors import UsageError
@@ -135,14 +137,24 @@ def _findings(pixels: Pixels, watcher: Watcher) -> Iterator[Finding]:
     watcher.stage("comparing pictures")
     found = copies(pixels, watcher.compared)
     yield from findings_of_copies(pixels, found)
+    samples = pixels.dataset.samples
+    units_N = units_of(samples, found)
+    yield from torn_groups(samples)
+    watcher.stage("looking at pictures")
+    odd = list(quality(pixels))
+    yield from odd
     watcher.stage("checking labels")
-    doubtful, why_not = wrong_labels(pixels, found, watcher.features)
+    features_NF = features_of(pixels, watcher.features) if len(samples) >= LEAST else ""
+    doubtful, why_not = wrong_labels(pixels, found, features_NF)
     if doubtful:
         yield doubtful
     elif why_not:
         watcher.note(f"{why_not[0].upper()}{why_not[1:]}.")
-    watcher.stage("looking at pictures")
-    yield from quality(pixels)
+    known = {path for each in odd for path in each.samples}
+    if not isinstance(features_NF, str) and (unlike := outliers(pixels, features_NF, units_N, known)):
+        yield unlike
+    watcher.stage("looking for shortcuts")
+    yield from shortcuts(pixels, units_N)
     watcher.stage("looking into files")
     yield from metadata(pixels.dataset)
     yield from scaling(pixels.dataset)
