@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from keensight.care.gather.client import Client
@@ -94,7 +94,9 @@ def gather(
     wish = _wish([queries] if isinstance(queries, str) else queries, source, count, wanted(licence), urls)
     for note in _before(wish, told):
         watcher.note(note)
-    with claim(path, path.name, resume=(path / JOURNAL).exists(), kind=GATHERING):
+    begun = next((name for name in (JOURNAL, MANIFEST) if (path / name).is_file()), "")
+    kind = replace(GATHERING, begun=begun or JOURNAL)  # without the one, everything is searched anew
+    with claim(path, path.name, resume=bool(begun), kind=kind):
         folder = GatherFolder(path)
         try:
             watcher.stage("searching")
@@ -194,7 +196,9 @@ def _stopped(stop: Stop, source: Source | None) -> str:
         return f"one search ended early: {stop.why}."
     if stop.kind == "offline":
         return f"no host can be reached any more ({stop.why}). Check the network; the same command goes on."
-    return f"{title} cannot be asked: {stop.why}. Check the network; the same command goes on."
+    proxy = next((name for name in ("HTTPS_PROXY", "https_proxy") if os.environ.get(name)), "")
+    said = f" ({proxy} is set, but no proxy is used: behind one, addresses could not be checked)" if proxy else ""
+    return f"{title} cannot be asked: {stop.why}. Check the network{said}; the same command goes on."
 
 
 def _time(seconds: float) -> str:

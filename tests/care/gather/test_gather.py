@@ -14,11 +14,14 @@ import pytest
 from PIL import Image
 
 import keensight
-from keensight.care.gather import loop
+from keensight import cli
+from keensight.care.gather import folder, loop, manifest
 from keensight.care.gather.manifest import read_manifest, unconfirmed
 from keensight.data.pixels import decode_picture
 from keensight.errors import DataError, RunError, UsageError
+from keensight.files import explained
 from keensight.pipeline.watch import Watcher
+from keensight.verbs import gather as gather_verb
 
 SEARCH = "https://api.openverse.org/v1/images/"
 
@@ -260,7 +263,7 @@ def test_one_address_under_two_labels_is_asked_for_once(pictures, tmp_path):
     pictures.on(SEARCH, {"results": [{"url": "https://pictures.example/1.jpg", "license": "by"}], "page_count": 1})
     done = gather(pictures, ["cat=animal", "dog=pet"], tmp_path)
     assert done.labels == {"cat": 1, "dog": 1}
-    assert pictures.paths("pictures.example").count("/1.jpg") <= 2  # once, or at the same moment for both
+    assert pictures.paths("pictures.example") == ["/1.jpg"]
     assert [finding.kind for finding in done.findings] == ["label"]
 
 
@@ -429,22 +432,30 @@ def test_when_no_more_is_found_that_is_said(pictures, tmp_path):
 
 
 def test_the_full_disk_is_told_and_nothing_is_half_written(pets, tmp_path, monkeypatch):
-    wanted = os.open
+    appended = manifest.append_line
     full = []
 
-    def full_after_five(path, *args, **told):
-        if str(path).endswith("manifest.jsonl"):
+    def full_after_five(path, value):
+        if path.name == "manifest.jsonl":
             full.append(path)
             if len(full) > 5:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return wanted(path, *args, **told)
+                with explained(path):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        appended(path, value)
 
-    monkeypatch.setattr(os, "open", full_after_five)
+    monkeypatch.setattr(folder, "append_line", full_after_five)
     with pytest.raises(keensight.KeensightError, match=r"no space left.*The disk is full"):
         gather(pets, ["cat"], tmp_path / "out", count=20)
-    monkeypatch.setattr(os, "open", wanted)
+    monkeypatch.setattr(folder, "append_line", appended)
     assert len(read_manifest(tmp_path / "out" / "manifest.jsonl")) == 5
     assert gather(pets, ["cat"], tmp_path / "out", count=20).labels == {"cat": 20}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/dev/full is Linux's")
+def test_a_line_is_written_whole_or_the_disk_is_said_to_be_full(tmp_path):
+    (tmp_path / "full.jsonl").symlink_to("/dev/full")
+    with pytest.raises(keensight.KeensightError, match="The disk is full"):
+        manifest.append_line(tmp_path / "full.jsonl", {"a": 1})
 
 
 def test_nothing_is_left_where_nothing_could_be_asked(pets, tmp_path):
@@ -705,3 +716,87 @@ def test_paths_are_ours_whatever_an_address_says(pictures, tmp_path):
     assert sorted(files)[0] == "out/ATTRIBUTION.md"
     assert len([file for file in files if re.fullmatch(r"out/cat/openverse-[0-9a-f]{16}\.jpg", file)]) == 1
     assert len(files) == 4
+
+
+def test_what_clean_confirms_is_confirmed_and_train_counts_the_rest(pets, tmp_path):
+    out = tmp_path / "pets"
+    gather(pets, ["cat", "dog"], out, count=4)
+    rows = read_manifest(out / "manifest.jsonl")
+    cats = [row for row in rows if row.label == "cat"]
+    decisions = [
+        {"sha256": cats[0].sha256, "action": "confirm"},
+        {"sha256": cats[1].sha256, "action": "relabel", "label": "dog"},
+        {"sha256": cats[2].sha256, "action": "drop"},
+    ]
+    (tmp_path / "decisions.jsonl").write_text("".join(json.dumps(each) + "\n" for each in decisions))
+    keensight.clean(out, tmp_path / "decisions.jsonl")
+    notes = Notes()
+    notes.found(keensight.open_dataset(out), "")
+    assert any("5 of 7 labels are a search's guess" in note for note in notes.notes), notes.notes
+    pets.asked.clear()
+    gather(pets, ["cat", "dog"], out, count=4)
+    states = {row.sha256: (row.label, row.state) for row in read_manifest(out / "manifest.jsonl")}
+    assert states[cats[0].sha256] == ("cat", "confirmed")
+    assert states[cats[1].sha256] == ("dog", "confirmed")
+    assert cats[2].sha256 not in states
+    assert cats[3].sha256 in unconfirmed(out / "manifest.jsonl")
+    assert len(pets.paths("pictures.example")) == 2  # for the two cats that are lacking
+    assert keensight.open_dataset(out / "manifest.jsonl").class_names == ("cat", "dog")
+
+
+def test_data_that_nobody_gathered_has_no_such_note(draw, tmp_path):
+    notes = Notes()
+    notes.found(keensight.open_dataset(draw(tmp_path, ["a", "b"], 3, 0)), "")
+    assert len(notes.notes) == 1
+
+
+def test_without_the_journal_all_is_searched_anew_and_nothing_fetched_again(pets, tmp_path):
+    gather(pets, ["cat"], tmp_path, count=4)
+    (tmp_path / "gather.jsonl").unlink()
+    pets.asked.clear()
+    assert gather(pets, ["cat"], tmp_path, count=5).labels == {"cat": 5}
+    assert len([each for each in pets.asked if each.host == "api.openverse.org"]) == 1
+    assert len(pets.paths("pictures.example")) == 1
+
+
+@pytest.fixture
+def command(pets, monkeypatch, capsys, tmp_path):
+    """Run the command line here, with the local servers."""
+    client = gather_verb.Client
+    monkeypatch.setattr(gather_verb, "Client", lambda contact, patience, _: client(contact, patience, pets.network))
+    monkeypatch.chdir(tmp_path)
+
+    def command(*words):
+        with pytest.raises(SystemExit) as end:
+            cli.main(["gather", *words])
+        said = capsys.readouterr()
+        return end.value.code, said.out, said.err
+
+    return command
+
+
+def test_the_command_says_what_it_did(command):
+    status, out, err = command("cat", "other=dog", "--out", "pets", "--count", "3", "--json")
+    assert status == 0
+    said = json.loads(out)
+    assert set(said) == {"out", "manifest", "attribution", "new", "labels", "left_out", "findings", "notes"}
+    assert (said["labels"], said["new"], said["out"]) == ({"cat": 3, "other": 3}, 6, "pets")
+    assert "note: no request says who you are. Give --contact" in err
+    assert "Openverse, https://docs.openverse.org/terms_of_service.html" in err
+    status, out, _ = command("cat", "--out", "pets", "--count", "4", "--contact", "me@example.org")
+    assert status == 0
+    assert out.splitlines()[0] == "cat: 4 pictures"
+    assert "next             keensight audit pets" in out
+
+
+def test_wrong_commands_end_with_2_and_failed_ones_with_1(command, pets):
+    status, out, err = command("--out", "pets")
+    assert (status, out) == (2, "")
+    assert "No query was given" in err
+    assert command("cat")[0] == 2
+    assert command("cat", "--out", "pets", "--source", "flikr")[0] == 2
+    pets.on(SEARCH, pets.says({"results": [], "page_count": 0}))
+    status, out, err = command("cat", "--out", "pets")
+    assert (status, out) == (1, "")
+    assert "No picture was gathered from Openverse. Nothing more is found: cat has 0 of 100." in err
+    assert err.count("keensight:") == 1

@@ -21,10 +21,12 @@ from typing import Any
 from keensight.care.gather.checks import Checked
 from keensight.care.gather.found import Found
 from keensight.care.gather.manifest import (
+    CONFIRMED,
     MANIFEST,
     UNCONFIRMED,
     Row,
     append_line,
+    looked_at,
     read_lines,
     read_manifest,
     row_of,
@@ -155,6 +157,8 @@ class GatherFolder:
                 self._add(replace(row, file=moved, label=moved.partition("/")[0]))
             elif row.file in rows:
                 self._note(row.label, name, row.url, GONE)
+        seen = looked_at(self.path)
+        self.rows = [replace(row, state=CONFIRMED) if (row.sha256, row.label) in seen else row for row in self.rows]
         if list(rows.values()) != self.rows:
             self._write()
 

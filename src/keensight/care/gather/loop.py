@@ -112,6 +112,8 @@ class _Run:
         self.stops: list[Stop] = []
         self.new = self.later = self.unreached = 0
         self._askers = {name: Asker(source, keys, client, folder) for name, source, keys in wish.sources}
+        self._under_way: set[str] = set()  # names of pictures that this round fetches
+        self._put_off: dict[str, deque[Found]] = {label: deque() for label in self.labels}
         self._streams = {label: self._stream(label) for label in self.labels}
 
     def is_full(self) -> bool:
@@ -135,16 +137,29 @@ class _Run:
 
     def _missing(self) -> Iterator[_Item]:
         """Yield pictures that are found, label after label in turn, as many as each lacks."""
+        self._under_way.clear()
         lacks = {label: wanted - self.folder.count(label) for label, wanted in self.wants.items()}
         turns = deque(label for label in self.labels if lacks[label] > 0)
         while turns and not self._is_offline():
             label = turns.popleft()
-            picture = next(self._streams[label], None)
+            picture = self._next(label)
             if picture is not None:
+                self._under_way.add(picture.name)
                 lacks[label] -= 1
                 yield _Item(label, picture)
                 if lacks[label] > 0:
                     turns.append(label)
+
+    def _next(self, label: str) -> Found | None:
+        """Return the next picture for a label; one that is fetched for another label right now is put off."""
+        later = self._put_off[label]
+        if later and later[0].name not in self._under_way:
+            return later.popleft()
+        for picture in self._streams[label]:
+            if picture.name not in self._under_way:
+                return picture
+            later.append(picture)
+        return None
 
     def _stream(self, label: str) -> Iterator[Found]:
         """Yield what is found for a label and not known yet, query after query and source after source in turn."""

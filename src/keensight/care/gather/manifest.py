@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from keensight.data.decided import read_decisions, record_of
 from keensight.errors import DataError
 from keensight.files import explained, to_json_line
 
@@ -64,8 +65,24 @@ def row_of(line: Any, path: Path) -> Row:
 
 
 def unconfirmed(path: Path) -> dict[str, str]:
-    """Return the sha256 of each gathered picture that nobody has looked at yet, with its label."""
-    return {row.sha256: row.label for row in read_manifest(path) if row.state == UNCONFIRMED}
+    """Return the sha256 of each picture in a manifest that nobody has looked at yet, with its label."""
+    seen = looked_at(path.parent)
+    rows = [row for row in read_manifest(path) if row.state == UNCONFIRMED]
+    return {row.sha256: row.label for row in rows if (row.sha256, row.label) not in seen}
+
+
+def looked_at(folder: Path) -> set[tuple[str, str]]:
+    """Return the pictures of a gathered folder that somebody has decided about, by their sha256 and label.
+
+    Read are the decisions that `keensight clean` noted, about the folder and about its manifest: to confirm a picture
+    is to say that its label is right, and so is to give it another. Raises DataError for damaged ones.
+    """
+    records = [record for data in (folder, folder / MANIFEST) if (record := record_of(data)).is_file()]
+    decisions = [each for record in records for each in read_decisions(record)]
+    relabelled = {(each.sha256, each.label or "") for each in decisions if each.action == "relabel"}
+    confirmed = {each.sha256 for each in decisions if each.action == "confirm"}
+    rows = read_manifest(folder / MANIFEST)
+    return relabelled | {(row.sha256, row.label) for row in rows if row.sha256 in confirmed}
 
 
 def rows_as_text(rows: Iterable[Row]) -> str:
@@ -92,28 +109,26 @@ def append_line(path: Path, value: dict[str, Any]) -> None:
     """Add one line to a file of JSON Lines, whole or not at all, whatever ends this process. Raises KeensightError."""
     line = (to_json_line(value) + "\n").encode(errors="backslashreplace")
     with explained(path):
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
-        try:
-            size = os.fstat(file).st_size
-            if size and os.pread(file, 1, size - 1) != b"\n":  # the power went off in the middle of a line
-                size = _cut_off(file, size)
-            if os.write(file, line) < len(line):  # the disk is full
-                os.ftruncate(file, size)
+        size = _whole_size(path)
+        with open(path, "ab", buffering=0) as file:
+            if file.tell() > size:  # the power went off in the middle of the last line
+                file.truncate(size)
+            if file.write(line) < len(line):  # the disk is full
+                file.truncate(size)
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            os.fsync(file)
-        finally:
-            os.close(file)
+            os.fsync(file.fileno())
 
 
-def _cut_off(file: int, size: int) -> int:
-    """Remove a last line that was not written whole; return the size without it."""
-    at = size
-    while at:
-        first = max(0, at - 2**16)
-        found = os.pread(file, at - first, first).rfind(b"\n")
-        if found >= 0:
-            at = first + found + 1
-            break
-        at = first
-    os.ftruncate(file, at)
-    return at
+def _whole_size(path: Path) -> int:
+    """Return the size of a file up to the end of its last whole line."""
+    if not path.exists():
+        return 0
+    with open(path, "rb") as file:
+        at = file.seek(0, os.SEEK_END)
+        while at:
+            first = max(0, at - 2**16)
+            file.seek(first)
+            if (found := file.read(at - first).rfind(b"\n")) >= 0:
+                return first + found + 1
+            at = first
+    return 0
