@@ -39,6 +39,7 @@ METRICS = ("accuracy", "balanced_accuracy", "roc_auc")  # that can be promised o
 # Recipes that are run a second time with other settings, and what they promise then.
 VARIANTS: dict[str, dict[str, dict[str, float]]] = {
     "zero-one-robust": {"eps=0.1": {"test.accuracy": 0.997}, "eps=0.3": {"attack.0.3": 0.83}},
+    "digits-certified": {"eps=0.3": {"certified.0.3": 0.885}},
 }
 
 TEXT = """# What the recipes reach
@@ -118,14 +119,16 @@ def run(
 def numbers(report: Report) -> dict[str, float]:
     """Return the numbers that can be promised, such as "test.accuracy", "val.roc_auc", "attack.0.2", "parameters".
 
-    "attack.0.2" is the accuracy in [0, 1] under the recipe's attack with an epsilon of 0.2.
+    "attack.0.2" is the accuracy in [0, 1] under the recipe's attack with an epsilon of 0.2, and "certified.0.2" the
+    share of held-out pictures that are certified for it.
     """
     found: dict[str, float] = {"parameters": report.model["parameters"]}
     for split, metrics in (("val", report.val), ("test", report.test)):
         for name in METRICS:
             if metrics is not None and (value := getattr(metrics, name)) is not None:
                 found[f"{split}.{name}"] = value
-    return found | {f"attack.{each.threat.eps:g}": each.accuracy for each in report.attacks}
+    found |= {f"attack.{each.threat.eps:g}": each.accuracy for each in report.attacks}
+    return found | {f"certified.{each.threat.eps:g}": each.accuracy for each in report.certificates}
 
 
 def broken(promise: Mapping[str, float], reports: Sequence[Report]) -> list[str]:
@@ -152,6 +155,7 @@ def check_promise(recipe: Recipe) -> None:
     """Raise RecipeError for a promise about something that is never measured, before hours of training."""
     splits = [f"{split}.{name}" for split in ("val", "test") for name in METRICS]
     known = [*splits, *AT_MOST, *(f"attack.{eps:g}" for eps in recipe.evaluate.attack_eps)]
+    known += [f"certified.{eps:g}" for eps in recipe.evaluate.certify_eps]
     if unknown := [name for name in recipe.promise if name not in known]:
         raise RecipeError(
             f"The promise '{unknown[0]}' of {recipe.name} is not among the numbers that are measured. "
@@ -163,21 +167,19 @@ def table(results: dict[str, Any]) -> str:
     """Return docs/results.md."""
     lines = [TEXT]
     lines += [row(name, result) for name, result in sorted(results.items())]
-    attacked = {name: each for name, each in results.items() if any("attack" in key for key in each["numbers"])}
-    if attacked:
-        columns = sorted({key for each in attacked.values() for key in each["numbers"] if "attack" in key})
-        lines += [
-            "",
-            "## Under attack",
-            "",
-            "Accuracy on the test pictures when every pixel is moved by epsilon, in the direction that hurts the most.",
-            "",
-            "| recipe | clean | " + " | ".join(key.removeprefix("attack.") for key in columns) + " |",
-            "|---|---|" + "---|" * len(columns),
-        ]
-        for name, result in sorted(attacked.items()):
-            cells = [spread(result["numbers"][key]) if key in result["numbers"] else "–" for key in columns]
-            lines.append(f"| `{name}` | {spread(result['numbers']['test.accuracy'])} | {' | '.join(cells)} |")
+    lines += _by_epsilon(
+        results,
+        "attack",
+        "Under attack",
+        "Accuracy on the test pictures when every pixel is moved by epsilon, in the direction that hurts the most.",
+    )
+    lines += _by_epsilon(
+        results,
+        "certified",
+        "Certified",
+        "The share of the test pictures that are right, and proved to stay right whatever changes by epsilon "
+        "(docs/robustness.md).",
+    )
     lines += ["", "## Where and when", ""]
     machines: dict[str, list[str]] = {}
     for name, result in sorted(results.items()):
@@ -185,6 +187,21 @@ def table(results: dict[str, Any]) -> str:
         machines.setdefault(f"{result['date']}, {result['hardware']}{note}", []).append(f"`{name}`")
     lines += [f"- {machine}: {', '.join(names)}" for machine, names in sorted(machines.items())]
     return "\n".join(lines) + "\n"
+
+
+def _by_epsilon(results: dict[str, Any], kind: str, title: str, about: str) -> list[str]:
+    """Return the lines of a table of all numbers such as "attack.0.2", or none if nothing of that kind is measured."""
+    having = {name: each for name, each in results.items() if any(kind in key for key in each["numbers"])}
+    columns = sorted({key for each in having.values() for key in each["numbers"] if kind in key})
+    if not having:
+        return []
+    lines = ["", f"## {title}", "", about, ""]
+    lines += ["| recipe | clean | " + " | ".join(key.removeprefix(f"{kind}.") for key in columns) + " |"]
+    lines += ["|---|---|" + "---|" * len(columns)]
+    for name, result in sorted(having.items()):
+        cells = [spread(result["numbers"][key]) if key in result["numbers"] else "–" for key in columns]
+        lines.append(f"| `{name}` | {spread(result['numbers']['test.accuracy'])} | {' | '.join(cells)} |")
+    return lines
 
 
 def row(name: str, result: dict[str, Any]) -> str:

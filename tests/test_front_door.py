@@ -25,6 +25,7 @@ NAMES = [
     "attack",
     "audit",
     "build",
+    "certify",
     "choose_preprocessing",
     "clean",
     "compare",

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     )
     from keensight.verbs.attack import attack
     from keensight.verbs.audit import audit
+    from keensight.verbs.certify import certify
     from keensight.verbs.clean import clean
     from keensight.verbs.compare import compare
     from keensight.verbs.deploy import deploy_docker, deploy_kubernetes
@@ -68,6 +69,7 @@ _HOME = {
     "attack": "keensight.verbs.attack",
     "audit": "keensight.verbs.audit",
     "build": "keensight.models.zoo",
+    "certify": "keensight.verbs.certify",
     "choose_preprocessing": "keensight.data.cache",
     "clean": "keensight.verbs.clean",
     "compare": "keensight.verbs.compare",
@@ -131,6 +133,7 @@ __all__ = [
     "attack",
     "audit",
     "build",
+    "certify",
     "choose_preprocessing",
     "clean",
     "compare",

@@ -67,6 +67,7 @@ OPTIONS = {  # of every verb, by name: scripts use them, so one that goes or is 
     "recipes": "json",
     "demo": "",
     "evaluate": "split label-pattern key json",
+    "certify": "eps split most branch smooth draws seed label-pattern key json",
     "compare": "split label-pattern attack eps out key json",
     "explain": "out key json",
     "sign": "key new-key json",
@@ -83,7 +84,7 @@ OPTIONS = {  # of every verb, by name: scripts use them, so one that goes or is 
 ARGUMENTS = {
     "info": "[ARGS]", "gather": "[ARGS...]",
     "audit": "DATA", "train": "DATA...", "tune": "DATA", "evaluate": "BUNDLE DATA...",
-    "compare": "BUNDLE BUNDLE... DATA...", "explain": "BUNDLE PICTURES...",
+    "certify": "BUNDLE DATA...", "compare": "BUNDLE BUNDLE... DATA...", "explain": "BUNDLE PICTURES...",
     "sign": "[ARGS]", "verify": "BUNDLE", "predict": "BUNDLE PICTURES...",
     "serve": "[ARGS...]", "deploy docker": "BUNDLE", "deploy kubernetes": "BUNDLE", "import-keras": "FILE",
     "export": "BUNDLE [ARGS]",

@@ -40,6 +40,11 @@ def model_card(report: Report) -> str:
             f"on {attack.n:,} pictures"
             for attack in report.attacks
         ),
+        *(
+            f"- certified within {each.threat.norm} {each.threat.eps:g}: {_percent(each.accuracy)} of {each.n:,} "
+            "pictures, for which no change that small changes the right answer"
+            for each in report.certificates
+        ),
         "",
         "## Known weaknesses",
         "",

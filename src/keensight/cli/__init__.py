@@ -91,6 +91,15 @@ VERBS = {
             "keensight evaluate runs/folder/bundle path/to/folder --split test --json",
         ),
     ),
+    "certify": (
+        "Trust",
+        "Prove for pictures that no small change changes the answer.",
+        (
+            "keensight certify runs/folder/bundle path/to/pictures --eps 0.01 0.03",
+            "keensight certify runs/mnist mnist --eps 0.1 --branch 60 --json",
+            "keensight certify runs/folder/bundle path/to/pictures --smooth 0.25",
+        ),
+    ),
     "compare": (
         "Trust",
         "Compare bundles on the same labelled pictures.",

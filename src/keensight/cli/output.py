@@ -123,6 +123,10 @@ class Terminal(Watcher):
         """Move the bar of gathered pictures."""
         self._show("gathering", done, total)
 
+    def certified(self, done: int, total: int) -> None:
+        """Move the bar of pictures that are certified."""
+        self._show("certifying", done, total)
+
     def trial(self, number: int, trials: int | None, score: str) -> None:
         """Name the trial in front of its bar, and the best score so far beside it."""
         last = f" of {trials - 1}" if trials and trials > 1 else ""  # the first is number 0

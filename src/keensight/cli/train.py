@@ -64,6 +64,9 @@ def train(
     if report.attacks:
         attacked = ", ".join(f"{percent(each.accuracy)} at epsilon {each.threat.eps:g}" for each in report.attacks)
         say(f"under attack   {attacked} ({report.attacks[0].attack})")
+    if report.certificates:
+        proved = ", ".join(f"{percent(each.accuracy)} at epsilon {each.threat.eps:g}" for each in report.certificates)
+        say(f"certified      {proved}")
     epochs = len(report.history)
     times = f"{duration(report.seconds)}, {epochs} epoch{'s' * (epochs != 1)}"
     say(f"training time  {times}; {report.history[-1].stopped}; {duration(seconds)} in all")

@@ -11,6 +11,7 @@ from keensight.errors import RunError
 from keensight.values import (
     AttackResult,
     Attempt,
+    CertifiedResult,
     Choice,
     ClassMetrics,
     ClassSets,
@@ -50,6 +51,10 @@ def from_dict(content: Mapping[str, Any]) -> Report:
                 "choice": _choice(content.get("choice")),
                 "attacks": tuple(
                     AttackResult(**{**attack, "threat": Threat(**attack["threat"])}) for attack in content["attacks"]
+                ),
+                "certificates": tuple(
+                    CertifiedResult(**{**each, "threat": Threat(**each["threat"])})
+                    for each in content.get("certificates", ())
                 ),
                 "odd": _odd(content.get("odd")),
                 "sets": _sets(content.get("sets")),

@@ -40,11 +40,13 @@ from keensight.pipeline.parity import check_parity, trained_logits
 from keensight.pipeline.polarity import decide_borders
 from keensight.pipeline.watch import Watcher
 from keensight.robustness.answers import outcome, result
+from keensight.robustness.certificates import certified
 from keensight.training.checkpoint import weights_of
 from keensight.training.loop import State
 from keensight.values import (
     SPLIT_NAMES,
     AttackResult,
+    CertifiedResult,
     Choice,
     FloatArray,
     Floor,
@@ -225,6 +227,7 @@ def _report(
         mistakes=surest,
         near_misses=nearest,
         attacks=_attacked(state, held_out, recipe),
+        certificates=_certified(state, held_out, recipe),
         versions=versions(),
         hardware=hardware(),
         odd=measure_oddness(predictor, splits, recipe.seed),
@@ -239,6 +242,14 @@ def _attacked(state: State, held_out: Split, recipe: Recipe) -> tuple[AttackResu
         result(recipe.evaluate.attack, outcome(state.model, few, threat, recipe.evaluate.attack, seed=recipe.seed))
         for threat in threats
     )
+
+
+def _certified(state: State, held_out: Split, recipe: Recipe) -> tuple[CertifiedResult, ...]:
+    if not recipe.evaluate.certify_eps:
+        return ()
+    few = held_out.take(slice(MOST_ATTACKED))
+    found = certified(state.model, few, recipe.evaluate.certify_eps)
+    return tuple(CertifiedResult(each.threat, each.accuracy, len(few)) for each in found)
 
 
 def _logs(probabilities_NK: FloatArray) -> FloatArray:

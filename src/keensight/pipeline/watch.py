@@ -133,6 +133,9 @@ class Watcher:
     def features(self, done: int, total: int) -> None:
         """So far, a backbone has computed features for `done` of `total` pictures."""
 
+    def certified(self, done: int, total: int) -> None:
+        """Be told how many pictures have been looked at for a certificate, of how many."""
+
     def compared(self, done: int, total: int) -> None:
         """So far, `done` of `total` pairs of pictures that may be one are compared."""
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from keensight.data.polarity import Borders
 from keensight.errors import KeensightError
@@ -27,7 +28,8 @@ from keensight.robustness.still import held_still
 from keensight.values import Certificate, Split, Threat
 
 AT_ONCE = 64
-NEARLY = 0.5  # of a picture's margin at eps 0: cases are tried where bounds miss by no more than this part of it
+HOPEFUL = 3.0  # of a picture's margin at eps 0: inputs of bends are bounded by forms only if no more is missing
+NEARLY = 0.5  # cases are tried only if no more than that is missing then
 OnPicture = Callable[[int, int], None]  # (pictures done, of how many)
 
 
@@ -68,7 +70,7 @@ def certified(
             correct_N[batch] = open_N.numpy()
             surplus_N = _surplus(logits_NK, labels_N)
             for i in order:  # what is not certified at an epsilon is not at a larger one
-                found, lack_N = _by_bounds(nodes, images_NCHW, labels_N, epsilons[i], open_N)
+                found, lack_N = _by_bounds(nodes, images_NCHW, labels_N, epsilons[i], open_N, surplus_N)
                 methods[i][batch] = found
                 near_N = open_N & torch.from_numpy(found == "") & (lack_N < NEARLY * surplus_N)
                 lacking += [(float(lack_N[n] / surplus_N[n]), i, batch.start + int(n)) for n in near_N.nonzero()]
@@ -136,8 +138,13 @@ def _surplus(logits_NK: torch.Tensor, labels_N: torch.Tensor) -> torch.Tensor:
 
 
 def _by_bounds(
-    nodes: Sequence[Node], images_NCHW: torch.Tensor, labels_N: torch.Tensor, eps: float, open_N: torch.Tensor
-) -> tuple[np.ndarray, torch.Tensor]:
+    nodes: Sequence[Node],
+    images_NCHW: torch.Tensor,
+    labels_N: torch.Tensor,
+    eps: float,
+    open_N: torch.Tensor,
+    surplus_N: torch.Tensor,
+) -> tuple[NDArray[np.str_], torch.Tensor]:
     """Return what certifies each picture that is open, "" for the others, and how much each lacks."""
     found = np.full(len(labels_N), "", dtype="<U12")
     lack_N = torch.full((len(labels_N),), torch.inf, dtype=torch.float64)
@@ -156,7 +163,7 @@ def _by_bounds(
     if len(members):
         left = settle(members, lowest_margins(nodes, values, labels), "linear")
         members = members[left]
-    for member in torch.split(members, 1):
+    for member in members[lack_N[members] < HOPEFUL * surplus_N[members]][:, None]:
         tight = tightened(nodes, images_NCHW[member], eps)
         settle(member, lowest_margins(nodes, tight, labels_N[member]), "linear")
     return found, lack_N

@@ -13,6 +13,7 @@ from keensight.models.features import OnProgress
 from keensight.models.transfer import Transfer
 from keensight.models.zoo import build
 from keensight.robustness.attacks.table import ATTACKS
+from keensight.robustness.bounds.network import nodes_of
 from keensight.robustness.needs import TWO_CLASSES, are_met, in_words
 from keensight.training.byhand import check_by_hand, fit_by_hand
 from keensight.training.checkpoint import load_weights
@@ -59,6 +60,8 @@ def check_fits(recipe: Recipe, model: Classifier, class_names: Sequence[str]) ->
                 f"The {what} '{name}' is for {in_words(needs)}, and the model here is '{recipe.model.name}', of "
                 f"{num_classes} classes. Use the model 'linear' for two classes, or another {what}."
             )
+    if recipe.evaluate.certify_eps:
+        nodes_of(model)  # which names a layer without bounds
     if isinstance(model.network, ByHand):
         check_by_hand(recipe)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from keensight.values.choice import Choice
-from keensight.values.threats import AttackResult
+from keensight.values.threats import AttackResult, CertifiedResult
 from keensight.values.training import Epoch
 
 
@@ -174,6 +174,7 @@ class Report:
     odd: OddnessReport | None = None
     sets: SetsReport | None = None
     crossed: CrossValidation | None = None  # where few pictures were held out, and training is cheap
+    certificates: tuple[CertifiedResult, ...] = ()
     choice: Choice | None = None  # None where a recipe was asked for
 
     @property

@@ -234,6 +234,10 @@ class EvaluateSettings:
     attack_eps: tuple[float, ...] = key(
         (), "attack the held-out pictures at these epsilons, fractions of the pixel range", example=(0.05, 0.1)
     )
+    certify_eps: tuple[float, ...] = key(
+        (), "prove how many of the held-out pictures stay right within these epsilons (robustness.md)",
+        example=(0.05, 0.1),
+    )  # fmt: skip
     abstain_below: float = key(
         0.6, "`predict` is not sure below this calibrated probability", low=0, high=1, also=("threshold", "confidence")
     )

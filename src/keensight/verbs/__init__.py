@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from keensight.verbs import (
         attack,
         audit,
+        certify,
         clean,
         compare,
         demo,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = [
     "attack",
     "audit",
+    "certify",
     "clean",
     "compare",
     "demo",

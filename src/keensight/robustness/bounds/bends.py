@@ -135,7 +135,14 @@ def _max(windows: Windows) -> Bend:
         return PoolLines(places, others <= least[..., 0], highs.amax(dim=3), (height, width))
 
     def open(lower: torch.Tensor, upper: torch.Tensor) -> torch.Tensor:
-        return (lower < upper) & ~lines(lower, upper).dominant.all()
+        found = lines(lower, upper)
+        least = windows.unfold(lower).amax(dim=3, keepdim=True)
+        contends = (windows.unfold(upper) > least) & ~found.dominant[..., None]  # the others are never the largest
+        pixels = torch.arange(1, lower[0, 0].numel() + 1, dtype=lower.dtype, device=lower.device)
+        places = windows.unfold(pixels.view(1, 1, *lower.shape[2:]), 0.0).long().expand_as(contends)
+        counts = torch.zeros(*lower.shape[:2], len(pixels) + 1, dtype=torch.int64, device=lower.device)
+        counts = counts.scatter_add(2, places.flatten(start_dim=2), contends.long().flatten(start_dim=2))
+        return (counts[..., 1:] > 0).view(lower.shape)
 
     return Bend(windows.largest, lines, open)
 

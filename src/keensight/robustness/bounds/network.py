@@ -13,12 +13,17 @@ from keensight.errors import RecipeError, shortlist
 from keensight.models.classifier import Classifier
 from keensight.models.foreign import Add
 from keensight.models.graph import INPUT
+from keensight.models.onnx_network import OnnxNetwork
 from keensight.models.resnet import Residual
 from keensight.models.trace import Step, trace
 from keensight.robustness.bounds.affine import AFFINE, Affine
 from keensight.robustness.bounds.bends import BENDS, Bend
 
 Op: TypeAlias = Affine | Bend
+OTHERWISE = (
+    "Certify by randomised smoothing, which needs to know no layer, with --smooth 0.25; or train another model, such "
+    "as that of the recipe digits-certified."
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,6 +42,11 @@ def nodes_of(model: Classifier) -> list[Node]:
 
     Raises RecipeError for a layer that has no bounds, naming it.
     """
+    if isinstance(model.network, OnnxNetwork):
+        raise RecipeError(
+            "This network is known only as an ONNX graph, as its Python code is not here; bounds are known for layers, "
+            f"not for a graph's operators, so nothing can be certified by them. {OTHERWISE}"
+        )
     steps = in_a_row(model.network)
     if steps is None:
         modes = [(module, module.training) for module in model.network.modules()]
@@ -90,12 +100,11 @@ def _op(step: Step) -> Op:
     op: Op | None = AFFINE[kind](step.layer) if kind in AFFINE else None
     op = BENDS[kind](step.layer) if op is None and kind in BENDS else op
     if op is None:
-        known = [each.__name__ for each in dict.fromkeys([*AFFINE, *BENDS])]
+        known = list(dict.fromkeys(each.__name__ for each in [*AFFINE, *BENDS]))
         options = " with these options" if kind in AFFINE or kind in BENDS else ""
         raise RecipeError(
             f"No bounds are known for the layer '{step.name}', a {step.what}{options}, so nothing can be certified. "
-            f"These layers have bounds: {shortlist(known, 40)}. Train another model, such as the recipe "
-            "digits-certified, or certify by randomised smoothing, which needs to know no layer: --smooth 0.25."
+            f"These layers have bounds: {shortlist(known, 40)}. {OTHERWISE}"
         )
     return op
 
