@@ -121,3 +121,17 @@ def test_deviations_are_those_of_students_prediction_interval():
         drawn = [Signs({"spot": rng.normal(0, 1, 1)}) for _ in range(7)]
         low += deviations(drawn[0], drawn[1:])[0].p < 0.1
     assert 0.065 < low / 400 < 0.14
+
+
+@pytest.mark.slow
+def test_of_many_networks_the_backdoored_are_found_and_few_clean_ones_accused():
+    splits, accused, named = digits(list(range(10))), [], []
+    theirs = [signs_of(twin, splits.val, 10) for twin in twins(RECIPE, splits, 8)]
+    for seed in range(8):
+        clean = signs_of(trained(splits, seed), splits.val, 10)
+        accused.append(bool(findings_about(clean, theirs, splits.class_names)))
+        backdoored = signs_of(trained(poisoned(splits, seed), seed), splits.val, 10)
+        found = findings_about(backdoored, theirs, splits.class_names)
+        named += [found[0].kind == "backdoor" and found[0].evidence["label"] == str(seed)]
+    assert sum(accused) <= 1  # of 8, each with a chance of 0.01
+    assert sum(named) >= 7

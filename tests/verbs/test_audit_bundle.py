@@ -45,6 +45,7 @@ def test_a_run_as_trained_is_not_accused_and_what_was_looked_at_is_said(run, tmp
     assert audited.findings == () and audited.notes == ()
     facts = json.loads((tmp_path / "out/audit.json").read_text())
     assert (facts["pictures"], facts["twins"], facts["findings"]) == (120, 4, [])
+    assert "the accuracy that it records for its test pictures" in facts["looked_at"]
     page = audited.page.read_text()
     assert "Nothing was found." in page and "beside 4 clean twins" in page
 

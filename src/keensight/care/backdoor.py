@@ -23,6 +23,7 @@ ALPHA = 0.01  # the chance that a clean network is accused, over all of its sign
 LEAST_TWINS = 4
 FLOOR = {"silent units": 0.02, "bias": 0.02}  # the least spread that counts: less is that of rounding or of luck
 FLOOR_OF_LOGS = 0.04
+JOINED = ("bias", "row norm")  # of which one follows from the others
 LINEAR = ("bias", "silent units")  # signs that are no logarithms
 
 
@@ -51,7 +52,7 @@ def deviations(own: Signs, twins: Sequence[Signs]) -> list[Deviation]:
     for name in names:
         theirs_TK = np.stack([each.values[name] for each in twins])
         usual_K, spread_K = theirs_TK.mean(axis=0), _spread(name, theirs_TK)
-        freedom = max(1, theirs_TK.shape[1] - (name == "bias")) * (len(twins) - 1)  # biases add up to zero
+        freedom = max(1, theirs_TK.shape[1] - (name in JOINED)) * (len(twins) - 1)
         t_K = (own.values[name] - usual_K) / (spread_K * np.sqrt(1 + 1 / len(twins)))
         p_K = np.minimum(1.0, count * 2 * student.sf(np.abs(t_K), freedom))
         found += [

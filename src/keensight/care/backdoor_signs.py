@@ -14,6 +14,7 @@ from torch import nn
 
 from keensight.care.backdoor_search import KINDS, Trigger, margins, smallest_triggers
 from keensight.models.classifier import Classifier
+from keensight.models.features import features
 from keensight.models.linear import TwoLogits
 from keensight.models.tensors import to_images
 from keensight.models.transfer import Transfer
@@ -41,13 +42,12 @@ def signs_of(model: Classifier, held_out: Split, num_classes: int) -> Signs:
     A `Transfer` network's head is measured alone, and no trigger is searched for: on a CPU, gradients through a
     backbone take minutes for each class.
     """
-    part = held_out.thinned(MOST)
-    images_NCHW = to_images(part.gather(), torch.device("cpu"))
+    model, part = model.cpu(), held_out.thinned(MOST)
     labels_N = torch.from_numpy(part.labels)
-    model = model.cpu()
-    values, triggers = _head_signs(model, images_NCHW, labels_N, num_classes), []
+    values, triggers = _head_signs(model, part, num_classes), []
     if not isinstance(model.network, Transfer):
         values |= _unit_signs(model)
+        images_NCHW = to_images(part.gather(), torch.device("cpu"))
         for kind in KINDS:
             found = smallest_triggers(model, images_NCHW, labels_N, num_classes, kind)
             values[kind] = np.log([each.size for each in found])
@@ -55,22 +55,15 @@ def signs_of(model: Classifier, held_out: Split, num_classes: int) -> Signs:
     return Signs(values, tuple(triggers))
 
 
-def _head_signs(
-    model: Classifier, images_NCHW: torch.Tensor, labels_N: torch.Tensor, num_classes: int
-) -> dict[str, FloatArray]:
+def _head_signs(model: Classifier, part: Split, num_classes: int) -> dict[str, FloatArray]:
     """Return what the last layer and its inputs show."""
-    read: list[torch.Tensor] = []
-    last = last_layer(model)
-    handle = last.register_forward_hook(lambda _, inputs, __: read.append(inputs[0].detach())) if last else None
-    with held_still(model), torch.no_grad():
-        logits_NK = torch.cat([model(some) for some in torch.split(images_NCHW, 64)])
+    last, labels_N = last_layer(model), torch.from_numpy(part.labels)
+    features_NF, logits_NK = _answers(model, last, part)
     own_N = margins(logits_NK).gather(1, labels_N[:, None])[:, 0]
     sure_K = [own_N[labels_N == k].median() if (labels_N == k).any() else torch.ones(()) for k in range(num_classes)]
     found = {"margin": np.log(np.maximum(0.1, np.array([float(each) for each in sure_K])))}
-    if last is None or handle is None:
+    if last is None or features_NF is None:
         return found
-    handle.remove()
-    features_NF = torch.cat(read)
     weight_KF = last.weight.detach()
     if len(weight_KF) > 1:
         found["row norm"] = _logs(weight_KF.norm(dim=1))
@@ -84,6 +77,22 @@ def _head_signs(
     found["dominating unit"] = _logs(adds_F.max()[None]) - _logs(adds_F.mean()[None])
     found["silent units"] = np.array([float((features_NF.abs().amax(dim=0) < TINY).double().mean())])
     return found
+
+
+def _answers(model: Classifier, last: nn.Linear | None, part: Split) -> tuple[torch.Tensor | None, torch.Tensor]:
+    """Return what the last layer reads, NF, and the logits NK. Features of a frozen backbone are cached."""
+    network = model.network
+    if isinstance(network, Transfer) and network.is_frozen:
+        features_NF = torch.from_numpy(features(model, part))
+        with torch.no_grad():
+            return features_NF, network.head(features_NF)
+    read: list[torch.Tensor] = []
+    handle = last.register_forward_hook(lambda _, inputs, __: read.append(inputs[0].detach())) if last else None
+    with held_still(model), torch.no_grad():
+        logits_NK = torch.cat([model(to_images(part.gather(batch), torch.device("cpu"))) for batch in part.batches(64)])
+    if handle:
+        handle.remove()
+    return torch.cat(read) if read else None, logits_NK
 
 
 def _unit_signs(model: Classifier) -> dict[str, FloatArray]:
