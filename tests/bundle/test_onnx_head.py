@@ -40,6 +40,8 @@ HEADS = {
     "linear": [nn.Linear(5, 4)],
     "two layers": [nn.Linear(5, 6), nn.ReLU(), nn.Linear(6, 4)],
     "normalised": [nn.BatchNorm1d(5), nn.Linear(5, 4)],
+    "bent": [nn.Linear(5, 6), nn.Tanh(), nn.Linear(6, 6), nn.Sigmoid(), nn.Linear(6, 4)],
+    "convolutions of one pixel": (nn.Conv2d(5, 6, 1), nn.Hardswish(), nn.Conv2d(6, 4, 1), nn.Flatten()),
     "probabilities": {"backbone": "5", "probabilities": True},
     "mirror": {"backbone": "5", "mirror": True},
     "joined": {"backbone": "5+7"},
@@ -52,8 +54,8 @@ def test_slopes_are_those_that_torch_finds(head, monkeypatch):
     monkeypatch.setattr(transfer, "load_backbone", drawn)
     if isinstance(head, dict):
         model = build("transfer", head, SIZE, 4, seed=0).eval()
-    else:
-        model = a_network(nn.AdaptiveAvgPool2d(1), nn.Flatten(), *head)
+    else:  # a tuple is of layers of pictures
+        model = a_network(nn.AdaptiveAvgPool2d(1), *([] if isinstance(head, tuple) else [nn.Flatten()]), *head)
     content = to_onnx(model, SIZE, 4, 1.7)
     found = head_of(content)
     image = np.random.default_rng(0).integers(0, 256, (1, 12, 16, 3), np.uint8)
@@ -112,9 +114,10 @@ def test_one_more_output_is_what_onnx_itself_would_write():
     [
         (nn.Flatten(), nn.Linear(5 * 10 * 14, 4)),
         (nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(5, 4)),
-        (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 6), nn.Tanh(), nn.Linear(6, 4)),
+        (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 6), nn.Softplus(), nn.Linear(6, 4)),
+        (nn.AdaptiveAvgPool2d(1), nn.Conv2d(5, 4, 3, padding=1), nn.Flatten()),
     ],
-    ids=["dense", "maximum", "another function"],
+    ids=["dense", "maximum", "another function", "convolutions of more pixels"],
 )
 def test_networks_that_end_in_another_way_have_none(end):
     assert head_of(to_onnx(a_network(*end), SIZE, 4, 1.0)) is None

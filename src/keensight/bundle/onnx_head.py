@@ -20,17 +20,21 @@ Message = Mapping[str, Any]
 # what may stand between the means of feature maps and the logits: the attributes that an operator may have
 ENDS: dict[str, tuple[dict[str, Any], ...]] = {
     "Add": ({},),
+    "Conv": (),  # of one pixel: any of its attributes, see `_is_of_one_pixel`
     "Concat": ({"axis": 1},),
     "DequantizeLinear": ({},),
     "Flatten": ({}, {"axis": 1}),
     "Gemm": ({"transB": 1},),
+    "HardSwish": ({},),
     "Mul": ({},),
     "QuantizeLinear": ({},),
     "ReduceMean": ({"axes": [0], "keepdims": 0},),
     "Relu": ({},),
     "Reshape": ({},),
     "Softmax": ({"axis": 1}, {"axis": -1}),
+    "Sigmoid": ({},),
     "Sqrt": ({},),
+    "Tanh": ({},),
     "Unsqueeze": ({},),
 }
 MEANS: dict[str, tuple[dict[str, Any], ...]] = {
@@ -59,7 +63,7 @@ def head_of(onnx: bytes) -> Head | None:
         if attributes in MEANS.get(op, ()):
             maps[output] = read[0]
             continue
-        if attributes not in ENDS.get(op, ()):
+        if attributes not in ENDS.get(op, ()) and not (op == "Conv" and _is_of_one_pixel(attributes)):
             return None
         found = {name: _constant(name, tensors, makers) for name in read}
         inputs = tuple(name for name, constant in found.items() if constant is None)
@@ -79,6 +83,11 @@ def with_output(onnx: bytes, name: str) -> bytes:
     return onnx + encoded(7, encoded(12, encoded(1, name.encode())))
 
 
+def _is_of_one_pixel(conv: Mapping[str, Any]) -> bool:
+    """Say whether a convolution's attributes are those of a linear layer on a picture of one pixel."""
+    return conv.get("kernel_shape") == [1, 1] and not any(conv.get("pads", ())) and conv.get("group", 1) == 1
+
+
 def _fits(op: str, read: list[str], inputs: tuple[str, ...], constants: tuple[FloatArray, ...]) -> bool:
     """Say whether an operator reads values and constants in the order that the rules of `explanation.head` expect."""
     if op == "Concat":
@@ -89,6 +98,8 @@ def _fits(op: str, read: list[str], inputs: tuple[str, ...], constants: tuple[Fl
         return len(constants) == 1 and constants[0].tolist() in READS_SHAPES[op]
     if op in ("Add", "Mul"):
         return len(constants) == 1 and constants[0].ndim <= 2
+    if op == "Conv":
+        return read[0] == inputs[0] and [each.ndim for each in constants] in ([4], [4, 1])
     if op == "Gemm":
         return read[0] == inputs[0] and [each.ndim for each in constants] in ([2], [2, 1])
     return read[0] == inputs[0]

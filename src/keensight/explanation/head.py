@@ -57,6 +57,10 @@ def _softmax(x_SRF: FloatArray) -> FloatArray:
     return np.asarray(powers_SRF / powers_SRF.sum(axis=2, keepdims=True))
 
 
+def _sigmoid(x_SRF: FloatArray) -> FloatArray:
+    return np.asarray((1 + np.tanh(x_SRF / 2)) / 2)  # which overflows nowhere
+
+
 NOTHING = Rule(lambda xs, _: xs[0], lambda slopes, *_: [slopes])
 RULES: dict[str, Rule] = {
     # a change of shape alone, and int8, whose steps have no slope: that of the line which they follow
@@ -66,7 +70,15 @@ RULES: dict[str, Rule] = {
         lambda xs, _: np.concatenate(xs, axis=2),
         lambda slopes, xs, *_: np.split(slopes, np.cumsum([x.shape[2] for x in xs])[:-1], axis=2),
     ),
+    "Conv": Rule(  # of one pixel, the mean: as Gemm
+        lambda xs, c: xs[0] @ c[0][:, :, 0, 0].T + sum(c[1:]),
+        lambda slopes, _, __, c: [slopes @ c[0][:, :, 0, 0]],
+    ),
     "Gemm": Rule(lambda xs, c: xs[0] @ c[0].T + sum(c[1:]), lambda slopes, _, __, c: [slopes @ c[0]]),
+    "HardSwish": Rule(  # x times a line from 0 at -3 to 1 at 3
+        lambda xs, _: xs[0] * np.clip(xs[0] / 6 + 0.5, 0, 1),
+        lambda slopes, xs, *_: [slopes * np.select([xs[0] <= -3, xs[0] >= 3], [0.0, 1.0], xs[0] / 3 + 0.5)],
+    ),
     "Mul": Rule(lambda xs, c: xs[0] * c[0], lambda slopes, _, __, c: [slopes * c[0]]),
     "ReduceMean": Rule(  # of a picture and its mirror image
         lambda xs, _: xs[0].mean(axis=1, keepdims=True),
@@ -77,7 +89,9 @@ RULES: dict[str, Rule] = {
         lambda xs, _: _softmax(xs[0]),
         lambda slopes, _, y, __: [y * (slopes - (slopes * y).sum(axis=2, keepdims=True))],
     ),
+    "Sigmoid": Rule(lambda xs, _: _sigmoid(xs[0]), lambda slopes, _, y, __: [slopes * y * (1 - y)]),
     "Sqrt": Rule(lambda xs, _: np.sqrt(xs[0]), lambda slopes, _, y, __: [slopes / (2 * np.maximum(y, TINY))]),
+    "Tanh": Rule(lambda xs, _: np.tanh(xs[0]), lambda slopes, _, y, __: [slopes * (1 - y**2)]),
 }
 
 

@@ -197,6 +197,16 @@ def _unknown(name: str, model: str, keys: Mapping[str, Key]) -> RecipeError:
             f"A recipe has no key '{name}': keensight trains on a GPU by itself if torch finds one, by CUDA or "
             "Apple's MPS. Leave it out; CUDA_VISIBLE_DEVICES= (empty) in front keeps it off a GPU."
         )
+    if last in ("num_workers", "workers", "threads", "num_threads"):
+        return RecipeError(
+            f"A recipe has no key '{name}': keensight uses all cores that it may. Leave it out; `taskset -c 0` or a "
+            "container's limit in front gives it fewer."
+        )
+    if last.startswith("aug") and (changes := [known.name for known in keys.values() if known.table == "augment"]):
+        return RecipeError(
+            f"A recipe has no key '{name}': each change of the pictures has its own, such as {changes[0]}=true or "
+            f"{changes[1]}=15. There are {', '.join(changes)}; docs/recipes.md says what they do."
+        )
     meant = {alias: known.name for known in keys.values() for alias in (*known.also, known.field)}
     near = f"Did you mean '{meant[last]}'? " if last in meant else suggestion(last, keys)
     return RecipeError(

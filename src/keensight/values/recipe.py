@@ -108,9 +108,11 @@ class DataSettings:
     fit: str = key("squash", "how a picture is made square", choices=("squash", "letterbox", "crop"))
     val_fraction: float = key(
         0.15, "drawn for validation if the data has no such split", low=0.001, high=0.9,
-        also=("validation_split", "val_split", "valid_pct"),
+        also=("validation_split", "val_split", "val_size", "validation_size", "valid_pct"),
     )  # fmt: skip
-    test_fraction: float = key(0.15, "the same for the test split; 0: none", low=0, high=0.9, also=("test_split",))
+    test_fraction: float = key(
+        0.15, "the same for the test split; 0: none", low=0, high=0.9, also=("test_split", "test_size")
+    )
     splits: str = key(
         "", "an earlier run, its bundle or its splits.jsonl: its pictures keep their splits, by content, and only new "
         "ones are drawn; a run keeps the absolute path",
@@ -121,7 +123,11 @@ class DataSettings:
 class ModelSettings:
     """Which network it is; `options` are the model's own keys, such as ``filters`` of a cnn."""
 
-    name: str = key("cnn", "`keensight info cnn --layers` shows one; its own keys are below", also=("arch", "network"))
+    name: str = key(
+        "cnn",
+        "`keensight info cnn --layers` shows one; its own keys are below",
+        also=("arch", "architecture", "network", "net"),
+    )
     options: Mapping[str, Any] = field(default_factory=dict)
     weights: str = key(
         "", "start from the parameters in this .safetensors file, as `--weights-only`; a relative path starts at the "
