@@ -387,7 +387,7 @@ def test_a_described_service_may_give_the_next_pages_address_but_not_on_another_
         lambda asked: world.says({"data": some, "links": {"next": nexts[asked.query.get("cursor", "")]}}),
     )
     world.on("https://evil.example/", b"{}")
-    with pytest.raises(RefusedError, match=r"leads to another host, evil\.example"):
+    with pytest.raises(RefusedError, match=r"leads to another host, https://evil\.example"):
         find(str(tmp_path / "mine.toml"), "key")
     assert world.paths("evil.example") == []
 
@@ -402,6 +402,7 @@ def test_a_described_service_may_give_the_next_pages_address_but_not_on_another_
         (("{query}", "owl"), "has {query} in it"),
         (("https://api", "file://api"), "begins with https://"),
         (('key = "MY_SEARCH_KEY"', ""), "does not name the environment variable"),
+        (("https://api", "http://api"), "Use https://"),
         (('"2"', "2"), "headers must be text"),
         (('picture = "media.0.href"', "picture = 7"), "picture is 7"),
         (("[", "[["), "cannot be read"),

@@ -53,8 +53,9 @@ class Asker:
 
     def _checked(self, request: Request) -> Answer:
         """Return the source's answer if its status is 200."""
-        if urlsplit(request.url).netloc != self._source.host:
-            raise RefusedError(f"{self._source.title} leads to another host, {urlsplit(request.url).netloc[:100]}")
+        parts = urlsplit(request.url)
+        if parts.netloc.lower() != self._source.host or (self._keys and parts.scheme != "https"):
+            raise RefusedError(f"{self._source.title} leads to another host, {parts.scheme}://{parts.netloc[:100]}")
         headers = {name: value for name, value in self._source.headers.items() if self._keys or "{key}" not in value}
         answer = self._client.call(Request(request.url, headers), self._token())
         if answer.status in (401, 403) and self._keys:

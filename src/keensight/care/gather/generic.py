@@ -82,6 +82,8 @@ def read_template(path: Path) -> Template:
         raise UsageError(f"In {path}, url is '{template.url[:100]}'. It begins with https:// and has {{query}} in it.")
     if "{key}" in str(told) and not template.key:
         raise UsageError(f"{path} uses {{key}}, and does not name the environment variable that holds it, as key.")
+    if template.key and not template.url.startswith("https://"):
+        raise UsageError(f"In {path}, url begins with http://, and a key would be sent for all to read. Use https://.")
     if not all(isinstance(value, str) for value in template.headers.values()) or template.interval < 0:
         raise UsageError(f"In {path}, headers must be text, and interval a number of seconds. {ACCEPTED}")
     return template

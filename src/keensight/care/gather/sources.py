@@ -82,7 +82,7 @@ def source_called(name: str) -> tuple[str, Source]:
         template = read_template(Path(name))
         if template.name in (*SOURCES, "urls"):
             raise UsageError(f"In {name}, name is '{template.name}', a source that there is. Choose another name.")
-        host = urlsplit(template.url).netloc
+        host = urlsplit(template.url).netloc.lower()
         keys = (template.key,) if template.key else ()
         source = Source(
             template.name, partial(find_by, template), host, template.interval, ANY, "", keys, headers=template.headers
