@@ -62,11 +62,13 @@ OPTIONS = {  # of every verb, by name: scripts use them, so one that goes or is 
     "info": "layers plot label-pattern cache clear-cache json",
     "gather": "out source count licence urls contact patience json",
     "audit": "out against twins budget label-pattern json",
+    "clean": "auto undo who label-pattern json",
     "train": "recipe budget from out set seed resume label-pattern weights-only json",
     "tune": "recipe trials budget set search lr-range out resume seed label-pattern json",
     "recipes": "json",
     "demo": "",
     "evaluate": "split label-pattern key json",
+    "attack": "norm eps attacks steps most split label-pattern key seed json",
     "certify": "eps split most branch smooth draws seed label-pattern key json",
     "compare": "split label-pattern attack eps out key json",
     "explain": "out key json",
@@ -82,7 +84,7 @@ OPTIONS = {  # of every verb, by name: scripts use them, so one that goes or is 
     "export": "to out weights-only max-drop even-if-slower label-pattern key json",
 }
 ARGUMENTS = {
-    "info": "[ARGS]", "gather": "[ARGS...]",
+    "info": "[ARGS]", "gather": "[ARGS...]", "clean": "DATA [ARGS]", "attack": "BUNDLE DATA...",
     "audit": "DATA", "train": "DATA...", "tune": "DATA", "evaluate": "BUNDLE DATA...",
     "certify": "BUNDLE DATA...", "compare": "BUNDLE BUNDLE... DATA...", "explain": "BUNDLE PICTURES...",
     "sign": "[ARGS]", "verify": "BUNDLE", "predict": "BUNDLE PICTURES...",
