@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sklearn.covariance import EmpiricalCovariance
 from sklearn.datasets import load_digits
 
 import keensight
-from keensight.evaluation.oddness import Known, fit_oddness, fit_with_few, oddness, prototypes, threshold
+from keensight.evaluation.oddness import Known, fit_oddness, fit_with_few, oddness, prototypes, threshold, whitening
 
 
 def cluster(middle, n, seed, num_features=40):
@@ -145,3 +146,29 @@ def test_pictures_of_one_unit_are_held_out_together():
     together = fit_with_few(known, np.tile(np.arange(60), 2), num_classes=2, seed=0).crossed_N
     apart = fit_with_few(known, np.arange(120), num_classes=2, seed=0).crossed_N
     assert np.median(together) > np.median(apart)
+
+
+def test_the_distance_of_statistics_is_mahalanobis_as_scikit_learn_has_it():
+    draw = np.random.default_rng(0)
+    found_NS = (draw.normal(size=(4000, 6)) @ draw.normal(size=(6, 6)) + 5).astype(np.float32)
+    usual_S, whitening_SS = whitening(found_NS)
+    ours = (((found_NS - usual_S) @ whitening_SS.T) ** 2).sum(axis=1)
+    np.testing.assert_allclose(ours, EmpiricalCovariance().fit(found_NS).mahalanobis(found_NS), rtol=0.05)
+
+
+def test_what_looks_unlike_in_statistics_alone_is_refused():
+    """Its features are those of a class, as where a network looks at shapes alone."""
+    draw = np.random.default_rng(0)
+
+    def with_statistics(features, middle):
+        return np.concatenate([features, draw.normal(middle, 1, (len(features), 5)).astype(np.float32)], axis=1)
+
+    train_NF, val_NF, new_NF = (with_statistics(some(seed), 0.0) for seed in (0, 1, 2))
+    other_NF = with_statistics(some(3), 6.0)
+    nonsense = {kind: with_statistics(features, 0.0) for kind, features in KNOWN.nonsense.items()}
+    module = fit_oddness(Known(train_NF, KNOWN.labels_N, val_NF, nonsense, 5), num_classes=2, seed=0)
+    limit = threshold(oddness(module, val_NF), 0.95)
+    assert (oddness(module, new_NF) <= limit).mean() > 0.88 and (oddness(module, other_NF) > limit).all()
+    plain = fit_oddness(KNOWN, num_classes=2, seed=0)
+    limit = threshold(oddness(plain, KNOWN.val_NF), 0.95)
+    assert (oddness(plain, other_NF[:, :40]) <= limit).mean() > 0.88

@@ -10,7 +10,7 @@ from keensight.bundle.onnx_check import check_onnx
 from keensight.errors import RecipeError
 from keensight.interop.onnx.write import to_onnx
 from keensight.models.features import features
-from keensight.models.oddness import Oddness, feature_steps, last_features
+from keensight.models.oddness import Oddness, feature_steps, last_features, num_statistics
 from keensight.models.zoo import build
 from keensight.values import Preprocessing, Split
 
@@ -74,6 +74,55 @@ def test_onnx_has_the_same_oddness_and_the_same_probabilities(name, options):
     np.testing.assert_array_equal(before, after)
     with torch.no_grad():
         np.testing.assert_allclose(odd_N, module(features_NF).numpy(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("cnn", {}), ("cnn", {"mirror": True}), ("resnet", {"mirror": True}), ("planes", {}), ("fashion", {})],
+)
+def test_statistics_are_those_of_pixels_and_first_maps_and_onnx_reads_the_same(name, options):
+    model, split = a_model(name, **options), pictures()
+    seen = []
+    first = next(module for module in model.modules() if isinstance(module, nn.Conv2d))
+    hook = first.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    images_NCHW = torch.from_numpy(split.gather()).permute(0, 3, 1, 2).float() / 255
+    with torch.no_grad():
+        model(images_NCHW)
+        normalised = ((images_NCHW - model.mean) / model.std).numpy()
+    hook.remove()
+    both = [normalised, seen[0].numpy()]
+    count, features_NF = num_statistics(model.network, 3), last_features(model, split, with_statistics=True)
+    found = features_NF[:, -count:]
+    assert np.array_equal(features_NF[:, :-count], last_features(model, split))
+    if not any(isinstance(module, nn.BatchNorm2d) for module in model.modules()):  # it is folded into the maps
+        naive = []
+        for i in range(len(split)):
+            row = []
+            for maps in both:
+                rows = [maps[i], *([maps[i + len(split)]] if len(maps) > len(split) else [])]
+                levels = [np.concatenate([m.mean((1, 2)), m.std((1, 2)), m.max((1, 2))]) for m in rows]
+                row.append(np.mean(levels, axis=0))
+            naive.append(np.concatenate(row))
+        np.testing.assert_allclose(found, naive, rtol=1e-3, atol=1e-4)
+    module = Oddness(features_NF.shape[1] - count, 5, 4, count)
+    torch.manual_seed(0)
+    module.prototypes_PF.copy_(nn.functional.normalize(torch.randn(*module.prototypes_PF.shape)))
+    module.usual_S.copy_(torch.from_numpy(found.mean(axis=0)))
+    module.whitening_SS.copy_(torch.randn(count, count))
+    module.rates.copy_(torch.tensor([2.0, 0.5, 100.0]))
+    onnx = to_onnx(model, SIZE, 2, 1.3, oddness=module)
+    check_onnx(onnx, SIZE, 2)
+    _, odd_N = onnxruntime.InferenceSession(onnx).run(None, {"images": split.gather()})
+    with torch.no_grad():
+        np.testing.assert_allclose(odd_N, module(torch.from_numpy(features_NF)).numpy(), rtol=1e-3, atol=1e-3)
+        third_N = module.tests(torch.from_numpy(features_NF))[:, 2].numpy()
+        assert (100 * third_N > odd_N - 0.01).any(), "it counts, of some picture"
+
+
+def test_which_networks_have_statistics():
+    assert num_statistics(a_model("planes").network, 3) == 3 * (3 + 32)
+    assert num_statistics(a_model("planes").network, 1) == 0
+    assert num_statistics(a_model("dense").network, 3) == 0
 
 
 def test_a_network_without_a_linear_layer_is_refused():

@@ -21,7 +21,7 @@ from keensight.data.polarity import Borders, match_polarity
 from keensight.errors import DataError
 from keensight.models.classifier import Classifier
 from keensight.models.features import features
-from keensight.models.oddness import LEAST_NORM, Oddness, last_features
+from keensight.models.oddness import LEAST_NORM, Oddness, last_features, num_statistics
 from keensight.models.tensors import on_one_core
 from keensight.models.transfer import Transfer
 from keensight.training.folds import folds
@@ -37,7 +37,8 @@ SLACK = 1e-4  # of a threshold: rounding differs between batches of different si
 STEPS, RATE, DECAY = 150, 0.015, 0.01  # of the background network's training
 FEW = 100  # validation pictures: with fewer, training pictures in folds help to set the threshold
 FOLDS = 5
-ONE = 0.95  # both tests are 0 at the median of validation pictures, and 1 where this share of them is below
+SHRINK = 1e-3  # of statistics' correlations: 0.01 accepts a fifth more of foreign chips at PlanesNet
+ONE = 0.95  # all tests are 0 at the median of validation pictures, and 1 where this share of them is below
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,6 +49,7 @@ class Known:
     labels_N: IntArray  # of the training pictures
     val_NF: FloatArray
     nonsense: Mapping[str, FloatArray]  # by kind, MF each
+    num_statistics: int = 0  # the last so many of the features
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,17 +74,19 @@ def learn_oddness(model: Classifier, splits: Splits, borders: Borders, seed: int
         for kind, row in NONSENSE.items()
         if not row.held_out
     }
-    both = last_features(model, as_split(np.concatenate(list(drawn.values()))))
+    count_of_statistics = num_statistics(model.network, splits.train.shape[2])
+    more = count_of_statistics > 0
+    both = last_features(model, as_split(np.concatenate(list(drawn.values()))), more)
     parts = np.split(both, len(drawn))
-    (train_NF, labels_N), (val_NF, _) = _own(model, splits.train), _own(model, splits.val)
+    (train_NF, labels_N), (val_NF, _) = _own(model, splits.train, more), _own(model, splits.val, more)
     units = [_units(splits.train.thinned(MOST_OWN))]
     if is_small(splits.train):
         soft = few.thinned(MOST_MODELS)
         units.append(_units(soft))
-        train_NF = np.concatenate([train_NF, last_features(model, softened(soft))])
+        train_NF = np.concatenate([train_NF, last_features(model, softened(soft), more)])
         labels_N = np.concatenate([labels_N, soft.labels])
-        val_NF = np.concatenate([val_NF, last_features(model, softened(splits.val.thinned(MOST_MODELS)))])
-    known = Known(train_NF, labels_N, val_NF, dict(zip(drawn, parts, strict=True)))
+        val_NF = np.concatenate([val_NF, last_features(model, softened(splits.val.thinned(MOST_MODELS)), more)])
+    known = Known(train_NF, labels_N, val_NF, dict(zip(drawn, parts, strict=True)), count_of_statistics)
     size = sum(weights.numel() for weights in model.parameters())  # of a small network, not much more
     most, num_classes = min(MOST_WEIGHTS, size), len(splits.class_names)
     if len(splits.val) >= FEW or not _is_frozen(model):
@@ -115,13 +119,13 @@ def as_split(images_NHWC: Uint8Array) -> Split:
     return Split(images_NHWC, np.arange(n), np.zeros(n, np.int64), ("",) * n)
 
 
-def _own(model: Classifier, split: Split) -> tuple[FloatArray, IntArray]:
+def _own(model: Classifier, split: Split, with_statistics: bool) -> tuple[FloatArray, IntArray]:
     """Return features NF and labels N of at most `MOST_OWN` pictures; a frozen backbone has seen them all before."""
     few = split.thinned(MOST_OWN)
     if _is_frozen(model):
         members = np.arange(len(few)) * len(split) // len(few)
         return features(model, split)[members], few.labels
-    return last_features(model, few), few.labels
+    return last_features(model, few, with_statistics), few.labels
 
 
 def _is_frozen(model: Classifier) -> bool:
@@ -134,7 +138,7 @@ def fit_with_few(known: Known, units_N: IntArray, num_classes: int, seed: int, m
     `units_N` numbers the training pictures that stay together in a fold.
     """
     module = fit_oddness(known, num_classes, seed, most)
-    tests_N2 = np.zeros((len(known.train_NF), 2), np.float32)
+    tests_NT = np.zeros((len(known.train_NF), len(module.rates)), np.float32)
     try:
         parts = list(folds(known.labels_N, units_N, FOLDS, seed))
     except DataError:  # too few even for that
@@ -143,11 +147,11 @@ def fit_with_few(known: Known, units_N: IntArray, num_classes: int, seed: int, m
         fold = replace(known, train_NF=known.train_NF[learnt], labels_N=known.labels_N[learnt])
         found = fit_oddness(fold, num_classes, seed, most)
         with torch.no_grad():
-            tests_N2[held] = found.tests(torch.from_numpy(known.train_NF[held])).numpy()
+            tests_NT[held] = found.tests(torch.from_numpy(known.train_NF[held])).numpy()
     with torch.no_grad():
-        of_val_N2 = module.tests(torch.from_numpy(known.val_NF)).numpy()
-        _set_scales(module, torch.from_numpy(np.concatenate([tests_N2, of_val_N2])))
-        return Learnt(module, module.scaled(torch.from_numpy(tests_N2)).numpy())
+        of_val_NT = module.tests(torch.from_numpy(known.val_NF)).numpy()
+        _set_scales(module, torch.from_numpy(np.concatenate([tests_NT, of_val_NT])))
+        return Learnt(module, module.scaled(torch.from_numpy(tests_NT)).numpy())
 
 
 def fit_oddness(known: Known, num_classes: int, seed: int, most: int = MOST_WEIGHTS) -> Oddness:
@@ -155,27 +159,48 @@ def fit_oddness(known: Known, num_classes: int, seed: int, most: int = MOST_WEIG
 
     It has about `most` weights.
     """
-    num_features = known.train_NF.shape[1]
+    num_features = known.train_NF.shape[1] - known.num_statistics
+    train_NF = known.train_NF[:, :num_features]
     rows = max(LEAST_ROWS, most // num_features)
     num_hidden = min(MOST_HIDDEN, rows // 3)
     count = min(MOST_PROTOTYPES, rows - num_hidden)
-    prototypes_PF = prototypes(known.train_NF, known.labels_N, num_classes, count, seed)
-    module = Oddness(num_features, len(prototypes_PF), num_hidden)
+    prototypes_PF = prototypes(train_NF, known.labels_N, num_classes, count, seed)
+    module = Oddness(num_features, len(prototypes_PF), num_hidden, known.num_statistics)
     module.prototypes_PF.copy_(torch.from_numpy(prototypes_PF))
-    nonsense_MF = _unlike(module, known)
+    nonsense_MF = _unlike(module, known)[:, :num_features]
     if len(nonsense_MF):
         with on_one_core():
-            _learn_background(module, known.train_NF, nonsense_MF, seed)
+            _learn_background(module, train_NF, nonsense_MF, seed)
+    if known.num_statistics:
+        usual_S, whitening_SS = whitening(known.train_NF[:, num_features:])
+        module.usual_S.copy_(torch.from_numpy(usual_S))
+        module.whitening_SS.copy_(torch.from_numpy(whitening_SS))
     with torch.no_grad():
         _set_scales(module, module.tests(torch.from_numpy(known.val_NF)))
     return module.eval()
 
 
-def _set_scales(module: Oddness, tests_N2: torch.Tensor) -> None:
-    """Let both tests be 0 at the median of their numbers for own pictures, and 1 where `ONE` of them are below."""
-    middle_2, high_2 = (tests_N2.double().quantile(share, dim=0) for share in (0.5, ONE))
-    module.zeros.copy_(middle_2)
-    module.rates.copy_(1 / (high_2 - middle_2).clamp(min=1e-4))
+def whitening(statistics_NS: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the mean S, and a matrix SS: differences from the mean, times it, have an identity covariance.
+
+    It is the correlation that is whitened, with `SHRINK` of the identity in it, so that no direction counts for ever so
+    much.
+    """
+    usual_S = statistics_NS.mean(axis=0, dtype=np.float64)
+    spread_S = statistics_NS.std(axis=0, dtype=np.float64)
+    spread_S += 1e-3 * spread_S.mean() + LEAST_NORM
+    standard_NS = (statistics_NS - usual_S) / spread_S
+    correlation_SS = standard_NS.T @ standard_NS / len(standard_NS)
+    values_S, vectors_SS = np.linalg.eigh((1 - SHRINK) * correlation_SS + SHRINK * np.eye(len(usual_S)))
+    whitening_SS = (vectors_SS / np.sqrt(np.maximum(values_S, SHRINK / 2))).T / spread_S
+    return usual_S.astype(np.float32), whitening_SS.astype(np.float32)
+
+
+def _set_scales(module: Oddness, tests_NT: torch.Tensor) -> None:
+    """Let all tests be 0 at the median of their numbers for own pictures, and 1 where `ONE` of them are below."""
+    middle_T, high_T = (tests_NT.double().quantile(share, dim=0) for share in (0.5, ONE))
+    module.zeros.copy_(middle_T)
+    module.rates.copy_(1 / (high_T - middle_T).clamp(min=1e-4))
 
 
 def oddness(module: Oddness, features_NF: FloatArray) -> NDArray[np.float32]:

@@ -1,14 +1,18 @@
 """How unlike all training pictures a picture is, from the numbers that a network computes of it before its last layer.
 
-Two tests, and the worse one counts. One measures how far the features point away from those of training pictures (their
-nearest prototypes); the other is a small network that was taught to tell training pictures from drawn nonsense. Each
-misses what the other finds: nonsense may lie near a prototype, and no drawn nonsense is like all that there is.
+Two tests, or three, and the worst one counts. One measures how far the features point away from those of training
+pictures (their nearest prototypes); another is a small network that was taught to tell training pictures from drawn
+nonsense. Each misses what the other finds: nonsense may lie near a prototype, and no drawn nonsense is like all that
+there is. A small network's features leave out what its classes do not differ in, such as what the ground of aerial
+photographs looks like, so a third test measures how unlike colours and textures are: the Mahalanobis distance of
+statistics of the pixels and of the first convolution's maps.
 
-Shape letters: N images, C channels, H height, W width, F features, P prototypes, B hidden cells.
+Shape letters: N images, C channels, H height, W width, F features, S statistics, P prototypes, B hidden cells.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import takewhile
 
 import numpy as np
@@ -20,40 +24,71 @@ from keensight.errors import RecipeError
 from keensight.machine import cores, images_at_a_time
 from keensight.models.classifier import Classifier
 from keensight.models.features import features
+from keensight.models.foreign import Concatenate
 from keensight.models.graph import INPUT
-from keensight.models.mirror import MeanOfMirrored
+from keensight.models.mirror import AddMirrored, MeanOfMirrored
 from keensight.models.tensors import side_by_side, to_images
 from keensight.models.trace import Step, run, trace, without_norms
 from keensight.models.transfer import Transfer
 from keensight.values import FloatArray, Split
 
 LEAST_NORM = 1e-6  # features that are all 0 have no direction
+MOST_STATISTICS = 256
+STATISTICS = "oddness.statistics"  # how the names of their steps begin
+
+
+class MapStatistics(nn.Module):
+    """The mean, the standard deviation and the maximum of each channel over its pixels: NCHW to N(3C)."""
+
+    def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
+        """Return the means of all channels, then their deviations, then their maxima."""
+        mean_NC11 = x_NCHW.mean(dim=(2, 3), keepdim=True)
+        deviation_NC = (x_NCHW - mean_NC11).square().mean(dim=(2, 3)).sqrt()
+        return torch.cat([mean_NC11.flatten(1), deviation_NC, x_NCHW.amax(dim=(2, 3))], dim=1)
 
 
 class Oddness(nn.Module):
-    """Features NF to oddness N; larger is odder. `rates` and `zeros` bring both tests' numbers to one scale."""
+    """Features, and behind them statistics, N(F+S), to oddness N; larger is odder.
+
+    `rates` and `zeros` bring the tests' numbers to one scale.
+    """
 
     prototypes_PF: torch.Tensor
+    usual_S: torch.Tensor
+    whitening_SS: torch.Tensor
     rates: torch.Tensor
     zeros: torch.Tensor
 
-    def __init__(self, num_features: int, num_prototypes: int, num_hidden: int) -> None:
+    def __init__(self, num_features: int, num_prototypes: int, num_hidden: int, num_statistics: int = 0) -> None:
         super().__init__()
+        self.num_features, self.num_statistics = num_features, num_statistics
         self.register_buffer("prototypes_PF", torch.zeros(num_prototypes, num_features))
         self.hidden = nn.Linear(num_features, num_hidden)
         self.background = nn.Linear(num_hidden, 1)
-        self.register_buffer("rates", torch.ones(2))
-        self.register_buffer("zeros", torch.zeros(2))
+        self.register_buffer("usual_S", torch.zeros(num_statistics))
+        self.register_buffer("whitening_SS", torch.eye(num_statistics))
+        count = 3 if num_statistics else 2
+        self.register_buffer("rates", torch.ones(count))
+        self.register_buffer("zeros", torch.zeros(count))
 
     def tests(self, features_NF: torch.Tensor) -> torch.Tensor:
-        """Return both tests' numbers as they are, N2: cosine distance to the nearest prototype; background logit."""
+        """Return the tests' numbers as they are, N2 or N3.
+
+        They are the cosine distance to the nearest prototype, the background network's logit, and the root of the mean
+        square of the whitened statistics.
+        """
+        features_NF, statistics_NS = features_NF[:, : self.num_features], features_NF[:, self.num_features :]
         unit_NF = features_NF / features_NF.norm(dim=1, keepdim=True).clamp(min=LEAST_NORM)
         far_N = 1 - (unit_NF @ self.prototypes_PF.T).amax(dim=1)
-        return torch.stack([far_N, self.background(F.relu(self.hidden(features_NF)))[:, 0]], dim=1)
+        found = [far_N, self.background(F.relu(self.hidden(features_NF)))[:, 0]]
+        if self.num_statistics:
+            white_NS = (statistics_NS - self.usual_S) @ self.whitening_SS.T
+            found.append(white_NS.square().mean(dim=1).sqrt())
+        return torch.stack(found, dim=1)
 
-    def scaled(self, tests_N2: torch.Tensor) -> torch.Tensor:
-        """Return the oddness N that both tests' numbers mean."""
-        odd_N: torch.Tensor = ((tests_N2 - self.zeros) * self.rates).amax(dim=1)
+    def scaled(self, tests_NT: torch.Tensor) -> torch.Tensor:
+        """Return the oddness N that the tests' numbers mean."""
+        odd_N: torch.Tensor = ((tests_NT - self.zeros) * self.rates).amax(dim=1)
         return odd_N
 
     def forward(self, features_NF: torch.Tensor) -> torch.Tensor:
@@ -61,14 +96,15 @@ class Oddness(nn.Module):
         return self.scaled(self.tests(features_NF))
 
 
-def last_features(model: Classifier, split: Split) -> FloatArray:
+def last_features(model: Classifier, split: Split, with_statistics: bool = False) -> FloatArray:
     """Return the features float32 NF of a split's pictures: what the network's last linear layer reads.
 
-    Raises RecipeError if it has no linear layer, or one that reads more than a vector.
+    `with_statistics`, those of pixels and maps are behind them; `num_statistics` says whether there are any. Raises
+    RecipeError if it has no linear layer, or one that reads more than a vector.
     """
     if isinstance(model.network, Transfer):
         return features(model, split)
-    steps = without_norms(feature_steps(model.network))
+    steps = oddness_steps(model.network, with_statistics)
     device = model.mean.device
 
     def compute(batch: slice) -> FloatArray:
@@ -100,6 +136,40 @@ def feature_steps(network: nn.Module) -> list[Step]:
     if any(isinstance(step.layer, MeanOfMirrored) for step in steps[last:]):
         kept = [*kept, Step(f"{name}.mean", MeanOfMirrored().eval(), (name,))]
     return kept
+
+
+def num_statistics(network: nn.Module, num_channels: int) -> int:
+    """Return how many statistics there are beside a network's features: of pictures in colour, if it has a convolution.
+
+    Grey digits and clothes have little texture: there, nothing was found that other tests had not found. A pretrained
+    backbone's features leave out less.
+    """
+    if isinstance(network, Transfer) or num_channels != 3:
+        return 0
+    first = _first_maps(feature_steps(network))
+    count = 0
+    if first is not None and isinstance(first.layer, nn.Conv2d):
+        count = 3 * (num_channels + first.layer.out_channels)
+    return count if count <= MOST_STATISTICS else 0
+
+
+def oddness_steps(network: nn.Module, with_statistics: bool) -> list[Step]:
+    """Return the steps that end with what `Oddness` reads: features NF, or N(F+S) with the statistics behind them."""
+    steps = without_norms(feature_steps(network))
+    if not with_statistics:
+        return steps
+    maps = _first_maps(steps)
+    assert maps is not None, "num_statistics found it"
+    features, parts = steps[-1].name, [Step(f"{STATISTICS}.pixels", MapStatistics(), (INPUT,))]
+    parts.append(Step(f"{STATISTICS}.maps", MapStatistics(), (maps.name,)))
+    if any(isinstance(step.layer, AddMirrored) for step in steps[: steps.index(maps)]):
+        parts.append(Step(f"{STATISTICS}.both", MeanOfMirrored().eval(), (parts[-1].name,)))
+    joined = Step(STATISTICS, Concatenate(dim=1), (features, parts[0].name, parts[-1].name))
+    return [*steps, *parts, joined]
+
+
+def _first_maps(steps: Sequence[Step]) -> Step | None:
+    return next((step for step in steps if isinstance(step.layer, nn.Conv2d)), None)
 
 
 def _no_features(what: str) -> RecipeError:

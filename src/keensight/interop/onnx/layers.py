@@ -21,6 +21,7 @@ from keensight.models.folding import scale_and_shift
 from keensight.models.foreign import ChannelNorm, HardSigmoid, PaddedPool2d, PReLU
 from keensight.models.linear import TwoLogits
 from keensight.models.mirror import AddMirrored, MeanOfMirrored
+from keensight.models.oddness import MapStatistics
 from keensight.models.pooling import MaxPool2d
 
 
@@ -272,6 +273,16 @@ def _mean_of_mirrored(graph: Graph, module: nn.Module, x: str, name: str) -> str
     return graph.add("ReduceMean", [halves], name, axes=[0], keepdims=0)
 
 
+def _map_statistics(graph: Graph, module: nn.Module, x: str, name: str) -> str:
+    mean = graph.add("ReduceMean", [x], f"{name}.mean", axes=[2, 3])
+    away = graph.add("Sub", [x, mean], f"{name}.away")
+    squares = graph.add("Mul", [away, away], f"{name}.squares")
+    spread = graph.add("ReduceMean", [squares], f"{name}.spread", axes=[2, 3], keepdims=0)
+    deviation = graph.add("Sqrt", [spread], f"{name}.deviation")
+    most = graph.add("ReduceMax", [x], f"{name}.most", axes=[2, 3], keepdims=0)
+    return graph.add("Concat", [graph.add("Flatten", [mean], f"{name}.flat"), deviation, most], name, axis=1)
+
+
 def _joint(op: str) -> Callable[[Graph, Any, list[str], str], str]:
     """Return a function that joins two or more steps, one after the other."""
 
@@ -349,6 +360,7 @@ LAYERS: dict[type[nn.Module], Callable[[Graph, Any, str, str], str]] = {
     nn.Unflatten: _unflatten,
     AddMirrored: _add_mirrored,
     MeanOfMirrored: _mean_of_mirrored,
+    MapStatistics: _map_statistics,
     Dropout: _nothing,
     nn.Dropout: _nothing,
     nn.Identity: _nothing,

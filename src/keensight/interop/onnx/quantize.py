@@ -13,6 +13,7 @@ from typing import Any
 
 from keensight.bundle.onnx_head import head_of
 from keensight.interop.onnx.write import ODDNESS
+from keensight.models.oddness import STATISTICS
 from keensight.values import Uint8Array
 
 
@@ -50,6 +51,10 @@ def to_int8(onnx: bytes, batches: Iterable[Uint8Array]) -> bytes:
             reduce_range=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            nodes_to_exclude=[node.name for node in nodes if node.name.startswith(ODDNESS) or node.output[0] in last],
+            nodes_to_exclude=[
+                node.name
+                for node in nodes
+                if node.name.startswith(ODDNESS) or STATISTICS in node.name or node.output[0] in last
+            ],
         )
         return quantised.read_bytes()

@@ -23,7 +23,7 @@ from keensight.interop.onnx.graph import Graph
 from keensight.interop.onnx.layers import JOINTS, LAYERS, unknown, write_linear
 from keensight.models.classifier import Classifier
 from keensight.models.graph import INPUT
-from keensight.models.oddness import LEAST_NORM, Oddness, feature_steps
+from keensight.models.oddness import LEAST_NORM, Oddness, oddness_steps
 from keensight.models.onnx_network import NORMALISED, SCALE, SHIFT, TEMPERATURE
 from keensight.models.trace import Step, trace, without_norms
 from keensight.values import Preprocessing
@@ -63,7 +63,7 @@ def to_onnx(
     graph.add("Softmax", [calibrated], "probabilities", axis=1)
     outputs = [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", num_classes])]
     if oddness is not None:
-        _oddness(graph, oddness, _features(graph, model.network, names))
+        _oddness(graph, oddness, _features(graph, model.network, names, oddness.num_statistics > 0))
         outputs.append(helper.make_tensor_value_info("oddness", TensorProto.FLOAT, ["N"]))
     shape_in: list[str | int | None] = ["N", preprocessing.height, preprocessing.width, preprocessing.channels]
     onnx_graph = helper.make_graph(
@@ -118,22 +118,27 @@ def _network(graph: Graph, network: nn.Module, names: dict[str, str], size: Prep
         return write_exported(graph, network, images, (len(own[0]) if own else size.channels, size.height, size.width))
 
 
-def _features(graph: Graph, network: nn.Module, names: dict[str, str]) -> str:
-    """Return the name of the network's features NF, which are part of the graph but perhaps for their mean.
+def _features(graph: Graph, network: nn.Module, names: dict[str, str], with_statistics: bool) -> str:
+    """Return the name of what oddness reads: the network's features, part of the graph but perhaps for their mean.
+
+    With statistics, these are behind them.
 
     Raises BundleError if the graph was written by operations, and has no steps.
     """
     if not names:
         raise unknown("one whose operations alone are known, so its features have no name")
-    steps = without_norms(feature_steps(network))
+    steps = oddness_steps(network, with_statistics)
     known = [step for step in steps if step.name in names]
     start = names[known[-1].name if known else INPUT]
     return _by_layers(graph, steps[len(known) :], names) if len(known) < len(steps) else start
 
 
 def _oddness(graph: Graph, module: Oddness, features: str) -> None:
-    """Write `Oddness.forward`; the two tests are the columns of one matrix until the larger one is taken."""
-    prefix = ODDNESS
+    """Write `Oddness.forward`; the tests are the columns of one matrix until the largest one is taken."""
+    prefix, unusual = ODDNESS, []
+    if module.num_statistics:
+        unusual.append(_unusual(graph, module, _part(graph, features, module.num_features, 2**31 - 1, "behind")))
+        features = _part(graph, features, 0, module.num_features, "front")
     squares = graph.add("Mul", [features, features], f"{prefix}.squares")
     mean = graph.add("ReduceMean", [squares], f"{prefix}.mean_square", axes=[1])
     least = LEAST_NORM / module.hidden.in_features**0.5
@@ -146,10 +151,28 @@ def _oddness(graph: Graph, module: Oddness, features: str) -> None:
     far = graph.add("Sub", [graph.weight(np.asarray(1, np.float32), f"{prefix}.one"), nearest], f"{prefix}.far")
     cells = graph.add("Relu", [write_linear(graph, module.hidden, features, f"{prefix}.hidden")], f"{prefix}.cells")
     background = write_linear(graph, module.background, cells, f"{prefix}.background")
-    both = graph.add("Concat", [far, background], f"{prefix}.tests", axis=1)
-    centred = graph.add("Sub", [both, graph.weight(module.zeros, f"{prefix}.zeros")], f"{prefix}.centred")
+    tests = graph.add("Concat", [far, background, *unusual], f"{prefix}.tests", axis=1)
+    centred = graph.add("Sub", [tests, graph.weight(module.zeros, f"{prefix}.zeros")], f"{prefix}.centred")
     scaled = graph.add("Mul", [centred, graph.weight(module.rates, f"{prefix}.rates")], f"{prefix}.scaled")
     graph.add("ReduceMax", [scaled], ODDNESS, axes=[1], keepdims=0)
+
+
+def _unusual(graph: Graph, module: Oddness, statistics: str) -> str:
+    prefix = f"{ODDNESS}.statistics"
+    centred = graph.add("Sub", [statistics, graph.weight(module.usual_S, f"{prefix}.usual")], f"{prefix}.centred")
+    whitening = graph.weight(module.whitening_SS, f"{prefix}.whitening")
+    white = graph.add("Gemm", [centred, whitening], f"{prefix}.white", transB=1)
+    squares = graph.add("Mul", [white, white], f"{prefix}.squares")
+    mean = graph.add("ReduceMean", [squares], f"{prefix}.mean_square", axes=[1])
+    return graph.add("Sqrt", [mean], f"{prefix}.unusual")
+
+
+def _part(graph: Graph, x: str, start: int, end: int, what: str) -> str:
+    """Take columns from `start` to before `end`."""
+    places = {"starts": start, "ends": end, "axes": 1, "steps": 1}
+    name = f"{ODDNESS}.{what}"
+    slices = [graph.weight(np.array([at], np.int64), f"{name}.{key}") for key, at in places.items()]
+    return graph.add("Slice", [x, *slices], name)
 
 
 def _by_layers(graph: Graph, steps: Sequence[Step], names: dict[str, str]) -> str:
