@@ -220,3 +220,15 @@ def test_how_many_pictures_of_a_split_are_inverted_is_said():
 
     assert said(split).startswith("1 of 4 test pictures was inverted, because it is light")
     assert said(split.take(np.array([0, 1]))) == said(split.take(np.array([], np.int64))) == said(split, False) == ""
+
+
+def test_a_picture_that_takes_too_long_is_named_and_all_others_are_answered(trained, tmp_path, monkeypatch):
+    for i in range(3):
+        Image.new("L", (8, 8), 60 * i).save(tmp_path / f"{i}.png")
+    # as much work as is accepted: seconds, and far more than the time that it has here
+    Image.new("L", (8000, 8000)).save(tmp_path / "1.jpg", progressive=True)
+    monkeypatch.setattr(under_test, "InTime", lambda: in_time.InTime(seconds=0.02))
+    answers = dict(load(trained.bundle).on_files(sorted(tmp_path.iterdir())))
+    refused = [(file.name, str(answer)) for file, answer in answers.items() if isinstance(answer, PictureError)]
+    assert [name for name, _ in refused] == ["1.jpg"] and len(answers) == 4
+    assert "decoding it takes more than 0.02 seconds; save it anew" in refused[0][1]
