@@ -231,4 +231,4 @@ def test_a_picture_that_takes_too_long_is_named_and_all_others_are_answered(trai
     answers = dict(load(trained.bundle).on_files(sorted(tmp_path.iterdir())))
     refused = [(file.name, str(answer)) for file, answer in answers.items() if isinstance(answer, PictureError)]
     assert [name for name, _ in refused] == ["1.jpg"] and len(answers) == 4
-    assert "decoding it takes more than 0.02 seconds; save it anew" in refused[0][1]
+    assert "decoding it takes more than 0.02 seconds; save it again" in refused[0][1]
