@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from keensight.care.copies import Copy
+from keensight.data.decided import places
 from keensight.errors import DataError, shortlist, suggestion
-from keensight.values import Dataset, Decision, Pixels, Sample, SplitName
+from keensight.values import Action, Dataset, Decision, Finding, Pixels, Sample, SplitName
 
 
 class After(NamedTuple):
@@ -101,7 +102,7 @@ def certain(pixels: Pixels, found: Sequence[Copy], who: str) -> list[Decision]:
     Of copies in two splits, the held-out one stays. Those under different labels are left for a person, and so are all
     that are only nearly the same.
     """
-    samples, taken = pixels.dataset.samples, {each.file for each in pixels.dataset.decisions if each.action == "keep"}
+    samples, kept = pixels.dataset.samples, _looked_at(pixels.dataset, {"keep"})
     homes: dict[int, list[int]] = defaultdict(list)  # by the first that shows a picture, all that show it
     first = {each.other: each.one for each in found if each.by != "likeness"}
     for each in first:
@@ -116,11 +117,47 @@ def certain(pixels: Pixels, found: Sequence[Copy], who: str) -> list[Decision]:
             continue
         stays = min(all_of_them, key=lambda i: (STRICTEST.index(samples[i].split), i))
         for i in all_of_them:
-            if i != stays and samples[i].path not in taken:
+            if i != stays and samples[i].path not in kept:
                 same = "bytes" if samples[i].sha256 == samples[stays].sha256 else "pixels"
                 why = f"the same {same} as {samples[stays].path}"
                 dropped.append(Decision(samples[i].sha256, "drop", why=why, file=samples[i].path, who=who))
     return dropped
+
+
+def unsettled(findings: Iterable[Finding], dataset: Dataset) -> Iterator[Finding]:
+    """Yield findings without the pictures, and pairs of them, that somebody looked at and kept.
+
+    A confirmed label is doubted no more; of pairs, both have to be kept. What remains of lists in the evidence that
+    have an entry for each picture or pair stays beside it.
+    """
+    kept = _looked_at(dataset, {"keep"})
+    right = kept | _looked_at(dataset, {"confirm"})
+    for finding in findings:
+        done = right if finding.kind == "label" and finding.evidence.get("by") == "heads" else kept
+        pairs = finding.evidence.get("pairs")
+        units = [_files(pair) for pair in pairs] if pairs else [{path} for path in finding.samples]
+        stay = [i for i, files in enumerate(units) if not files <= done]
+        if len(stay) == len(units):
+            yield finding
+        elif stay:
+            evidence = {
+                name: [value[i] for i in stay]
+                if isinstance(value, list | tuple) and len(value) == len(units)
+                else value
+                for name, value in finding.evidence.items()
+            }
+            left = set().union(*(units[i] for i in stay))
+            yield replace(finding, samples=tuple(path for path in finding.samples if path in left), evidence=evidence)
+
+
+def _looked_at(dataset: Dataset, actions: set[Action]) -> set[str]:
+    some = [each for each in dataset.decisions if each.action in actions]
+    hashes = {sample.path: sample.sha256 for sample in dataset.samples} if some else {}
+    return {path for _, paths in places(some, hashes) for path in paths}
+
+
+def _files(pair: Sequence[str | Sequence[str]]) -> set[str]:
+    return {one if isinstance(one, str) else one[0] for one in pair}
 
 
 STRICTEST: tuple[SplitName | None, ...] = ("test", "val", "train", None)

@@ -16,6 +16,7 @@ from keensight.errors import shortlist
 @options_of("audit.audit")
 def audit(*, budget: Annotated[str, Parameter(allow_leading_hyphen=True)], json: Json = False, **asked: Any) -> int:
     """Audit, and print the findings, what may cost the most first."""
+    from keensight.pages.audit import next_command
     from keensight.pages.audited_bundle import verdict
     from keensight.pages.findings import sentence
 
@@ -43,4 +44,6 @@ def audit(*, budget: Annotated[str, Parameter(allow_leading_hyphen=True)], json:
     elif not result.findings:
         say(f"Nothing was found in {result.num_pictures:,} pictures. {result.page} says what was looked for.")
     say(f"page  {result.page}")
+    if result.findings and not (result.looked or result.notes):
+        say(f"next  decide on the page, save, then: {next_command(result.data)}")
     return 0

@@ -1,7 +1,11 @@
-"""An audit as one HTML page that needs no network, no script and no other file: findings, with their pictures."""
+"""An audit as one HTML page that needs no network and no other file: findings, with their pictures.
+
+Its script (decisions.js) has buttons to decide on each picture, and saves what `keensight clean` reads.
+"""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,11 +14,11 @@ from keensight.data.pixels import decode_picture, read_header
 from keensight.errors import PictureError
 from keensight.pages.findings import sentence
 from keensight.pages.pictures import picture_data_uri
-from keensight.pages.report import render
-from keensight.values import Finding, Pixels, Preprocessing, Sample, Uint8Array
+from keensight.pages.report import render, script
+from keensight.values import SPLIT_NAMES, Finding, Pixels, Preprocessing, Sample, Uint8Array
 
 HEIGHT_PX = 150
-MOST_SHOWN = 12  # of each finding; more are in audit.json
+MOST_SHOWN = 48  # of each finding; more are in audit.json
 TITLES = {
     "leak": "In two splits",
     "label": "Two labels",
@@ -51,11 +55,18 @@ Read = Callable[[Sample], bytes | Uint8Array]
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A picture on the page: its data URI, empty for one that cannot be read, its path, and what else is known."""
+    """A picture on the page: its data URI, empty for one that cannot be read, its path, and what else is known.
+
+    `suggested` is the label that a model gives it, where that is not its own.
+    """
 
     uri: str
     path: str
     facts: str
+    sha256: str
+    label: str
+    split: str
+    suggested: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,21 +88,29 @@ class Section:
     more: int
 
 
-def render_html(pixels: Pixels, findings: Sequence[Finding], read: Read) -> str:
-    """Return the page of an audit's `findings`, in their order; `read` gives a sample's picture as its file has it."""
+def render_html(pixels: Pixels, findings: Sequence[Finding], read: Read, data: str) -> str:
+    """Return the page of an audit's `findings`, in their order; `read` gives a sample's picture as its file has it.
+
+    `data` is DATA as it was given, for the next command.
+    """
     samples = {sample.path: sample for sample in pixels.dataset.samples}
 
-    def shown(path: str) -> Shown:
-        sample = samples[path]
-        facts = [pixels.dataset.class_names[sample.label], *([sample.split] if sample.split else [])]
+    names = pixels.dataset.class_names
+
+    def shown(path: str, suggested: str) -> Shown:
+        sample, uri = samples[path], ""
+        label, split = names[sample.label], sample.split or ""
         with suppress(PictureError):
-            return Shown(_uri(read(sample), pixels.preprocessing), path, ", ".join(facts))
-        return Shown("", path, ", ".join(facts))
+            uri = _uri(read(sample), pixels.preprocessing)
+        return Shown(uri, path, ", ".join(filter(None, (label, split))), sample.sha256, label, split, suggested)
 
     sections = []
     for finding in findings:
         rows = _rows(finding)
-        some = tuple(Row(tuple(shown(path) for path in paths), says) for paths, says in rows[:MOST_SHOWN])
+        better = dict(zip(finding.samples, finding.evidence.get("suggested", ()), strict=False))
+        some = tuple(
+            Row(tuple(shown(path, better.get(path, "")) for path in paths), says) for paths, says in rows[:MOST_SHOWN]
+        )
         title = TITLES["heads" if finding.evidence.get("by") == "heads" else finding.evidence.get("what", finding.kind)]
         sections.append(Section(title, sentence(finding), finding.score, some, len(rows) - len(some)))
     return render(
@@ -99,7 +118,20 @@ def render_html(pixels: Pixels, findings: Sequence[Finding], read: Read) -> str:
         name=pixels.dataset.name,
         verdict=_verdict(findings, len(samples)),
         sections=sections,
+        labels=list(names),
+        splits=[name for name in SPLIT_NAMES if any(sample.split == name for sample in samples.values())],
+        script=script("pages/decisions.js"),
+        next=next_command(data),
     )
+
+
+def next_command(data: str) -> str:
+    """Return the command that carries out what was decided on the page.
+
+    >>> next_command("my pets")
+    "keensight clean 'my pets' decisions.jsonl"
+    """
+    return f"keensight clean {shlex.quote(data)} decisions.jsonl"
 
 
 def _verdict(findings: Sequence[Finding], num_pictures: int) -> str:

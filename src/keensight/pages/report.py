@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import Any, NamedTuple
 
 import jinja2
 from markupsafe import Markup
@@ -149,6 +151,20 @@ def render(page: str, **context: Any) -> str:
     """
     css = Markup(_source("pages/style.css"))  # noqa: S704 - ours
     return _template(page).render(css=css, **context).encode("utf-8", "backslashreplace").decode()  # see _jsonable
+
+
+class Script(NamedTuple):
+    """A script of ours, and the source that a page's Content-Security-Policy allows it by."""
+
+    text: Markup
+    source: str
+
+
+def script(name: str) -> Script:
+    """Return one of our scripts, such as "pages/decisions.js", to be written into a page as it is."""
+    text = _source(name)
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return Script(Markup(text), f"sha256-{digest}")  # noqa: S704 - ours
 
 
 def svg(figure: str) -> Markup:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from keensight.care.copies import copies, findings_of_copies, torn_groups
+from keensight.care.decisions import unsettled
 from keensight.care.labels import features_of, units_of, wrong_labels
 from keensight.care.metadata import metadata
 from keensight.care.outliers import LEAST, outliers
@@ -89,12 +90,14 @@ def audit(
         pixels = decode(dataset, choose_preprocessing(dataset, Recipe("audit")), watcher.pictures)
         watcher.skipped(pixels.dataset)
         num_pictures = len(pixels.dataset.samples)
-        findings = ranked(_findings(pixels, watcher), num_pictures)
+        findings = ranked(unsettled(_findings(pixels, watcher), pixels.dataset), num_pictures)
         facts = {"data": str(data), "pictures": num_pictures, "findings": [asdict(each) for each in findings]}
+        named = {path for each in findings for path in each.samples}
+        facts["sha256"] = {each.path: each.sha256 for each in pixels.dataset.samples if each.path in named}
         write_atomically(folder / FACTS, to_json(facts))
         watcher.stage("writing the page")
         with reader(pixels.dataset) as read:
-            write_atomically(folder / PAGE, render_html(pixels, findings, read))
+            write_atomically(folder / PAGE, render_html(pixels, findings, read, str(data)))
     return Audit(str(data), folder, folder / PAGE, num_pictures, findings)
 
 

@@ -1,0 +1,137 @@
+"""The audit's page in a real Chromium: decide by buttons and by keys, save, and clean with what was saved."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_sample_images
+
+import keensight
+from keensight.data.decided import read_decisions
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (it is in the dev extra)")
+axe = pytest.importorskip("axe_playwright_python", reason="axe-playwright-python is not installed (dev extra)")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium-headless-shell", "chromium"))), None)
+if CHROMIUM is None:
+    pytest.skip("Chromium is missing: apt-get install chromium-headless-shell", allow_module_level=True)
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def audited(tmp_path_factory):
+    """Tiles of a photograph in two classes and two splits; a leak, a copy with two labels, a blank, an odd name."""
+    root, image = tmp_path_factory.mktemp("audited") / "my pets", load_sample_images().images[0]
+    for i in range(24):
+        home = root / ("train", "test")[i % 2] / ("cat", "the <b>dog")[i // 2 % 2]
+        home.mkdir(parents=True, exist_ok=True)
+        top, left = i // 6 * 80, i % 6 * 80
+        Image.fromarray(image[top : top + 80, left : left + 80]).save(home / f"{i}.png")
+    shutil.copy(root / "test/cat/1.png", root / "train/cat/leak.png")
+    Image.open(root / "train/cat/0.png").transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(
+        root / "train/the <b>dog/mirror & more.png"
+    )
+    Image.fromarray(np.full((80, 80, 3), 90, np.uint8)).save(root / "train/cat/blank.png")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KEENSIGHT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        return root, keensight.audit(root, root.parent / "audit")
+
+
+@pytest.fixture
+def visit(chromium, audited):
+    wrong, contexts = [], []
+
+    def open_page(**settings):
+        contexts.append(chromium.new_context(**settings))
+        page = contexts[-1].new_page()
+        page.set_default_timeout(15_000)
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+        page.on("request", lambda request: wrong.append(request.url) if request.url.startswith("http") else None)
+        page.goto(audited[1].page.as_uri())
+        page.locator("#save").wait_for()
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not wrong
+
+
+def test_what_is_decided_on_the_page_cleans_the_folder(visit, audited, tmp_path):
+    root, _ = audited
+    page = visit()
+    leak = page.locator("figure", has_text="leak.png").first
+    right = leak.locator(".card").nth(1).get_attribute("data-file")
+    left = leak.locator(".card").nth(0).get_attribute("data-file")
+    page.get_by_label("Your name").fill("Anna Ä.")
+    leak.get_by_role("button", name="Same picture: drop the right one").click()
+    mirror = page.locator('.card[data-file="train/the <b>dog/mirror & more.png"]').first
+    mirror.get_by_role("combobox").select_option("label cat")
+    blank = page.locator('.card[data-file="train/cat/blank.png"]').first
+    drop = blank.get_by_role("button", name="Drop")
+    drop.focus()
+    page.keyboard.press("Space")
+    assert drop.get_attribute("aria-pressed") == "true"
+    page.keyboard.press("Space")
+    assert drop.get_attribute("aria-pressed") == "false"
+    page.get_by_label("Reason, for what follows").fill("nothing on it")
+    drop.press("Enter")
+    assert "3 pictures are decided" in page.locator("#count").text_content()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save decisions.jsonl").press("Enter")
+    file = tmp_path / download.value.suggested_filename
+    download.value.save_as(file)
+    assert file.name == "decisions.jsonl"
+    assert "keensight clean" in page.locator("#count").text_content()
+    saved = {each.file: each for each in read_decisions(file)}
+    assert saved[right].action == "drop" and saved[right].why == f"the same picture as {left}"
+    assert (saved["train/cat/blank.png"].action, saved["train/cat/blank.png"].why) == ("drop", "nothing on it")
+    assert saved["train/the <b>dog/mirror & more.png"].label == "cat"
+    assert {each.who for each in saved.values()} == {"Anna Ä."}
+    assert keensight.clean(root, file).moved == 3
+    found = keensight.audit(root, tmp_path / "again").findings
+    assert not {"leak", "blank"} & {each.kind for each in found}
+    assert keensight.clean(root, undo=True).moved == 3
+
+
+def test_what_was_kept_is_not_found_again(visit, audited, tmp_path):
+    root, first = audited
+    page = visit()
+    page.locator("figure", has_text="leak.png").first.get_by_role("button", name="Both stay").click()
+    with page.expect_download() as download:
+        page.locator("#save").click()
+    download.value.save_as(tmp_path / "decisions.jsonl")
+    keensight.clean(root, tmp_path / "decisions.jsonl")
+    again = keensight.audit(root, tmp_path / "again").findings
+    assert [each.kind for each in again] == [each.kind for each in first.findings if each.kind != "leak"]
+    keensight.clean(root, undo=True)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1200, 390])
+def test_axe_finds_nothing_and_nothing_sticks_out(visit, scheme, width):
+    page = visit(color_scheme=scheme, viewport={"width": width, "height": 800}, bypass_csp=True)
+    page.locator(".card").first.get_by_role("button", name="Drop").click()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.add_script_tag(path=str(Path(axe.__file__).with_name("axe.min.js")))
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    assert found["passes"]
+    assert [(each["id"], [node["target"] for node in each["nodes"]]) for each in found["violations"]] == []
+
+
+def test_the_decisions_of_audit_json_can_be_made_by_hand(audited):
+    root, done = audited
+    facts = json.loads((done.out / "audit.json").read_text())
+    assert facts["sha256"]["train/cat/leak.png"] == facts["sha256"]["test/cat/1.png"]
+    named = {path for finding in facts["findings"] for path in finding["samples"]}
+    assert set(facts["sha256"]) == named and (root / "train/cat/leak.png").exists()
