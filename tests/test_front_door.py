@@ -34,6 +34,7 @@ NAMES = [
     "deploy_kubernetes",
     "evaluate",
     "explain",
+    "explore",
     "export",
     "fgsm",
     "finish",

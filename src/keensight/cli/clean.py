@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 from keensight import verbs
@@ -35,9 +36,10 @@ def clean(*, json: Json = False, **asked: Any) -> int:
     if not result.decisions:
         say("There is nothing to do: no picture has to be decided on.")
         return 0
+    data = shlex.quote(result.data)
     say(f"{done_in_words(result.decisions)}; files moved: {result.moved:,}.")
     say(f"noted  {result.record}")
     if result.quarantine:
         say(f"kept   {result.quarantine}")
-    say(f"next   keensight train {result.data}   (or keensight clean {result.data} --undo)")
+    say(f"next   keensight train {data}   (or keensight clean {data} --undo)")
     return 0

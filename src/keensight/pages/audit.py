@@ -10,12 +10,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from keensight.data.pixels import decode_picture, read_header
 from keensight.errors import PictureError
 from keensight.pages.findings import sentence
-from keensight.pages.pictures import picture_data_uri
+from keensight.pages.pictures import file_data_uri
 from keensight.pages.report import render, script
-from keensight.values import SPLIT_NAMES, Finding, Pixels, Preprocessing, Sample, Uint8Array
+from keensight.values import SPLIT_NAMES, Finding, Pixels, Sample, Uint8Array
 
 HEIGHT_PX = 150
 MOST_SHOWN = 48  # of each finding; more are in audit.json
@@ -101,7 +100,7 @@ def render_html(pixels: Pixels, findings: Sequence[Finding], read: Read, data: s
         sample, uri = samples[path], ""
         label, split = names[sample.label], sample.split or ""
         with suppress(PictureError):
-            uri = _uri(read(sample), pixels.preprocessing)
+            uri = file_data_uri(read(sample), pixels.preprocessing, HEIGHT_PX)
         return Shown(uri, path, ", ".join(filter(None, (label, split))), sample.sha256, label, split, suggested)
 
     sections = []
@@ -156,12 +155,3 @@ def _rows(finding: Finding) -> list[tuple[list[str], str]]:
         (pair, ": ".join(part for part in (f"{share:.1%} alike".replace("%", " %"), made) if part))
         for pair, share, made in zip(paths, alike, how, strict=True)
     ]
-
-
-def _uri(picture: bytes | Uint8Array, seen: Preprocessing) -> str:
-    if isinstance(picture, bytes):
-        header = read_header(picture)
-        scale = min(1.0, 2 * HEIGHT_PX / header.height)  # twice as large as shown, for dense screens
-        height, width = (min(4096, max(1, round(scale * side))) for side in (header.height, header.width))
-        picture = decode_picture(picture, Preprocessing(height, width, seen.channels, "letterbox", seen.levels))
-    return picture_data_uri(picture, HEIGHT_PX, lossy=True)

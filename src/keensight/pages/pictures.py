@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from PIL import Image
 
-from keensight.values import FloatArray, IntArray, Split, Uint8Array
+from keensight.data.pixels import decode_picture, read_header
+from keensight.values import FloatArray, IntArray, Preprocessing, Split, Uint8Array
 
 if TYPE_CHECKING:
     from keensight.explanation.weights import FirstLayer  # needs torch, which a server lacks
@@ -69,6 +70,19 @@ def picture_data_uri(picture_HWC: Uint8Array, height_px: int, *, lossy: bool = F
     if lossy and picture.mode == "RGB":
         uris.append(image_data_uri(picture, "jpeg"))
     return min(uris, key=len)
+
+
+def file_data_uri(picture: bytes | Uint8Array, seen: Preprocessing, height_px: int) -> str:
+    """Return a data URI of a picture as its file has it, or of its pixels, about `height_px` high.
+
+    `seen` says whether it is grey, and which levels are black and white. Raises PictureError.
+    """
+    if isinstance(picture, bytes):
+        header = read_header(picture)
+        scale = min(1.0, 2 * height_px / header.height)  # twice as large as shown, for dense screens
+        height, width = (min(4096, max(1, round(scale * side))) for side in (header.height, header.width))
+        picture = decode_picture(picture, Preprocessing(height, width, seen.channels, "letterbox", seen.levels))
+    return picture_data_uri(picture, height_px, lossy=True)
 
 
 def image_data_uri(image: Image.Image, kind: Literal["png", "jpeg"] = "png") -> str:

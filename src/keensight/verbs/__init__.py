@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         deploy,
         evaluate,
         explain,
+        explore,
         export,
         gather,
         import_keras,
@@ -31,27 +32,10 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "attack",
-    "audit",
-    "certify",
-    "clean",
-    "compare",
-    "demo",
-    "deploy",
-    "evaluate",
-    "explain",
-    "export",
-    "gather",
-    "import_keras",
-    "info",
-    "lr_range",
-    "predict",
-    "serve",
-    "sign",
-    "train",
-    "tune",
+    "attack", "audit", "certify", "clean", "compare", "demo", "deploy", "evaluate", "explain", "explore",
+    "export", "gather", "import_keras", "info", "lr_range", "predict", "serve", "sign", "train", "tune",
     "verify",
-]
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -131,7 +131,7 @@ def _decided(dataset: Dataset, file: str | Path | None, auto: bool, who: str | N
         watcher.stage("comparing pictures")
         pixels = decode(dataset, choose_preprocessing(dataset, Recipe("audit")), watcher.pictures)
         spoken = {each.file for each in given} | {each.sha256 for each in given if each.file is None}
-        found = certain(pixels, copies(pixels, watcher.compared), f"keensight {__version__} --auto")
+        found = certain(pixels, copies(pixels, near=False), f"keensight {__version__} --auto")
         some = [each for each in found if each.file not in spoken and each.sha256 not in spoken]
         given += [replace(each, when=now) for each in some]
     return settle(dataset, given, str(file) if file is not None else "--auto")
