@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 import keensight
+from keensight.care.gather.manifest import Row, rows_as_text
 from keensight.data.decided import read_decisions
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (it is in the dev extra)")
@@ -115,6 +117,26 @@ def test_what_was_kept_is_not_found_again(visit, audited, tmp_path):
     again = keensight.audit(root, tmp_path / "again").findings
     assert [each.kind for each in again] == [each.kind for each in first.findings if each.kind != "leak"]
     keensight.clean(root, undo=True)
+
+
+def test_the_rest_of_what_a_search_found_is_confirmed_at_once(chromium, draw, tmp_path):
+    root = draw(tmp_path / "gathered", ["cat", "dog"], 4, 0)
+    dataset = keensight.open_dataset(root)
+    empty = {each.name: 9 if each.name in ("width", "height") else "" for each in fields(Row)}
+    rows = [Row(**empty | {"file": s.path, "sha256": s.sha256, "state": "unconfirmed"}) for s in dataset.samples]
+    (root / "manifest.jsonl").write_text(rows_as_text(rows))
+    page = chromium.new_page()
+    page.goto(keensight.audit(root, tmp_path / "audit").page.as_uri())
+    section = page.locator("section", has_text="Unconfirmed labels")
+    section.locator('.card[data-file="cat/0-1.png"]').get_by_role("button", name="Drop").click()
+    section.get_by_role("button", name="Confirm the 8 below").click()
+    with page.expect_download() as download:
+        page.locator("#save").click()
+    download.value.save_as(tmp_path / "decisions.jsonl")
+    page.close()
+    assert keensight.clean(root, tmp_path / "decisions.jsonl").unconfirmed == 0
+    actions = [each.action for each in read_decisions(tmp_path / "gathered.decisions.jsonl")]
+    assert sorted(actions) == ["confirm"] * 7 + ["drop"]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -26,6 +26,7 @@ def clean(*, json: Json = False, **asked: Any) -> int:
                 "quarantine": str(result.quarantine) if result.quarantine else None,
                 "moved": result.moved,
                 "undone": result.undone,
+                "unconfirmed": result.unconfirmed,
                 "decisions": [told(each) for each in result.decisions],
             }
         )
@@ -41,5 +42,7 @@ def clean(*, json: Json = False, **asked: Any) -> int:
     say(f"noted  {result.record}")
     if result.quarantine:
         say(f"kept   {result.quarantine}")
+    if result.unconfirmed:
+        say(f"labels that nobody has looked at: {result.unconfirmed:,}. keensight audit {data} shows them.")
     say(f"next   keensight train {data}   (or keensight clean {data} --undo)")
     return 0

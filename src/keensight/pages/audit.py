@@ -17,11 +17,13 @@ from keensight.pages.report import render, script
 from keensight.values import SPLIT_NAMES, Finding, Pixels, Sample, Uint8Array
 
 HEIGHT_PX = 150
+MOST_UNCONFIRMED = 500  # a page of 4 MB: they are all to be looked at
 MOST_SHOWN = 48  # of each finding; more are in audit.json
 TITLES = {
     "leak": "In two splits",
     "label": "Two labels",
     "heads": "Doubtful labels",
+    "search": "Unconfirmed labels",
     "identical": "Identical",
     "near-duplicate": "Nearly the same",
     "blank": "Blank",
@@ -78,13 +80,14 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One finding on the page: `more` of its rows are not shown."""
+    """One finding on the page: `more` of its rows are not shown. If `all_at_once`, a button confirms the rest."""
 
     title: str
     says: str
     sure: float
     rows: tuple[Row, ...]
     more: int
+    all_at_once: bool
 
 
 def render_html(pixels: Pixels, findings: Sequence[Finding], read: Read, data: str) -> str:
@@ -108,10 +111,12 @@ def render_html(pixels: Pixels, findings: Sequence[Finding], read: Read, data: s
         rows = _rows(finding)
         better = dict(zip(finding.samples, finding.evidence.get("suggested", ()), strict=False))
         some = tuple(
-            Row(tuple(shown(path, better.get(path, "")) for path in paths), says) for paths, says in rows[:MOST_SHOWN]
+            Row(tuple(shown(path, better.get(path, "")) for path in paths), says)
+            for paths, says in rows[: MOST_UNCONFIRMED if finding.evidence.get("by") == "search" else MOST_SHOWN]
         )
-        title = TITLES["heads" if finding.evidence.get("by") == "heads" else finding.evidence.get("what", finding.kind)]
-        sections.append(Section(title, sentence(finding), finding.score, some, len(rows) - len(some)))
+        by = finding.evidence.get("by")
+        title = TITLES[by if by in ("heads", "search") else finding.evidence.get("what", finding.kind)]
+        sections.append(Section(title, sentence(finding), finding.score, some, len(rows) - len(some), by == "search"))
     return render(
         "pages/audit.html",
         name=pixels.dataset.name,

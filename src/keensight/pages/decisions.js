@@ -110,6 +110,20 @@ function equipPair(pair) {
   pair.after(line);
 }
 
+// For labels that come from a search: what is wrong is dropped one by one, and the rest is right.
+function equipAll(place) {
+  const all = [...place.parentElement.querySelectorAll(".card")];
+  const press = () => {
+    for (const card of all) if (!made.has(card.dataset.file)) decide(card, "confirm");
+  };
+  const plain = button(`Confirm the ${all.length} below, but for those decided on`, "", "labels", {}, press);
+  plain.removeAttribute("data-action");
+  plain.removeAttribute("aria-pressed");
+  plain.removeAttribute("aria-label");
+  place.classList.add("decide");
+  place.append(plain);
+}
+
 function save() {
   const lines = [...made.values()].map((decision) => {
     const said = Object.entries(decision).filter(([, value]) => value);
@@ -127,6 +141,7 @@ function save() {
 if (cards.length) {
   cards.forEach(equip);
   document.querySelectorAll(".side").forEach((side) => side.querySelectorAll(".card").length === 2 && equipPair(side));
+  document.querySelectorAll(".confirm").forEach(equipAll);
   document.getElementById("save").addEventListener("click", save);
   addEventListener("beforeunload", (event) => saved || event.preventDefault());
   bar.hidden = false;

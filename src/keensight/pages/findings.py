@@ -193,6 +193,12 @@ def _shortcut(finding: Finding) -> str:
 
 
 def _label(finding: Finding) -> str:
+    if finding.evidence.get("by") == "search":
+        return (
+            f"{len(finding.samples):,} of {finding.evidence['of']:,} labels are a search's guess, and nobody has "
+            "looked at them. On the page of `keensight audit`, drop or relabel what is wrong, and confirm the others "
+            "(docs/gather.md)."
+        )
     if finding.evidence.get("by") == "heads":
         pairs = zip(finding.samples, finding.evidence["labels"], finding.evidence["suggested"], strict=True)
         doubtful = [f"{path} ({label}; or {other}?)" for path, label, other in pairs]

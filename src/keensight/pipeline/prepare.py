@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from keensight.care.unconfirmed import unconfirmed_labels
 from keensight.data.cache import choose_preprocessing, decode
 from keensight.data.decided import finding_of
 from keensight.data.detail import blown_up
@@ -77,8 +78,9 @@ def prepare(dataset: Dataset, recipe: Recipe, watcher: Watcher, *, choosing: boo
     if choosing:
         splits = replace(splits, test=None)
     watcher.skipped(pixels.dataset, listed_in="" if choosing else "the report")
-    if decided := finding_of(dataset.decisions):  # which the watcher has just told, with what was left out
-        splits = replace(splits, findings=(*splits.findings, decided))
+    # the watcher has told these two already
+    told = (unconfirmed_labels(pixels.dataset), finding_of(dataset.decisions))
+    splits = replace(splits, findings=(*splits.findings, *filter(None, told)))
     return Material(pixels, splits, with_epochs(recipe, model, splits), model)
 
 

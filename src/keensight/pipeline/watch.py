@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from keensight.care.unconfirmed import unconfirmed_labels
 from keensight.data.decided import finding_of
 from keensight.data.listing import is_beside
 from keensight.data.patterns import cut_labels
 from keensight.errors import shortlist
 from keensight.pages.findings import sentence
-from keensight.pipeline.unconfirmed import unconfirmed_note
 from keensight.values import SPLIT_NAMES, Dataset, Epoch, Skipped
 
 if TYPE_CHECKING:
@@ -81,9 +81,10 @@ class Watcher:
     def found(self, dataset: Dataset, label_pattern: str) -> None:
         """Note what a dataset holds, before anything is learnt from it."""
         self.note(f"{holdings(dataset)}.")
-        for note in (*cut_notes(dataset, label_pattern), unconfirmed_note(dataset)):
-            if note:
-                self.note(note)
+        for note in cut_notes(dataset, label_pattern):
+            self.note(note)
+        if guessed := unconfirmed_labels(dataset):
+            self.note(sentence(guessed))
 
     def skipped(self, dataset: Dataset, listed_in: str = "") -> None:
         """Note what was decided about a dataset, and what was left out of it, the first few by name."""

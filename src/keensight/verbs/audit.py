@@ -15,6 +15,7 @@ from keensight.care.quality import quality
 from keensight.care.ranking import ranked
 from keensight.care.scaling import scaling
 from keensight.care.shortcuts import shortcuts
+from keensight.care.unconfirmed import unconfirmed_labels
 from keensight.data.cache import choose_preprocessing, decode
 from keensight.data.sources import open_dataset, reader
 from keensight.errors import UsageError
@@ -161,3 +162,5 @@ def _findings(pixels: Pixels, watcher: Watcher) -> Iterator[Finding]:
     watcher.stage("looking into files")
     yield from metadata(pixels.dataset)
     yield from scaling(pixels.dataset)
+    if guessed := unconfirmed_labels(pixels.dataset):
+        yield guessed

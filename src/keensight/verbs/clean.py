@@ -13,6 +13,7 @@ from keensight.care.copies import copies
 from keensight.care.decisions import Settled, certain, settle
 from keensight.care.journal import Move, Quarantine
 from keensight.care.moves import check_none_is_emptied, plan
+from keensight.care.unconfirmed import unconfirmed_labels
 from keensight.data.cache import choose_preprocessing, decode
 from keensight.data.decided import decisions_jsonl, read_decisions, record_of
 from keensight.data.folders import read_file
@@ -38,6 +39,7 @@ class Cleaned:
     decisions: tuple[Decision, ...]
     moved: int
     undone: bool = False
+    unconfirmed: int = 0  # gathered pictures whose labels nobody has looked at yet
 
 
 def clean(
@@ -163,7 +165,10 @@ def _carry_out(
     before = read_decisions(record) if record.is_file() else []
     quarantine.carry_out(moves, decisions_jsonl([*before, *taken]))
     dropped = any(each.action == "drop" and each.moved_to for each in taken)
-    return Cleaned(data, record, quarantine.path if dropped else None, taken, len(moves))
+    guessed = unconfirmed_labels(dataset)
+    settles = {each.file for each in taken if each.action != "move"}
+    unconfirmed = sum(path not in settles for path in guessed.samples) if guessed else 0
+    return Cleaned(data, record, quarantine.path if dropped else None, taken, len(moves), unconfirmed=unconfirmed)
 
 
 def _check_unchanged(root: Path, dataset: Dataset, moved: dict[str, str]) -> None:
