@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -13,8 +14,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import keensight
+from keensight.care.gather import loop
 from keensight.care.gather.client import Client, Clock
 from keensight.care.gather.network import Network
+from keensight.data.pixels import decode_picture
+from keensight.pipeline.watch import Watcher
+from keensight.values import Preprocessing, Uint8Array
+from keensight.verbs.gather import Gathered
 
 
 @dataclass
@@ -40,6 +47,7 @@ class Says:
 
 
 Route = Callable[[Asked], Says]
+SEARCH = "https://api.openverse.org/v1/images/"
 
 
 def picture(seed: int, width: int = 160, height: int = 120, kind: str = "JPEG") -> bytes:
@@ -105,6 +113,29 @@ class World:
 
     def client(self, **settings: Any) -> Client:
         return Client(network=self.network, **settings)
+
+    def results(self, *queries: str, per_page: int = 20, of: int = 60, licence: str = "by") -> None:
+        """Have Openverse find pictures: number n of the first query is pictures.example/n.jpg, the next /100n.jpg."""
+
+        def answer(asked: Asked) -> Says:
+            page, base = int(asked.query["page"]), 1000 * queries.index(asked.query["q"])
+            some = range(base + per_page * (page - 1), base + min(of, per_page * page))
+            found = [
+                {
+                    "title": f"Picture {n}",
+                    "creator": f"Creator {n}", "foreign_landing_url": f"https://example.org/{n}",
+                    "url": f"https://pictures.example/{n}.jpg", "license": licence,
+                    "license_url": f"https://creativecommons.org/licenses/{licence}/2.0/",
+                }
+                for n in some
+            ]  # fmt: skip
+            return self.says({"results": found, "page_count": -(-of // per_page), "page": page})
+
+        self.on(SEARCH, answer)
+
+    def gather(self, queries: list[str], out: Path, **told: Any) -> Gathered:
+        """Gather with this world's hosts in the place of the internet."""
+        return keensight.gather(queries, out=out, network=self.network, **told)
 
     def paths(self, host: str, *, robots: bool = False) -> list[str]:
         """The paths that a host was asked for."""
@@ -175,3 +206,42 @@ def pictures(world: World) -> World:
         "https://pictures.example/", lambda asked: Says(picture(int("".join(filter(str.isdigit, asked.path)) or 0)))
     )
     return world
+
+
+class Notes(Watcher):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+@pytest.fixture
+def notes() -> Notes:
+    """A watcher, and what it was told."""
+    return Notes()
+
+
+class Here:
+    """Decodes in this process: another one takes a third of a second to start, for each gathering."""
+
+    def decode(self, picture: bytes, preprocessing: Preprocessing, seconds: float) -> Uint8Array:
+        return decode_picture(picture, preprocessing)
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def decoded_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start no process to decode."""
+    monkeypatch.setattr(loop, "Apart", Here)
+
+
+@pytest.fixture
+def pets(pictures: World) -> World:
+    """Openverse, which finds 60 cats and 60 dogs at pictures.example."""
+    pictures.results("cat", "dog")
+    return pictures
