@@ -190,6 +190,22 @@ def test_cross_validation_decides_but_validation_never_falls():
     assert tried(0.91, None).beats(base) and not tried(0.9, None).beats(base)
 
 
+@pytest.mark.parametrize(("side", "size"), [(200, 224), (224, 224), (500, 260)])
+def test_what_is_best_in_folds_is_tried_for_both_mirror_images_though_validation_refused_it(folder, side, size):
+    tries = Tries(open_dataset(folder), keensight.load_recipe("default", []), Budget(1e6), Watcher())
+
+    def tried(settings, val, cv):
+        return module.Tried(Attempt("it", settings, 1.0, val, val, val, 100, cv_loss=cv), None, None)
+
+    tries.made = [tried({"backbone": "efficientnet-lite0", "size": 224}, 0.93, 0.20)]
+    ways = module._more_features(Look(500, side, False), tries)
+    joined = next(ways)
+    assert (joined["backbone"], joined["size"]) == ("efficientnet-lite0+efficientnet-lite2", size)
+    tries.made.append(tried(joined, 0.92, 0.17))
+    assert tries.best is tries.made[0]
+    assert list(ways) == [{**joined, "mirror": True}]
+
+
 def test_a_key_that_ends_the_choice_is_named_where_it_matters(folder):
     assert "--set flip, rotate says" in module.why_no_choice(
         open_dataset(folder), ["flip=true", "rotate=15", "size=32"]
