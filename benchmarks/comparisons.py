@@ -241,6 +241,14 @@ ROWS = (
         1.5, runs=1,
     ),
     Row(
+        "bounds", "interval bounds of 256 pictures, the dearest of four networks", "a limit, in forward passes",
+        ours("bounds", "float32"), None, (Measure("forward passes", "ratio"),), 3,
+    ),
+    Row(
+        "bounds-certificate", "the same in float64, with rounding counted, as certificates need", "forward passes",
+        ours("bounds", "float64"), None, (Measure("forward passes", "ratio"),), None,
+    ),
+    Row(
         "import", "`import keensight`", "a limit, in seconds", ("{python}", "-c", "import keensight"), None,
         (Measure("s", PROCESS_S),), 0.15, runs=20,
     ),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from keensight.values import FloatArray, Split, Uint8Array
 
@@ -97,6 +98,24 @@ def match_polarity(images_NHWC: Uint8Array, borders: Borders) -> tuple[Uint8Arra
             negative = 255 - _stretch(255 - negative, touches=borders.low < 0.9)
         images_NHWC[i] = negative
     return images_NHWC, inverted
+
+
+def keeps_polarity(images_NHWC: Uint8Array, borders: Borders, eps: float) -> NDArray[np.bool_]:
+    """Say which pictures `match_polarity` leaves as they are, whatever changes by at most `eps` in every pixel: bool N.
+
+    The mean of a border changes by no more than eps. A picture that is inverted is not among them, as more is done to
+    it.
+
+    >>> grey = np.full((1, 4, 4, 1), 128, np.uint8)
+    >>> [bool(keeps_polarity(grey, Borders(0, 0.1, inverts=True), eps)[0]) for eps in (0.01, 0.1)]
+    [True, False]
+    """
+    if not borders.inverts:
+        return np.ones(len(images_NHWC), bool)
+    levels = border_levels(images_NHWC)
+    dark_model, light_model = borders.high < DARK, borders.low > LIGHT
+    found: NDArray[np.bool_] = ~((levels + eps > LIGHT) & dark_model | (levels - eps < DARK) & light_model)
+    return found
 
 
 def _stretch(image_HWC: Uint8Array, touches: bool) -> Uint8Array:
