@@ -16,7 +16,7 @@ def attack(*, json: Json = False, **asked: Any) -> int:
     with Terminal() as terminal:
         result = verbs.attack.attack(**asked, watcher=terminal)
     if json:
-        print_json({**asdict(result), "bundle": str(result.bundle)})
+        print_json({**asdict(result), "bundle": str(result.bundle), "page": str(result.page or "")})
         return 0
     clean, *others = result.survivals
     say(f"clean      {percent(clean.accuracy)} of {result.n:,} pictures, split: {result.split}")
@@ -27,4 +27,7 @@ def attack(*, json: Json = False, **asked: Any) -> int:
         moved = "" if each.median_distance is None else f"{each.median_distance:.4f}"
         after = ", ".join(f"{name} {percent(share)}" for name, share in each.after.items())
         say(f"{each.eps:10.4g}  {percent(each.accuracy):>8}  {low_to_high:>13}  {moved:>6}  {after}")
+    if result.page:
+        say()
+        say(f"page       {result.page}")
     return 0

@@ -36,6 +36,7 @@ from keensight.values.measures import (
     SetsReport,
 )
 from keensight.values.recipe import Recipe
+from keensight.values.robustness import ClassRobustness, Corrupted, RobustnessReport, Within
 from keensight.values.threats import AttackResult, Certificate, CertifiedResult, Norm, Outcome, Threat, worst
 from keensight.values.training import Epoch, best_epoch
 
@@ -49,7 +50,9 @@ __all__ = [
     "CertifiedResult",
     "Choice",
     "ClassMetrics",
+    "ClassRobustness",
     "ClassSets",
+    "Corrupted",
     "CrossValidation",
     "Dataset",
     "DatasetKind",
@@ -75,6 +78,7 @@ __all__ = [
     "Refused",
     "ReliabilityBin",
     "Report",
+    "RobustnessReport",
     "Sample",
     "SetsReport",
     "Skipped",
@@ -83,6 +87,7 @@ __all__ = [
     "Splits",
     "Threat",
     "Uint8Array",
+    "Within",
     "best_epoch",
     "worst",
 ]

@@ -3,34 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from torch import nn
 
-from keensight.bundle.network import network_of
 from keensight.data.polarity import Borders
-from keensight.errors import BundleError, RecipeError, UsageError, suggestion
+from keensight.errors import RecipeError, UsageError, suggestion
 from keensight.evaluation.metrics import accuracy_interval
-from keensight.inference.predictor import Predictor
-from keensight.models.tensors import device
-from keensight.pipeline.part import open_part
+from keensight.files import to_json, write_atomically
+from keensight.pages.robustness import render_html
+from keensight.pipeline.part import Part, open_part
+from keensight.pipeline.robust import EPS, MOST, attackable, full_robustness, how_many, told
 from keensight.pipeline.watch import Watcher
 from keensight.robustness.attacks.table import ATTACKS, within
 from keensight.robustness.ensemble import Left, Masking, ensemble, fitting, masking
 from keensight.robustness.needs import are_met, in_words
-from keensight.robustness.opaque import Opaque
 from keensight.values import Norm, Split, Threat
+from keensight.workspace import Kind, claim
 
-EPS: dict[str, tuple[float, ...]] = {
-    "linf": (1 / 255, 2 / 255, 4 / 255, 8 / 255, 0.1, 0.2, 0.3),
-    "l2": (0.25, 0.5, 1.0, 2.0),
-    "shift": (1, 2, 3),
-    "rotation": (5, 10, 20, 30),
-}
-SMALL = 64 * 64 * 3  # numbers in a picture
-MOST, MOST_LARGE = 1000, 100  # pictures attacked, for small pictures and for larger ones
+PAGE, FACTS = "robustness.html", "robustness.json"
+ROBUSTNESS = Kind("robustness", "Attack", home=Path("attacks"), begun=PAGE, kept=PAGE, finished=PAGE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +46,10 @@ class Survival:
 
 @dataclass(frozen=True, slots=True)
 class Attacked:
-    """A bundle under attack on `n` pictures of one split of some data; eps 0 in `survivals` is no attack."""
+    """A bundle under attack on `n` pictures of one split of some data; eps 0 in `survivals` is no attack.
+
+    `page` is the page of all that was measured, if one was asked for.
+    """
 
     bundle: Path
     data: str
@@ -62,6 +59,7 @@ class Attacked:
     survivals: tuple[Survival, ...]
     gradient_masking: bool
     notes: tuple[str, ...]
+    page: Path | None = None
 
 
 def attack(
@@ -77,6 +75,7 @@ def attack(
     label_pattern: str | None = None,
     key: str | Path | None = None,
     seed: int = 0,
+    out: str | Path | None = None,
     watcher: Watcher | None = None,
 ) -> Attacked:
     """Attack a bundle on labelled pictures with several attacks; a picture counts as right if it survives all of them.
@@ -100,6 +99,9 @@ def attack(
             '{label}/**' takes them from folders.
         key: Refuse the bundle unless the owner of this public key signed it.
         seed: Of the attacks' random starts.
+        out: A new or empty folder for robustness.html, a page with everything: 15 everyday corruptions, these attacks
+            in linf, shifts, rotations, certificates where there are bounds, and pictures before and after. It takes
+            several times as long.
         watcher: Is told of the progress.
 
     Raises:
@@ -107,6 +109,7 @@ def attack(
         DataError: the data cannot be used, or has labels that the bundle does not know.
         BundleError: the bundle cannot be used.
         GateError: it was changed after it was signed, or is not what `key` signed.
+        RunError: `out` is taken.
 
     Example:
         >>> import keensight
@@ -118,11 +121,9 @@ def attack(
     if steps < 1 or (most is not None and most < 1):
         raise UsageError(f"{steps} steps on {most or MOST} pictures were asked for; give at least 1 of each.")
     opened = open_part(bundle, data, split, label_pattern, key, watcher)
-    size = opened.bundle.preprocessing
-    is_small = size.height * size.width * size.channels <= SMALL
-    pictures = opened.pictures.thinned(most or (MOST if is_small else MOST_LARGE))
+    pictures = opened.pictures.thinned(most or how_many(opened.pictures))
     notes = []
-    model, why_opaque = _attackable(opened.predictor)
+    model, why_opaque = attackable(opened.predictor)
     if why_opaque:
         notes.append(f"{why_opaque} So only attacks that need no gradients were used: figures may flatter the model.")
     num_classes = len(opened.bundle.labels)
@@ -133,20 +134,35 @@ def attack(
         watcher.note(note)
     threats = [Threat(known_norm, each, steps) for each in epsilons]
 
-    def watch(name: str, threat: Threat) -> None:
-        watcher.stage(f"{ATTACKS[name].title}, {known_norm} {threat.eps:.4g}")
-
     borders = opened.bundle.borders
     watcher.stage("attacking")
-    clean, *lefts = ensemble(model, pictures, [Threat(known_norm, 0), *threats], names, borders, seed, watch)
+    clean, *lefts = ensemble(model, pictures, [Threat(known_norm, 0), *threats], names, borders, seed, told(watcher))
     signs = _signs(model, pictures, lefts, num_classes, borders, seed) if len(names) > 1 else None
     if signs:
         notes.append(_told(signs))
         watcher.note(notes[-1])
     survivals = tuple(map(_survival, [clean, *lefts]))
+    page = None if out is None else _page(model, opened, pictures, Path(out), seed, steps, watcher)
     return Attacked(
-        opened.bundle.path, opened.data, opened.split, len(pictures), norm, survivals, signs is not None, tuple(notes)
+        opened.bundle.path,
+        opened.data,
+        opened.split,
+        len(pictures),
+        norm,
+        survivals,
+        signs is not None,
+        tuple(notes),
+        page,
     )
+
+
+def _page(model: nn.Module, opened: Part, pictures: Split, out: Path, seed: int, steps: int, watcher: Watcher) -> Path:
+    with claim(out, opened.bundle.name, resume=False, kind=ROBUSTNESS) as folder:
+        report, examples = full_robustness(model, opened.predictor, pictures, seed, steps, watcher)
+        write_atomically(folder / FACTS, to_json(asdict(report)))
+        title = f"{opened.bundle.name} on {opened.data}"
+        write_atomically(folder / PAGE, render_html(report, examples, title))
+        return folder / PAGE
 
 
 def checked_eps(norm: str, eps: Sequence[float] | None) -> tuple[Norm, list[float]]:
@@ -161,18 +177,6 @@ def checked_eps(norm: str, eps: Sequence[float] | None) -> tuple[Norm, list[floa
     except RecipeError as error:
         raise UsageError(str(error)) from error
     return threats[0].norm if threats else "linf", sorted({each.eps for each in threats} - {0.0})
-
-
-def _attackable(predictor: Predictor) -> tuple[nn.Module, str]:
-    """Return a bundle's network, and "" or why it can only be asked for answers."""
-    bundle = predictor.bundle
-    try:
-        if bundle.info.quantised is None:
-            return network_of(bundle).to(device()), ""
-        why = f"{bundle.path} is an int8 bundle, which has no gradients."
-    except BundleError as error:
-        why = str(error)
-    return Opaque(lambda images_NHWC: predictor.engine.run(images_NHWC)["probabilities"]), why
 
 
 def _checked(asked: Sequence[str], norm: Norm, model: nn.Module, num_classes: int) -> list[str]:
