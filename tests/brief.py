@@ -26,6 +26,7 @@ WITH_ODDNESS = {
     "keensight.pipeline.finish.cross_validate": no_folds,
 }
 CHANGES = WITH_ODDNESS | {
+    "keensight.pipeline.finish.quick_robustness": no_folds,
     "keensight.pipeline.odd.nonsense": little_nonsense,
     "keensight.evaluation.oddness.nonsense": little_nonsense,
     "keensight.evaluation.oddness.STEPS": 20,

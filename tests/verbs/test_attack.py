@@ -4,7 +4,7 @@ import shutil
 import pytest
 
 import keensight
-from keensight.errors import UsageError
+from keensight.errors import RunError, UsageError
 from keensight.pipeline.watch import Watcher
 from keensight.robustness.answers import outcome
 from keensight.values import Threat
@@ -51,11 +51,12 @@ def test_other_norms(trained, norm, eps):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"eps": [8]}, "An epsilon of 8 .* 8 of 255 levels are 0.03137"),
+        ({"eps": [8]}, "An epsilon of 8 .* give --eps 0.03137 for 8 levels of 255"),
         ({"eps": [-0.1]}, "An epsilon of -0.1"),
         ({"eps": [float("nan")]}, "An epsilon of nan"),
         ({"norm": "l1"}, "There is no norm 'l1'. Did you mean 'l2'"),
-        ({"norm": "shift", "eps": [0.5]}, "give a whole number"),
+        ({"norm": "shift", "eps": [0.5]}, "Give whole numbers"),
+        ({"norm": "rotation", "eps": [200]}, "give numbers from 0 to 180"),
         ({"attacks": ["squares"]}, "There is no attack 'squares'. Did you mean 'square'"),
         ({"attacks": ["square"], "norm": "l2"}, "The square attack handles linf, and l2 was asked for"),
         ({"attacks": ["exact"]}, "The exact attack needs linear models of two classes"),
@@ -77,3 +78,17 @@ def test_without_weights_it_is_attacked_by_its_answers(trained, tmp_path):
     found = keensight.attack(bundle, "digits", eps=[0.2], steps=10, most=40)
     assert list(found.survivals[1].after) == ["square attack"] and "need no gradients" in found.notes[0]
     assert found.survivals[1].accuracy < found.survivals[0].accuracy
+
+
+def test_the_page_has_all_four_numbers(trained, tmp_path):
+    found = keensight.attack(trained.bundle, "digits", eps=[0.1], steps=5, most=40, split="test", out=tmp_path / "page")
+    facts = json.loads((tmp_path / "page" / "robustness.json").read_text())
+    assert found.page == tmp_path / "page" / "robustness.html" and len(facts["corrupted"]) == 15
+    at = {each["eps"]: each["share"] for each in facts["attacked"]}
+    for each in facts["certified"]:
+        assert each["share"] <= at[each["eps"]] <= facts["clean"]  # a proof is never beaten by an attack
+    assert sum(row["n"] for row in facts["per_class"]) == 40
+    html = found.page.read_text()
+    assert "Everyday corruptions" in html and html.count('alt="the difference, enlarged"') >= 1 and "http:" not in html
+    with pytest.raises(RunError, match="page"):
+        keensight.attack(trained.bundle, "digits", eps=[0.1], steps=1, most=5, out=tmp_path / "page")

@@ -14,7 +14,9 @@ from keensight.values import (
     CertifiedResult,
     Choice,
     ClassMetrics,
+    ClassRobustness,
     ClassSets,
+    Corrupted,
     CrossValidation,
     Epoch,
     Floor,
@@ -24,8 +26,10 @@ from keensight.values import (
     Refused,
     ReliabilityBin,
     Report,
+    RobustnessReport,
     SetsReport,
     Threat,
+    Within,
 )
 
 
@@ -57,6 +61,7 @@ def from_dict(content: Mapping[str, Any]) -> Report:
                     for each in content.get("certificates", ())
                 ),
                 "odd": _odd(content.get("odd")),
+                "robustness": _robustness(content.get("robustness")),
                 "sets": _sets(content.get("sets")),
             }
         )
@@ -96,6 +101,20 @@ def _odd(content: Mapping[str, Any] | None) -> OddnessReport | None:
         if content is None
         else OddnessReport(**{**content, "kinds": tuple(Refused(**each) for each in content["kinds"])})
     )
+
+
+def _robustness(content: Mapping[str, Any] | None) -> RobustnessReport | None:
+    if content is None:
+        return None
+    curves = {
+        name: tuple(Within(**each) for each in content[name]) for name in ("attacked", "certified", "shifted", "turned")
+    }
+    rows = tuple(
+        Corrupted(**{**each, "severities": tuple(each["severities"]), "accuracies": tuple(each["accuracies"])})
+        for each in content["corrupted"]
+    )
+    per_class = tuple(ClassRobustness(**each) for each in content["per_class"])
+    return RobustnessReport(**{**content, **curves, "corrupted": rows, "per_class": per_class})
 
 
 def _sets(content: Mapping[str, Any] | None) -> SetsReport | None:

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from importlib import resources
@@ -40,8 +40,10 @@ PICTURE_HEIGHT_PX = 160
 SAMPLE_HEIGHT_PX = 56
 
 
-def render_html(report: Report, pictures: Pictures) -> str:
+def render_html(report: Report, pictures: Pictures, robust: Mapping[str, Any] | None = None) -> str:
     """Return the report as one self-contained HTML page, with those pictures that `pictures` has.
+
+    `robust` is what `pages/robustness.py` makes for the section on how the model breaks.
 
     Raises DataError if some mistakes have a picture and some have none.
     """
@@ -76,6 +78,7 @@ def render_html(report: Report, pictures: Pictures) -> str:
         classes_and_sets=list(zip(names, report.sets.per_class, strict=True)) if report.sets else [],
         many=len(names) > MANY_CLASSES,
         many_layers=MANY_LAYERS,
+        **(robust or {"robust": None}),
         guessing=math.log(len(names)),
         loss_curve=svg(figures.curves(report.history, ["loss"])) if report.history else "",
         accuracy_curve=svg(figures.curves(report.history, ["accuracy"])) if report.history else "",

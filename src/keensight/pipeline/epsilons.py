@@ -9,12 +9,18 @@ from keensight.errors import UsageError
 from keensight.values import Norm
 
 LEVELS = 255
+RANGES: dict[Norm, tuple[int, float, str, str]] = {  # the smallest and largest, what it is, and an example
+    "linf": (0, 1, "a part of the pixel range", "--eps 0.1 0.2"),
+    "l2": (0, math.inf, "a part of the pixel range", "--eps 0.1 0.2"),
+    "shift": (0, math.inf, "a number of whole pixels", "--eps 1 2"),
+    "rotation": (0, 180, "an angle in degrees", "--eps 10 20"),
+}
 
 
 def checked_eps(epsilons: Sequence[float], norm: Norm = "linf") -> tuple[float, ...]:
     """Return epsilons in ascending order, each once.
 
-    Raises UsageError for one that is no size in the pixels' range of 0 to 1, above all for one in levels of 255.
+    Raises UsageError for one that is out of the norm's range, above all for one in levels of 255.
     """
     for eps in epsilons:
         if norm == "linf" and 1 < eps <= LEVELS:
@@ -23,10 +29,12 @@ def checked_eps(epsilons: Sequence[float], norm: Norm = "linf") -> tuple[float, 
                 f"parts of the pixel range, 0 to 1, and nothing is converted: give --eps {eps / LEVELS:.4g} for "
                 f"{eps:g} levels of 255. Normalisation is inside the model, so do not divide by its deviation."
             )
-        if not math.isfinite(eps) or eps < 0 or (norm == "linf" and eps > 1):
-            ends = "from 0 to 1" if norm == "linf" else "of 0 or more"
+        low, high, unit, example = RANGES[norm]
+        if not low <= eps <= high or not math.isfinite(eps):
+            ends = f"from {low} to {high:g}" if math.isfinite(high) else f"of {low} or more"
             raise UsageError(
-                f"An epsilon of {eps:g} was asked for. It is a part of the pixel range: give numbers {ends}, such as "
-                "--eps 0.1 0.2."
+                f"An epsilon of {eps:g} was asked for. It is {unit}: give numbers {ends}, such as {example}."
             )
+        if norm == "shift" and eps != int(eps):
+            raise UsageError(f"A shift by {eps:g} pixels was asked for. Give whole numbers, such as {example}.")
     return tuple(sorted({float(eps) for eps in epsilons}))

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 
@@ -34,10 +35,12 @@ from keensight.models.classifier import Own
 from keensight.models.layers import layer_table
 from keensight.pages.pictures import Pictures, sample_members
 from keensight.pages.report import render_html
+from keensight.pages.robustness import context as robustness_context
 from keensight.pipeline.notes import notes
 from keensight.pipeline.odd import measure_oddness, with_limits
 from keensight.pipeline.parity import check_parity, trained_logits
 from keensight.pipeline.polarity import decide_borders
+from keensight.pipeline.robust import STEPS, full_robustness, how_many, quick_robustness
 from keensight.pipeline.watch import Watcher
 from keensight.robustness.answers import outcome, result
 from keensight.robustness.certificates import certified
@@ -149,12 +152,25 @@ def finish(
     if is_thin(report.headline) and not by_hand:
         crossed = crossed or cross_validate(model, splits, recipe)
         report = replace(report, crossed=crossed.measured if crossed else None)
-    watcher.stage("writing report and bundle")
-    html = render_html(report, _pictures(report, state, splits, recipe))
+    report, robust = _with_robustness(report, state, splits, recipe, shipped, watcher)
+    html = render_html(report, _pictures(report, state, splits, recipe), robust)
     write_atomically(files.report, to_json(to_dict(report)))
     write_atomically(files.page, html)
     write_bundle(bundle, report, onnx, weights_of(model), html)
     return report
+
+
+def _with_robustness(
+    report: Report, state: State, splits: Splits, recipe: Recipe, shipped: Predictor, watcher: Watcher
+) -> tuple[Report, dict[str, Any]]:
+    """Return the report with how the model breaks, and what its page shows of that."""
+    asked, held_out = recipe.evaluate.robustness, splits.held_out
+    if asked == "full":
+        few = held_out.thinned(how_many(held_out))
+        measured, fooled = full_robustness(state.model, shipped, few, recipe.seed, STEPS, watcher)
+        return replace(report, robustness=measured), robustness_context(measured, fooled)
+    quick = quick_robustness(shipped, held_out, recipe.seed) if asked == "quick" else None
+    return replace(report, robustness=quick), robustness_context(quick) if quick else {}
 
 
 def _pictures(report: Report, state: State, splits: Splits, recipe: Recipe) -> Pictures:

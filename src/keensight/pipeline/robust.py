@@ -35,6 +35,7 @@ EPS: dict[Norm, tuple[float, ...]] = {
 }
 SMALL = 64 * 64 * 3  # numbers in a picture
 MOST, MOST_LARGE = 1000, 100  # pictures attacked, for small pictures and for larger ones
+STEPS = 100  # of each attack
 QUICK = 100  # pictures, corrupted with the middle severity
 EXAMPLES = 4
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from keensight.values.choice import Choice
+from keensight.values.robustness import RobustnessReport
 from keensight.values.threats import AttackResult, CertifiedResult
 from keensight.values.training import Epoch
 
@@ -175,6 +176,7 @@ class Report:
     sets: SetsReport | None = None
     crossed: CrossValidation | None = None  # where few pictures were held out, and training is cheap
     certificates: tuple[CertifiedResult, ...] = ()
+    robustness: RobustnessReport | None = None
     choice: Choice | None = None  # None where a recipe was asked for
 
     @property

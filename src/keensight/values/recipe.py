@@ -244,6 +244,10 @@ class EvaluateSettings:
         (), "prove how many of the held-out pictures stay right within these epsilons (robustness.md)",
         example=(0.05, 0.1),
     )  # fmt: skip
+    robustness: str = key(
+        "quick", "quick: small pictures under everyday corruptions; full: also attacks, shifts, rotations and "
+        "certificates, which takes minutes", choices=("quick", "full", "none"),
+    )  # fmt: skip
     abstain_below: float = key(
         0.6, "`predict` is not sure below this calibrated probability", low=0, high=1, also=("threshold", "confidence")
     )

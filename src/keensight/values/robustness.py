@@ -41,7 +41,8 @@ class RobustnessReport:
     """How often a model is right on the same `n` pictures: as they are, corrupted, attacked, and by proof.
 
     `attacked` and `certified` are in linf, with pixels in [0, 1]; where there are no bounds, the latter is
-    empty and `why_not_certified` says why. `shifted` is in whole pixels, `turned` in degrees. What was not measured is empty.
+    empty and `why_not_certified` says why. `shifted` is in whole pixels, `turned` in degrees. What was not measured is
+    empty.
     `eps` is the epsilon of the shares in `per_class`; None without attacks.
     """
 

@@ -36,10 +36,7 @@ class Threat:
         if self.norm not in get_args(Norm):
             raise RecipeError(f"The norm is '{self.norm}'; {', '.join(get_args(Norm))} are accepted.")
         if self.norm == "linf" and not 0 <= self.eps <= 1:
-            as_levels = f" {self.eps:g} of 255 levels are {self.eps / 255:.4g}." if 1 < self.eps <= 255 else ""
-            raise RecipeError(
-                f"An epsilon of {self.eps:g} was asked for; pixels lie in [0, 1], and so must epsilon.{as_levels}"
-            )
+            raise RecipeError(f"An epsilon of {self.eps} was asked for; pixels lie in [0, 1], and so must epsilon.")
         if not 0 <= self.eps < math.inf:
             raise RecipeError(f"An epsilon of {self.eps} was asked for; give a finite number of 0 or more.")
         if self.norm == "shift" and self.eps != int(self.eps):

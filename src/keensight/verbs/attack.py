@@ -10,10 +10,11 @@ import numpy as np
 from torch import nn
 
 from keensight.data.polarity import Borders
-from keensight.errors import RecipeError, UsageError, suggestion
+from keensight.errors import UsageError, suggestion
 from keensight.evaluation.metrics import accuracy_interval
 from keensight.files import to_json, write_atomically
 from keensight.pages.robustness import render_html
+from keensight.pipeline.epsilons import checked_eps
 from keensight.pipeline.part import Part, open_part
 from keensight.pipeline.robust import EPS, MOST, attackable, full_robustness, how_many, told
 from keensight.pipeline.watch import Watcher
@@ -117,7 +118,8 @@ def attack(
         0.31
     """
     watcher = watcher or Watcher()
-    known_norm, epsilons = checked_eps(norm, eps)
+    known_norm = _known(norm)
+    epsilons = checked_eps(EPS[known_norm] if eps is None else eps, known_norm)
     if steps < 1 or (most is not None and most < 1):
         raise UsageError(f"{steps} steps on {most or MOST} pictures were asked for; give at least 1 of each.")
     opened = open_part(bundle, data, split, label_pattern, key, watcher)
@@ -132,7 +134,7 @@ def attack(
         notes.append(f"{len(pictures):,} of {len(opened.pictures):,} pictures were attacked; --most sets how many.")
     for note in notes:
         watcher.note(note)
-    threats = [Threat(known_norm, each, steps) for each in epsilons]
+    threats = [Threat(known_norm, each, steps) for each in epsilons if each]
 
     borders = opened.bundle.borders
     watcher.stage("attacking")
@@ -165,18 +167,11 @@ def _page(model: nn.Module, opened: Part, pictures: Split, out: Path, seed: int,
         return folder / PAGE
 
 
-def checked_eps(norm: str, eps: Sequence[float] | None) -> tuple[Norm, list[float]]:
-    """Return a norm and its epsilons, the smallest first, without 0.
-
-    Raises UsageError for an unknown norm or epsilons that are out of its range.
-    """
-    if norm not in EPS:
-        raise UsageError(f"There is no norm '{norm}'. {suggestion(norm, EPS)}The norms are {', '.join(EPS)}.")
-    try:
-        threats = [Threat(norm, float(each)) for each in (EPS[norm] if eps is None else eps)]  # type: ignore[arg-type]
-    except RecipeError as error:
-        raise UsageError(str(error)) from error
-    return threats[0].norm if threats else "linf", sorted({each.eps for each in threats} - {0.0})
+def _known(norm: str) -> Norm:
+    for known in EPS:
+        if known == norm:
+            return known
+    raise UsageError(f"There is no norm '{norm}'. {suggestion(norm, EPS)}The norms are {', '.join(EPS)}.")
 
 
 def _checked(asked: Sequence[str], norm: Norm, model: nn.Module, num_classes: int) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from keensight.inference.predictor import inverted_of
 from keensight.models.linear import is_linear
 from keensight.pages.comparison import Inside, render_html
 from keensight.pipeline.compared import MOST_ATTACKED, Entrant, attacked, inside, measured, open_entrants
+from keensight.pipeline.epsilons import checked_eps
 from keensight.pipeline.labelled import open_for, split_asked
 from keensight.pipeline.same_pictures import same_pictures
 from keensight.pipeline.watch import Watcher
@@ -71,7 +71,7 @@ def compare(
     """
     watcher = watcher or Watcher()
     wanted = split_asked(split)
-    epsilons = None if eps is None else _checked_eps(eps)
+    epsilons = None if eps is None else (checked_eps(eps) if any(eps) else ())  # an attack by 0 is none
     if bundle_in(Path(data)):
         raise UsageError(f"DATA comes last, and {data} is a bundle. Name labelled pictures after the bundles.")
     watcher.stage("opening bundles")
@@ -126,15 +126,6 @@ def _compared(each: Entrant, found: Metrics, attacks: tuple[AttackResult, ...], 
         attacks=attacks,
         errors=tuple(wrong.errors for wrong in looked.wrong),
     )
-
-
-def _checked_eps(eps: Sequence[float]) -> tuple[float, ...]:
-    if outside := [each for each in eps if not (math.isfinite(each) and 0 <= each <= 1)]:
-        raise UsageError(
-            f"An epsilon of {outside[0]:g} was asked for. It is a fraction of the pixels' range: give numbers from 0 "
-            "to 1, such as --eps 0.1 0.2."
-        )
-    return tuple(sorted({float(each) for each in eps})) if any(eps) else ()  # an attack by 0 is none
 
 
 def _checked_attack(attack: str | None, entrants: Sequence[Entrant]) -> str:
