@@ -88,7 +88,7 @@ def test_of_copies_one_stays_and_it_is_the_held_out_one(tmp_path):
     samples = tuple(Sample(str(i), labels[i], hashes[i], splits[i]) for i in range(6))
     dataset = Dataset("pets", tmp_path, "folder", ("cat", "dog"), samples)
     pixels = Pixels(dataset, Preprocessing(8, 8, 3), images, np.arange(6))
-    found = certain(pixels, copies(pixels), "me")
+    found = certain(dataset, copies(pixels), "me")
     assert [(each.file, each.action, each.why) for each in found] == [
         ("0", "drop", "the same pixels as 4"),
         ("1", "drop", "the same pixels as 4"),

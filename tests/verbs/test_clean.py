@@ -301,6 +301,7 @@ def test_other_forms_stay_and_are_read_as_decided(draw, tmp_path, form):
     after = keensight.open_dataset(data, label_pattern=pattern)
     assert after.class_names[after.samples[0].label] == label
     assert other.path not in {sample.path for sample in after.samples}
+    assert keensight.info(data, label_pattern=pattern)["decisions"] == {"relabel": 1, "drop": 1}
     keensight.clean(data, undo=True)
     assert tree(home) == before
 
@@ -315,6 +316,16 @@ def test_certain_copies_are_dropped_by_auto_and_the_rest_is_left(pets):
     kept = decide(pets, [{"file": "train/cat/copy.png", "action": "keep"}])
     assert [each.action for each in keensight.clean(pets, kept, auto=True).decisions] == ["keep"]
     assert keensight.clean(pets, auto=True).decisions == ()
+
+
+def test_auto_takes_copies_from_an_audit_that_still_fits(pets, tmp_path):
+    facts = keensight.audit(pets, tmp_path / "audit").out / "audit.json"
+    with pytest.raises(UsageError, match="holds no decisions"):
+        keensight.clean(pets, facts)
+    done = keensight.clean(pets, facts, auto=True)
+    assert [each.file for each in done.decisions] == ["train/cat/copy.png"]
+    with pytest.raises(DataError, match=r"are not in pets as they were then: train/cat/copy.png"):
+        keensight.clean(pets, facts, auto=True)
 
 
 @pytest.mark.parametrize(

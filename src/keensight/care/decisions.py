@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from keensight.care.copies import Copy
 from keensight.data.decided import places
 from keensight.errors import DataError, shortlist, suggestion
-from keensight.values import Action, Dataset, Decision, Finding, Pixels, Sample, SplitName
+from keensight.values import Action, Dataset, Decision, Finding, Sample, SplitName
 
 
 class After(NamedTuple):
@@ -96,13 +96,13 @@ def contradicts(decisions: Sequence[Decision]) -> bool:
     return ("drop" in actions and len(actions) > 1) or len(labels) > 1 or len(splits) > 1 or bool(labels and stays)
 
 
-def certain(pixels: Pixels, found: Sequence[Copy], who: str) -> list[Decision]:
+def certain(dataset: Dataset, found: Sequence[Copy], who: str) -> list[Decision]:
     """Return the decisions that need no eye: of pictures with the same pixels under one label, one stays.
 
     Of copies in two splits, the held-out one stays. Those under different labels are left for a person, and so are all
     that are only nearly the same.
     """
-    samples, kept = pixels.dataset.samples, _looked_at(pixels.dataset, {"keep"})
+    samples, kept = dataset.samples, _looked_at(dataset, {"keep"})
     homes: dict[int, list[int]] = defaultdict(list)  # by the first that shows a picture, all that show it
     first = {each.other: each.one for each in found if each.by != "likeness"}
     for each in first:
@@ -158,6 +158,36 @@ def _looked_at(dataset: Dataset, actions: set[Action]) -> set[str]:
 
 def _files(pair: Sequence[str | Sequence[str]]) -> set[str]:
     return {one if isinstance(one, str) else one[0] for one in pair}
+
+
+def copies_in(facts: Mapping[str, Any], dataset: Dataset, source: str) -> list[Copy]:
+    """Return the pictures with the same bytes or pixels that an audit found, from its audit.json.
+
+    Raises DataError if a picture is not there any more, or has changed since.
+    """
+    numbers = {sample.path: i for i, sample in enumerate(dataset.samples)}
+    found, changed = [], set[str]()
+    for finding in facts["findings"]:
+        by, pairs = finding["evidence"].get("by"), finding["evidence"].get("pairs")
+        if by not in ("bytes", "pixels") or not pairs:
+            continue
+        for pair in pairs:
+            paths = [one if isinstance(one, str) else one[0] for one in pair]
+            changed |= {
+                path
+                for path in paths
+                if path not in numbers or dataset.samples[numbers[path]].sha256 != facts["sha256"].get(path)
+            }
+            if not changed:
+                one, other = sorted(numbers[path] for path in paths)
+                found.append(Copy(one, other, by))
+    if changed:
+        raise DataError(
+            f"{len(changed):,} pictures that {source} names are not in {dataset.name} as they were then: "
+            f"{shortlist(sorted(changed))}. Nothing was changed. Audit again, or leave {source} out, as --auto looks "
+            "by itself."
+        )
+    return found
 
 
 STRICTEST: tuple[SplitName | None, ...] = ("test", "val", "train", None)

@@ -59,6 +59,19 @@ def read_decisions(file: Path) -> list[Decision]:
     return [_decision(file, number, line) for number, line in enumerate(lines, 1) if line.strip()]
 
 
+def audit_facts(file: Path) -> dict[str, Any] | None:
+    """Return the content of an audit.json, or None for any other file."""
+    try:
+        if file.stat().st_size > MAX_BYTES:
+            return None
+        found = json.loads(file.read_text(encoding="utf-8"))
+        findings, hashes = found["findings"], found["sha256"]
+        fits = isinstance(hashes, dict) and all(isinstance(each["evidence"], dict) for each in findings)
+        return found if fits else None
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return None
+
+
 def decisions_jsonl(decisions: Iterable[Decision]) -> str:
     """Return decisions as JSON Lines, without what is left empty."""
     return "".join(json.dumps(told(decision)) + "\n" for decision in decisions)

@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from keensight.care.copies import copies
-from keensight.care.decisions import Settled, certain, settle
+from keensight.care.copies import Copy, copies
+from keensight.care.decisions import Settled, certain, copies_in, settle
 from keensight.care.journal import Move, Quarantine
 from keensight.care.moves import check_none_is_emptied, plan
 from keensight.care.unconfirmed import unconfirmed_labels
 from keensight.data.cache import choose_preprocessing, decode
-from keensight.data.decided import decisions_jsonl, read_decisions, record_of
+from keensight.data.decided import audit_facts, decisions_jsonl, read_decisions, record_of
 from keensight.data.folders import read_file
 from keensight.data.idx import is_idx_folder
 from keensight.data.named import NAMES
@@ -61,7 +61,8 @@ def clean(
     Args:
         data: A folder, archive, manifest, IDX folder or .npz, as `train` takes it.
         decisions: The file that the audit's page saved, or one written by hand: JSON Lines.
-        auto: Decide what needs no eye: of pictures with the same pixels under one label, drop all but one.
+        auto: Decide what needs no eye: of pictures with the same pixels under one label, drop all but one. They are
+            looked for, or taken from an audit.json that is given as the decisions.
         undo: Take the last cleaning back: every file returns to its place.
         who: Who decided, for the record, where the decisions do not say; your login name if left out.
         label_pattern: Take labels from file names, such as '{label}__*'; '{label...}_*' reaches to the last _.
@@ -127,16 +128,30 @@ def _nothing_to_undo(data: str | Path) -> UsageError:
 def _decided(dataset: Dataset, file: str | Path | None, auto: bool, who: str | None, watcher: Watcher) -> Settled:
     """Return all decisions, checked, with who took them and when."""
     now, person = datetime.now(UTC).isoformat(timespec="seconds"), who or _login()
-    given = read_decisions(Path(file)) if file is not None else []
+    facts = audit_facts(Path(file)) if file is not None else None
+    if facts and not auto:
+        raise UsageError(
+            f"{file} is what an audit found, and holds no decisions. Decide on the page beside it, which saves "
+            "decisions.jsonl, or add --auto: what needs no eye is decided then."
+        )
+    given = read_decisions(Path(file)) if file is not None and not facts else []
     given = [replace(each, who=each.who or person, when=each.when or now, moved_to=None) for each in given]
     if auto:
-        watcher.stage("comparing pictures")
-        pixels = decode(dataset, choose_preprocessing(dataset, Recipe("audit")), watcher.pictures)
         spoken = {each.file for each in given} | {each.sha256 for each in given if each.file is None}
-        found = certain(pixels, copies(pixels, near=False), f"keensight {__version__} --auto")
+        same = copies_in(facts, dataset, str(file)) if facts else _look(dataset, watcher)
+        found = certain(dataset, same, f"keensight {__version__} --auto")
         some = [each for each in found if each.file not in spoken and each.sha256 not in spoken]
         given += [replace(each, when=now) for each in some]
     return settle(dataset, given, str(file) if file is not None else "--auto")
+
+
+def _look(dataset: Dataset, watcher: Watcher) -> list[Copy]:
+    """Return which pictures have the same bytes or pixels; those that cannot be read are left alone."""
+    watcher.stage("comparing pictures")
+    pixels = decode(dataset, choose_preprocessing(dataset, Recipe("audit")), watcher.pictures)
+    numbers = {sample.path: i for i, sample in enumerate(dataset.samples)}
+    place = [numbers[sample.path] for sample in pixels.dataset.samples]
+    return [replace(each, one=place[each.one], other=place[each.other]) for each in copies(pixels, near=False)]
 
 
 def _login() -> str:

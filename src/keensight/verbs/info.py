@@ -186,6 +186,7 @@ def _data(data: str | Path, label_pattern: str | None) -> dict[str, Any]:
     for (split, label), n in sorted(Counter((s.split or "all", s.label) for s in dataset.samples).items()):
         counts.setdefault(split, {})[dataset.class_names[label]] = n
     preprocessing = choose_preprocessing(dataset, Recipe())
+    decided = Counter(each.action for each in dataset.decisions)
     return {
         "kind": "data",
         "name": dataset.name,
@@ -195,6 +196,7 @@ def _data(data: str | Path, label_pattern: str | None) -> dict[str, Any]:
         "groups": len({sample.group for sample in dataset.samples} - {None}),
         "class_names": list(dataset.class_names),
         "counts": counts,
+        **({"decisions": dict(decided)} if decided else {}),
         "default_size": _size(preprocessing),
         "notes": cut_notes(dataset, label_pattern or ""),
         "skipped": [asdict(skipped) for skipped in dataset.skipped],
