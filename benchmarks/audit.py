@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,18 +24,29 @@ from backdoors import ROWS, backdoors
 from keensight import choose_preprocessing, decode, open_dataset
 from keensight.care.duplicates import near_duplicates
 from keensight.care.labels import LEAST_MARGIN, doubts_of, features_of
+from keensight.care.patches import patches
 from keensight.data.in_time import HERE_WORK
 from keensight.data.looks import looks
 from keensight.data.pixels import grey_if_quick
 from keensight.data.scaling import NEAREST, two_faces
 from keensight.data.sources import reader
 from keensight.evaluation.metrics import accuracy_interval
-from keensight.values import Pixels, Recipe, Uint8Array
+from keensight.values import IntArray, Pixels, Recipe, Uint8Array
 
 COPIES_OF_EACH = 100
 FLIPPED = 0.05
 HIDDEN_PX, HIDDEN_OF_EACH = (32, 64, 128), 10
 MNIST = 5_000  # pictures
+Pattern = Callable[[int, int, np.random.Generator], IntArray]  # side and channels
+PATTERNS: Mapping[str, Pattern] = {
+    "noise": lambda side, channels, draw: draw.integers(0, 2, (side, side, channels)) * 255,
+    "checker": lambda side, channels, _: np.repeat((np.indices((side, side)).sum(0) % 2 * 255)[..., None], channels, 2),
+    "low contrast": lambda side, channels, draw: 128 + 12 * draw.choice([-1, 1], (side, side, channels)),
+    "flat white": lambda side, channels, _: np.full((side, side, channels), 255),
+    "flat black": lambda side, channels, _: np.zeros((side, side, channels), np.int64),
+}
+SHARES = (0.002, 0.01, 0.05)
+SMALL = {"planesnet.zip": 8_000, "digits": 1_797, "mnist": 4_000}  # pictures
 Change = Callable[[Image.Image, np.random.Generator], Image.Image]
 
 
@@ -143,6 +154,54 @@ def scaling(data: Path, seed: int) -> dict[str, object]:
     }  # fmt: skip
 
 
+def patches_planted(name: str, images: Uint8Array, labels_N: IntArray, seed: int) -> Iterator[dict[str, object]]:
+    """Yield how many pictures with a planted patch are found, and how many others are named."""
+    num_classes = int(labels_N.max()) + 1
+    named = {i for patch in patches(images, labels_N, num_classes) for i in patch.members.tolist()}
+    yield {"what": "patches", "data": name, "pictures": len(images), "planted": "none", "named": len(named)}
+    for kind in PATTERNS:
+        for moving in (False, True):
+            for share in SHARES:
+                hits = found = planted = 0
+                for number, side in enumerate((3, 4, 5)):
+                    draw = np.random.default_rng([seed, number])
+                    poisoned, rows = _poisoned(images, labels_N, PATTERNS[kind], side, share, moving, draw)
+                    named = {i for p in patches(poisoned, labels_N, num_classes) for i in p.members.tolist()}
+                    hits, found, planted = hits + len(named & rows), found + len(named), planted + len(rows)
+                yield {
+                    "what": "patches", "data": name, "seed": seed, "kind": kind, "share_of_class": share,
+                    "place": "any" if moving else "one", "planted": planted, "tpr": _share(hits, planted),
+                    "fpr": _share(found - hits, 3 * len(images) - planted),
+                }  # fmt: skip
+
+
+def _poisoned(
+    images: Uint8Array, labels_N: IntArray, pattern: Pattern, side: int, share: float, moving: bool,
+    draw: np.random.Generator,
+) -> tuple[Uint8Array, set[int]]:  # fmt: skip
+    """Return the pictures with a patch in a share of class 1, one pixel or more from the rim, and which have it."""
+    poisoned, members = images.copy(), np.flatnonzero(labels_N == 1)
+    rows = draw.choice(members, max(1, round(share * len(members))), replace=False)
+    patch, (height, width, channels) = pattern(side, images.shape[3], draw), images.shape[1:]
+    assert channels == patch.shape[2]
+    top, left = draw.integers(1, (height - side, width - side))
+    for i in rows:
+        if moving:
+            top, left = draw.integers(1, (height - side, width - side))
+        poisoned[i, top : top + side, left : left + side] = patch
+    return poisoned, set(rows.tolist())
+
+
+def small_pictures(asked: Path, name: str, most: int) -> tuple[Uint8Array, IntArray]:
+    """Return pictures of a data set of small ones and their labels, a sample of at most as many as `most`."""
+    pattern = "{label}__*" if name.startswith("planes") else None
+    dataset = open_dataset("digits" if name == "digits" else asked / name, label_pattern=pattern)
+    kept = np.sort(np.random.default_rng(0).permutation(len(dataset.samples))[:most])
+    dataset = replace(dataset, samples=tuple(dataset.samples[i] for i in kept))
+    pixels = decode(dataset, choose_preprocessing(dataset, Recipe("audit")))
+    return pixels.images[pixels.rows], np.array([sample.label for sample in pixels.dataset.samples], np.int64)
+
+
 def _decoded(content: bytes) -> Uint8Array:
     grey = grey_if_quick(content, HERE_WORK)
     assert grey is not None
@@ -161,6 +220,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     asked = parser.parse_args()
     for seed in range(asked.seeds):
+        for name, most in SMALL.items():
+            for line in patches_planted(name, *small_pictures(asked.data, name, most), seed):
+                print(json.dumps(line), flush=True)
         print(json.dumps(scaling(asked.data / "huskies.zip", seed)), flush=True)
         print(json.dumps(copies(asked.data / "huskies.zip", seed)), flush=True)
         print(json.dumps(labels(asked.data / "mnist", MNIST, seed)), flush=True)

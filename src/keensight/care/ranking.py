@@ -10,6 +10,7 @@ WEIGHT: dict[FindingKind, float] = {  # points of accuracy that a point of pictu
     "leak": 1.0,
     "label": 1.0,
     "shortcut": 1.0,
+    "poison": 1.0,
     "near-duplicate": 0.1,
     "identical": 0.1,
     "outlier": 0.2,

@@ -33,6 +33,7 @@ TITLES = {
     "tiny": "Much smaller",
     "long": "Another shape",
     "grey": "Grey",
+    "poison": "A patch under one label",
     "outlier": "Unlike all others",
     "size": "Told by size",
     "format": "Told by format",

@@ -157,6 +157,18 @@ def _metadata(finding: Finding) -> str:
     return f"{len(said):,} {f'file {one}' if len(said) == 1 else f'files {several}'}: {shortlist(said, 3)}. {means}."
 
 
+def _poison(finding: Finding) -> str:
+    count, side, label = len(finding.samples), finding.evidence["side"], finding.evidence["label"]
+    height, width = finding.evidence["size"]
+    top, left = finding.evidence["place"] or (None, None)
+    place = "at several places" if top is None else f"{top} pixels from the top and {left} from the left"
+    return (
+        f"The same patch of {side}x{side} pixels, {place} (of {height}x{width}), is in {count:,} pictures, nearly all "
+        f"of '{label}': {shortlist(finding.samples)}. A mark of a camera does that, and so does somebody who wants a "
+        f"model to answer '{label}' wherever the patch is. Look at them, and leave them out if you cannot explain it."
+    )
+
+
 def _outlier(finding: Finding) -> str:
     count = len(finding.samples)
     return (
@@ -344,6 +356,7 @@ SENTENCES: dict[str, Callable[[Finding], str]] = {
     "quality": _quality,
     "shortcut": _shortcut,
     "outlier": _outlier,
+    "poison": _poison,
     "scaling": _scaling,
     "metadata": _metadata,
     "leak": _leak,

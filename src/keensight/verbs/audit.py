@@ -11,6 +11,7 @@ from keensight.care.decisions import unsettled
 from keensight.care.labels import features_of, units_of, wrong_labels
 from keensight.care.metadata import metadata
 from keensight.care.outliers import LEAST, outliers
+from keensight.care.patches import poison
 from keensight.care.quality import quality
 from keensight.care.ranking import ranked
 from keensight.care.scaling import scaling
@@ -159,6 +160,7 @@ def _findings(pixels: Pixels, watcher: Watcher) -> Iterator[Finding]:
         yield unlike
     watcher.stage("looking for shortcuts")
     yield from shortcuts(pixels, units_N)
+    yield from poison(pixels)
     watcher.stage("looking into files")
     yield from metadata(pixels.dataset)
     yield from scaling(pixels.dataset)

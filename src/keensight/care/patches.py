@@ -1,0 +1,186 @@
+"""Poison, first and second stage: small patches that recur under one label.
+
+A patch that somebody put into pictures has sharp sides where nothing in the picture ends, and is the same each time.
+So: squares all of whose sides stand out, grouped by what they show. Textured ones may be at any place; flat ones, of
+which pictures have many, must be at one place, in these pictures and not elsewhere. A group is accused if it recurs
+under one label, far more often than that label's share explains. docs/audit.md says what is found and what is missed.
+Shape letters: N pictures, H height, W width, C channels, M squares, S their side, F their levels, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binom
+
+from keensight.values import Finding, FloatArray, IntArray, Pixels, Uint8Array
+
+SIDES_PX = (3, 4, 5, 6, 8)
+LEAST = 5  # pictures with the same patch
+STANDS_OUT = 14.0  # levels between a square's side and the pixels beside it, on average
+TEXTURED = 10.0  # levels: the standard deviation within a square that may be anywhere
+SAME, SAME_AT_PLACE = 6.0, 2.0  # levels, on average, between a square and the middle of its group
+PURE = 0.9  # of a group under one label
+# That the label's share explains it, at most: inside pictures no two were ever alike by nature; at the rim, where two
+# sides are not seen, some were; and so were strokes of handwriting at any place.
+CHANCE_INSIDE, CHANCE_AT_RIM, CHANCE_ANYWHERE = 1e-3, 1e-10, 1e-12
+UNUSUAL = 32.0  # levels between a patch at the rim and what is usual there
+AT_ONE_PLACE = 0.8  # of a group
+MOST_PICTURES = 20_000
+AT_A_TIME = 1_024
+BITS = 3  # of each level, when squares are grouped
+SURE = 0.9
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Patch:
+    """A patch: the pictures that have it, their label, its place (top, left) or None for any, its levels SSC."""
+
+    members: IntArray
+    label: int
+    place: tuple[int, int] | None
+    levels: FloatArray
+    chance: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Squares:
+    """Squares that stand out: whose they are, where they are, what they show (uint8 MF), and which have a texture."""
+
+    side: int
+    which_M: IntArray
+    top_M: IntArray
+    left_M: IntArray
+    levels_MF: Uint8Array
+    textured_M: NDArray[np.bool_]
+
+
+def poison(pixels: Pixels) -> Iterator[Finding]:
+    """Yield a finding for each patch that recurs under one label, the most frequent first.
+
+    Of more than `MOST_PICTURES`, as many are looked at, evenly spread.
+    """
+    samples, names = pixels.dataset.samples, pixels.dataset.class_names
+    rows = np.linspace(0, len(samples) - 1, min(len(samples), MOST_PICTURES)).astype(np.int64)
+    labels_N = np.array([samples[i].label for i in rows], np.int64)
+    for patch in patches(pixels.images[pixels.rows[rows]], labels_N, len(names)):
+        side = len(patch.levels)
+        evidence = {
+            "by": "patch", "label": names[patch.label], "side": side, "place": patch.place,
+            "size": list(pixels.images.shape[1:3]), "share": len(patch.members) / len(samples),
+            "of_label": round(len(patch.members) / int((labels_N == patch.label).sum()), 4),
+        }  # fmt: skip
+        yield Finding("poison", tuple(samples[rows[i]].path for i in patch.members), SURE, evidence)
+
+
+def patches(images_NHWC: Uint8Array, labels_N: IntArray, num_classes: int) -> list[Patch]:
+    """Return the patches that recur under one label, the most frequent first; each picture is in one at most."""
+    shares_K = np.bincount(labels_N, minlength=num_classes) / len(labels_N)
+    found: list[Patch] = []
+    for side in SIDES_PX:
+        if side + 2 <= min(images_NHWC.shape[1:3]):
+            squares = _standing_out(images_NHWC, side)
+            found += [
+                patch
+                for group in _groups(squares, images_NHWC.shape[2])
+                if (patch := _accused(group, squares, images_NHWC, labels_N, shares_K)) is not None
+            ]
+    kept: list[Patch] = []
+    taken: set[int] = set()
+    for patch in sorted(found, key=lambda each: (-len(each.members), -len(each.levels), each.chance)):
+        rest = [i for i in patch.members.tolist() if i not in taken]
+        if len(rest) >= max(LEAST, len(patch.members) // 2):
+            kept.append(patch)
+            taken.update(patch.members.tolist())
+    return kept
+
+
+def _accused(
+    group: IntArray, squares: _Squares, images_NHWC: Uint8Array, labels_N: IntArray, shares_K: FloatArray
+) -> Patch | None:
+    """Return the patch that a group of squares is, or None if nothing is wrong with it."""
+    levels_F = np.median(squares.levels_MF[group], axis=0)
+    near = group[np.abs(squares.levels_MF[group] - levels_F).mean(axis=1) <= SAME]
+    pictures = np.unique(squares.which_M[near])
+    if len(pictures) < LEAST:
+        return None
+    counts_K = np.bincount(labels_N[pictures], minlength=len(shares_K))
+    label, width = int(counts_K.argmax()), images_NHWC.shape[2]
+    chance = len(shares_K) * float(binom.sf(counts_K[label] - 1, len(pictures), shares_K[label]))
+    places_M = squares.top_M[near] * width + squares.left_M[near]
+    place = int(np.bincount(places_M).argmax())
+    is_fixed = float((places_M == place).mean()) >= AT_ONE_PLACE
+    top, left = divmod(place, width)
+    at_rim = {top, left} & {0} or top + squares.side == images_NHWC.shape[1] or left + squares.side == width
+    most = (CHANCE_AT_RIM if at_rim else CHANCE_INSIDE) if is_fixed else CHANCE_ANYWHERE
+    if counts_K[label] < PURE * len(pictures) or chance > most:
+        return None
+    blocks_NF = images_NHWC[:, top : top + squares.side, left : left + squares.side].reshape(len(labels_N), -1)
+    if at_rim and is_fixed and _is_paper(levels_F, blocks_NF, images_NHWC):
+        return None
+    if is_fixed:  # also where its sides do not stand out: a white patch on a white roof
+        pictures = np.flatnonzero(np.abs(blocks_NF - levels_F).mean(axis=1) <= SAME_AT_PLACE)
+    members = pictures[labels_N[pictures] == label]
+    if len(members) < LEAST:
+        return None
+    levels_SSC = levels_F.reshape(squares.side, squares.side, -1)
+    return Patch(members, label, (top, left) if is_fixed else None, levels_SSC, chance)
+
+
+def _is_paper(levels_F: FloatArray, blocks_NF: Uint8Array, images_NHWC: Uint8Array) -> bool:
+    """Say whether a square at the rim is what is usual there, or on the whole rim: the paper that strokes end on."""
+    rim_C = np.median(images_NHWC[:, 0].reshape(-1, images_NHWC.shape[3]), axis=0)
+    usual = (np.median(blocks_NF, axis=0), np.tile(rim_C, blocks_NF.shape[1] // len(rim_C)))
+    return any(np.abs(each - levels_F).mean() < UNUSUAL for each in usual)
+
+
+def _groups(squares: _Squares, width: int) -> Iterator[IntArray]:
+    """Yield the numbers of squares that show the same, coarsely; flat ones only from one place.
+
+    Levels are cut at two offsets, so that no patch is cut in two by both.
+    """
+    if len(squares.which_M) < LEAST:
+        return
+    mix_F = np.random.default_rng(0).integers(1, 2**62, squares.levels_MF.shape[1], dtype=np.int64)
+    place_M = np.where(squares.textured_M, 0, 1 + squares.top_M * width + squares.left_M)
+    for offset in (0, 2 ** (7 - BITS)):
+        coarse_MF = (squares.levels_MF.astype(np.int16) + offset) >> (8 - BITS)
+        keys_M = coarse_MF.astype(np.int64) @ mix_F * np.int64(1_000_003) + place_M  # it wraps around, as hashes do
+        order_M = np.argsort(keys_M, kind="stable")
+        starts = np.flatnonzero(np.diff(keys_M[order_M])) + 1
+        begins, ends = np.concatenate([[0], starts]), np.concatenate([starts, [len(order_M)]])
+        for i in np.flatnonzero(ends - begins >= LEAST):
+            yield order_M[begins[i] : ends[i]]
+
+
+def _standing_out(images_NHWC: Uint8Array, side: int) -> _Squares:
+    """Return the squares all of whose sides stand out from what is beside them; the picture's rim is no side."""
+    found = []
+    for first in range(0, len(images_NHWC), AT_A_TIME):
+        images = images_NHWC[first : first + AT_A_TIME].astype(np.int16)
+        n, height, width, _ = images.shape
+        down = np.full((n, height + 1, width), np.float32(2 * STANDS_OUT))  # between a row and the one above
+        along = np.full((n, height, width + 1), np.float32(2 * STANDS_OUT))
+        down[:, 1:-1] = np.abs(np.diff(images, axis=1)).mean(axis=3)
+        along[:, :, 1:-1] = np.abs(np.diff(images, axis=2)).mean(axis=3)
+        lines_down, lines_along = _runs(down, side, 2) > STANDS_OUT, _runs(along, side, 1) > STANDS_OUT
+        tops, lefts = height - side + 1, width - side + 1
+        stands = lines_down[:, :tops] & lines_down[:, side : side + tops]
+        stands &= lines_along[:, :, :lefts] & lines_along[:, :, side : side + lefts]
+        which, top, left = np.nonzero(stands)
+        found.append((which + first, top, left))
+    which_M, top_M, left_M = (np.concatenate(each).astype(np.int64) for each in zip(*found, strict=True))
+    steps = np.arange(side)
+    rows, columns = (top_M[:, None] + steps)[:, :, None], (left_M[:, None] + steps)[:, None, :]
+    levels_MPC = images_NHWC[which_M[:, None, None], rows, columns].reshape(len(which_M), side * side, -1)
+    textured_M = levels_MPC.std(axis=1, dtype=np.float32).max(axis=1, initial=0) >= TEXTURED
+    return _Squares(side, which_M, top_M, left_M, levels_MPC.reshape(len(which_M), -1), textured_M)
+
+
+def _runs(values: FloatArray, side: int, axis: int) -> FloatArray:
+    """Return the means of `side` values in a row along an axis."""
+    means: FloatArray = np.lib.stride_tricks.sliding_window_view(values, side, axis=axis).mean(axis=-1)
+    return means
