@@ -178,7 +178,7 @@ def _after(wish: Wish, result: Gathering) -> Iterator[str]:
     ]
     if lacking and not result.stops and not wish.listed:
         yield f"nothing more is found: {shortlist(lacking)}. Give more queries for a label, or another --source."
-    elif lacking:
+    elif lacking and any(result.labels.values()):
         yield f"fewer than wanted: {shortlist(lacking)}."
     if result.later:
         yield f"{result.later:,} pictures could not be fetched now; the same command tries them again."

@@ -103,7 +103,15 @@ def test_a_robots_txt_is_kept_to_and_asked_for_once(world):
         client.picture("https://a.example/private/2.jpg", 100)
     assert client.picture(A, 100) == b"picture"
     assert world.paths("a.example", robots=True) == ["/robots.txt", "/1.jpg", "/1.jpg"]
-    assert world.waits == [4]
+    assert world.waits == [client_module.PICTURE_S, 4]
+
+
+def test_pictures_of_one_host_are_not_fetched_as_fast_as_it_could_send_them(world):
+    world.on("https://a.example/", b"picture")
+    client = world.client()
+    for _ in range(3):
+        client.picture(A, 100)
+    assert world.waits == [0.25] * 3  # robots.txt is the first of the four
 
 
 def test_a_robots_txt_that_cannot_be_had_now_forbids_and_a_missing_one_allows(world):

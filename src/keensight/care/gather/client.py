@@ -23,6 +23,7 @@ from keensight.care.gather.robots import MAX_BYTES, Rules, rules_in
 from keensight.version import __version__
 
 PARALLEL = 2  # requests at a time to one host
+PICTURE_S = 0.25  # between pictures of one host: iNaturalist, for one, asks for at most 5 GB an hour
 READ_S, WHOLE_S = 20.0, 120.0  # for each read, and for a request with its answer
 MOST_ATTEMPTS, MOST_REDIRECTS = 4, 5
 DOWN = 3  # requests in a row that a host did not answer, each tried again: it is not asked any more
@@ -148,8 +149,10 @@ class Client:
         first = checked_url(url, self.network)
         for _ in range(MOST_REDIRECTS + 1):
             parts = checked_url(url, self.network)
-            if is_picture and not self._rules(parts).allow(_target(parts)):
-                raise RefusedError(f"robots.txt of {parts.netloc} does not allow it")
+            if is_picture:
+                self.pace(parts.netloc, PICTURE_S)
+                if not self._rules(parts).allow(_target(parts)):
+                    raise RefusedError(f"robots.txt of {parts.netloc} does not allow it")
             # a key is for the host that it was given for, and no other sees it
             is_same = (parts.scheme, parts.netloc) == (first.scheme, first.netloc)
             headers = {name: value.replace("{key}", key) for name, value in request.headers.items() if is_same}
