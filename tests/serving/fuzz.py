@@ -2,8 +2,9 @@
 
     python tests/serving/fuzz.py tests/bundle/frozen/bundle --cases 100000
 
-What counts as failure: a 5xx other than 503, a line of the server's log that says that something failed, a request that
-was smuggled, an exit status other than 0, a good client beside it whose median is more than twice what it was before.
+What counts as failure: a 5xx other than 503, a picture without an answer by its deadline, a line of the server's log
+that says that something failed, a request that was smuggled, an exit status other than 0, a good client beside it whose
+median is more than twice what it was before.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ spec.loader.exec_module(hostile)
 Case, Generator, post, png = hostile.Case, hostile.Generator, hostile.post, hostile.png
 
 PATIENCE_S = 2.0  # for an answer; requests that are cut short get none
+DEADLINE_S = 32.0  # for a whole request: the server's own is 30
 
 
 @dataclass(slots=True)
@@ -40,9 +42,14 @@ class Outcome:
 
     statuses: Counter[str] = field(default_factory=Counter)
     kinds: dict[str, Counter[str]] = field(default_factory=dict)
+    slowest_s: float = 0.0  # of the answers to whole requests
+    slowest: str = ""
 
-    def count(self, kind: str, status: str) -> None:
+    def count(self, case: Case, status: str, seconds: float) -> None:
         """Count one case."""
+        kind = case.kind
+        if case.end == "deadline" and seconds > self.slowest_s:
+            self.slowest_s, self.slowest = seconds, kind
         self.statuses[status] += 1
         self.kinds.setdefault(kind, Counter())[status] += 1
 
@@ -65,10 +72,11 @@ async def send(port: int, case: Case) -> str:
             return "reset"
         if case.end == "half":
             writer.write_eof()
-        async with asyncio.timeout(PATIENCE_S if case.end == "answer" else PATIENCE_S / 8):
+        patience_s = {"answer": PATIENCE_S, "deadline": DEADLINE_S}.get(case.end, PATIENCE_S / 8)
+        async with asyncio.timeout(patience_s):
             answer = await reader.read(65536)
     except TimeoutError:
-        return "silent"
+        return "late" if case.end == "deadline" else "silent"
     except OSError:
         return "closed"
     finally:
@@ -89,7 +97,9 @@ async def attack(
             sent += 1
             if rate:
                 await asyncio.sleep(begin + sent / rate - time.monotonic())
-            outcome.count(case.kind, await send(port, case))
+            begun = time.monotonic()
+            status = await send(port, case)
+            outcome.count(case, status, time.monotonic() - begun)
 
     await asyncio.gather(*(worker() for _ in range(at_once)))
     return outcome
@@ -184,6 +194,7 @@ def main() -> None:
     print(f"{asked.cases:,} cases in {seconds:.0f} s, seed {asked.seed}: {dict(outcome.statuses.most_common())}")
     for kind, statuses in sorted(outcome.kinds.items()):
         print(f"  {kind:14} {dict(statuses.most_common())}")
+    print(f"the slowest answer to a picture came after {outcome.slowest_s:.2f} s ({outcome.slowest})")
     before, *_, after = memory.samples
     print(f"memory: {before:.0f} MB before, {max(memory.samples):.0f} at most, {after:.0f} after; exit status {status}")
     print("\n".join(found) or "nothing failed")
@@ -193,6 +204,7 @@ def main() -> None:
 def failures(outcome: Outcome, log: list[dict[str, object]]) -> list[str]:
     """Return what must not happen and did, in words."""
     found = [f"{n} answers {status}" for status, n in outcome.statuses.items() if status[0] == "5" and status != "503"]
+    found += [f"{n} answers later than {DEADLINE_S:g} s" for status, n in outcome.statuses.items() if status == "late"]
     found += [f"{n} times not connected" for status, n in outcome.statuses.items() if status == "not connected"]
     for line in log:
         if line["event"] == "failed" or (line["event"] == "request" and line["status"] not in (503, *range(200, 500))):

@@ -32,7 +32,10 @@ WEBP = b"RIFF\x1a\x00\x00\x00WEBPVP8L\x0d\x00\x00\x00\x2f\x00\x00\x00\x10\x07\x1
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What is sent, and how it ends: `answer` waits for one, `half` closes our side first, `reset` cuts the line."""
+    """What is sent, and how it ends: `answer` waits for one, `half` closes our side first, `reset` cuts the line.
+
+    `deadline` is a whole request, which has an answer before its deadline.
+    """
 
     kind: str
     pieces: list[bytes | float]
@@ -91,7 +94,7 @@ class Generator:
             ("image/png", "image/jpeg", "application/octet-stream", "text/html", "image/svg+xml", "")
         )
         body = self.rng.choice((self.mutated(self.picture()), self.mutated(self.picture()), self.junk(), b""))
-        return Case("damaged", [post(self.where(), body, kind)])
+        return Case("damaged", [post(self.where(), body, kind)], "deadline")
 
     def where(self) -> str:
         return self.rng.choice(("/v1/predict",) * 18 + ("/v1/explain", "/v1/explain?format=json"))
@@ -102,7 +105,7 @@ class Generator:
                             b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"\x7fELF", self.picture()))  # fmt: skip
         starts = (b"GIF89a", b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"RIFF\xff\xff\xff\xffWEBP", b"BM", b"II*\0")
         body = rng.choice((self.picture() + other, other + self.picture(), rng.choice(starts) + other))
-        return Case("polyglot", [post(self.where(), body, "image/png")])
+        return Case("polyglot", [post(self.where(), body, "image/png")], "deadline")
 
     def bomb(self) -> Case:
         """Small files that are large pictures, or that hold a lot else."""
@@ -111,12 +114,12 @@ class Generator:
             lambda: png(4999, 4999), lambda: png(4000, 4000, 16, 6), lambda: png(2000, 2000), lambda: png(20_000, 1),
             lambda: png(1, 20_000), lambda: png(8, 8, chunk=chunk, times=self.rng.choice((1, 50))), gif_of_frames,
         ))  # fmt: skip
-        return Case("bomb", [post("/v1/predict", maker(), "image/png")])
+        return Case("bomb", [post("/v1/predict", maker(), "image/png")], "deadline")
 
     def trying_a_decoder(self) -> Case:
         """Scans, interlace, frames and metadata."""
         kind, picture = self.trying.picture()
-        return Case(kind, [post(self.where(), picture, "image/png")])
+        return Case(kind, [post(self.where(), picture, "image/png")], "deadline")
 
     def header_bomb(self) -> Case:
         """Headers that promise more than there is memory."""
@@ -133,7 +136,7 @@ class Generator:
             png(wide, high, empty=True), b"GIF89a" + short + b"\0\0\0,\0\0\0\0" + short + b"\0\x02\x02D\x01\0;",
             b"RIFF\x1e\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0" + canvas + WEBP[12:], frame + self.junk(),
         ))  # fmt: skip
-        return Case("header bomb", [post(self.where(), body, "image/png")])
+        return Case("header bomb", [post(self.where(), body, "image/png")], "deadline")
 
     def form(self) -> Case:
         rng = self.rng
