@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from keensight.data.listing import KEPT_BY_SYSTEM
+from keensight.data.sources import open_dataset
 from keensight.data.unlabelled import pictures_in
-from keensight.errors import PictureError
+from keensight.errors import DataError, PictureError
 
 
 def found(*paths):
@@ -79,3 +80,25 @@ def test_a_name_is_a_data_set_unless_such_a_file_is_there(tmp_path, png, monkeyp
     assert len(found(Path("digits"))[0]) == 1797
     Path("digits").write_bytes(png(3))
     assert found(Path("digits"))[0] == {Path("digits"): png(3)}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("new.csv", "file\nb/10.png\nb/9.png\n"),
+        ("new.csv", "file,label\nb/10.png,\nb/9.png,cat\n"),
+        ("new.jsonl", '{"file": "b/10.png"}\n{"file": "b/9.png"}\n'),
+    ],
+)
+def test_a_manifest_of_what_is_to_be_answered_needs_no_labels(tmp_path, png, name, text):
+    (tmp_path / "b").mkdir()
+    for i in (9, 10):
+        (tmp_path / f"b/{i}.png").write_bytes(png(i))
+    (tmp_path / name).write_text(text)
+    content, _ = found(tmp_path / name)
+    assert list(content.items()) == [(tmp_path / f"b/{i}.png", png(i)) for i in (9, 10)]
+    with pytest.raises(DataError, match="label"):
+        open_dataset(tmp_path / name)
+    (tmp_path / name).write_text(text.replace("file", "path"))
+    with pytest.raises(DataError, match="A manifest has the columns file"):
+        found(tmp_path / name)

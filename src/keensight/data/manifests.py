@@ -6,7 +6,7 @@ import csv
 import json
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,6 +19,7 @@ from keensight.values import Skipped
 
 MAX_ROW_BYTES = 2**20
 COLUMNS = ("file", "label", "split", "group")
+NEEDED = ("file", "label")
 ACCEPTED = (
     "A manifest has the columns file and label, and optionally split (train, val or test) and group; each file is a "
     "path relative to the manifest's folder"
@@ -31,11 +32,12 @@ def is_manifest(path: Path) -> bool:
     return path.suffix.lower() in READERS
 
 
-def list_manifest(path: Path, pattern: str | None) -> Listing:
+def list_manifest(path: Path, pattern: str | None, needs: Sequence[str] = NEEDED) -> Listing:
     """List and hash the pictures that a CSV (with a header row) or JSON Lines manifest names.
 
     Raises DataError, with the line, for rows that cannot be understood, that lead out of the manifest's folder, that
-    name no existing file, or that contradict each other; raises UsageError for a label pattern.
+    name no existing file, or that contradict each other; raises UsageError for a label pattern. A file to predict for
+    `needs` no label.
     """
     if pattern:
         raise UsageError(
@@ -48,8 +50,8 @@ def list_manifest(path: Path, pattern: str | None) -> Listing:
     unusable: dict[str, str] = {}
     statuses: dict[str, os.stat_result] = {}
     is_inside = _inside_test(root)
-    for number, row in _rows(path):
-        entry = _entry(path, number, row)
+    for number, row in _rows(path, needs):
+        entry = _entry(path, number, row, needs)
         if entry.path in entries:
             _check_same(path, entries[entry.path], (number, entry))
             skipped.append(Skipped(entry.path, f"listed again in line {number}"))
@@ -89,10 +91,10 @@ def _status(path: Path) -> os.stat_result | None:
         return None
 
 
-def _rows(path: Path) -> Iterator[Row]:
+def _rows(path: Path, needs: Sequence[str] = NEEDED) -> Iterator[Row]:
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
-            for count, row in enumerate(READERS[path.suffix.lower()](path, file)):
+            for count, row in enumerate(READERS[path.suffix.lower()](path, file, needs)):
                 if count >= MAX_FILES:
                     raise DataError(
                         f"{path} has more than {MAX_FILES:,} rows, the most that are accepted. Split it up."
@@ -117,11 +119,11 @@ def _lines(path: Path, file: IO[str]) -> Iterator[str]:
         yield line
 
 
-def _csv_rows(path: Path, file: IO[str]) -> Iterator[Row]:
+def _csv_rows(path: Path, file: IO[str], needs: Sequence[str]) -> Iterator[Row]:
     reader = csv.reader(_lines(path, file), strict=True, skipinitialspace=True)  # as in `a.png, "cat"`
     try:
         header = [name.strip().lower() for name in next(reader, [])]
-        if "file" not in header or "label" not in header:
+        if not set(needs) <= set(header):
             raise DataError(f"The first row of {path} is '{','.join(header)[:200]}'. {ACCEPTED}, separated by commas.")
         for column in COLUMNS:
             if header.count(column) > 1:
@@ -141,7 +143,7 @@ def _csv_rows(path: Path, file: IO[str]) -> Iterator[Row]:
         ) from error
 
 
-def _json_rows(path: Path, file: IO[str]) -> Iterator[Row]:
+def _json_rows(path: Path, file: IO[str], _: Sequence[str]) -> Iterator[Row]:
     for number, line in enumerate(_lines(path, file), start=1):
         if not line.strip():
             continue
@@ -160,7 +162,7 @@ def _json_rows(path: Path, file: IO[str]) -> Iterator[Row]:
             ) from error
 
 
-READERS: dict[str, Callable[[Path, IO[str]], Iterator[Row]]] = {".csv": _csv_rows, ".jsonl": _json_rows}
+READERS: dict[str, Callable[[Path, IO[str], Sequence[str]], Iterator[Row]]] = {".csv": _csv_rows, ".jsonl": _json_rows}
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -182,11 +184,11 @@ def _text(column: str, value: object) -> str:
     raise ValueError(f"its {column} is {value!r:.50}, and text is accepted")
 
 
-def _entry(path: Path, number: int, row: Mapping[str, str]) -> Entry:
+def _entry(path: Path, number: int, row: Mapping[str, str], needs: Sequence[str] = NEEDED) -> Entry:
     name, label = row.get("file", "").strip(), clean_label(row.get("label", ""))
     split_name, group = row.get("split", "").strip(), row.get("group", "").strip()
     for column, value in (("file", name), ("label", label)):
-        if not value:
+        if not value and column in needs:
             raise DataError(f"Line {number} of {path} has no {column}. {ACCEPTED}. Fill it in or remove the row.")
     for value in (name, label, group):
         if odd := odd_name(value):

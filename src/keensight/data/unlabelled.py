@@ -12,6 +12,7 @@ from typing import NamedTuple
 from keensight.data.archives import member_reader
 from keensight.data.folders import MAX_PICTURE_BYTES, Contents, read_file, walk
 from keensight.data.idx import is_idx_folder
+from keensight.data.manifests import is_manifest, list_manifest
 from keensight.data.named import NAMES, list_named
 from keensight.data.sources import FORMS, open_places
 from keensight.data.tars import is_tar, plain_tar, tar_members
@@ -83,7 +84,10 @@ def _in_archive(path: Path, open_until: ExitStack, account: Account) -> Iterator
 def _listed(path: Path, open_until: ExitStack, account: Account) -> Iterator[Picture]:
     """Yield the pictures of a form that lists them itself: a manifest, arrays, or a data set's name."""
     form = next((form for form in FORMS if form.fits(path)), None)
-    listing = form.list(path.absolute(), None) if form else list_named(str(path))
+    if form and form.fits is is_manifest:  # and not a run's list, which is one too
+        listing = list_manifest(path.absolute(), None, needs=("file",))
+    else:
+        listing = form.list(path.absolute(), None) if form else list_named(str(path))
     account(str(path), listing.skipped)
     read = open_until.enter_context(open_places(listing.kind, listing.root, listing.parts))
     around = path if listing.kind == "arrays" else Path() if listing.parts else listing.root
