@@ -10,6 +10,7 @@ from scipy.special import log_softmax
 from scipy.stats import entropy
 
 import keensight
+from keensight.errors import RecipeError
 from keensight.models.zoo import build
 from keensight.robustness.adversarial import fast_loss, one_step, trades_loss
 from keensight.robustness.bounds.intervals import box, margins
@@ -18,6 +19,8 @@ from keensight.robustness.certificates import certified
 from keensight.robustness.certified import interval_loss
 from keensight.training.checkpoint import weights_of
 from keensight.training.loop import fit, start
+from keensight.training.losses import reach
+from keensight.training.trainers import check_fits
 from keensight.values import Preprocessing, Split, Splits
 
 SIZE = Preprocessing(8, 8, 1)
@@ -156,3 +159,21 @@ def test_a_resumed_run_has_the_same_bits(loss):
     whole, halves = trained(loss, epochs=3), trained(loss, epochs=3, stop=2)
     assert weights_of(whole) == weights_of(halves)
     assert copy.deepcopy(whole)(IMAGES).equal(halves(IMAGES))
+
+
+def test_a_network_that_cannot_be_bounded_is_refused_before_training():
+    recipe = keensight.load_recipe("default", ["loss=intervals", "eps=0.1"])
+    model = build("cnn", {}, SIZE, 3, seed=0)
+    check_fits(recipe, model, ("a", "b", "c"))
+    model.network.append(torch.nn.Tanh())
+    with pytest.raises(RecipeError, match="loss 'intervals' is for models whose layers stand in a row and have bounds"):
+        check_fits(recipe, model, ("a", "b", "c"))
+
+
+def test_every_robust_recipe_says_what_it_promises_and_trains_a_little_beyond_its_epsilon():
+    for name in ("digits-certified", "fashion-certified"):
+        recipe = keensight.load_recipe(name)
+        assert recipe.train.eps in recipe.evaluate.certify_eps and reach(recipe) > recipe.train.eps
+        assert recipe.promise[f"certified.{recipe.train.eps:g}"] > 0.7 and recipe.train.keep == "last"
+    assert reach(keensight.load_recipe("digits-certified", ["eps=0.3"])) == pytest.approx(0.38)
+    assert reach(keensight.load_recipe("digits-robust")) == 0.3

@@ -9,6 +9,7 @@ import torch
 from scipy.optimize import linprog
 from torch import nn
 
+from keensight.models.classifier import Classifier
 from keensight.models.zoo import build
 from keensight.robustness.bounds.branching import proves
 from keensight.robustness.bounds.linear import lowest_margins, margin_forms, tightened
@@ -57,6 +58,18 @@ def test_cases_prove_what_is_true_and_nothing_else():
                 assert proved or exact < 0.05  # what is nearly 0 may stay open
                 gained += proved and bound <= 0
     assert gained
+
+
+def test_a_network_without_relus_has_no_cases():
+    torch.manual_seed(0)
+    layers = nn.Conv2d(1, 4, 2), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(4, 2)
+    nodes = nodes_of(Classifier(nn.Sequential(*layers), 1).eval().double().requires_grad_(False))
+    image = torch.rand(1, 1, 3, 3, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        values = tightened(nodes, image, 0.3)
+        margins = [float(lowest_margins(nodes, values, torch.tensor([label]))) for label in (0, 1)]
+    proved = [proves(nodes, values, label, 1 - label, time.monotonic() + 60) for label in (0, 1)]
+    assert proved == [margin > 0 for margin in margins] and not all(proved)
 
 
 def test_no_time_is_no_proof():

@@ -17,12 +17,13 @@ import torch
 
 from keensight.robustness.bounds.affine import Affine
 from keensight.robustness.bounds.known import Known
-from keensight.robustness.bounds.linear import lowest, margin_forms, noise_of_margins
+from keensight.robustness.bounds.linear import at_once, lowest, margin_forms, noise_of_margins
 from keensight.robustness.bounds.network import Node
 
 STEPS = 12  # of gradients, for each batch of cases
 RATE = 0.25  # of the first step; slopes lie in [0, 1]
 CASES_AT_ONCE = 32
+COPIES = 16  # of a case's widest value that are in memory at a time
 MOST_CASES = 2000  # of one margin: as many numbers as these hold fit in memory
 
 
@@ -46,12 +47,15 @@ def proves(nodes: Sequence[Node], values: Sequence[Known], label: int, other: in
     form = forms[:, chosen : chosen + 1]
     noise = float(noise_of_margins(values[-1], labels_1, others)[0, chosen])
     relus = [node.inputs[0] for node in nodes if not isinstance(node.op, Affine) and node.op.is_relu]
+    if not relus:
+        return bool(lowest(nodes, values, len(nodes), form) > noise)
     waiting, seen = [Case({}, -torch.inf)], 0
+    together = min(CASES_AT_ONCE, at_once(values, COPIES))
     while waiting:
         if time.monotonic() > until_s or seen > MOST_CASES:
             return False
         waiting.sort(key=lambda case: case.bound)
-        batch, waiting = waiting[:CASES_AT_ONCE], waiting[CASES_AT_ONCE:]
+        batch, waiting = waiting[:together], waiting[together:]
         seen += len(batch)
         bounds_J, scores = _bounded(nodes, values, relus, form, batch, noise, until_s)
         for i, case in enumerate(batch):
@@ -135,5 +139,5 @@ def _cost(known: Known) -> torch.Tensor:
 def _cut_at(scores: Mapping[int, torch.Tensor], case: int) -> tuple[int, int] | None:
     """Return the value and the place of the open ReLU with the highest score, or None if none is open."""
     found = [(float(each[case].max()), number, int(each[case].argmax())) for number, each in scores.items()]
-    score, number, place = max(found)
+    score, number, place = max(found, default=(-1.0, 0, 0))
     return (number, place) if score >= 0 else None
