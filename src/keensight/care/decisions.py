@@ -42,6 +42,7 @@ def settle(dataset: Dataset, decisions: Sequence[Decision], source: str) -> Sett
     by_content: dict[str, list[str]] = defaultdict(list)
     for sample in dataset.samples:
         by_content[sample.sha256].append(sample.path)
+    dropped = {each.sha256 for each in dataset.decisions if each.action == "drop"}
     problems: dict[str, list[str]] = defaultdict(list)
     about: dict[str, list[Decision]] = defaultdict(list)
     for each in decisions:
@@ -54,7 +55,7 @@ def settle(dataset: Dataset, decisions: Sequence[Decision], source: str) -> Sett
             problems[CHANGED].append(str(each.file))
             continue
         elif not same:
-            problems[UNKNOWN].append(each.file or each.sha256[:12])
+            problems[DROPPED if each.sha256 in dropped else UNKNOWN].append(each.file or each.sha256[:12])
             continue
         elif len(same) > 1 and (each.file or each.action == "drop"):
             problems[SEVERAL].append(f"{each.sha256[:12]} ({shortlist(same, 3)})")
@@ -76,6 +77,7 @@ def settle(dataset: Dataset, decisions: Sequence[Decision], source: str) -> Sett
 
 
 UNKNOWN = "not among these pictures, or not as they were then"
+DROPPED = "dropped by an earlier cleaning, which --undo takes back"
 CHANGED = "changed since they were decided on (another sha256): look at them again"
 SEVERAL = "in several files, so say which with file"
 UNKNOWN_LABEL = "a label that does not exist here"

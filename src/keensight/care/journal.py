@@ -1,4 +1,4 @@
-"""Moves files so that all of it can be undone: each move is written down before it is made.
+"""Moves files so that all of it can be undone: all moves are written down before the first is made.
 
     .pets.quarantine/            beside pets/; hidden, so no verb takes it for a class
         journal.jsonl            what was to be moved, from where to where; made folders; where each round ends
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -60,6 +60,7 @@ class Quarantine:
         self.record = record_of(data)
         self.path = data.with_name(f".{data.name}.quarantine")
         self.journal = self.path / JOURNAL
+        self._checked: set[Path] = set()  # folders that no link leads to
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -124,14 +125,21 @@ class Quarantine:
         had_record = self.record.is_file()
         if had_record:
             write_atomically(self._kept(number), self.record.read_bytes())
-        self._note(number, "begin", had_record=had_record)
+        self._note({"round": number, "what": "begin", "had_record": had_record})
         try:
+            folders = self._missing(moves)
+            # all at once: flushing the journal to the disk takes longer than a move
+            self._note(
+                *({"round": number, "what": "make", "folder": folder} for folder in folders),
+                *({"round": number, "what": "move", "from": each.source, "to": each.target} for each in moves),
+            )
+            for folder in folders:
+                with explained(self.base / folder):
+                    (self.base / folder).mkdir()
             for each in moves:
-                self._make_parents(number, each.target)
-                self._note(number, "move", **{"from": each.source, "to": each.target})
                 self._move(each.source, each.target)
             write_atomically(self.record, record)
-            self._note(number, "end", record=_digest(record.encode()))
+            self._note({"round": number, "what": "end", "record": _digest(record.encode())})
         except (Exception, KeyboardInterrupt):
             self.take_back(next(each for each in self.rounds() if each.number == number))
             raise
@@ -168,7 +176,7 @@ class Quarantine:
         else:
             with explained(self.record):
                 self.record.unlink(missing_ok=True)
-        self._note(done.number, "undone")
+        self._note({"round": done.number, "what": "undone"})
         return back
 
     def _is_changed(self, done: Round) -> bool:
@@ -179,30 +187,28 @@ class Quarantine:
     def _move(self, source: str, target: str) -> None:
         """Rename one file, which replaces no other."""
         start, end = self.base / source, self.base / target
-        for each in (start, end):
-            if not each.parent.resolve().is_relative_to(self.base.resolve()):
-                raise DataError(f"{each} lies behind a link that leads elsewhere, so nothing is moved there.")
+        for folder in {start.parent, end.parent} - self._checked:
+            if not folder.resolve().is_relative_to(self.base.resolve()):
+                raise DataError(f"{folder} lies behind a link that leads elsewhere, so nothing is moved there.")
+            self._checked.add(folder)
         if os.path.lexists(end):
             raise DataError(f"{end} exists, and nothing is overwritten. Move it elsewhere, and try again.")
         with explained(end):
             start.rename(end)
 
-    def _make_parents(self, number: int, target: str) -> None:
-        parent = (self.base / target).parent
-        missing = []
-        while not parent.is_dir():
-            missing.append(parent)
-            parent = parent.parent
-        for folder in reversed(missing):
-            self._note(number, "make", folder=str(folder.relative_to(self.base)))
-            with explained(folder):
-                folder.mkdir()
+    def _missing(self, moves: Sequence[Move]) -> list[str]:
+        """Return the folders that moves need and that do not exist, outer ones first."""
+        missing: dict[str, None] = {}
+        for each in moves:
+            parents = Path(each.target).parents
+            missing |= {str(parent): None for parent in reversed(parents) if not (self.base / parent).is_dir()}
+        return list(missing)
 
-    def _note(self, number: int, what: str, **more: Any) -> None:
-        """Write a line to the journal. It is on disk when this returns."""
-        line = json.dumps({"round": number, "what": what, **more}) + "\n"
+    def _note(self, *rows: Mapping[str, Any]) -> None:
+        """Write lines to the journal. They are on disk when this returns."""
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
         with explained(self.journal), open(self.journal, "ab") as file:
-            file.write(line.encode())
+            file.write(lines.encode())
             file.flush()
             os.fsync(file.fileno())
 

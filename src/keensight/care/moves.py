@@ -31,6 +31,7 @@ def plan(
     layout = None if label_pattern else layout_of([name.split("/") for name in names], str(root))
     taken = {name.casefold() for name in names}
     moves, moved = [], {}
+    homes: dict[tuple[str, SplitName | None], tuple[str, ...] | None] = {}
     dropped = f"{quarantine.path.name}/{quarantine.next_number}"
     for path, after in settled.after.items():
         was, file = entries[path], Path(on_disk(root, path))
@@ -39,7 +40,10 @@ def plan(
             target = "/".join((dropped, *inside))
             moved[path] = target
         elif (after.label, after.split) != (was.label, was.split) and layout and not _is_linked(root, file):
-            home = _home(layout, entries, path, after)
+            wanted = (after.label, after.split)
+            if wanted not in homes:
+                homes[wanted] = _home(layout, entries, after)
+            home = homes[wanted]
             if home is None:
                 continue
             rest = path.split("/")[_depth(layout, path) :]
@@ -81,7 +85,7 @@ def _depth(layout: Layout, path: str) -> int:
     return max(layout.levels[path.split("/")[layout.depth]], layout.split_level) + 1
 
 
-def _home(layout: Layout, entries: Mapping[str, Entry], path: str, after: After) -> tuple[str, ...] | None:
+def _home(layout: Layout, entries: Mapping[str, Entry], after: After) -> tuple[str, ...] | None:
     """Return the folders that say a label and a split, or None where no folders can."""
     if after.split is not None and not layout.splits:
         return None
