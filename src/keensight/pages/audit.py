@@ -24,6 +24,10 @@ TITLES = {
     "label": "Two labels",
     "heads": "Doubtful labels",
     "search": "Unconfirmed labels",
+    "leak, bundle": "Known to the bundle",
+    "label, bundle": "Doubted by the bundle",
+    "label, bundle's labels": "Other labels than learnt",
+    "outlier, bundle": "Odd to the bundle",
     "identical": "Identical",
     "near-duplicate": "Nearly the same",
     "blank": "Blank",
@@ -116,7 +120,13 @@ def render_html(pixels: Pixels, findings: Sequence[Finding], read: Read, data: s
             for paths, says in rows[: MOST_UNCONFIRMED if finding.evidence.get("by") == "search" else MOST_SHOWN]
         )
         by = finding.evidence.get("by")
-        title = TITLES[by if by in ("heads", "search") else finding.evidence.get("what", finding.kind)]
+        title = TITLES[
+            by
+            if by in ("heads", "search")
+            else f"{finding.kind}, {by}"
+            if "bundle" in finding.evidence
+            else finding.evidence.get("what", finding.kind)
+        ]
         sections.append(Section(title, sentence(finding), finding.score, some, len(rows) - len(some), by == "search"))
     return render(
         "pages/audit.html",

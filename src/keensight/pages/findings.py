@@ -38,6 +38,13 @@ def _identical(finding: Finding) -> str:
 
 
 def _leak(finding: Finding) -> str:
+    if finding.evidence.get("by") == "bundle":
+        count, total = len(finding.samples), finding.evidence["of"]
+        return (
+            f"{count:,} of these {total:,} pictures {'is' if count == 1 else 'are'} among those that "
+            f"{finding.evidence['bundle']} learnt from or was chosen by: measured on them, it looks better than it is: "
+            f"{shortlist(finding.samples)}."
+        )
     if groups := finding.evidence.get("groups"):
         many = "group is" if len(groups) == 1 else "groups are"
         return f"{len(groups):,} {many} in two of the given splits: {shortlist(groups)}."
@@ -171,6 +178,13 @@ def _poison(finding: Finding) -> str:
 
 def _outlier(finding: Finding) -> str:
     count = len(finding.samples)
+    if finding.evidence.get("by") == "bundle":
+        return (
+            f"{count:,} of {finding.evidence['of']:,} pictures that {finding.evidence['bundle']} has not seen "
+            f"{'is' if count == 1 else 'are'} unlike all that it learnt: {shortlist(finding.samples)}. Of pictures "
+            "like its own, it refuses as many as its report says (one in twenty, unless told otherwise): where it is "
+            "far more, these data are of another kind."
+        )
     return (
         f"{count:,} picture{' is' if count == 1 else 's are'} unlike all others, by what a network sees in them: "
         f"{shortlist(finding.samples)}. Look whether each shows one of the classes at all, the oddest first."
@@ -205,6 +219,17 @@ def _shortcut(finding: Finding) -> str:
 
 
 def _label(finding: Finding) -> str:
+    if finding.evidence.get("by") in ("bundle", "bundle's labels"):
+        said = [f"{path} ({says})" for path, says in zip(finding.samples, finding.evidence["says"], strict=True)]
+        one = len(said) == 1
+        what = (
+            f"{'label differs' if one else 'labels differ'} from what {finding.evidence['bundle']} learnt for the same "
+            "picture"
+            if finding.evidence["by"] == "bundle's labels"
+            else f"{'label looks' if one else 'labels look'} wrong to {finding.evidence['bundle']}, which is sure of "
+            "another"
+        )
+        return f"{len(said):,} {what}: {shortlist(said)}. Look which is right."
     if finding.evidence.get("by") == "search":
         return (
             f"{len(finding.samples):,} of {finding.evidence['of']:,} labels are a search's guess, and nobody has "

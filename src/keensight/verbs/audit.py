@@ -61,7 +61,8 @@ def audit(
     Args:
         data: A folder, archive, manifest, IDX folder, .npz, or name, as `train` takes it; or a bundle or its run.
         out: The folder of audit.html and audit.json, new or empty; the first free name under audits/ if left out.
-        against: For a bundle: the pictures that it was trained on; those that its run lists if left out.
+        against: For pictures: a bundle, to compare them with what it learnt. For a bundle: the pictures that it was
+            trained on; those that its run lists if left out.
         twins: For a bundle: how many networks are trained anew by its recipe, to compare it with.
         budget: For a bundle: the time for these, in seconds, or such as 90s, 10m or 2h.
         label_pattern: Take labels from file names, such as '{label}__*'; '{label...}_*' reaches to the last _.
@@ -70,7 +71,7 @@ def audit(
     Raises:
         DataError: the data hold no pictures that can be used.
         BundleError: the bundle is damaged, or cannot be used.
-        UsageError: `against` is given with pictures, or there are too few twins to compare with.
+        UsageError: `against` is no bundle for pictures, or there are too few twins to compare with.
         RunError: `out` is not empty.
 
     Example:
@@ -81,10 +82,12 @@ def audit(
     watcher = watcher or Watcher()
     if (bundle := bundle_in(Path(data))) is not None:
         return _audit_bundle(data, bundle, out, against, twins, budget, label_pattern, watcher)
-    if against is not None:
+    known = None if against is None else bundle_in(Path(against))
+    if against is not None and known is None:
         raise UsageError(
-            f"--against is for auditing a bundle, and {data} is not one: it has no bundle.json. Leave --against out, "
-            "or give a bundle, such as runs/digits/bundle."
+            f"--against {against} is not a bundle: it has no bundle.json. Pictures, such as {data}, can be compared "
+            "with what a bundle learnt; a bundle with the pictures that it was trained on. Give a bundle, such as "
+            "runs/digits/bundle, or leave --against out."
         )
     dataset = open_dataset(data, label_pattern=label_pattern)
     watcher.found(dataset, label_pattern or "")
@@ -92,7 +95,13 @@ def audit(
         pixels = decode(dataset, choose_preprocessing(dataset, Recipe("audit")), watcher.pictures)
         watcher.skipped(pixels.dataset)
         num_pictures = len(pixels.dataset.samples)
-        findings = ranked(unsettled(_findings(pixels, watcher), pixels.dataset), num_pictures)
+        found = list(_findings(pixels, watcher))
+        if known is not None:
+            from keensight.pipeline.audited_against import findings_against  # loads an engine
+
+            watcher.stage("asking the bundle")
+            found += findings_against(pixels.dataset, known, watcher)
+        findings = ranked(unsettled(found, pixels.dataset), num_pictures)
         facts = {"data": str(data), "pictures": num_pictures, "findings": [asdict(each) for each in findings]}
         named = {path for each in findings for path in each.samples}
         facts["sha256"] = {each.path: each.sha256 for each in pixels.dataset.samples if each.path in named}
