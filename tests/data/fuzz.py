@@ -28,7 +28,7 @@ SIZES = (Preprocessing(32, 32, 3), Preprocessing(32, 32, 1, "letterbox"), Prepro
 
 
 def attack(
-    num_pictures: int, seed: int, largest: int = 1500, deadline_s: float = DEADLINE_S
+    num_pictures: int, seed: int, largest: int = 1500, deadline_s: float = DEADLINE_S, tell_every: int = 0
 ) -> tuple[dict[str, Counter[str]], list[str], float]:
     """Decode hostile pictures; return what came of each kind, what failed, and the slowest's seconds."""
     pictures, outcomes, failed, slowest = hostile_pictures.Pictures(seed, largest=largest), {}, [], 0.0
@@ -47,6 +47,8 @@ def attack(
                 failed.append(f"picture {i} of seed {seed} ({kind}) ended its process")
         slowest = max(slowest, time.monotonic() - begun)
         outcomes.setdefault(kind, Counter())[status] += 1
+        if tell_every and (i + 1) % tell_every == 0:
+            print(f"{i + 1:,} pictures, the slowest in {slowest:.1f} s, {len(failed)} failed", flush=True)
     apart.close()
     return outcomes, failed, slowest
 
@@ -58,7 +60,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     begun = time.monotonic()
-    outcomes, failed, slowest = attack(asked.pictures, asked.seed)
+    outcomes, failed, slowest = attack(asked.pictures, asked.seed, tell_every=5_000)
     for kind, statuses in sorted(outcomes.items()):
         print(f"  {kind:17} {dict(statuses.most_common())}")
     print(f"{asked.pictures:,} pictures in {time.monotonic() - begun:.0f} s, the slowest in {slowest:.1f} s")
