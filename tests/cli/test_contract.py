@@ -68,7 +68,7 @@ OPTIONS = {  # of every verb, by name: scripts use them, so one that goes or is 
     "recipes": "json",
     "demo": "",
     "evaluate": "split label-pattern key json",
-    "attack": "norm eps attacks steps most split label-pattern key seed json",
+    "attack": "norm eps attacks steps most split label-pattern key seed out json",
     "certify": "eps split most branch smooth draws seed label-pattern key json",
     "compare": "split label-pattern attack eps out key json",
     "explain": "out key json",

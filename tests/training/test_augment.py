@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from keensight import kernels
+from keensight.data.corruptions import CORRUPTIONS, corrupt
 from keensight.training import augment as augmenting
 from keensight.training.augment import augment
 from keensight.values.recipe import AugmentSettings
@@ -116,3 +117,19 @@ def test_compiled_it_is_what_torch_does(shape, fill, monkeypatch):
     assert ours.is_contiguous(memory_format=torch.channels_last)
     monkeypatch.setattr(augmenting, "library", lambda: None)
     torch.testing.assert_close(ours, changed(settings, images), rtol=0, atol=1e-4)
+
+
+def test_a_share_of_the_pictures_is_corrupted_as_the_table_does():
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (64, 9, 9, 3), np.uint8))
+    pictures = images.permute(0, 3, 1, 2).float() / 255
+    found = augment(pictures, AugmentSettings(corrupt=0.5), torch.Generator().manual_seed(1))
+    changed = (found != pictures).flatten(1).any(dim=1)
+    assert 16 < changed.sum() < 48 and torch.equal(
+        found, augment(pictures, AugmentSettings(corrupt=0.5), torch.Generator().manual_seed(1))
+    )
+    generator = torch.Generator().manual_seed(1)
+    chosen = (torch.rand(64, generator=generator) < 0.5).nonzero()[:, 0]
+    rows = chosen.chunk(4)[0]
+    name, severity, seed = (int(torch.randint(n, (), generator=generator)) for n in (15, 3, 2**31))
+    expected = corrupt(images[rows].numpy(), list(CORRUPTIONS)[name], severity + 1, seed)
+    np.testing.assert_array_equal((found[rows] * 255).round().permute(0, 2, 3, 1).numpy(), expected)

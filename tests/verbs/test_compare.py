@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.stats import binomtest
 from sklearn.datasets import load_digits
 
 import keensight
@@ -121,6 +122,21 @@ def test_two_linear_models_that_learnt_their_labels_in_another_order(home, compa
     assert re.findall(r"<br>‖w‖₁ = ([\d.]+)", html) == [f"{norm:.1f}" for norm in norms]
 
 
+def test_the_difference_under_attack_is_tested_too(home, compare):
+    """The worst of linear models is exact: its margins fall by eps times the norm of the weights."""
+    result = compare("regular", "robust", data=home / "zero-one", eps=[0.0, 0.2])
+    survived = []
+    for name in ("regular", "robust"):
+        weights = linear_weights(network_of(read_bundle(home / name))).abs().sum().item()
+        margins = by_hand(home, name, home / "zero-one")
+        survived.append({file for file, margin in margins.items() if margin > 0.2 * weights})
+    (pair,) = result.attacked_pairs
+    only = len(survived[0] - survived[1]), len(survived[1] - survived[0])
+    assert (pair.eps, pair.only_first, pair.only_second) == (0.2, *only) and sum(only) > 0
+    assert pair.p_value == pytest.approx(binomtest(only[0], sum(only)).pvalue)
+    assert "Could these differences be luck?" in result.page.read_text()
+
+
 def test_the_weights_of_both_speak_for_the_same_class(home, compare):
     """Trained with the labels swapped, f(x) must be turned round: a bright middle speaks for 1 in both pictures."""
     from keensight.pipeline.compared import inside, open_entrants
@@ -221,7 +237,7 @@ def test_folders(home, tmp_path, monkeypatch):
         (["dense", "regular"], {}, BundleError, r"2, 3, 4, 5, 6 and 3 more only in .*dense.*same labels, in any order"),
         (["dense", "none"], {}, BundleError, "none does not exist"),
         (["dense", "small"], {"split": "tset"}, UsageError, "There is no split 'tset'"),
-        (["dense", "small"], {"eps": [0.1, 2.0]}, UsageError, "An epsilon of 2 was asked for.*from 0 to 1"),
+        (["dense", "small"], {"eps": [0.1, 2.0]}, UsageError, "An epsilon of 2 .*give --eps 0.0078"),
         (["dense", "small"], {"eps": [float("nan")]}, UsageError, "An epsilon of nan"),
         (["dense", "small"], {"attack": "fsgm"}, UsageError, "There is no attack 'fsgm'. Did you mean 'fgsm'"),
         (["dense", "small"], {"attack": "exact"}, UsageError, "needs linear models of two classes.*--attack fgsm"),

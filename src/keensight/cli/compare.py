@@ -66,9 +66,10 @@ def _print(result: Comparison) -> None:
         say(sentence)
     say()
     say("right where the other is wrong, and McNemar's exact test")
-    for pair in result.pairs:
+    for pair in (*result.pairs, *result.attacked_pairs):
+        within = f", attacked within {pair.eps:g}" if pair.eps else ""
         say(
-            f"{pair.first} {pair.only_first:,}, {pair.second} {pair.only_second:,}: "
+            f"{pair.first} {pair.only_first:,}, {pair.second} {pair.only_second:,}{within}: "
             f"p = {pair.p_value:.2g}, {luck(pair)}"
         )
     if results := result.bundles[0].attacks:

@@ -23,7 +23,7 @@ NUM_BINS = 40
 class Pair:
     """Two bundles on the same pictures: how many only one of them gets right, and McNemar's exact p-value.
 
-    `first` and `second` are the bundles' letters.
+    `first` and `second` are the bundles' letters. With `eps`, the pictures are attacked within that distance in linf.
     """
 
     first: str
@@ -31,6 +31,7 @@ class Pair:
     only_first: int
     only_second: int
     p_value: float
+    eps: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ class Comparison:
     pairs: tuple[Pair, ...]
     notes: tuple[str, ...]
     page: Path
+    attacked_pairs: tuple[Pair, ...] = ()
 
 
 def mcnemar(right_first_N: NDArray[np.bool_], right_second_N: NDArray[np.bool_]) -> tuple[int, int, float]:

@@ -24,10 +24,9 @@ from keensight.models.classifier import Classifier
 from keensight.models.linear import is_linear, pixel_weights
 from keensight.models.tensors import device
 from keensight.pages.comparison import CloseCall, Inside, Wrong
-from keensight.robustness.answers import attacked_pictures, logits, outcome, result
-from keensight.robustness.attacks.table import ATTACKS
+from keensight.robustness.answers import attacked_pictures, clean_outcome, logits, outcome
 from keensight.training.losses import hinge_eps
-from keensight.values import AttackResult, FloatArray, IntArray, Metrics, Split, Threat
+from keensight.values import FloatArray, IntArray, Metrics, Outcome, Split, Threat
 
 MOST_BUNDLES = 8
 MOST_ATTACKED = 2000
@@ -139,17 +138,16 @@ def measured(each: Entrant, part: Split) -> tuple[Metrics, NDArray[np.bool_]]:
     return found, probabilities_NK.argmax(axis=1) == labels_N
 
 
-def attacked(each: Entrant, part: Split, epsilons: Sequence[float], attack: str) -> tuple[AttackResult, ...]:
-    """Return the accuracy within each epsilon, on at most 2,000 pictures; those of epsilon 0 are left as they are."""
+def attacked(each: Entrant, part: Split, epsilons: Sequence[float], attack: str) -> list[Outcome]:
+    """Return what an attack leaves within each epsilon, on at most 2,000 pictures; 0 leaves them as they are."""
     few = part.thinned(MOST_ATTACKED)
 
-    def of(threat: Threat) -> AttackResult:
+    def of(threat: Threat) -> Outcome:
         if threat.eps:
-            return result(attack, outcome(each.model, few, threat, attack, each.bundle.borders))
-        right_N = each.logits(few).argmax(axis=1) == each.labels(few)
-        return AttackResult(ATTACKS[attack].title, threat, float(right_N.mean()), len(few))
+            return outcome(each.model, few, threat, attack, each.bundle.borders)
+        return clean_outcome(each.model, few, each.bundle.borders)
 
-    return tuple(of(Threat("linf", eps)) for eps in epsilons)
+    return [of(Threat("linf", eps)) for eps in epsilons]
 
 
 def inside(each: Entrant, part: Split, shown: float | None, attack: str) -> Inside:

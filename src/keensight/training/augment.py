@@ -11,17 +11,22 @@ import math
 import torch
 import torch.nn.functional as F
 
+from keensight.data.corruptions import CORRUPTIONS, corrupt
 from keensight.kernels import library
 from keensight.kernels.tensors import address
+from keensight.models.tensors import to_images
 from keensight.values.recipe import AugmentSettings
+
+KINDS_AT_ONCE = 4  # of corruptions in one batch: many small groups would take longer
 
 
 def augment(images_NCHW: torch.Tensor, settings: AugmentSettings, generator: torch.Generator) -> torch.Tensor:
     """Return changed copies of pictures, float NCHW in [0, 1], drawn with a CPU `generator`.
 
     `rotate` is in degrees; `shear` in radians; `zoom` and `shift` are fractions of the picture; `crop` and `cutout` are
-    pixels; `brightness` and `contrast` are fractions. Each is drawn uniformly, symmetric about no change. `fill` sets
-    pixels from outside the picture: "nearest" repeats the edge, "constant" is black.
+    pixels; `brightness` and `contrast` are fractions. Each is drawn uniformly, symmetric about no change. `corrupt` is
+    the share of pictures that get one of the everyday corruptions. `fill` sets pixels from outside the picture:
+    "nearest" repeats the edge, "constant" is black.
     """
     if settings.rotate or settings.shear or settings.zoom or settings.shift:
         images_NCHW = _affine(images_NCHW, settings, generator)
@@ -33,6 +38,8 @@ def augment(images_NCHW: torch.Tensor, settings: AugmentSettings, generator: tor
         images_NCHW = _cutout(images_NCHW, settings.cutout, generator)
     if settings.brightness or settings.contrast:
         images_NCHW = _light(images_NCHW, settings, generator)
+    if settings.corrupt:
+        images_NCHW = _corrupt(images_NCHW, settings.corrupt, generator)
     return images_NCHW
 
 
@@ -112,3 +119,16 @@ def _light(images_NCHW: torch.Tensor, settings: AugmentSettings, generator: torc
     contrast = 1 + _draw(n, settings.contrast, generator).to(images_NCHW.device)[:, None, None, None]
     mean = images_NCHW.mean(dim=(1, 2, 3), keepdim=True)
     return ((images_NCHW - mean) * contrast + mean + brightness).clamp(0, 1)
+
+
+def _corrupt(images_NCHW: torch.Tensor, share: float, generator: torch.Generator) -> torch.Tensor:
+    """Corrupt a share of the pictures, in KINDS_AT_ONCE groups, each in one way and with a severity of 1 to 3."""
+    chosen = (torch.rand(len(images_NCHW), generator=generator) < share).nonzero()[:, 0]
+    names = list(CORRUPTIONS)
+    changed_NCHW = images_NCHW.clone()
+    for rows in chosen.chunk(KINDS_AT_ONCE) if len(chosen) else ():
+        name, severity, seed = (int(torch.randint(n, (), generator=generator)) for n in (len(names), 3, 2**31))
+        levels_NHWC = (images_NCHW[rows] * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        corrupted_NHWC = corrupt(levels_NHWC, names[name], severity + 1, seed)
+        changed_NCHW[rows] = to_images(corrupted_NHWC, images_NCHW.device).to(images_NCHW.dtype)
+    return changed_NCHW

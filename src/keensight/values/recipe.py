@@ -225,6 +225,10 @@ class AugmentSettings:
     cutout: int = key(0, "pixels: hide a square of that side", low=0, high=1024, example=8, also=("erasing",))
     brightness: float = key(0.0, "fraction", low=0, high=1, example=0.2, search=UpTo(0.4))
     contrast: float = key(0.0, "fraction", low=0, high=1, example=0.2, search=UpTo(0.4))
+    corrupt: float = key(
+        0.0, "the share of pictures that get one of 15 everyday corruptions, mild to middling", low=0, high=1,
+        example=0.5,
+    )  # fmt: skip
 
     @property
     def strengths(self) -> dict[str, Any]:

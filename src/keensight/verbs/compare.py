@@ -6,6 +6,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from keensight.errors import UsageError, suggestion
 from keensight.evaluation.comparison import Compared, Comparison, Pair, mcnemar, telling_eps
 from keensight.evaluation.words import duration
@@ -18,6 +21,7 @@ from keensight.pipeline.epsilons import checked_eps
 from keensight.pipeline.labelled import open_for, split_asked
 from keensight.pipeline.same_pictures import same_pictures
 from keensight.pipeline.watch import Watcher
+from keensight.robustness.answers import result
 from keensight.robustness.attacks.table import ATTACKS, quickest, within
 from keensight.robustness.needs import are_met, in_words
 from keensight.values import AttackResult, Metrics
@@ -101,18 +105,32 @@ def compare(
                 f"--attack {attack} measures it, in about {duration(len(EPS) * PASSES * took)}."
             )
         watcher.stage("attacking")
-        attacks = [attacked(*pair, epsilons, attack) for pair in pairs]
+        outcomes = [attacked(*pair, epsilons, attack) for pair in pairs]
+        attacks = [tuple(result(attack, outcome) for outcome in each) for each in outcomes]
         watcher.stage("looking inside")
         insides = [inside(*pair, telling_eps(attacks), attack) for pair in pairs]
         compared = tuple(map(_compared, entrants, found, attacks, insides))
-        tests = tuple(
-            Pair(entrants[0].letter, each.letter, *mcnemar(rights[0], right))
-            for each, right in zip(entrants[1:], rights[1:], strict=True)
-        )
+        tests = _pairs(entrants, rights)
+        under_attack = [
+            pair
+            for eps, found in zip(epsilons, zip(*outcomes, strict=True), strict=True)
+            for pair in _pairs(entrants, [each.survived_N for each in found], eps)
+            if eps
+        ]
         page = folder / PAGE
-        comparison = Comparison(str(data), chosen, len(parts[0]), compared, tests, tuple(notes), page)
+        comparison = Comparison(
+            str(data), chosen, len(parts[0]), compared, tests, tuple(notes), page, tuple(under_attack)
+        )
         write_atomically(page, render_html(comparison, insides, entrants[0].class_names, ATTACKS[attack]))
         return comparison
+
+
+def _pairs(entrants: Sequence[Entrant], rights: Sequence[NDArray[np.bool_]], eps: float = 0.0) -> tuple[Pair, ...]:
+    """Compare the first bundle with each other one, by which pictures each gets right."""
+    return tuple(
+        Pair(entrants[0].letter, each.letter, *mcnemar(rights[0], right), eps)
+        for each, right in zip(entrants[1:], rights[1:], strict=True)
+    )
 
 
 def _compared(each: Entrant, found: Metrics, attacks: tuple[AttackResult, ...], looked: Inside) -> Compared:
