@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import binom
 
 from keensight.values import Finding, FloatArray, IntArray, Pixels, Uint8Array
@@ -30,7 +29,8 @@ CHANCE_INSIDE, CHANCE_AT_RIM, CHANCE_ANYWHERE = 1e-3, 1e-10, 1e-12
 UNUSUAL = 32.0  # levels between a patch at the rim and what is usual there
 AT_ONE_PLACE = 0.8  # of a group
 MOST_PICTURES = 20_000
-AT_A_TIME = 1_024
+MOST_OF_PICTURE, MOST_OF_GROUP = 300, 1_000  # squares; where more stand out, a picture is noise
+AT_A_TIME, SQUARES_AT_A_TIME = 1_024, 50_000
 BITS = 3  # of each level, when squares are grouped
 SURE = 0.9
 
@@ -48,14 +48,28 @@ class Patch:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Squares:
-    """Squares that stand out: whose they are, where they are, what they show (uint8 MF), and which have a texture."""
+    """Squares that stand out: whose they are, and where.
+
+    `keys_2M` are the same for squares that show coarsely the same, cut at two offsets so that no patch is cut in two by
+    both; those of flat squares differ by place.
+    """
 
     side: int
     which_M: IntArray
     top_M: IntArray
     left_M: IntArray
-    levels_MF: Uint8Array
-    textured_M: NDArray[np.bool_]
+    keys_2M: IntArray
+
+    def take(self, some: IntArray | slice) -> _Squares:
+        """Return some of the squares."""
+        return _Squares(self.side, self.which_M[some], self.top_M[some], self.left_M[some], self.keys_2M[:, some])
+
+    def levels(self, images_NHWC: Uint8Array) -> Uint8Array:
+        """Return what they show, uint8 M(SS)C."""
+        steps = np.arange(self.side)
+        rows, columns = (self.top_M[:, None] + steps)[:, :, None], (self.left_M[:, None] + steps)[:, None, :]
+        blocks: Uint8Array = images_NHWC[self.which_M[:, None, None], rows, columns]
+        return blocks.reshape(len(self.which_M), self.side**2, -1)
 
 
 def poison(pixels: Pixels) -> Iterator[Finding]:
@@ -85,8 +99,8 @@ def patches(images_NHWC: Uint8Array, labels_N: IntArray, num_classes: int) -> li
             squares = _standing_out(images_NHWC, side)
             found += [
                 patch
-                for group in _groups(squares, images_NHWC.shape[2])
-                if (patch := _accused(group, squares, images_NHWC, labels_N, shares_K)) is not None
+                for group in _groups(squares)
+                if (patch := _accused(squares.take(group), images_NHWC, labels_N, shares_K)) is not None
             ]
     kept: list[Patch] = []
     taken: set[int] = set()
@@ -98,12 +112,11 @@ def patches(images_NHWC: Uint8Array, labels_N: IntArray, num_classes: int) -> li
     return kept
 
 
-def _accused(
-    group: IntArray, squares: _Squares, images_NHWC: Uint8Array, labels_N: IntArray, shares_K: FloatArray
-) -> Patch | None:
+def _accused(squares: _Squares, images_NHWC: Uint8Array, labels_N: IntArray, shares_K: FloatArray) -> Patch | None:
     """Return the patch that a group of squares is, or None if nothing is wrong with it."""
-    levels_F = np.median(squares.levels_MF[group], axis=0)
-    near = group[np.abs(squares.levels_MF[group] - levels_F).mean(axis=1) <= SAME]
+    levels_MF = squares.levels(images_NHWC).reshape(len(squares.which_M), -1)
+    levels_F = np.median(levels_MF[:: max(1, len(levels_MF) // MOST_OF_GROUP)], axis=0)
+    near = np.flatnonzero(np.abs(levels_MF - levels_F).mean(axis=1) <= SAME)
     pictures = np.unique(squares.which_M[near])
     if len(pictures) < LEAST:
         return None
@@ -137,18 +150,11 @@ def _is_paper(levels_F: FloatArray, blocks_NF: Uint8Array, images_NHWC: Uint8Arr
     return any(np.abs(each - levels_F).mean() < UNUSUAL for each in usual)
 
 
-def _groups(squares: _Squares, width: int) -> Iterator[IntArray]:
-    """Yield the numbers of squares that show the same, coarsely; flat ones only from one place.
-
-    Levels are cut at two offsets, so that no patch is cut in two by both.
-    """
+def _groups(squares: _Squares) -> Iterator[IntArray]:
+    """Yield the numbers of squares that show the same, coarsely."""
     if len(squares.which_M) < LEAST:
         return
-    mix_F = np.random.default_rng(0).integers(1, 2**62, squares.levels_MF.shape[1], dtype=np.int64)
-    place_M = np.where(squares.textured_M, 0, 1 + squares.top_M * width + squares.left_M)
-    for offset in (0, 2 ** (7 - BITS)):
-        coarse_MF = (squares.levels_MF.astype(np.int16) + offset) >> (8 - BITS)
-        keys_M = coarse_MF.astype(np.int64) @ mix_F * np.int64(1_000_003) + place_M  # it wraps around, as hashes do
+    for keys_M in squares.keys_2M:
         order_M = np.argsort(keys_M, kind="stable")
         starts = np.flatnonzero(np.diff(keys_M[order_M])) + 1
         begins, ends = np.concatenate([[0], starts]), np.concatenate([starts, [len(order_M)]])
@@ -170,14 +176,28 @@ def _standing_out(images_NHWC: Uint8Array, side: int) -> _Squares:
         tops, lefts = height - side + 1, width - side + 1
         stands = lines_down[:, :tops] & lines_down[:, side : side + tops]
         stands &= lines_along[:, :, :lefts] & lines_along[:, :, side : side + lefts]
+        stands &= (stands.sum(axis=(1, 2)) <= MOST_OF_PICTURE)[:, None, None]
         which, top, left = np.nonzero(stands)
-        found.append((which + first, top, left))
-    which_M, top_M, left_M = (np.concatenate(each).astype(np.int64) for each in zip(*found, strict=True))
-    steps = np.arange(side)
-    rows, columns = (top_M[:, None] + steps)[:, :, None], (left_M[:, None] + steps)[:, None, :]
-    levels_MPC = images_NHWC[which_M[:, None, None], rows, columns].reshape(len(which_M), side * side, -1)
+        some = _Squares(side, which + first, top, left, np.empty((2, len(which)), np.int64))
+        for begin in range(0, len(which), SQUARES_AT_A_TIME):
+            part = some.take(slice(begin, begin + SQUARES_AT_A_TIME))
+            some.keys_2M[:, begin : begin + SQUARES_AT_A_TIME] = _keys(part, images_NHWC)
+        found.append(some)
+    columns = zip(*((each.which_M, each.top_M, each.left_M) for each in found), strict=True)
+    which_M, top_M, left_M = (np.concatenate(each).astype(np.int64) for each in columns)
+    return _Squares(side, which_M, top_M, left_M, np.concatenate([each.keys_2M for each in found], axis=1))
+
+
+def _keys(squares: _Squares, images_NHWC: Uint8Array) -> IntArray:
+    """Return the keys 2M of squares."""
+    levels_MPC = squares.levels(images_NHWC)
     textured_M = levels_MPC.std(axis=1, dtype=np.float32).max(axis=1, initial=0) >= TEXTURED
-    return _Squares(side, which_M, top_M, left_M, levels_MPC.reshape(len(which_M), -1), textured_M)
+    place_M = np.where(textured_M, 0, 1 + squares.top_M * images_NHWC.shape[2] + squares.left_M)
+    levels_MF = levels_MPC.reshape(len(place_M), -1).astype(np.int64)
+    mix_F = np.random.default_rng(0).integers(1, 2**62, levels_MF.shape[1], dtype=np.int64)
+    # it wraps around, as hashes do
+    keys = [((levels_MF + cut) >> (8 - BITS)) @ mix_F * np.int64(1_000_003) + place_M for cut in (0, 2 ** (7 - BITS))]
+    return np.stack(keys)
 
 
 def _runs(values: FloatArray, side: int, axis: int) -> FloatArray:
