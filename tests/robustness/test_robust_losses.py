@@ -177,3 +177,19 @@ def test_every_robust_recipe_says_what_it_promises_and_trains_a_little_beyond_it
         assert recipe.promise[f"certified.{recipe.train.eps:g}"] > 0.7 and recipe.train.keep == "last"
     assert reach(keensight.load_recipe("digits-certified", ["eps=0.3"])) == pytest.approx(0.38)
     assert reach(keensight.load_recipe("digits-robust")) == 0.3
+
+
+def test_the_strided_network_is_the_small_one_of_the_literature_and_starts_with_tight_bounds():
+    size = Preprocessing(28, 28, 1)
+    model = build("strided", {}, size, 10, seed=0)
+    assert sum(p.numel() for p in model.parameters()) == 210_618  # 4x4 convolutions of 16 and 32, dense 128 and 10
+    images = torch.rand(8, 1, 28, 28, generator=draw())
+    spreads = []
+    for init in ("intervals", "he"):
+        nodes = nodes_of(build("strided", {"init": init}, size, 10, seed=0))
+        spreads.append(-margins(nodes, *box(images, 0.1), torch.zeros(8, dtype=torch.long)).mean().item())
+    assert 0 < spreads[0] < 1 < 20 * spreads[0] < spreads[1]
+    with pytest.raises(RecipeError, match="halves pictures 3 times.*need 8x8 pixels"):
+        build("strided", {"filters": (4, 4, 4)}, Preprocessing(5, 5, 1), 2, seed=0)
+    with pytest.raises(RecipeError, match="init is 'ones'"):
+        build("strided", {"init": "ones"}, size, 2, seed=0)

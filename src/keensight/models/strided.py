@@ -12,7 +12,6 @@ from torch import nn
 
 from keensight.errors import RecipeError
 
-LEAST_PX = 8
 INITS = ("intervals", "he")
 
 
@@ -25,7 +24,7 @@ def strided(
     hidden: int = 128,
     init: str = "intervals",
 ) -> nn.Sequential:
-    """Build a network for pictures of any size from 8x8: NCHW to logits NK.
+    """Build a network for pictures of any size from 4x4: NCHW to logits NK.
 
     For each number of `filters`, a 4x4 convolution halves the picture, and a ReLU follows; then come a dense layer of
     `hidden` cells, a ReLU, and the last layer. After the smallest networks of Gowal et al. (2018, arXiv:1810.12715).
@@ -39,14 +38,15 @@ def strided(
     if init not in INITS:
         raise RecipeError(f"init is '{init}'; the strided model starts from 'intervals' or from 'he'.")
     layers: list[nn.Module] = []
-    before, padding = channels, 0 if min(height, width) >= 10 else 1
+    before = channels
     for after in filters:
-        layers += [nn.Conv2d(before, after, 4, stride=2, padding=padding), nn.ReLU()]
-        height, width, before = (height + 2 * padding - 4) // 2 + 1, (width + 2 * padding - 4) // 2 + 1, after
+        layers += [nn.Conv2d(before, after, 4, stride=2, padding=1), nn.ReLU()]
+        height, width, before = height // 2, width // 2, after
         if min(height, width) < 1:
             raise RecipeError(
                 f"A strided model halves pictures {len(filters)} times, and these are too small for that: they need "
-                f"{LEAST_PX}x{LEAST_PX} pixels for two. Set a larger size, or shorter filters, such as filters=[32]."
+                f"{2 ** len(filters)}x{2 ** len(filters)} pixels. Set a larger size, or fewer filters, such as "
+                "filters=[32]."
             )
     layers += [nn.Flatten(), nn.Linear(before * height * width, hidden), nn.ReLU(), nn.Linear(hidden, num_classes)]
     for layer in layers:

@@ -24,6 +24,8 @@ from keensight.values import Certificate, Norm
 
 EPS = (1 / 255, 2 / 255, 4 / 255, 8 / 255)
 EPS_L2 = (0.1, 0.25, 0.5, 1.0)
+SMALL = 64 * 64 * 3  # numbers in a picture
+MOST, MOST_LARGE = 1000, 100  # pictures that are certified, small ones and larger ones
 LEAST_DRAWS = 20
 LONG_S = 30.0
 
@@ -74,7 +76,7 @@ def certify(
     *,
     eps: Sequence[float] | None = None,
     split: str | None = None,
-    most: int = 1000,
+    most: int | None = None,
     branch: float = 0.0,
     smooth: float = 0.0,
     draws: int = 1000,
@@ -93,7 +95,8 @@ def certify(
         eps: How much every pixel may change, as parts of the pixel range from 0 to 1; what the model was trained for,
             or 1, 2, 4 and 8 of 255 levels, if left out. With `smooth`, how far a picture may move in l2.
         split: train, val or test; the test split, or all pictures if there are no splits, if left out.
-        most: Certify at most this many pictures, taken evenly; 0: all.
+        most: Certify at most this many pictures, taken evenly; 0: all. 1,000, or 100 if they are larger than 64x64, if
+            left out.
         branch: Spend up to this many seconds for each eps on cutting what is nearly proved into cases. How much that
             proves depends on the machine.
         smooth: Certify the answer under noise of this standard deviation, a part of the pixel range: for any network.
@@ -124,6 +127,9 @@ def certify(
     known = opened.bundle
     model = network_of(known)
     epsilons = asked or (EPS_L2 if smooth else _of_training(known) or EPS)
+    size = known.preprocessing
+    is_small = size.height * size.width * size.channels <= SMALL
+    most = (MOST if is_small else MOST_LARGE) if most is None else most
     part = opened.pictures.thinned(most) if most else opened.pictures
     if len(part) < len(opened.pictures):
         watcher.note(f"{len(part):,} of {len(opened.pictures):,} pictures are certified. --most 0 takes all.")
@@ -166,8 +172,8 @@ def certify(
     )
 
 
-def _check(most: int, branch: float, smooth: float, draws: int) -> None:
-    if most < 0:
+def _check(most: int | None, branch: float, smooth: float, draws: int) -> None:
+    if most is not None and most < 0:
         raise UsageError(f"--most is {most}. Give how many pictures to certify at most, or 0 for all.")
     if not 0 <= branch < float("inf"):
         raise UsageError(f"--branch is {branch:g}. Give seconds, such as --branch 60, or 0 for no cases.")

@@ -16,7 +16,7 @@ from keensight.robustness.bounds.known import FINER, Known, next_known, pictures
 from keensight.robustness.bounds.network import Node
 
 NUMBERS_AT_ONCE = 2**24  # coefficients of the widest value, 128 MB of them
-MOST_WORK = 1e10  # multiplications to tighten a value of a picture: a few seconds
+MOST_WORK = 3e9  # multiplications to tighten a value of a picture: about a second
 LEAST_TERMS = 8  # known.MORE_TERMS: noise counts at least as many
 FLOAT64_UNIT = 2.0**-52  # twice the unit, for errors of errors
 
