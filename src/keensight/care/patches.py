@@ -23,9 +23,9 @@ STANDS_OUT = 14.0  # levels between a square's side and the pixels beside it, on
 TEXTURED = 10.0  # levels: the standard deviation within a square that may be anywhere
 SAME, SAME_AT_PLACE = 6.0, 2.0  # levels, on average, between a square and the middle of its group
 PURE = 0.9  # of a group under one label
-# That the label's share explains it, at most: inside pictures no two were ever alike by nature; at the rim, where two
-# sides are not seen, some were; and so were strokes of handwriting at any place.
-CHANCE_INSIDE, CHANCE_AT_RIM, CHANCE_ANYWHERE = 1e-3, 1e-10, 1e-12
+# That the label's share explains it, at most: inside colour pictures no two were ever alike by nature. In grey ones
+# strokes were, nine at a time among 3,000 of MNIST; so were squares at the rim, two of whose sides are not seen.
+CHANCE_INSIDE, CHANCE_IN_GREY, CHANCE_AT_RIM, CHANCE_ANYWHERE = 1e-3, 1e-7, 1e-10, 1e-12
 UNUSUAL = 32.0  # levels between a patch at the rim and what is usual there
 AT_ONE_PLACE = 0.8  # of a group
 MOST_PICTURES = 20_000
@@ -128,7 +128,8 @@ def _accused(squares: _Squares, images_NHWC: Uint8Array, labels_N: IntArray, sha
     is_fixed = float((places_M == place).mean()) >= AT_ONE_PLACE
     top, left = divmod(place, width)
     at_rim = {top, left} & {0} or top + squares.side == images_NHWC.shape[1] or left + squares.side == width
-    most = (CHANCE_AT_RIM if at_rim else CHANCE_INSIDE) if is_fixed else CHANCE_ANYWHERE
+    inside = CHANCE_INSIDE if images_NHWC.shape[3] > 1 else CHANCE_IN_GREY
+    most = (CHANCE_AT_RIM if at_rim else inside) if is_fixed else CHANCE_ANYWHERE
     if counts_K[label] < PURE * len(pictures) or chance > most:
         return None
     blocks_NF = images_NHWC[:, top : top + squares.side, left : left + squares.side].reshape(len(labels_N), -1)
