@@ -13,7 +13,7 @@ def outcome(threat, *distances):
 def test_a_threat_checks_itself():
     with pytest.raises(RecipeError, match="pixels lie in"):
         Threat("linf", 1.5)
-    with pytest.raises(RecipeError, match="norm is 'l1'; linf and l2 are accepted"):
+    with pytest.raises(RecipeError, match="norm is 'l1'; linf, l2, shift, rotation are accepted"):
         Threat("l1", 0.1)
     for eps in (-0.1, float("inf"), float("nan")):
         with pytest.raises(RecipeError, match="epsilon of"):
