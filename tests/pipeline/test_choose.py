@@ -203,7 +203,10 @@ def test_what_is_best_in_folds_is_tried_for_both_mirror_images_though_validation
     assert (joined["backbone"], joined["size"]) == ("efficientnet-lite0+efficientnet-lite2", size)
     tries.made.append(tried(joined, 0.92, 0.17))
     assert tries.best is tries.made[0]
-    assert list(ways) == [{**joined, "mirror": True}]
+    blocks = next(ways)
+    assert blocks == {**joined, "scaling": "blocks"}
+    tries.made.append(tried(blocks, 0.92, 0.16))
+    assert list(ways) == [{**blocks, "mirror": True}]
 
 
 def test_a_key_that_ends_the_choice_is_named_where_it_matters(folder):

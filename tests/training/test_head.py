@@ -122,6 +122,18 @@ def test_the_head_is_what_scikit_learn_finds(balanced):
         assert np.abs(probabilities - theirs.predict_proba(standard.double().numpy())).max() < 5e-3
 
 
+def test_a_block_is_scaled_as_a_whole():
+    """Two blocks, the second of numbers a thousand times smaller: both count, and their quiet features count little."""
+    x = torch.from_numpy(np.hstack([DIGITS.data[:300], DIGITS.data[:300, :40] ** 2 / 1e5])).float()
+    y = torch.from_numpy(DIGITS.target[:300].astype(np.int64) // 4)
+    centred = (x - x.mean(0)).double().numpy()
+    parts = np.split(centred, [64], axis=1)
+    scaled = np.hstack([part / np.sqrt((part**2).mean()) for part in parts])
+    for ours in regularisation_path(x, y, 3, (0.1, 0.01), blocks=(64, 40)):
+        theirs = LogisticRegression(C=1 / (len(y) * ours.l2), max_iter=5000, tol=1e-7).fit(scaled, y.numpy())
+        assert np.abs(ours.logits(x).softmax(dim=1).numpy() - theirs.predict_proba(scaled)).max() < 5e-3
+
+
 def test_the_path_is_walked_from_strong_to_weak():
     x, y = torch.from_numpy(DIGITS.data[:100]).float(), torch.from_numpy(DIGITS.target[:100].astype(np.int64))
     heads = list(regularisation_path(x, y, 10, (0.01, 1.0, 0.1)))

@@ -14,17 +14,26 @@ from keensight.models.backbone import backbone as load_backbone
 from keensight.models.dropout import Dropout
 from keensight.models.joined import Mirrored, Resized, SideBySide, WithProbabilities
 
+SCALINGS = ("features", "blocks")
+
 
 class Transfer(nn.Module):
     """A backbone under a linear head: images NCHW, normalised as the backbone expects, to logits NK.
 
-    Three attributes are read from outside: `normalisation`, (mean, std), which the classifier around it takes over;
-    `lr_scales`, the factor of the learning rate for a part's parameters; and `l2`, the strength of the head's
-    regularisation, 0 where it is to be chosen. A backbone whose scale is 0 is frozen: it has no gradients.
+    Four attributes are read from outside: `normalisation`, (mean, std), which the classifier around it takes over;
+    `lr_scales`, the factor of the learning rate for a part's parameters; `l2`, the strength of the head's
+    regularisation, 0 where it is to be chosen; and `blocks`, how many features lie in each block that has one scale,
+    empty where each feature has its own. A backbone whose scale is 0 is frozen: it has no gradients.
     """
 
     def __init__(
-        self, pretrained: Backbone, num_classes: int, dropout: float, backbone_rate: float, l2: float = 0.0
+        self,
+        pretrained: Backbone,
+        num_classes: int,
+        dropout: float,
+        backbone_rate: float,
+        l2: float = 0.0,
+        blocks: Sequence[int] = (),
     ) -> None:
         super().__init__()
         self.backbone = pretrained.network
@@ -33,7 +42,7 @@ class Transfer(nn.Module):
         self.normalisation: tuple[RGB, RGB] = (pretrained.mean, pretrained.std)
         self.lr_scales = {"backbone": backbone_rate}
         self.goes_on = False  # whether the head has learnt already
-        self.l2 = l2
+        self.l2, self.blocks = l2, tuple(blocks)
         if self.is_frozen:
             self.backbone.requires_grad_(False)
 
@@ -69,6 +78,7 @@ def transfer(
     mirror: bool = False,
     probabilities: bool = False,
     l2: float = 0.0,
+    scaling: str = "features",
     dropout: float = 0.2,
     backbone_rate: float = 0.0,
 ) -> Transfer:
@@ -78,7 +88,8 @@ def transfer(
     that it was trained on. With `mirror`, the features are the
     mean of those for a picture and for its mirror image. With `probabilities`, the square roots of the backbone's
     probabilities for ImageNet's classes are more features. `l2` is the strength of the head's regularisation; 0: chosen
-    by cross-validation.
+    by cross-validation. `scaling` says what has the same spread before that: all "features", or the "blocks" that a
+    backbone's features and its probabilities are, in which features that vary little then count little.
 
     The backbone learns at `backbone_rate` times the head's learning rate; 0 freezes it. Grey pictures become three
     equal channels when they are normalised, by broadcasting, so `channels` changes nothing here.
@@ -91,8 +102,21 @@ def transfer(
             f"backbone_rate is {backbone_rate:g}; it must lie between 0 (only the head learns) and 1 (the backbone "
             "learns as fast). 0.1 is a good start."
         )
+    if scaling not in SCALINGS:
+        raise RecipeError(f"scaling is '{scaling}'; {' and '.join(SCALINGS)} are accepted.")
     parts = _in_their_sizes(names_of(backbone), height, width)
-    return Transfer(_joined(parts, backbone, mirror, probabilities), num_classes, dropout, backbone_rate, l2)
+    joined = _joined(parts, backbone, mirror, probabilities)
+    blocks = _blocks(parts, probabilities) if scaling == "blocks" else ()
+    return Transfer(joined, num_classes, dropout, backbone_rate, l2, blocks)
+
+
+def _blocks(parts: Sequence[Backbone], probabilities: bool) -> list[int]:
+    """Return how many features and how many probabilities each part has, in their order."""
+    widths = []
+    for part in parts:
+        widths += [part.num_features]
+        widths += [part.classes.out_features] if probabilities and part.classes is not None else []
+    return widths
 
 
 def names_of(backbone: str) -> list[str]:

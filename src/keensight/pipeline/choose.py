@@ -178,6 +178,7 @@ def _more_features(look: Look, tries: Tries) -> Iterator[Settings]:
         settings = _features(f"{FIRST}+{SECOND}", tries.own.data.size or size)
         if tries.has_time(settings):
             yield settings
+            yield {**settings, "scaling": "blocks"}
     # in folds, as what validation refused by one picture, both mirror images may make good
     folded = [tried.attempt for tried in tries.made if tried.attempt.cv_loss is not None]
     best = min(folded, key=lambda attempt: attempt.cv_loss or 0.0, default=None)
@@ -330,6 +331,7 @@ def _what(settings: Settings) -> str:
     return (
         f"{names}, {settings['size']} pixels{', both mirror images' * settings.get('mirror', False)}"
         f"{', with its probabilities' * settings.get('probabilities', False)}"
+        f"{', scaled by blocks' * (settings.get('scaling') == 'blocks')}"
         f"{', fine-tuned' if settings.get('backbone_rate') else ', a linear head'}"
     )
 

@@ -106,14 +106,18 @@ def regularisation_path(
     l2: Sequence[float],
     class_weights_K: torch.Tensor | None = None,
     before: Head | None = None,
+    blocks: Sequence[int] = (),
 ) -> Iterator[Head]:
     """Yield multinomial logistic regression for each strength in `l2`, the strongest first, each from the one before.
 
     Minimises the mean cross-entropy plus ``l2 / 2 * |weight|^2``, with the weights of standardised features; the
     heads that it yields take the features as they are. Given the head `before`, weights are pulled to its, not to zero.
+    With `blocks`, numbers of features that lie side by side, each block is scaled as a whole, to a mean variance of 1.
     """
     mean_F = features_NF.mean(dim=0)
     std_F = features_NF.std(dim=0, correction=0).clamp(min=1e-6)
+    if blocks:
+        std_F = torch.cat([part.square().mean().sqrt().expand(len(part)) for part in torch.split(std_F, list(blocks))])
     standard_NF = (features_NF - mean_F) / std_F
     weight_KF = torch.zeros(num_classes, features_NF.shape[1], device=features_NF.device, requires_grad=True)
     bias_K = torch.zeros(num_classes, device=features_NF.device, requires_grad=True)
@@ -164,7 +168,7 @@ def _fit(model: Classifier, train: Split, known: Labelled, val: Labelled, recipe
     if not l2 and before is None and len(train) <= MOST_FOLDED and _num_units(train) > 1:
         l2 = _in_folds(model, train, known, recipe).l2
     strengths = [*(each for each in L2 if each > l2), l2] if l2 else L2
-    path = regularisation_path(*known, head.out_features, strengths, weights_K, before)
+    path = regularisation_path(*known, head.out_features, strengths, weights_K, before, transfer_of(model).blocks)
     steps = _in_step([path], strengths) if len(train) <= MOST_FOLDED else zip(path, strict=True)
     if l2:
         *_, (found,) = steps
@@ -192,7 +196,11 @@ def _in_folds(model: Classifier, train: Split, known: Labelled, recipe: Recipe) 
     for learnt, held in folds(train.labels, train.units, FOLDS, recipe.seed):
         labels = labels_N[learnt]
         weights_K = _class_weights(model, labels, recipe)
-        paths.append(regularisation_path(features_NF[learnt], labels, num_classes, L2, weights_K))
+        paths.append(
+            regularisation_path(
+                features_NF[learnt], labels, num_classes, L2, weights_K, blocks=transfer_of(model).blocks
+            )
+        )
         held_out.append((features_NF[held], labels_N[held]))
     return _strength(_in_step(paths, L2), held_out)[0]
 
