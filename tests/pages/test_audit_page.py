@@ -75,7 +75,7 @@ def test_what_is_decided_on_the_page_cleans_the_folder(visit, audited, tmp_path)
     leak = page.locator("figure", has_text="leak.png").first
     right = leak.locator(".card").nth(1).get_attribute("data-file")
     left = leak.locator(".card").nth(0).get_attribute("data-file")
-    page.get_by_label("Your name").fill("Anna Ä.")
+    page.get_by_label("Your name").fill(" Anna\u2028\tÄ.")  # as pasted: it has to stay on one line
     leak.get_by_role("button", name="Same picture: drop the right one").click()
     mirror = page.locator('.card[data-file="train/the <b>dog/mirror & more.png"]').first
     mirror.get_by_role("combobox").select_option("label cat")

@@ -165,7 +165,7 @@ def _files(pair: Sequence[str | Sequence[str]]) -> set[str]:
 def copies_in(facts: Mapping[str, Any], dataset: Dataset, source: str) -> list[Copy]:
     """Return the pictures with the same bytes or pixels that an audit found, from its audit.json.
 
-    Raises DataError if a picture is not there any more, or has changed since.
+    Raises DataError if a picture is not there any more, or has changed since, and for pairs that cannot be.
     """
     numbers = {sample.path: i for i, sample in enumerate(dataset.samples)}
     found, changed = [], set[str]()
@@ -173,8 +173,8 @@ def copies_in(facts: Mapping[str, Any], dataset: Dataset, source: str) -> list[C
         by, pairs = finding["evidence"].get("by"), finding["evidence"].get("pairs")
         if by not in ("bytes", "pixels") or not pairs:
             continue
-        for pair in pairs:
-            paths = [one if isinstance(one, str) else one[0] for one in pair]
+        for pair in pairs if isinstance(pairs, list) else [pairs]:
+            paths = _two_of(pair, by, facts["sha256"], source)
             changed |= {
                 path
                 for path in paths
@@ -190,6 +190,22 @@ def copies_in(facts: Mapping[str, Any], dataset: Dataset, source: str) -> list[C
             "by itself."
         )
     return found
+
+
+def _two_of(pair: Any, by: str, hashes: Mapping[str, str], source: str) -> list[str]:
+    """Return the two paths of a pair. The file may come from elsewhere, and what it calls a copy may be dropped."""
+    try:
+        one, other = (each if isinstance(each, str) else each[0] for each in pair)
+        differ = by == "bytes" and hashes.get(one) != hashes.get(other)
+        if isinstance(one, str) and isinstance(other, str) and one != other and not differ:
+            return [one, other]
+    except (TypeError, ValueError, LookupError):
+        pass
+    raise DataError(
+        f"{source} has a pair of copies that are not two files with the same {by}: {ascii(pair)[:120]}. `keensight "
+        f"audit` does not write that, so nothing was changed. Audit again, or leave {source} out, as --auto looks by "
+        "itself."
+    )
 
 
 STRICTEST: tuple[SplitName | None, ...] = ("test", "val", "train", None)

@@ -42,6 +42,7 @@ class Round:
 
     number: int
     had_record: bool
+    to_write: str | None = None  # the sha256 of the record that the round is to leave
     moves: list[Move] = field(default_factory=list)
     made: list[str] = field(default_factory=list)
     written: str | None = None  # the sha256 of the record as the round left it; None: it has not ended
@@ -67,6 +68,12 @@ class Quarantine:
         """Keep other processes out. A quarantine in which nothing is left is removed at the end."""
         from filelock import FileLock, Timeout
 
+        for each in (self.path, self.journal, self.path / LOCK):
+            if each.is_symlink():  # the quarantine may come from elsewhere, in an archive, and is written to
+                raise DataError(
+                    f"{each} is a link, and keensight makes none there: what it leads to might be overwritten. Nothing "
+                    "was changed. Look where it leads, and move it elsewhere."
+                )
         make_folder(self.path)
         lock = FileLock(self.path / LOCK, blocking=False)
         with explained(self.path / LOCK):
@@ -92,7 +99,9 @@ class Quarantine:
             try:
                 row = json.loads(line)
                 if row["what"] == "begin":
-                    found[row["round"]] = Round(row["round"], bool(row["had_record"]))
+                    if type(row["round"]) is not int or row["round"] < 1:  # it becomes part of paths
+                        raise ValueError(f"{ascii(row['round'])[:80]} is no number of a round")
+                    found[row["round"]] = Round(row["round"], bool(row["had_record"]), row.get("record"))
                     continue
                 each = found[row["round"]]
                 if row["what"] == "move":
@@ -125,7 +134,8 @@ class Quarantine:
         had_record = self.record.is_file()
         if had_record:
             write_atomically(self._kept(number), self.record.read_bytes())
-        self._note({"round": number, "what": "begin", "had_record": had_record})
+        digest = _digest(record.encode())
+        self._note({"round": number, "what": "begin", "had_record": had_record, "record": digest})
         try:
             folders = self._missing(moves)
             # all at once: flushing the journal to the disk takes longer than a move
@@ -139,7 +149,7 @@ class Quarantine:
             for each in moves:
                 self._move(each.source, each.target)
             write_atomically(self.record, record)
-            self._note({"round": number, "what": "end", "record": _digest(record.encode())})
+            self._note({"round": number, "what": "end", "record": digest})
         except (Exception, KeyboardInterrupt):
             self.take_back(next(each for each in self.rounds() if each.number == number))
             raise
@@ -149,7 +159,7 @@ class Quarantine:
 
         Raises DataError if files are missing, or others are in their places; all the rest is back then.
         """
-        if done.written and self.record.is_file() and self._is_changed(done):
+        if self.record.is_file() and self._is_changed(done):
             raise DataError(
                 f"{self.record} was changed since `keensight clean` wrote it, and undoing would lose that. Move it "
                 "elsewhere, and undo again."
@@ -160,6 +170,7 @@ class Quarantine:
             if os.path.lexists(here) and os.path.lexists(home):
                 taken.append(each.source)
             elif os.path.lexists(here):
+                self._check_inside(home.parent)
                 with explained(home):
                     home.parent.mkdir(parents=True, exist_ok=True)
                 self._move(each.target, each.source)
@@ -168,6 +179,7 @@ class Quarantine:
                 missing.append(each.target)
         for folder in reversed(done.made):
             with suppress(OSError):  # something else is in it by now
+                self._check_inside((self.base / folder).parent)
                 (self.base / folder).rmdir()
         if missing or taken:
             raise DataError(_not_undone(self.path, missing, taken))
@@ -180,21 +192,30 @@ class Quarantine:
         return back
 
     def _is_changed(self, done: Round) -> bool:
-        """Say whether the record is neither what a round wrote nor, where an undo was cut short, what was before."""
-        now = self.record.read_bytes()
-        return _digest(now) != done.written and not (done.had_record and now == self._kept(done.number).read_bytes())
+        """Say whether the record is neither what a round writes nor what was before, as after a kill."""
+        now, ours = self.record.read_bytes(), {done.written, done.to_write} - {None}
+        if not ours:  # a round of an older journal was cut short
+            return False
+        return _digest(now) not in ours and not (done.had_record and now == self._kept(done.number).read_bytes())
 
     def _move(self, source: str, target: str) -> None:
         """Rename one file, which replaces no other."""
         start, end = self.base / source, self.base / target
-        for folder in {start.parent, end.parent} - self._checked:
-            if not folder.resolve().is_relative_to(self.base.resolve()):
-                raise DataError(f"{folder} lies behind a link that leads elsewhere, so nothing is moved there.")
-            self._checked.add(folder)
+        self._check_inside(start.parent)
+        self._check_inside(end.parent)
         if os.path.lexists(end):
             raise DataError(f"{end} exists, and nothing is overwritten. Move it elsewhere, and try again.")
         with explained(end):
             start.rename(end)
+
+    def _check_inside(self, folder: Path) -> None:
+        """Raise DataError for a folder that, by links, is neither in the data nor in the quarantine."""
+        if folder in self._checked:
+            return
+        real, base = folder.resolve(), self.base.resolve()
+        if not any(real.is_relative_to(base / home.name) for home in (self.data, self.path)):
+            raise DataError(f"{folder} lies behind a link that leads elsewhere, so nothing is moved there.")
+        self._checked.add(folder)
 
     def _missing(self, moves: Sequence[Move]) -> list[str]:
         """Return the folders that moves need and that do not exist, outer ones first."""
@@ -206,6 +227,7 @@ class Quarantine:
 
     def _note(self, *rows: Mapping[str, Any]) -> None:
         """Write lines to the journal. They are on disk when this returns."""
+        self._cut()  # a full disk may have taken half a line, and then have room again
         lines = "".join(json.dumps(row) + "\n" for row in rows)
         with explained(self.journal), open(self.journal, "ab") as file:
             file.write(lines.encode())

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import re
+import stat
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, replace
@@ -46,9 +47,14 @@ def record_of(data: Path) -> Path:
 def read_decisions(file: Path) -> list[Decision]:
     """Return the decisions in a file, in its order. Raises DataError, with the line, for what is none."""
     try:
-        if file.stat().st_size > MAX_BYTES:
+        if _is_endless(status := file.stat()):
+            raise DataError(
+                f"{file} is a pipe or a device, and may have no end. Save the decisions in a file, and give that."
+            )
+        if status.st_size > MAX_BYTES:
             raise DataError(f"{file} is larger than {MAX_BYTES // 2**20} MiB: it is no file of decisions. {ACCEPTED}.")
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
+        # JSON may have other line separators, such as U+2028, within its texts
+        lines = file.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError:
         raise DataError(f"{file} is not UTF-8 text. {ACCEPTED}.") from None
     except OSError as error:
@@ -62,7 +68,7 @@ def read_decisions(file: Path) -> list[Decision]:
 def audit_facts(file: Path) -> dict[str, Any] | None:
     """Return the content of an audit.json, or None for any other file."""
     try:
-        if file.stat().st_size > MAX_BYTES:
+        if _is_endless(status := file.stat()) or status.st_size > MAX_BYTES:
             return None
         found = json.loads(file.read_text(encoding="utf-8"))
         findings, hashes = found["findings"], found["sha256"]
@@ -70,6 +76,10 @@ def audit_facts(file: Path) -> dict[str, Any] | None:
         return found if fits else None
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return None
+
+
+def _is_endless(status: os.stat_result) -> bool:
+    return not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode))
 
 
 def decisions_jsonl(decisions: Iterable[Decision]) -> str:

@@ -8,10 +8,15 @@ const labels = JSON.parse(document.getElementById("labels").textContent);
 const splits = JSON.parse(document.getElementById("splits").textContent);
 let saved = true;
 
+// What is pasted may hold tabs and line separators; `keensight clean` takes text on one line, of 2,000 characters.
+function oneLine(text) {
+  return text.replace(/[\s\u0000-\u001f\u007f-\u009f]+/g, " ").trim().slice(0, 2000);
+}
+
 function decide(card, action, more = {}) {
   const { file, sha256 } = card.dataset;
-  const why = document.getElementById("why").value.trim() || more.why;
-  const who = document.getElementById("who").value.trim();
+  const why = oneLine(document.getElementById("why").value) || oneLine(more.why ?? "");
+  const who = oneLine(document.getElementById("who").value);
   const when = new Date().toISOString().slice(0, 19) + "+00:00";
   made.set(file, { sha256, action, file, ...more, why, who, when });
   show();
