@@ -186,6 +186,36 @@ def test_what_was_made_since_is_not_overwritten(pets):
     assert keensight.clean(pets, undo=True).moved == 1
 
 
+def test_files_that_are_gone_for_good_are_told_once_and_block_nothing(pets):
+    before = tree(pets)
+    for number, row in enumerate(ROWS[:3]):
+        keensight.clean(pets, decide(pets, [row], f"{number}.jsonl"))
+    (pets / "test/dog/0-2.png").unlink()  # what the third round moved
+    with pytest.raises(
+        DataError, match=r"1 files are neither .* were moved: pets/train/dog/0-2.png\. All else is back"
+    ):
+        keensight.clean(pets, undo=True)
+    assert len(read_decisions(pets.with_name("pets.decisions.jsonl"))) == 2
+    keensight.clean(pets, undo=True)
+    keensight.clean(pets, undo=True)
+    assert tree(pets) == {name: content for name, content in before.items() if name != "train/dog/0-2.png"}
+
+
+def test_a_file_that_vanishes_while_others_are_moved_blocks_no_later_cleaning(pets, monkeypatch):
+    real, before = Path.rename, tree(pets)
+
+    def rename(path, target):
+        (pets / "train/dog/0-2.png").unlink(missing_ok=True)  # the third of the moves
+        return real(path, target)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    with pytest.raises(DataError, match="neither where they were nor where they were moved: pets/train/dog/0-2.png"):
+        keensight.clean(pets, decide(pets, ROWS))
+    monkeypatch.undo()
+    assert tree(pets.parent) == {f"pets/{n}": c for n, c in before.items() if n != "train/dog/0-2.png"} | {"pets": None}
+    assert keensight.clean(pets, decide(pets, ROWS[:2])).moved == 2
+
+
 def test_a_record_that_was_changed_by_hand_is_not_lost(pets):
     done = keensight.clean(pets, decide(pets, ROWS[:1]))
     done.record.write_text(done.record.read_text() + "\n")

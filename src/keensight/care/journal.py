@@ -157,7 +157,8 @@ class Quarantine:
     def take_back(self, done: Round) -> int:
         """Undo one round; return how many files were moved back. What is undone already is left as it is.
 
-        Raises DataError if files are missing, or others are in their places; all the rest is back then.
+        Raises DataError if files are missing, or others are in their places; all the rest is back then. Only the latter
+        can be undone again: what somebody has removed for good would else be in the way of all other rounds.
         """
         if self.record.is_file() and self._is_changed(done):
             raise DataError(
@@ -176,19 +177,21 @@ class Quarantine:
                 self._move(each.target, each.source)
                 back += 1
             elif not os.path.lexists(home):
-                missing.append(each.target)
+                missing.append(each.source)
         for folder in reversed(done.made):
             with suppress(OSError):  # something else is in it by now
                 self._check_inside((self.base / folder).parent)
                 (self.base / folder).rmdir()
-        if missing or taken:
-            raise DataError(_not_undone(self.path, missing, taken))
+        if taken:
+            raise DataError(_not_undone(missing, taken))
         if done.had_record:
             write_atomically(self.record, self._kept(done.number).read_bytes())
         else:
             with explained(self.record):
                 self.record.unlink(missing_ok=True)
         self._note({"round": done.number, "what": "undone"})
+        if missing:
+            raise DataError(_not_undone(missing, taken))
         return back
 
     def _is_changed(self, done: Round) -> bool:
@@ -274,13 +277,14 @@ def _digest(content: bytes) -> str:
     return sha256(content).hexdigest()
 
 
-def _not_undone(path: Path, missing: Sequence[str], taken: Sequence[str]) -> str:
-    parts = []
+def _not_undone(missing: Sequence[str], taken: Sequence[str]) -> str:
+    parts, advice = [], []
     if missing:
-        parts.append(f"{len(missing):,} files that {path} should have are gone: {shortlist(missing)}")
+        parts.append(
+            f"{len(missing):,} files are neither where they were nor where they were moved: {shortlist(missing)}"
+        )
+        advice.append("The missing files were removed by something else; if you have them, put them there.")
     if taken:
         parts.append(f"other files are where {len(taken):,} should go back to: {shortlist(taken)}")
-    return (
-        f"Not everything could be undone: {'; '.join(parts)}. All else is back in its place. Put the former back, or "
-        "move the latter elsewhere, and undo again."
-    )
+        advice.append("Move the other files elsewhere, and undo again.")
+    return f"Not everything could be undone: {'; '.join(parts)}. All else is back in its place. {' '.join(advice)}"
