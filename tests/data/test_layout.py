@@ -1,7 +1,10 @@
+import re
+
 import pytest
 
 from keensight.data.layout import arrange, split_named, split_told
 from keensight.errors import DataError, UsageError
+from keensight.values import Skipped
 
 
 def laid_out(pictures, others=(), pattern=None):
@@ -123,6 +126,24 @@ def test_nothing_to_go_by():
         laid_out([], ["a.txt", "b/c.txt", "README"])
     with pytest.raises(DataError, match=r"holds 2 pictures, such as 1\.jpg, but no class folders.*--label-pattern"):
         laid_out(["1.jpg", "2.jpg"])
+
+
+def test_no_pictures_because_all_were_left_out():
+    left_out = [Skipped(f"cat/{i}.cr2", "a raw picture") for i in range(5)]
+    left_out.append(Skipped("dog", "a link that leads out of the folder"))
+    said = "(left out: cat/0.cr2, cat/1.cr2 and 3 more: a raw picture; dog: a link that leads out of the folder)"
+    with pytest.raises(DataError, match=f"instead: 5 [.]cr2 {re.escape(said)}[.] Pictures are"):
+        arrange([], [each.path for each in left_out[:5]], "x", None, left_out)
+
+
+def test_splits_inside_the_classes_are_told_by_a_word_of_their_name():
+    names = [f"{pet}/{split}/{i}.jpg" for pet in ("cat", "dog") for split in ("training_set", "test_set") for i in "12"]
+    found, skipped = laid_out(names)
+    assert not skipped
+    assert found["cat/training_set/1.jpg"] == ("cat", "train")
+    assert found["dog/test_set/2.jpg"] == ("dog", "test")
+    found, _ = laid_out(["depot/train_yard/1.jpg", "depot/test_track/1.jpg", "hall/2.jpg"])  # words, but no structure
+    assert set(found.values()) == {("depot", None), ("hall", None)}
 
 
 def test_with_a_pattern_folders_give_splits_only():

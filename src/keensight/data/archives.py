@@ -52,7 +52,7 @@ def list_archive(
     """
     contents, members = held
     pictures = [*contents.pictures, *contents.unusable]
-    entries, skipped = arrange(pictures, contents.others, str(path), pattern)
+    entries, skipped = arrange(pictures, contents.others, str(path), pattern, contents.skipped)
     names = [entry.path for entry in entries if entry.path in members]
     memo, status = Memo(path), path.stat()
     hashes = known_hashes(remembered := memo.recall("", status), names)

@@ -65,7 +65,9 @@ def list_folder(root: Path, pattern: str | None) -> Listing:
     holds no pictures, or whose layout does not tell the classes.
     """
     contents, statuses = walk(root)
-    entries, skipped = arrange([*contents.pictures, *contents.unusable], contents.others, str(root), pattern)
+    entries, skipped = arrange(
+        [*contents.pictures, *contents.unusable], contents.others, str(root), pattern, contents.skipped
+    )
     hashes, failed = hash_folder(
         root, {entry.path: statuses[entry.path] for entry in entries if entry.path in statuses}
     )

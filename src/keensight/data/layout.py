@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from keensight.data.listing import PICTURE_SUFFIXES, Entry, describe
@@ -65,21 +65,29 @@ def split_told(name: str) -> SplitName | None:
 
 
 def arrange(
-    pictures: Iterable[str], others: Sequence[str], source: str, pattern: str | None
+    pictures: Iterable[str],
+    others: Sequence[str],
+    source: str,
+    pattern: str | None,
+    left_out: Sequence[Skipped] = (),
 ) -> tuple[list[Entry], list[Skipped]]:
     """Find split, label and group of every picture from its path; return what is labelled and what is left out.
 
     `pictures` and `others` (files that are not pictures; empty folders, ending in ``/``) are POSIX paths inside the
     root. Folders say ``split/class/...`` or ``class/...``, below any number of wrapping folders; with a `pattern`, file
-    names give the labels and folders only the splits. `source` names the data in messages. Raises DataError if there
-    are no pictures, or if folders or names do not show what they are.
+    names give the labels and folders only the splits. `source` names the data in messages, and `left_out` what was
+    not looked at. Raises DataError if there are no pictures, or if folders or names do not show what they are.
     """
     paths = [name.split("/") for name in sorted(pictures)]
     if not paths:
+        by_reason: dict[str, list[str]] = {}
+        for each in left_out:
+            by_reason.setdefault(each.reason, []).append(each.path)
+        why = "; ".join(f"{shortlist(natural_order(names), 2)}: {reason}" for reason, names in by_reason.items())
         raise DataError(
-            f"{source} holds no pictures; found instead: {describe(others)}. Pictures are recognised by their suffix "
-            f"({' '.join(sorted(PICTURE_SUFFIXES))}) or their first bytes. Give a folder or archive with one folder of "
-            "pictures per class, or name a manifest or array file itself."
+            f"{source} holds no pictures; found instead: {describe(others)}{why and f' (left out: {why})'}. "
+            f"Pictures are recognised by their suffix ({' '.join(sorted(PICTURE_SUFFIXES))}) or their first bytes. "
+            "Give a folder or archive with one folder of pictures per class, or name a manifest or array file itself."
         )
     if pattern:
         return (_by_folders if "/" in pattern else _by_pattern)(paths, source, pattern)
@@ -169,8 +177,8 @@ def layout_of(paths: list[list[str]], source: str) -> Layout:
     if splits := _splits_of(classes, source):
         return Layout(depth, splits, {top: level for top, level in levels.items() if top in splits}, depth)
     inner = set().union(*classes.values())
-    if len(classes) > 1 and all(classes.values()) and len(inner) > 1 and all(map(split_named, inner)):
-        splits = _once_each({name: split for name in inner if (split := split_named(name))}, source)
+    splits = _splits_in_classes(classes, inner, source)
+    if len(classes) > 1 and all(classes.values()) and len(splits) > 1:
         return Layout(depth, splits, dict.fromkeys(below, depth), depth + 1)  # cats/train, cats/test, dogs/train, ...
     _ask_if_alike(classes, source)
     return Layout(depth, {}, dict.fromkeys(below, depth), depth)
@@ -207,10 +215,10 @@ def _unwrapped(paths: list[list[str]], level: int) -> int:
 
 def _splits_of(classes: Mapping[str, set[str]], source: str) -> dict[str, SplitName]:
     """Return which split each top folder is, or nothing where these are none; `classes` are the folders in each."""
-    named = {top: split for top in sorted(classes) if (split := split_named(top))}
+    named = _told_by(split_named, classes)
     if len(named) == len(classes):
         return _once_each(named, source)
-    told = {top: split for top in sorted(classes) if (split := split_told(top))}
+    told = _told_by(split_told, classes)
     holding = {top: {clean_label(name).casefold() for name in inside} for top, inside in classes.items() if inside}
     alike = not holding or set.intersection(*holding.values())
     # a folder beside splits that holds its pictures directly, such as seg_pred, is not one of their classes
@@ -220,6 +228,19 @@ def _splits_of(classes: Mapping[str, set[str]], source: str) -> dict[str, SplitN
     if stray := [top for top in named if top in holding]:
         raise _some_are_splits(source, stray, classes)
     return {}
+
+
+def _splits_in_classes(classes: Mapping[str, set[str]], inner: set[str], source: str) -> dict[str, SplitName]:
+    """Return which split each folder inside the classes is, or nothing where these are none."""
+    if len(named := _told_by(split_named, inner)) == len(inner):
+        return _once_each(named, source)
+    told = _told_by(split_told, inner)
+    in_each = all(inside == inner for inside in classes.values())  # a word in a name alone makes no split
+    return told if in_each and len(told) == len(inner) == len(set(told.values())) else {}
+
+
+def _told_by(split_of: Callable[[str], SplitName | None], names: Iterable[str]) -> dict[str, SplitName]:
+    return {name: split for name in sorted(names) if (split := split_of(name))}
 
 
 def _some_are_splits(source: str, splits: Sequence[str], tops: Iterable[str]) -> DataError:
