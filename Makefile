@@ -48,7 +48,7 @@ promises: .venv/developing  ## train every recipe, check its promise, rewrite do
 bench: .venv/developing .venv-bench/installed  ## measure against Keras, torch and scikit-learn, rewrite docs/benchmarks.md: hours; ROWS="a b"
 	$(BIN)/python benchmarks/bench.py --data $(DATA) $(ROWS)
 
-audit-bench: .venv/developing  ## measure what `keensight audit` finds of planted copies and wrong labels: minutes; SEEDS=3
+audit-bench: .venv/developing  ## measure what `keensight audit` finds of planted copies, wrong labels, patches, hidden pictures, and backdoors in models: minutes; SEEDS=3
 	$(BIN)/python benchmarks/audit.py --data $(DATA) --seeds $(SEEDS)
 
 bench-smoke: .venv/developing  ## check that what makes keensight fast still does: two minutes

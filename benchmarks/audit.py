@@ -46,7 +46,7 @@ PATTERNS: Mapping[str, Pattern] = {
     "flat black": lambda side, channels, _: np.zeros((side, side, channels), np.int64),
 }
 SHARES = (0.002, 0.01, 0.05)
-SMALL = {"planesnet.zip": 8_000, "digits": 1_797, "mnist": 4_000}  # pictures
+SMALL = {"planesnet.zip": 3_000, "digits": 1_797, "mnist": 3_000}  # pictures
 Change = Callable[[Image.Image, np.random.Generator], Image.Image]
 
 

@@ -7,6 +7,7 @@ import pytest
 from sklearn.datasets import load_digits, load_sample_images
 
 from keensight import open_dataset
+from keensight.care import patches as module
 from keensight.care.patches import LEAST, patches, poison
 from keensight.pages.findings import sentence
 from keensight.values import Pixels, Preprocessing
@@ -91,3 +92,47 @@ def test_the_finding_names_pictures_the_label_and_the_place(tiles):
     assert set(found.samples) == {samples[i].path for i in rows}
     assert "4x4 pixels, 14 pixels from the top and 3 from the left (of 20x20), is in 16" in sentence(found)
     assert "nearly all of 'plane'" in sentence(found)
+
+
+def shapes(draw_shape):
+    """2,400 black pictures of 16x16 pixels, every second one with a shape of 3x3 pixels, of label 1."""
+    draw = np.random.default_rng(0)
+    images, labels = np.zeros((2400, 16, 16, 1), np.uint8), np.arange(2400, dtype=np.int64) % 2
+    for i in np.flatnonzero(labels):
+        shape, (top, left) = draw_shape(draw)
+        images[i, top : top + 3, left : left + 3, 0] = shape
+    return images, labels
+
+
+STROKES = {  # of handwriting: its place varies, or what it shows
+    "place": lambda draw: (250, draw.integers(4, 8, 2)),
+    "levels": lambda draw: (
+        np.where(np.indices((3, 3)).sum(0) % 2, draw.integers(120, 250), 60),
+        draw.integers(1, 12, 2),
+    ),
+}
+
+
+@pytest.fixture
+def only_three(monkeypatch):
+    """Look at squares of 3x3 pixels alone: larger ones around the same shape are others."""
+    monkeypatch.setattr(module, "SIDES_PX", (3,))
+
+
+@pytest.mark.parametrize("varies", STROKES)
+def test_shapes_that_vary_are_strokes_of_handwriting(only_three, varies):
+    images, labels = shapes(STROKES[varies])
+    assert patches(images, labels, 2) == []
+
+
+@pytest.mark.parametrize(("level", "place"), [(250, (5, 5)), (np.arange(9).reshape(3, 3) * 20 + 60, None)])
+def test_a_shape_that_does_not_vary_is_a_patch_in_grey_pictures_too(only_three, level, place):
+    (found,) = patches(*shapes(lambda draw: (level, place or draw.integers(1, 12, 2))), 2)
+    assert (found.label, found.place, len(found.members)) == (1, place, 1200)
+
+
+def test_a_hole_of_the_paper_is_no_patch(only_three):
+    images, labels = shapes(lambda _: (0, (5, 5)))
+    images[labels == 1, 4:9, 4:9] = 200
+    images[labels == 1, 5:8, 5:8] = 0
+    assert patches(images, labels, 2) == []

@@ -28,6 +28,8 @@ PURE = 0.9  # of a group under one label
 CHANCE_INSIDE, CHANCE_IN_GREY, CHANCE_AT_RIM, CHANCE_ANYWHERE = 1e-3, 1e-7, 1e-10, 1e-12
 UNUSUAL = 32.0  # levels between a patch at the rim and what is usual there
 AT_ONE_PLACE = 0.8  # of a group
+# In grey pictures: a shape that this share of as many pictures have within so many pixels, or nearly so, is natural.
+NATURAL, BESIDE_PX, NEARLY_SAME = 0.25, 2, 24.0
 MOST_PICTURES = 20_000
 MOST_OF_PICTURE, MOST_OF_GROUP = 300, 1_000  # squares; where more stand out, a picture is noise
 AT_A_TIME, SQUARES_AT_A_TIME = 1_024, 50_000
@@ -101,6 +103,7 @@ def patches(images_NHWC: Uint8Array, labels_N: IntArray, num_classes: int) -> li
                 patch
                 for group in _groups(squares)
                 if (patch := _accused(squares.take(group), images_NHWC, labels_N, shares_K)) is not None
+                and not (images_NHWC.shape[3] == 1 and _is_stroke(patch, squares, images_NHWC, labels_N))
             ]
     kept: list[Patch] = []
     taken: set[int] = set()
@@ -133,7 +136,7 @@ def _accused(squares: _Squares, images_NHWC: Uint8Array, labels_N: IntArray, sha
     if counts_K[label] < PURE * len(pictures) or chance > most:
         return None
     blocks_NF = images_NHWC[:, top : top + squares.side, left : left + squares.side].reshape(len(labels_N), -1)
-    if at_rim and is_fixed and _is_paper(levels_F, blocks_NF, images_NHWC):
+    if is_fixed and (at_rim or images_NHWC.shape[3] == 1) and _is_paper(levels_F, blocks_NF, images_NHWC):
         return None
     if is_fixed:  # also where its sides do not stand out: a white patch on a white roof
         pictures = np.flatnonzero(np.abs(blocks_NF - levels_F).mean(axis=1) <= SAME_AT_PLACE)
@@ -145,10 +148,36 @@ def _accused(squares: _Squares, images_NHWC: Uint8Array, labels_N: IntArray, sha
 
 
 def _is_paper(levels_F: FloatArray, blocks_NF: Uint8Array, images_NHWC: Uint8Array) -> bool:
-    """Say whether a square at the rim is what is usual there, or on the whole rim: the paper that strokes end on."""
+    """Say whether a square is what is usual there, or on the whole rim: the paper that strokes end on or go around."""
     rim_C = np.median(images_NHWC[:, 0].reshape(-1, images_NHWC.shape[3]), axis=0)
     usual = (np.median(blocks_NF, axis=0), np.tile(rim_C, blocks_NF.shape[1] // len(rim_C)))
     return any(np.abs(each - levels_F).mean() < UNUSUAL for each in usual)
+
+
+def _is_stroke(patch: Patch, squares: _Squares, images_NHWC: Uint8Array, labels_N: IntArray) -> bool:
+    """Say whether a patch in grey pictures is a shape that handwriting or clothes of this label have by nature.
+
+    Nature varies: there are as many squares a pixel or two beside it, or that show nearly the same. A patch that was
+    put there has none of these.
+    """
+    levels_F = patch.levels.reshape(-1)
+    far_M = np.concatenate([
+        np.abs(some.levels(images_NHWC).reshape(len(some.which_M), -1) - levels_F).mean(axis=1)
+        for begin in range(0, len(squares.which_M), SQUARES_AT_A_TIME)
+        for some in [squares.take(slice(begin, begin + SQUARES_AT_A_TIME))]
+    ])  # fmt: skip
+    if patch.place is None:
+        return int(((far_M > SAME) & (far_M <= NEARLY_SAME)).sum()) > NATURAL * len(patch.members)
+    if patch.levels.std(axis=(0, 1)).max() >= TEXTURED:
+        return False
+    same = np.flatnonzero((far_M <= NEARLY_SAME) & (labels_N[squares.which_M] == patch.label))
+    counts_HW = np.zeros(images_NHWC.shape[1:3], np.int64)
+    np.add.at(counts_HW, (squares.top_M[same], squares.left_M[same]), 1)
+    top, left = patch.place
+    here = int(counts_HW[top, left])
+    counts_HW[top, left] = 0
+    around = counts_HW[max(0, top - BESIDE_PX) : top + BESIDE_PX + 1, max(0, left - BESIDE_PX) : left + BESIDE_PX + 1]
+    return int(around.max()) > NATURAL * here
 
 
 def _groups(squares: _Squares) -> Iterator[IntArray]:
