@@ -201,6 +201,7 @@ def explained(path: Path) -> Iterator[None]:
             errno.ENAMETOOLONG: "Its name is too long. Choose a shorter one.",
             errno.ELOOP: "Its links lead in a circle. Choose another folder.",
             errno.ENOTDIR: "A part of that path is a file. Choose a path whose parents are folders.",
+            errno.EISDIR: "A folder has that name. Move it elsewhere, or choose another name.",
             errno.EEXIST: "A file has that name already. Choose another name.",
             errno.ENOTEMPTY: "Nothing is overwritten. Choose a new or empty folder.",
         }.get(error.errno or 0)

@@ -153,6 +153,34 @@ def test_a_kill_at_any_moment_of_undoing_can_be_undone(pets):
     assert names_that_last(tree(pets.parent)) == before
 
 
+@pytest.mark.parametrize("undo", [False, True])
+def test_half_moved_data_are_not_read(pets, undo):
+    """Killed at any moment, pictures are read as before or after it, or not at all, until it is undone or done."""
+
+    def read():
+        dataset = keensight.open_dataset(pets)
+        return sorted((s.sha256, dataset.class_names[s.label], str(s.split)) for s in dataset.samples)
+
+    file, before, refused = decide(pets, ROWS), read(), 0
+    keensight.clean(pets, file)
+    after = read()
+    keensight.clean(pets, undo=True)
+    for step in count():
+        if undo:
+            keensight.clean(pets, file)
+        if not killed_at(step, lambda: keensight.clean(pets, **({"undo": True} if undo else {"decisions": file}))):
+            break
+        try:
+            assert read() in (before, after), step
+        except DataError as error:
+            assert "is at work or was interrupted" in str(error) and f"clean {pets} --undo" in str(error)
+            refused += 1
+        with suppress(UsageError):  # killed before anything was written down, or after all was
+            keensight.clean(pets, undo=True)
+        assert read() == before
+    assert refused > 4
+
+
 def test_the_same_command_again_after_a_kill_does_all_of_it(pets):
     file = decide(pets, ROWS)
     assert killed_at(10, lambda: keensight.clean(pets, file))

@@ -1,7 +1,7 @@
 """Moves files so that all of it can be undone: all moves are written down before the first is made.
 
     .pets.quarantine/            beside pets/; hidden, so no verb takes it for a class
-        journal.jsonl            what was to be moved, from where to where; made folders; where each round ends
+        journal.jsonl            what was to be moved, from where to where; made folders; each round's end
         1/cats/7.jpg             what round 1 dropped
         record-1.jsonl           the decisions that stood beside the data before round 1
 
@@ -20,12 +20,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from keensight.data.decided import record_of
+from keensight.data.decided import JOURNAL, quarantine_of, record_of
 from keensight.errors import DataError, RunError, shortlist
 from keensight.files import explained, make_folder, write_atomically
 from keensight.workspace import LOCK
-
-JOURNAL = "journal.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +57,7 @@ class Quarantine:
         self.base = data.parent
         self.data = data
         self.record = record_of(data)
-        self.path = data.with_name(f".{data.name}.quarantine")
+        self.path = quarantine_of(data)
         self.journal = self.path / JOURNAL
         self._checked: set[Path] = set()  # folders that no link leads to
 
@@ -165,6 +163,7 @@ class Quarantine:
                 f"{self.record} was changed since `keensight clean` wrote it, and undoing would lose that. Move it "
                 "elsewhere, and undo again."
             )
+        self._note({"round": done.number, "what": "undoing"})  # until its end, nobody reads the data
         back, missing, taken = 0, [], []
         for each in reversed(done.moves):
             here, home = self.base / each.target, self.base / each.source

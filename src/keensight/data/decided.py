@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import stat
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,6 +25,8 @@ from keensight.names import clean_label, odd_name
 from keensight.values import Action, Decision, Finding, Skipped
 
 SUFFIX = ".decisions.jsonl"
+JOURNAL = "journal.jsonl"  # in the quarantine: its last line says whether all moves are made
+MAX_LINE = 2**16
 MAX_BYTES, MAX_TEXT = 2**28, 2000
 MOST_NOTED = 10_000  # in a bundle.json, which may have 32 MiB
 ACTIONS = get_args(Action)
@@ -42,6 +45,30 @@ def record_of(data: Path) -> Path:
     'pets.zip.decisions.jsonl'
     """
     return Path(os.path.realpath(data) + SUFFIX)
+
+
+def quarantine_of(data: Path) -> Path:
+    """Return the folder beside the data to which `clean` moves what is dropped; `data` is a path without links."""
+    return data.parent / f".{data.name}.quarantine"
+
+
+def check_all_moved(data: Path) -> None:
+    """Raise DataError while a cleaning, or its undoing, is at work on the data, or was cut short by a kill."""
+    journal = quarantine_of(Path(os.path.realpath(data))) / JOURNAL
+    try:
+        if not journal.is_file():
+            return
+        with open(journal, "rb") as file:
+            file.seek(max(0, journal.stat().st_size - MAX_LINE))
+            *_, last, _ = (b"\n" + file.read()).split(b"\n")
+        what = json.loads(last)["what"]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return  # there is none, or `clean` says what is wrong with it
+    if what not in ("end", "undone"):
+        raise DataError(
+            f"A cleaning of {data} is at work or was interrupted, so some pictures are moved and others are not. "
+            f"If none is at work, put them back: keensight clean {shlex.quote(str(data))} --undo"
+        )
 
 
 def read_decisions(file: Path) -> list[Decision]:

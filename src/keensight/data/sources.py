@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from keensight.data.arrays import array_reader, load_digits
-from keensight.data.decided import followed, record_of
+from keensight.data.decided import check_all_moved, followed, record_of
 from keensight.data.folders import folder_reader, list_folder
 from keensight.data.idx import is_idx_folder, list_idx, load_idx
 from keensight.data.listing import Entry, Listing
@@ -105,6 +105,7 @@ def list_data(data: str | Path, label_pattern: str | None) -> Listing:
     path = Path(os.path.abspath(data))  # noqa: PTH100  (resolve() would replace a link's name)
     if not os.path.exists(path) or not str(data):  # noqa: PTH110  (false, not an error, for names too long)
         raise _does_not_exist(str(data), path)
+    check_all_moved(path)
     for form in FORMS:
         if form.fits(path):
             if not (path.is_dir() or path.is_file()):
