@@ -2,7 +2,7 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image, ImageEnhance
+from PIL import Image, ImageDraw, ImageEnhance
 from sklearn.datasets import load_digits
 
 import keensight
@@ -95,3 +95,29 @@ def test_pictures_of_which_no_two_are_alike_give_no_pairs(tmp_path):
             Image.fromarray(pixels).resize((90, 80)).save(tmp_path / label / f"{i}.png")
     kinds = {finding.kind for finding in keensight.audit(tmp_path, out=tmp_path.parent / "audited").findings}
     assert not kinds & {"near-duplicate", "leak", "identical"}
+
+
+def drawings(n=24, seed=0):
+    """Circles and squares of any colour, size and place on plain grounds, as a person draws them to try something."""
+    rng, found = np.random.default_rng(seed), []
+    for i in range(n):
+        image = Image.new("RGB", (100, 80), tuple(int(level) for level in rng.integers(180, 256, 3)))
+        size = int(rng.integers(8, 25))
+        x, y = (int(rng.integers(size, length - size)) for length in (100, 80))
+        draw = ImageDraw.Draw(image)
+        shape = draw.ellipse if i % 2 else draw.rectangle
+        shape((x - size, y - size, x + size, y + size), fill=tuple(int(level) for level in rng.integers(0, 160, 3)))
+        found.append(image)
+    return found
+
+
+def test_plain_drawings_are_no_copies_of_each_other():
+    images = np.stack([np.asarray(image) for image in drawings()])
+    assert near_duplicates(images, np.arange(len(images))) == []
+
+
+def test_a_drawing_that_was_saved_again_or_mirrored_is_a_copy():
+    drawn = drawings()
+    copies = [saved(drawn[3]), drawn[4].transpose(Image.Transpose.FLIP_LEFT_RIGHT)]
+    images = np.stack([np.asarray(image.convert("RGB")) for image in [*drawn, *copies]])
+    assert {(pair.whole, pair.copy) for pair in near_duplicates(images, np.arange(len(images)))} == {(3, 24), (4, 25)}

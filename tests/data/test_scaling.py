@@ -96,3 +96,14 @@ def test_pictures_that_are_not_much_larger_are_read_whole(pictures):
     picture = encoded(shown)
     seen, flagged = decode_and_compare(picture, Preprocessing(64, 64, 3), HERE_WORK)
     assert not flagged and np.array_equal(seen, decode_picture(picture, Preprocessing(64, 64, 3)))
+
+
+def test_hard_edges_are_no_attack():
+    """A rectangle's edges fall between the pixels that are read: the small picture is moved by half a pixel."""
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        top, left = rng.integers(0, 100, 2)
+        height, width = rng.integers(20, 120, 2)
+        picture = np.full((220, 240), rng.integers(180, 256), np.uint8)
+        picture[top : top + height, left : left + width] = rng.integers(0, 120)
+        assert two_faces(picture) is None

@@ -175,7 +175,7 @@ def test_a_group_in_two_given_splits_is_named():
     leak, *_ = split(pixels(samples), test_fraction=0).findings
     assert leak.kind == "leak" and leak.evidence == {"groups": ["scene-1"]}
     assert set(leak.samples) == {sample.path for sample in samples if sample.group}
-    assert sentence(leak) == "1 groups are in two of the given splits: scene-1."
+    assert sentence(leak) == "1 group is in two of the given splits: scene-1."
 
 
 def saved_again(made, *copies):

@@ -25,6 +25,7 @@ SMALL_PX = 48  # smaller pictures are not cut to lie on others: all handwritten 
 CANDIDATES = 6  # of each picture
 AT_A_TIME, PAIRS_AT_A_TIME = 512, 256
 ALIKE, ALIKE_SMALL, DETAILS_ALIKE = 0.93, 0.99, 0.85  # correlations; docs/audit.md says how they were measured
+PLAIN_LEVELS, PLAIN_SHARE, PLAIN_DIFFERENCE = 8, 0.8, 6.0  # of 256 levels: one colour; of pixels; of 256 levels: a copy
 COARSELY_ALIKE, TINILY_ALIKE = 0.8, 0.5
 
 OnProgress = Callable[[int, int], None]
@@ -68,9 +69,31 @@ def near_duplicates(images: Uint8Array, rows: IntArray, on_progress: OnProgress 
     enough, finely = (ALIKE, DETAILS_ALIKE) if len(_starts(images)) > 1 else (ALIKE_SMALL, -1.0)
     kept: dict[tuple[int, int], Pair] = {}
     for pair in sorted(found, key=lambda each: (-each.alike, each.whole > each.copy)):
-        if pair.alike >= enough and pair.details >= finely:
+        if pair.alike >= enough and pair.details >= finely and _is_more_than_a_shape(images, rows, pair):
             kept.setdefault((min(pair.whole, pair.copy), max(pair.whole, pair.copy)), pair)
     return sorted(kept.values(), key=lambda each: (each.whole, each.copy))
+
+
+def is_plain(image_HWC: Uint8Array) -> bool:
+    """Say whether a picture is hardly more than one shape on a ground: two colours have most of its pixels.
+
+    Cut and turned, every circle lies on every other one, so such pictures say little about who copied whom.
+    """
+    codes = (image_HWC // PLAIN_LEVELS).astype(np.int64) @ (256 // PLAIN_LEVELS) ** np.arange(image_HWC.shape[2])
+    counts = np.sort(np.unique(codes, return_counts=True)[1])
+    return bool(counts[-2:].sum() >= PLAIN_SHARE * codes.size)
+
+
+def _is_more_than_a_shape(images: Uint8Array, rows: IntArray, pair: Pair) -> bool:
+    """Say whether likeness tells: for plain pictures it does only if nothing was cut and the colours are the same."""
+    if min(images.shape[1:3]) < SMALL_PX:
+        return True  # they are not cut, and must be very much alike
+    whole_HWC, copy_HWC = images[rows[pair.whole]], images[rows[pair.copy]]
+    if not (is_plain(whole_HWC) or is_plain(copy_HWC)):
+        return True
+    turned_HWC = list(_turns(copy_HWC[None]))[TURNS.index(pair.turn)][0]
+    difference = np.abs(whole_HWC.astype(np.int16) - turned_HWC).mean()
+    return max(pair.cut) < 0.015 and pair.alike >= ALIKE_SMALL and bool(difference <= PLAIN_DIFFERENCE)
 
 
 def candidates(images: Uint8Array, rows: IntArray) -> IntArray:

@@ -10,6 +10,7 @@ Shape letters: H height, W width, S side after resizing, G cells on a side.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -63,9 +64,30 @@ def two_faces(grey_HW: Uint8Array, sides: Sequence[int | tuple[int, int]] = SIDE
             seen_GG, squares_GG = (_means(Image.fromarray(each), cells) for each in (seen_SS, np.square(seen_SS)))
             chance = float(np.sqrt((squares_GG - np.square(seen_GG)).clip(0).mean() * cells * cells / (rows * columns)))
             difference = float(np.sqrt(np.square(seen_GG - means[cells]).mean()))
-            if difference > max(DIFFERENCE, TIMES_CHANCE * chance) and (not found or difference > found.difference):
+            limit = max(DIFFERENCE, TIMES_CHANCE * chance)
+            if difference > limit and (not found or difference > found.difference):
+                shift = max(grey_HW.shape[0] / rows, grey_HW.shape[1] / columns) / 2
+                difference = min(difference, _shifted_difference(grey_HW, seen_GG, shift))
+            if difference > limit and (not found or difference > found.difference):
                 found = TwoFaces(how, max(rows, columns), difference)
     return found
+
+
+def _shifted_difference(grey_HW: Uint8Array, seen_GG: FloatArray, most: float) -> float:
+    """Return how far cells of the small picture are from the picture's, moved by up to `most` pixels to fit best.
+
+    Reading from the edge moves a picture by half a small pixel: hard edges show it, and it changes nothing else.
+    """
+    cells, padding = len(seen_GG), math.ceil(most)
+    around = np.pad(grey_HW, padding, mode="edge")
+    height, width = grey_HW.shape
+    steps = sorted({round(share * most) for share in (-1, -0.5, 0, 0.5, 1)})
+    moved = (
+        around[padding + down : padding + down + height, padding + along : padding + along + width]
+        for down in steps
+        for along in steps
+    )
+    return min(float(np.sqrt(np.square(seen_GG - _means(Image.fromarray(each), cells)).mean())) for each in moved)
 
 
 def resized(grey_HW: Uint8Array, height: int, width: int) -> dict[str, FloatArray]:

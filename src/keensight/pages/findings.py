@@ -70,9 +70,8 @@ def _pairs(finding: Finding) -> list[str]:
 
 
 def _near_duplicate(finding: Finding) -> str:
-    many = _count(finding, "picture is nearly the same as another", "pictures are nearly the same as others")
     return (
-        f"{many} of the same class: "
+        f"{len(finding.samples):,} pictures are nearly the same as others of the same class: "
         f"{shortlist(_pairs(finding))}. Such copies count twice; keep the better one, or keep both in one split."
     )
 
