@@ -600,6 +600,7 @@ def test_the_bundle_says_who_decided_what_and_evaluate_follows_it(draw, tmp_path
     noted = json.loads((run.bundle / "bundle.json").read_text())["data"]["decisions"]
     assert noted["count"] == 1 and noted["list"] == [{**row, "file": sample.path, "who": "anna"}]
     assert "by anna, the last on 2026-11-29, and are followed here: relabelled 1." in run.report.data["notes"][-1]
+    assert "are followed here: relabelled 1." in (run.bundle / "MODEL_CARD.md").read_text()
     listed = (run.folder / "splits.jsonl").read_text().splitlines()
     assert [json.loads(line)["label"] for line in listed if sample.sha256 in line] == ["dog"]
     told = []
