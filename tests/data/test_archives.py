@@ -116,6 +116,34 @@ def test_truncated_archives_are_refused(tmp_path, pets, make_zip, make_tar, kind
         open_dataset(path)
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "told"),
+    [
+        ("w:gz", "pets.zip", r"packed with gzip, as a \.tar\.gz is\. Give it a name that ends in \.tar\.gz,"),
+        ("w:bz2", "pets.zip", r"packed with bzip2"),
+        ("w:xz", "pets.zip", r"packed with xz"),
+        ("w", "pets.zip", r"a tar archive\. Give it a name that ends in \.tar,"),
+        ("zip", "pets.tar.gz", r"a zip archive\. Give it a name that ends in \.zip,"),
+        ("zip", "pets.tar", r"a zip archive\. Give it a name that ends in \.zip,"),
+    ],
+)
+def test_an_archive_with_the_name_of_another_kind_is_told(tmp_path, pets, make_zip, make_tar, kind, name, told):
+    path = tmp_path / name
+    if kind == "zip":
+        make_zip(path, pets)
+    else:
+        make_tar(path, pets, kind)
+    with pytest.raises(DataError, match=rf"pets\S+ is not what its name says: it is {told}"):
+        open_dataset(path)
+
+
+def test_an_archive_of_a_kind_that_is_not_read_is_told(tmp_path):
+    for start, what in ((b"Rar!\x1a\x07\x01\0", "a RAR archive"), (b"7z\xbc\xaf\x27\x1c", "a 7z archive")):
+        (tmp_path / "x.zip").write_bytes(start + bytes(600))
+        with pytest.raises(DataError, match=f"it is {what}. Unpack it and give the folder"):
+            open_dataset(tmp_path / "x.zip")
+
+
 def test_not_an_archive_at_all(tmp_path):
     for name in ("x.zip", "x.tar", "x.tar.gz"):
         (tmp_path / name).write_text("hello " * 500)

@@ -103,6 +103,19 @@ def test_mistakes_are_to_be_looked_at_only_where_there_are_any():
         assert ("look at the mistakes" in step) == looks and step.endswith("search for settings: keensight tune DATA")
 
 
+def test_no_answer_that_is_right_is_not_called_noise_and_needs_no_more_pictures_to_measure_it():
+    floors = (Floor("majority class", 0.5, 0.5), Floor("logistic regression", 0.0, 0.0))
+    report = dataclasses.replace(a_report(0, 20, model="transfer"), floors=floors)
+    said = warnings(report)
+    assert "Neither the model nor the logistic regression baseline is right on a single test picture." in said
+    assert not any("noise" in each for each in said)
+    (step,) = next_steps(report)
+    assert step.startswith("check that the test pictures show the same things under the same labels")
+    assert next_steps(dataclasses.replace(a_report(1, 20, model="transfer"), floors=floors))[-1].startswith(
+        "gather more test"
+    )
+
+
 def test_what_may_be_luck_is_not_followed_by_predicting():
     floors = (Floor("majority class", 0.5, 0.5), Floor("logistic regression", 0.97, 0.975))
     report = dataclasses.replace(a_report(265, 269), floors=floors)

@@ -48,7 +48,7 @@ def test_a_table_has_a_row_for_each_file(tmp_path):
     assert found[2][:4] == ["3.png", "'=dog", "0.5", "no"]
 
 
-@pytest.mark.parametrize("name", ["=1+1.png", "+1.png", "-1.png", "@SUM(A1).png", "\t=1.png", "\r=1.png"])
+@pytest.mark.parametrize("name", ["=1+1.png", "+1.png", "-1.png", "@SUM(A1).png", "\t=1.png", "\r=1.png", "＝1+1.png"])
 def test_no_cell_of_a_table_is_a_formula_or_commands_a_terminal(tmp_path, name):
     with table(tmp_path / "a.csv", LABELS) as write:
         write(Path(name), answer(name))

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-from keensight.pipeline.watch import cut_notes, holdings
+import pytest
+
+from keensight.pipeline.watch import Watcher, cut_notes, holdings, name_notes
 from keensight.values import Dataset, Sample
 
 
@@ -31,8 +33,28 @@ def test_many_classes_are_shortened():
     )
 
 
+@pytest.mark.parametrize(("count", "end"), [(3, "each with 3 pictures"), (1, "each with 1 picture")])
+def test_many_classes_of_one_size(count, end):
+    said = holdings(dataset(*((f"c{i}", "x", None, count) for i in range(40))))
+    assert said.endswith(f"and 30 more, {end}")
+
+
 def test_classes_that_look_cut_are_named():
     pets = dataset(("american", "american_bulldog", None, 2), ("american", "american_pit_bull", None, 2))
     (note,) = cut_notes(pets, "{label}_*")
     assert "'american' holds american_bulldog, american_pit_bull" in note and "'{label...}_*'" in note
     assert cut_notes(pets, "") == []
+
+
+@pytest.mark.parametrize("name", ["none of these", "None_of_these", "not sure", "NOT-SURE"])
+def test_a_class_called_like_a_refusal_is_named(name):
+    said = []
+    watcher = Watcher()
+    watcher.note = said.append
+    watcher.found(dataset(("cats", "a", None, 2), (name, "b", None, 2)), "")
+    assert said[1:] == name_notes(["cats", name])
+    assert repr(name) in said[1] and "Rename such a class, to 'other' for example" in said[1]
+
+
+def test_other_classes_are_not_called_like_refusals():
+    assert name_notes(["cats", "none", "unsure", "none of these dogs"]) == []

@@ -129,6 +129,11 @@ GOOD = {"name": "images", "datatype": "UINT8", "shape": [1, 8, 8, 1], "data": [0
         ({"inputs": [GOOD | {"data": [-1] * 64}]}, "whole numbers from 0 to 255"),
         ({"inputs": [GOOD | {"data": [0.5] * 64}]}, "whole numbers from 0 to 255"),
         ({"inputs": [GOOD | {"data": [10**30] * 64}]}, "whole numbers from 0 to 255"),
+        ({"inputs": [GOOD | {"data": [True] + [0] * 63}]}, "true and false are no numbers"),
+        ({"inputs": [GOOD | {"data": [[[0] * 8] * 7 + [[0] * 7 + [False]]]}]}, "true and false are no numbers"),
+        ({"inputs": [GOOD | {"data": [True] * 64}]}, "whole numbers from 0 to 255"),
+        (b'{"inputs": [], "id": "a", "id": "b"}', "the key 'id' comes twice"),
+        (json.dumps({"inputs": [GOOD]}).replace('"data"', '"data": [], "data"').encode(), "the key 'data' comes twice"),
         ({"inputs": [GOOD | {"data": ["0"] * 64}]}, "whole numbers from 0 to 255"),
         (
             {"inputs": [GOOD | {"data": [[0], [0, 0]]}]},

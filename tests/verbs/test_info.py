@@ -4,7 +4,7 @@ import shutil
 import pytest
 
 import keensight
-from keensight.errors import RunError, UsageError
+from keensight.errors import KeensightError, RunError, UsageError
 from keensight.training.recipe import recipe_names
 from keensight.values import Preprocessing
 
@@ -91,3 +91,13 @@ def test_one_thing_or_the_cache_is_described():
     for given in ((), ("digits",)):
         with pytest.raises(UsageError, match="one thing, or the cache"):
             keensight.info(*given, cache=bool(given))
+
+
+def test_a_path_that_is_not_there_is_said_to_be_missing():
+    with pytest.raises(
+        KeensightError, match=r"^There is no file or folder pets/cats, and no recipe, model or data"
+    ) as told:
+        keensight.info("pets/cats")
+    assert "`keensight recipes` lists them" in str(told.value) and len(str(told.value)) < 400
+    with pytest.raises(KeensightError, match="Did you mean 'husky'"):
+        keensight.info("huksy")

@@ -39,18 +39,19 @@ def strict_json(content: bytes) -> Any:
         raise ValueError("it holds more values than any bundle needs")
     return json.loads(
         content.decode(),
-        object_pairs_hook=_object,
+        object_pairs_hook=without_repeats,
         parse_int=_integer,
         parse_float=_number,
         parse_constant=_number,
     )
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object, as json's `object_pairs_hook`. Raises ValueError for a key that comes twice."""
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise ValueError(f"the key '{key}' comes twice")
+            raise ValueError(f"the key '{key[:100]}' comes twice")
         found[key] = value
     return found
 

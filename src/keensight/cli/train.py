@@ -68,7 +68,7 @@ def train(
         proved = ", ".join(f"{percent(each.accuracy)} at epsilon {each.threat.eps:g}" for each in report.certificates)
         say(f"certified      {proved}")
     epochs = len(report.history)
-    times = f"{duration(report.seconds)}, {epochs} epoch{'s' * (epochs != 1)}"
+    times = duration(report.seconds) + (f", {epochs} epochs" if epochs > 1 else "")
     say(f"training time  {times}; {report.history[-1].stopped}; {duration(seconds)} in all")
     for warning in warnings(report):
         say(f"warning        {warning}")

@@ -16,6 +16,7 @@ from typing import Protocol, TypeAlias, TypeVar
 
 from keensight.data.folders import MAX_FILES, Contents
 from keensight.data.hashing import Memo, hash_files, known_hashes
+from keensight.data.kinds import START_BYTES
 from keensight.data.layout import arrange
 from keensight.data.listing import Listing, hidden_part
 from keensight.errors import DataError, PictureError
@@ -26,6 +27,15 @@ MAX_RATIO = 100
 MAX_NAME = 255  # characters of a folder or file name, as on every common file system
 ARCHIVE_SUFFIX = re.compile(r"\.(zip|tar|tgz|tbz2?|txz|tar\.(gz|bz2|xz))$", re.IGNORECASE)
 
+SIGNATURES = (  # of archives: bytes, their place, what it is, and the ending that its name should have
+    (b"PK\x03\x04", 0, "a zip archive", ".zip"),
+    (b"\x1f\x8b", 0, "packed with gzip, as a .tar.gz is", ".tar.gz"),
+    (b"BZh", 0, "packed with bzip2, as a .tar.bz2 is", ".tar.bz2"),
+    (b"\xfd7zXZ\0", 0, "packed with xz, as a .tar.xz is", ".tar.xz"),
+    (b"ustar", 257, "a tar archive", ".tar"),
+    (b"Rar!", 0, "a RAR archive", ""),
+    (b"7z\xbc\xaf\x27\x1c", 0, "a 7z archive", ""),
+)
 _DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError)
 _MALFORMED = (ValueError, struct.error, NotImplementedError, OverflowError, LookupError, RecursionError, TypeError)
 
@@ -182,12 +192,30 @@ def bomb(path: Path, total: str, limit: int) -> DataError:
     )
 
 
+def _other_kind(path: Path) -> str:
+    """Say what a file is whose name says that it is another kind of archive; "" if it is what its name says."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(START_BYTES)
+    except OSError:
+        return ""
+    for magic, at, what, name in SIGNATURES:
+        if start[at : at + len(magic)] == magic:
+            is_named_so = (what == "a zip archive") == (path.suffix.lower() == ".zip")
+            if not name:
+                return f"it is {what}. Unpack it and give the folder"
+            return "" if is_named_so else f"it is {what}. Give it a name that ends in {name}, and try again"
+    return ""
+
+
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
     """Turn the errors that zipfile and tarfile raise for a damaged archive into a DataError that says what to do."""
     try:
         yield
     except (*_DAMAGE, *_MALFORMED) as error:
+        if other := _other_kind(path):
+            raise DataError(f"The archive {path} is not what its name says: {other}.") from error
         why = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
         raise DataError(
             f"The archive {path} cannot be read: {why[0].lower()}{why[1:].rstrip('.')}. A whole .zip, or a .tar that "

@@ -21,7 +21,11 @@ def warnings(report: Report) -> list[str]:
     shown = report.headline
     found = [said for said in (thinness(report), by_heart(report), unchecked_confidence(report)) if said]
     for name, accuracy in floor_pairs(report):
-        if _clearly_below(shown, name, accuracy):
+        if shown.accuracy == accuracy == 0:
+            found.append(
+                f"Neither the model nor the {name} baseline is right on a single {report.headline_split} picture."
+            )
+        elif _clearly_below(shown, name, accuracy):
             found.append(f"The model is below the {name} baseline of {percent(accuracy)}: do not use it as it is.")
         elif shown.accuracy <= accuracy:
             place = "level with" if shown.accuracy == accuracy else "below"
@@ -114,8 +118,15 @@ def next_steps(report: Report) -> list[str]:
     learnt_by_heart = bool(by_heart(report))
     near_floor = any(shown.accuracy_low <= accuracy for _, accuracy in floor_pairs(report))
     steps = []
+    if shown.accuracy == 0:  # more pictures to measure it on would only confirm that
+        steps.append(
+            f"check that the {split} pictures show the same things under the same labels as the training pictures; "
+            "where they do, gather more training pictures of each class"
+        )
     if (learnt_by_heart or near_floor) and _suits_a_backbone(report):
         steps.append("begin with a network that knows photographs: keensight train DATA --recipe husky-transfer")
+    if shown.accuracy == 0:
+        return steps
     if learnt_by_heart:
         vary = "; or vary them, as suits them: --set flip=true --set rotate=15 --set zoom=0.1"
         steps.append(f"gather more labelled pictures{'' if report.model['name'] == 'transfer' else vary}")

@@ -20,7 +20,18 @@ from keensight.values import Prediction
 
 NOT_SURE = "not sure"  # the folder of pictures whose answer is not sure
 NONE = "none of these"  # the folder of pictures that are unlike all that was learnt
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a cell that begins so is a formula to a spreadsheet, which would run it
+FORMULA = (
+    "=",
+    "+",
+    "-",
+    "@",
+    "\t",
+    "\r",
+    "＝",
+    "＋",
+    "－",
+    "＠",
+)  # a cell so begun is a formula, which a spreadsheet runs
 NOT_IN_NAMES = '<>:"/\\|?*'  # of a file, on one system or another
 LONGEST_NAME = 200  # bytes; file systems take 255, and a number may be added
 Write = Callable[[Path, Prediction | PictureError], None]

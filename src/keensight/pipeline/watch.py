@@ -12,12 +12,13 @@ from keensight.data.listing import is_beside
 from keensight.data.patterns import cut_labels
 from keensight.errors import shortlist
 from keensight.pages.findings import sentence
-from keensight.values import SPLIT_NAMES, Dataset, Epoch, Skipped
+from keensight.values import NONE_OF_THESE, SPLIT_NAMES, Dataset, Epoch, Skipped
 
 if TYPE_CHECKING:
     from keensight.bundle.read import Bundle
 
 
+REFUSALS = ("none of these", NONE_OF_THESE, "not sure")  # how answers that name no class begin
 SHOWN_CLASSES = 10  # by name and count; of more, the first few and how many pictures the others have
 
 
@@ -33,9 +34,9 @@ def holdings(dataset: Dataset) -> str:
     counts = [f"{name} {learnt[label]:,}" for label, name in enumerate(dataset.class_names)]
     said = f"{len(counts):,} classes: {shortlist(counts, SHOWN_CLASSES)}"
     if len(counts) > SHOWN_CLASSES:
-        said += (
-            f", each with {min(learnt[label] for label in range(len(counts))):,} to {max(learnt.values()):,} pictures"
-        )
+        fewest, most = min(learnt[label] for label in range(len(counts))), max(learnt.values())
+        many = f"{fewest:,}" if fewest == most else f"{fewest:,} to {most:,}"
+        said += f", each with {many} picture{'s' * (most != 1)}"
     given = [f"{split} {splits[split]:,}" for split in SPLIT_NAMES if splits[split]]
     if given and splits[None]:
         given.append(f"to be divided {splits[None]:,}")
@@ -72,6 +73,22 @@ def cut_notes(dataset: Dataset, label_pattern: str) -> list[str]:
     )
 
 
+def name_notes(class_names: Sequence[str]) -> list[str]:
+    """Say which classes are called as keensight calls an answer that it does not give."""
+    alike = [name for name in class_names if _as_words(name) in REFUSALS]
+    if not alike:
+        return []
+    return [
+        f"The data has the class{'es' * (len(alike) > 1)} {shortlist([repr(name) for name in alike], 3)}, which is "
+        "what keensight says of a picture that it cannot tell, so its answers read like refusals. Rename such a class, "
+        "to 'other' for example; or leave its pictures out: pictures unlike all that was learnt are refused without it."
+    ]
+
+
+def _as_words(name: str) -> str:
+    return " ".join(name.casefold().replace("_", " ").replace("-", " ").split())
+
+
 class Watcher:
     """Receives all progress and ignores it. Subclasses show what they like."""
 
@@ -81,7 +98,7 @@ class Watcher:
     def found(self, dataset: Dataset, label_pattern: str) -> None:
         """Note what a dataset holds, before anything is learnt from it."""
         self.note(f"{holdings(dataset)}.")
-        for note in cut_notes(dataset, label_pattern):
+        for note in [*cut_notes(dataset, label_pattern), *name_notes(dataset.class_names)]:
             self.note(note)
         if guessed := unconfirmed_labels(dataset):
             self.note(sentence(guessed))

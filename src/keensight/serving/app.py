@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from keensight.bundle.strict_json import without_repeats
 from keensight.names import odd_name
 from keensight.serving import protocol
 from keensight.serving.answers import described, whole_answer
@@ -235,7 +236,7 @@ async def verdict(request: Request) -> Response:
     with held(service.memory) as sizes:
         body = await read_body(request, service.limits, service.memory, sizes)
     try:
-        given = json.loads(body)
+        given = json.loads(body, object_pairs_hook=without_repeats)
         answer_id, is_right, label = given["id"], given["right"], given.get("label")
         sound = isinstance(answer_id, str) and isinstance(is_right, bool) and isinstance(label, str | None)
         sound = sound and {"id", "right", "label"}.issuperset(given)

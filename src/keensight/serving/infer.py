@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
+from keensight.bundle.strict_json import without_repeats
 from keensight.errors import suggestion
 from keensight.serving.limits import RefusalError
 from keensight.serving.registry import Model
@@ -109,7 +111,7 @@ def _doubts(asked: Json) -> tuple[str, ...]:
 
 def _read(text: bytes) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=without_repeats)
     except RecursionError:
         raise ValueError("the body is JSON of the wrong kind: its lists are nested too deeply") from None
     except UnicodeDecodeError as error:
@@ -193,6 +195,11 @@ def _numbers(data: Any, shape: list[int], part: str) -> Uint8Array:
         raise ValueError(f"{wanted}; its lists have different lengths{_first_odd(data, part)}") from None
     if found.dtype.kind not in "iu" or found.size != math.prod(shape) or found.min() < 0 or found.max() > 255:
         raise ValueError(f"{wanted}; there are {found.size:,}" if found.size != math.prod(shape) else wanted)
+    values: Iterable[Any] = data
+    for _ in range(found.ndim - 1):
+        values = chain.from_iterable(values)
+    if bool in set(map(type, values)):  # NumPy takes true among numbers for a 1
+        raise ValueError(f"{wanted}; true and false are no numbers")
     return found.astype(np.uint8).reshape(shape)
 
 

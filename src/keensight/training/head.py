@@ -152,8 +152,8 @@ def _head_epoch(state: State, splits: Splits, recipe: Recipe, on_progress: OnPro
     seconds = time.perf_counter() - begin
     state.seconds += seconds
     stopped = why_stop(state, recipe, 1, val_accuracy, best=True)
-    if transfer_of(state.model).is_frozen:
-        stopped = stopped or "the head is fitted, and the backbone is frozen"
+    if transfer_of(state.model).is_frozen:  # whatever else was reached, there is nothing left to train
+        stopped = "the head is fitted, and the backbone is frozen"
     epoch = Epoch(
         1, train_loss, train_accuracy, val_loss, val_accuracy, 0.0, round(seconds, 3), best=True, stopped=stopped
     )

@@ -15,7 +15,7 @@ from keensight.data.sources import open_dataset
 from keensight.data.splits import read_splits
 from keensight.errors import DataError, KeensightError, RunError, UsageError, shortlist, suggestion
 from keensight.files import cache_root, write_atomically
-from keensight.pipeline.watch import cut_notes, holdings
+from keensight.pipeline.watch import cut_notes, holdings, name_notes
 from keensight.values import Preprocessing, Recipe, best_epoch
 from keensight.workspace import RunFolder, bundle_in, is_run, read_history
 
@@ -85,8 +85,9 @@ def info(
         return _data(name, label_pattern)
     near = suggestion(name, [*recipe_names(), *MODELS, *NAMES])
     raise KeensightError(
-        f"{name} is not a bundle, recipe, model or data. {near}Give the folder of a bundle or run, a recipe "
-        f"({', '.join(recipe_names())}), a model ({', '.join(MODELS)}), or DATA as `keensight train` takes it."
+        f"There is no file or folder {name[:200]}, and no recipe, model or data of that name. {near}Give the folder "
+        "of a run or bundle, a recipe (`keensight recipes` lists them), a model "
+        f"({shortlist(list(MODELS), 3)}), or DATA as `keensight train` takes it."
     )
 
 
@@ -198,6 +199,6 @@ def _data(data: str | Path, label_pattern: str | None) -> dict[str, Any]:
         "counts": counts,
         **({"decisions": dict(decided)} if decided else {}),
         "default_size": _size(preprocessing),
-        "notes": cut_notes(dataset, label_pattern or ""),
+        "notes": [*cut_notes(dataset, label_pattern or ""), *name_notes(dataset.class_names)],
         "skipped": [asdict(skipped) for skipped in dataset.skipped],
     }

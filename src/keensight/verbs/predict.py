@@ -28,7 +28,8 @@ def predict(
     Args:
         bundle: The bundle's folder, or the run folder around it.
         pictures: Picture files, folders of them, or DATA in any form that `train` takes; labels are ignored.
-        out: Write the answers into this new .csv or .jsonl file, too.
+        out: Write the answers into this new .csv or .jsonl file, too. In a .csv, an apostrophe (') comes before text
+            such as "=1+1", which a spreadsheet would run as a formula; .jsonl has the text as it is.
         sort_into: Copy each picture into a folder named after its label in this new or empty folder, or into one named
             "not sure" or "none of these". No picture is moved.
         least_sure_first: Give those first that are not sure, then by rising probability.
