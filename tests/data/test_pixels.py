@@ -71,6 +71,24 @@ def test_transparency_is_laid_on_white():
     assert ends(encode(palette, transparency=0), GREY).ravel().tolist() == [255, 0]
 
 
+@pytest.mark.parametrize("extra", [1, 200])
+def test_transparency_of_colours_that_a_palette_lacks_is_forgotten(extra):
+    """libpng does so; Pillow refuses to convert such a picture."""
+    picture = Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8) % 4, "P")
+    picture.putpalette([0, 0, 0, 250, 0, 0, 0, 250, 0, 0, 0, 250])
+    file = io.BytesIO()
+    picture.save(file, "png", transparency=bytes([0, 255, 255, 255]), bits=8)
+    sound = file.getvalue()
+    at = sound.index(b"tRNS") - 4
+    longer = bytes([0, 255, 255, 255]) + bytes(extra)
+    chunk = b"tRNS" + longer
+    hostile = (
+        sound[:at] + struct.pack(">I", len(longer)) + chunk + struct.pack(">I", zlib.crc32(chunk)) + sound[at + 16 :]
+    )
+    size = Preprocessing(8, 8, 3)
+    np.testing.assert_array_equal(decode_picture(hostile, size), decode_picture(sound, size))
+
+
 def test_sixteen_bit_greys_keep_their_upper_byte():
     levels = np.array([[0, 257 * 200]], np.uint16).repeat(20, 1)
     assert ends(encode(Image.fromarray(levels)), GREY).ravel().tolist() == [0, 200]

@@ -221,11 +221,19 @@ def _load(opened: _Opened, preprocessing: Preprocessing | None = None) -> Image.
             enough = 2 * max(preprocessing.width, preprocessing.height)
             image.draft(_mode(preprocessing), (enough, enough))
         image.load()
+        _cut_alphas(image)
+        return upright(image, opened.orientation)
     except MemoryError as error:  # which says nothing of the picture
         raise PictureError("there is not enough memory to decode it") from error
     except Exception as error:
         raise PictureError(f"it is damaged or cut short ({_one_line(error)})") from error
-    return upright(image, opened.orientation)
+
+
+def _cut_alphas(image: Image.Image) -> None:
+    """Forget the transparency of colours that a palette does not have, as libpng does; Pillow refuses the picture."""
+    alphas = image.info.get("transparency")
+    if image.mode == "P" and image.palette is not None and isinstance(alphas, bytes):
+        image.info["transparency"] = alphas[: len(image.palette.palette) // len(image.palette.mode)]
 
 
 def _fitted(image: Image.Image, preprocessing: Preprocessing) -> Uint8Array:
@@ -246,6 +254,15 @@ def _mode(preprocessing: Preprocessing) -> str:
 
 def _flatten(image: Image.Image, mode: str, levels: tuple[float, float] | None) -> Image.Image:
     """Return `image` as 8-bit grey or RGB, transparency laid on white."""
+    try:
+        return _on_white(image, mode, levels)
+    except MemoryError as error:
+        raise PictureError("there is not enough memory to decode it") from error
+    except Exception as error:  # conversions may find what decoding did not
+        raise PictureError(f"it is damaged or cut short ({_one_line(error)})") from error
+
+
+def _on_white(image: Image.Image, mode: str, levels: tuple[float, float] | None) -> Image.Image:
     is_opaque = not ("A" in image.mode or "a" in image.mode or "transparency" in image.info)
     if image.mode == mode and is_opaque:
         return image
