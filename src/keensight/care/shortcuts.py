@@ -54,11 +54,13 @@ GROUPS: Mapping[str, Group] = {
 }
 
 
-def shortcuts(pixels: Pixels, units_N: IntArray | None = None, seed: int = 0) -> Iterator[Finding]:
+def shortcuts(
+    pixels: Pixels, units_N: IntArray | None = None, seed: int = 0, groups: Mapping[str, Group] = GROUPS
+) -> Iterator[Finding]:
     """Yield a finding for each group of facts by which classes are told apart, the strongest first.
 
-    `units_N` numbers what stays together in a fold. `evidence` has the accuracy of the group alone, its interval, and
-    the `floor`: the share of the largest class.
+    `units_N` numbers what stays together in a fold, and `groups` are looked at. `evidence` has the accuracy of the
+    group alone, its interval, and the `floor`: the share of the largest class.
     """
     samples = pixels.dataset.samples
     rows = np.arange(len(samples)) if len(samples) <= MOST else np.linspace(0, len(samples) - 1, MOST).astype(np.int64)
@@ -67,9 +69,11 @@ def shortcuts(pixels: Pixels, units_N: IntArray | None = None, seed: int = 0) ->
     if counts_K.min() < LEAST:
         return
     units_N = np.arange(len(samples)) if units_N is None else units_N
-    facts = {**_facts_of_files(pixels.dataset, rows), **_facts_of_pixels(pixels, rows)}
+    facts = _facts_of_files(pixels.dataset, rows)
+    if any(fact not in FILE_FACTS for group in groups.values() for fact in group.facts):
+        facts |= _facts_of_pixels(pixels, rows)
     floor, found = counts_K.max() / len(rows), list[Finding]()
-    for name, group in GROUPS.items():
+    for name, group in groups.items():
         known = [facts[each] for each in group.facts if each in facts]
         if not known or not np.ptp(facts_NF := np.concatenate(known, axis=1), axis=0).any():
             continue

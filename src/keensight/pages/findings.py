@@ -15,7 +15,10 @@ def sentence(finding: Finding) -> str:
     >>> sentence(Finding("groups", evidence={"count": 10}))
     'The pictures are of 10 groups; a split that was drawn has whole groups.'
     """
-    return SENTENCES[finding.kind](finding)
+    said = SENTENCES[finding.kind](finding)
+    if looked_at := finding.evidence.get("looked_at"):
+        return f"Of {looked_at:,} pictures, taken evenly from all: {said}"
+    return said
 
 
 def _identical(finding: Finding) -> str:

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from keensight.care.cheap import cheap_findings
 from keensight.care.unconfirmed import unconfirmed_labels
 from keensight.data.cache import choose_preprocessing, decode
 from keensight.data.decided import finding_of
@@ -70,8 +71,9 @@ def prepare(dataset: Dataset, recipe: Recipe, watcher: Watcher, *, choosing: boo
     )
     if settings.skip_rare and (rare := _left_out(whole, dataset)):
         splits = replace(splits, findings=(*splits.findings, rare))
-    if not choosing and (blown := blown_up(pixels.dataset)):
-        splits = replace(splits, findings=(*splits.findings, blown))
+    if not choosing:
+        cheap = (blown_up(pixels.dataset), *cheap_findings(pixels))
+        splits = replace(splits, findings=(*splits.findings, *filter(None, cheap)))
     findings = [sentence(finding) for finding in splits.findings]
     for note in findings if choosing else notes(splits, recipe, dataset.name):
         watcher.note(note)
