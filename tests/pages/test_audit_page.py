@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,19 +15,7 @@ import keensight
 from keensight.care.gather.manifest import Row, rows_as_text
 from keensight.data.decided import read_decisions
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (it is in the dev extra)")
 axe = pytest.importorskip("axe_playwright_python", reason="axe-playwright-python is not installed (dev extra)")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium-headless-shell", "chromium"))), None)
-if CHROMIUM is None:
-    pytest.skip("Chromium is missing: apt-get install chromium-headless-shell", allow_module_level=True)
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -49,24 +38,8 @@ def audited(tmp_path_factory):
 
 
 @pytest.fixture
-def visit(chromium, audited):
-    wrong, contexts = [], []
-
-    def open_page(**settings):
-        contexts.append(chromium.new_context(**settings))
-        page = contexts[-1].new_page()
-        page.set_default_timeout(15_000)
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
-        page.on("request", lambda request: wrong.append(request.url) if request.url.startswith("http") else None)
-        page.goto(audited[1].page.as_uri())
-        page.locator("#save").wait_for()
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert not wrong
+def visit(visit_file, audited):
+    return partial(visit_file, audited[1].page, "#save")
 
 
 def test_what_is_decided_on_the_page_cleans_the_folder(visit, audited, tmp_path):

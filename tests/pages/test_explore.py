@@ -4,6 +4,7 @@ import base64
 import io
 import re
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -97,37 +98,9 @@ def test_other_forms_of_data(tmp_path, form):
     assert seen.classes[0]["formats"] == ({"pixels": 12} if form == "npz" else {"png": 12})
 
 
-@pytest.fixture(scope="module")
-def chromium():
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (it is in the dev extra)")
-    found = next(filter(None, map(shutil.which, ("chromium-headless-shell", "chromium"))), None)
-    if found is None:
-        pytest.skip("Chromium is missing: apt-get install chromium-headless-shell")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
-def visit(chromium, explored):
-    wrong, contexts = [], []
-
-    def open_page(**settings):
-        contexts.append(chromium.new_context(**settings))
-        page = contexts[-1].new_page()
-        page.set_default_timeout(15_000)
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
-        page.on("request", lambda request: wrong.append(request.url) if request.url.startswith("http") else None)
-        page.goto(explored[1].page.as_uri())
-        page.locator("#field").wait_for()
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert not wrong
+def visit(visit_file, explored):
+    return partial(visit_file, explored[1].page, "#field")
 
 
 def test_the_map_shows_a_picture_where_one_points_and_by_keys(visit):

@@ -34,7 +34,7 @@ EPS: dict[Norm, tuple[float, ...]] = {
     "rotation": (5, 10, 20, 30),
 }
 SMALL = 64 * 64 * 3  # numbers in a picture
-MOST, MOST_LARGE = 1000, 100  # pictures attacked, for small pictures and for larger ones
+MOST, MOST_LARGE = 1000, 100  # pictures attacked or certified, for small pictures and for larger ones
 STEPS = 100  # of each attack
 QUICK = 100  # pictures, corrupted with the middle severity
 EXAMPLES = 4
@@ -46,7 +46,7 @@ def is_small(split: Split) -> bool:
 
 
 def how_many(split: Split) -> int:
-    """Return how many pictures of a split are attacked if nobody says how many."""
+    """Return how many pictures of a split are attacked, or certified, if nobody says how many."""
     return MOST if is_small(split) else MOST_LARGE
 
 
@@ -73,9 +73,18 @@ def quick_robustness(predictor: Predictor, split: Split, seed: int) -> Robustnes
 
 
 def full_robustness(
-    model: nn.Module, predictor: Predictor, split: Split, seed: int, steps: int, watcher: Watcher
+    model: nn.Module,
+    predictor: Predictor,
+    split: Split,
+    seed: int,
+    steps: int,
+    watcher: Watcher,
+    linf: Sequence[Left] = (),
 ) -> tuple[RobustnessReport, list[Fooled]]:
-    """Measure everything on all pictures of a split, and show some that were fooled."""
+    """Measure everything on all pictures of a split, and show some that were fooled.
+
+    `linf` is what attacks within 0 and EPS["linf"] left of the same pictures, where that is known already.
+    """
     names, borders = predictor.bundle.labels, predictor.bundle.borders
     watcher.stage("corrupting pictures")
     rows, often_N = under_corruptions(_answers(predictor), split, seed=seed)
@@ -85,7 +94,7 @@ def full_robustness(
         threats = [Threat(norm, eps, steps) for eps in (0.0, *EPS[norm])]
         return ensemble(model, split, threats, chosen, borders, seed, told(watcher))
 
-    clean, *lefts = left("linf")
+    clean, *lefts = linf or left("linf")
     middle = min(lefts, key=lambda each: abs(each.worst.accuracy - clean.worst.accuracy / 2))
     watcher.stage("certifying")
     epsilons = [each.worst.threat.eps for each in lefts]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from keensight.evaluation.metrics import accuracy_interval
 from keensight.files import to_json, write_atomically
 from keensight.pages.robustness import render_html
 from keensight.pipeline.epsilons import checked_eps
-from keensight.pipeline.part import Part, open_part
+from keensight.pipeline.part import open_part
 from keensight.pipeline.robust import EPS, MOST, attackable, full_robustness, how_many, told
 from keensight.pipeline.watch import Watcher
 from keensight.robustness.attacks.table import ATTACKS, within
@@ -137,34 +138,32 @@ def attack(
     threats = [Threat(known_norm, each, steps) for each in epsilons if each]
 
     borders = opened.bundle.borders
-    watcher.stage("attacking")
-    clean, *lefts = ensemble(model, pictures, [Threat(known_norm, 0), *threats], names, borders, seed, told(watcher))
-    signs = _signs(model, pictures, lefts, num_classes, borders, seed) if len(names) > 1 else None
-    if signs:
-        notes.append(_told(signs))
-        watcher.note(notes[-1])
-    survivals = tuple(map(_survival, [clean, *lefts]))
-    page = None if out is None else _page(model, opened, pictures, Path(out), seed, steps, watcher)
+    with claim(Path(out), opened.bundle.name, resume=False, kind=ROBUSTNESS) if out else nullcontext() as folder:
+        watcher.stage("attacking")
+        every = [Threat(known_norm, 0), *threats]
+        clean, *lefts = ensemble(model, pictures, every, names, borders, seed, told(watcher))
+        signs = _signs(model, pictures, lefts, num_classes, borders, seed) if len(names) > 1 else None
+        if signs:
+            notes.append(_told(signs))
+            watcher.note(notes[-1])
+        if folder:
+            is_all = known_norm == "linf" and eps is None and not attacks
+            linf = [clean, *lefts] if is_all else []
+            report, fooled = full_robustness(model, opened.predictor, pictures, seed, steps, watcher, linf)
+            title = f"{opened.bundle.name} on {opened.data}"
+            write_atomically(folder / FACTS, to_json(asdict(report)))
+            write_atomically(folder / PAGE, render_html(report, fooled, title))
     return Attacked(
         opened.bundle.path,
         opened.data,
         opened.split,
         len(pictures),
         norm,
-        survivals,
+        tuple(map(_survival, [clean, *lefts])),
         signs is not None,
         tuple(notes),
-        page,
+        folder / PAGE if folder else None,
     )
-
-
-def _page(model: nn.Module, opened: Part, pictures: Split, out: Path, seed: int, steps: int, watcher: Watcher) -> Path:
-    with claim(out, opened.bundle.name, resume=False, kind=ROBUSTNESS) as folder:
-        report, examples = full_robustness(model, opened.predictor, pictures, seed, steps, watcher)
-        write_atomically(folder / FACTS, to_json(asdict(report)))
-        title = f"{opened.bundle.name} on {opened.data}"
-        write_atomically(folder / PAGE, render_html(report, examples, title))
-        return folder / PAGE
 
 
 def _known(norm: str) -> Norm:

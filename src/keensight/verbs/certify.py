@@ -17,6 +17,7 @@ from keensight.inference.predictor import num_inverted, told_inverted
 from keensight.models.tensors import device
 from keensight.pipeline.epsilons import checked_eps
 from keensight.pipeline.part import open_part
+from keensight.pipeline.robust import how_many
 from keensight.pipeline.watch import Watcher
 from keensight.robustness.bounds.smoothing import widest_radius
 from keensight.robustness.certificates import certified, certified_by_noise
@@ -24,8 +25,6 @@ from keensight.values import Certificate, Norm
 
 EPS = (1 / 255, 2 / 255, 4 / 255, 8 / 255)
 EPS_L2 = (0.1, 0.25, 0.5, 1.0)
-SMALL = 64 * 64 * 3  # numbers in a picture
-MOST, MOST_LARGE = 1000, 100  # pictures that are certified, small ones and larger ones
 LEAST_DRAWS = 20
 LONG_S = 30.0
 
@@ -127,9 +126,7 @@ def certify(
     known = opened.bundle
     model = network_of(known)
     epsilons = asked or (EPS_L2 if smooth else _of_training(known) or EPS)
-    size = known.preprocessing
-    is_small = size.height * size.width * size.channels <= SMALL
-    most = (MOST if is_small else MOST_LARGE) if most is None else most
+    most = how_many(opened.pictures) if most is None else most
     part = opened.pictures.thinned(most) if most else opened.pictures
     if len(part) < len(opened.pictures):
         watcher.note(f"{len(part):,} of {len(opened.pictures):,} pictures are certified. --most 0 takes all.")
