@@ -27,7 +27,7 @@ from keensight.care.labels import LEAST_MARGIN, doubts_of, features_of
 from keensight.care.patches import patches
 from keensight.data.in_time import HERE_WORK
 from keensight.data.looks import looks
-from keensight.data.pixels import grey_if_quick
+from keensight.data.pixels import whole_if_quick
 from keensight.data.scaling import NEAREST, two_faces
 from keensight.data.sources import reader
 from keensight.evaluation.metrics import accuracy_interval
@@ -132,8 +132,8 @@ def scaling(data: Path, seed: int) -> dict[str, object]:
     dataset, draw = open_dataset(data), np.random.default_rng(seed)
     with reader(dataset) as read:
         contents = [read(sample) for sample in dataset.samples]
-    decoded = [grey_if_quick(content, HERE_WORK) for content in contents if isinstance(content, bytes)]
-    greys = [grey for grey in decoded if grey is not None]
+    decoded = [whole_if_quick(content, 1, HERE_WORK) for content in contents if isinstance(content, bytes)]
+    greys = [grey[..., 0] for grey in decoded if grey is not None]
     named = sum(two_faces(grey) is not None for grey in greys)
     found = found_in_jpeg = tried = 0
     for side in HIDDEN_PX:
@@ -203,9 +203,9 @@ def small_pictures(asked: Path, name: str, most: int) -> tuple[Uint8Array, IntAr
 
 
 def _decoded(content: bytes) -> Uint8Array:
-    grey = grey_if_quick(content, HERE_WORK)
+    grey = whole_if_quick(content, 1, HERE_WORK)
     assert grey is not None
-    return grey
+    return grey[..., 0]
 
 
 def _share(count: int, n: int) -> list[float]:

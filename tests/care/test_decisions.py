@@ -1,10 +1,8 @@
-import numpy as np
 import pytest
 
-from keensight.care.copies import copies
-from keensight.care.decisions import After, certain, settle
+from keensight.care.decisions import After, settle
 from keensight.errors import DataError
-from keensight.values import Dataset, Decision, Pixels, Preprocessing, Sample
+from keensight.values import Dataset, Decision, Sample
 
 A, B, C, D = (letter * 64 for letter in "abcd")
 
@@ -77,19 +75,3 @@ def test_contradictions(pets, one, other, fit):
     else:
         with pytest.raises(DataError, match="decided on twice, and differently: cat/1.png"):
             settle(pets, [one, other], "d.jsonl")
-
-
-def test_of_copies_one_stays_and_it_is_the_held_out_one(tmp_path):
-    images = np.random.default_rng(0).integers(0, 255, (6, 8, 8, 3), np.uint8)
-    images[1] = images[4] = images[0]  # 0 and 1 in train, 4 in test
-    images[5] = images[3]  # under two labels: for a person
-    labels, splits = (0, 0, 0, 0, 0, 1), ("train", "train", "train", "train", "test", "train")
-    hashes = ("a", "a", "c", "d", "other bytes", "d")
-    samples = tuple(Sample(str(i), labels[i], hashes[i], splits[i]) for i in range(6))
-    dataset = Dataset("pets", tmp_path, "folder", ("cat", "dog"), samples)
-    pixels = Pixels(dataset, Preprocessing(8, 8, 3), images, np.arange(6))
-    found = certain(dataset, copies(pixels), "me")
-    assert [(each.file, each.action, each.why) for each in found] == [
-        ("0", "drop", "the same pixels as 4"),
-        ("1", "drop", "the same pixels as 4"),
-    ]

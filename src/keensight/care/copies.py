@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from keensight.care.duplicates import SMALL_PX, OnProgress, near_duplicates
+from keensight.care.whole import digests
 from keensight.data.looks import looks
 from keensight.values import Finding, FindingKind, Pixels, Sample
 
@@ -29,20 +31,28 @@ class Copy:
 def copies(pixels: Pixels, on_progress: OnProgress | None = None, *, near: bool = True) -> list[Copy]:
     """Return which decoded pictures are copies of others: with the same bytes, the same pixels, or nearly the same.
 
-    Of pictures with the same pixels, only the first is compared with others that are nearly the same. That takes time,
-    and is left out where `near` is false.
+    The same pixels means all of them, as the files have them: those that only agree once they are made small are nearly
+    the same. Of pictures that agree when small, only the first is compared with the others. That takes time, and is
+    left out where `near` is false.
     """
     samples = pixels.dataset.samples
     seen, blank = looks(pixels)
+    firsts = {sample.sha256: i for i, sample in reversed(list(enumerate(samples)))}.values()
+    several = Counter(seen[i] for i in firsts)
+    in_doubt = sorted(i for i in firsts if seen[i] and several[seen[i]] > 1)
+    whole = digests(pixels.dataset, in_doubt, pixels.preprocessing.levels)
     first_bytes: dict[str, int] = {}
     first_pixels: dict[str, int] = {}
+    first_look: dict[str, int] = {}
     found: list[Copy] = []
     alone: list[int] = []
     for i, sample in enumerate(samples):
         if (one := first_bytes.setdefault(sample.sha256, i)) != i:
             found.append(Copy(one, i, "bytes"))
-        elif seen[i] and (one := first_pixels.setdefault(seen[i], i)) != i:
+        elif i in whole and (one := first_pixels.setdefault(whole[i], i)) != i:
             found.append(Copy(one, i, "pixels"))
+        elif seen[i] and (one := first_look.setdefault(seen[i], i)) != i:
+            found.append(Copy(one, i, "likeness", how="the same when small"))
         elif not blank[i]:
             alone.append(i)
     pairs = near_duplicates(pixels.images, pixels.rows[alone], on_progress) if near else []

@@ -1,13 +1,12 @@
-"""Decisions against the data that they are about: which pictures are meant, what contradicts, and what is certain."""
+"""Decisions against the data that they are about: which pictures are meant, and what contradicts."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from keensight.care.copies import Copy
 from keensight.data.decided import places
 from keensight.errors import DataError, shortlist, suggestion
 from keensight.values import Action, Dataset, Decision, Finding, Sample, SplitName
@@ -98,42 +97,14 @@ def contradicts(decisions: Sequence[Decision]) -> bool:
     return ("drop" in actions and len(actions) > 1) or len(labels) > 1 or len(splits) > 1 or bool(labels and stays)
 
 
-def certain(dataset: Dataset, found: Sequence[Copy], who: str) -> list[Decision]:
-    """Return the decisions that need no eye: of pictures with the same pixels under one label, one stays.
-
-    Of copies in two splits, the held-out one stays. Those under different labels are left for a person, and so are all
-    that are only nearly the same.
-    """
-    samples, kept = dataset.samples, _looked_at(dataset, {"keep"})
-    homes: dict[int, list[int]] = defaultdict(list)  # by the first that shows a picture, all that show it
-    first = {each.other: each.one for each in found if each.by != "likeness"}
-    for each in first:
-        home = each
-        while home in first:
-            home = first[home]
-        homes[home].append(each)
-    dropped = []
-    for home, others in homes.items():
-        all_of_them = sorted([home, *others])
-        if len({samples[i].label for i in all_of_them}) > 1:
-            continue
-        stays = min(all_of_them, key=lambda i: (STRICTEST.index(samples[i].split), i))
-        for i in all_of_them:
-            if i != stays and samples[i].path not in kept:
-                same = "bytes" if samples[i].sha256 == samples[stays].sha256 else "pixels"
-                why = f"the same {same} as {samples[stays].path}"
-                dropped.append(Decision(samples[i].sha256, "drop", why=why, file=samples[i].path, who=who))
-    return dropped
-
-
 def unsettled(findings: Iterable[Finding], dataset: Dataset) -> Iterator[Finding]:
     """Yield findings without the pictures, and pairs of them, that somebody looked at and kept.
 
     A confirmed label is doubted no more; of pairs, both have to be kept. What remains of lists in the evidence that
     have an entry for each picture or pair stays beside it.
     """
-    kept = _looked_at(dataset, {"keep"})
-    right = kept | _looked_at(dataset, {"confirm"})
+    kept = looked_at(dataset, {"keep"})
+    right = kept | looked_at(dataset, {"confirm"})
     for finding in findings:
         done = right if finding.kind == "label" and finding.evidence.get("by") == "heads" else kept
         pairs = finding.evidence.get("pairs")
@@ -152,7 +123,8 @@ def unsettled(findings: Iterable[Finding], dataset: Dataset) -> Iterator[Finding
             yield replace(finding, samples=tuple(path for path in finding.samples if path in left), evidence=evidence)
 
 
-def _looked_at(dataset: Dataset, actions: set[Action]) -> set[str]:
+def looked_at(dataset: Dataset, actions: set[Action]) -> set[str]:
+    """Return the paths of pictures about which one of these actions was decided."""
     some = [each for each in dataset.decisions if each.action in actions]
     hashes = {sample.path: sample.sha256 for sample in dataset.samples} if some else {}
     return {path for _, paths in places(some, hashes) for path in paths}
@@ -160,55 +132,6 @@ def _looked_at(dataset: Dataset, actions: set[Action]) -> set[str]:
 
 def _files(pair: Sequence[str | Sequence[str]]) -> set[str]:
     return {one if isinstance(one, str) else one[0] for one in pair}
-
-
-def copies_in(facts: Mapping[str, Any], dataset: Dataset, source: str) -> list[Copy]:
-    """Return the pictures with the same bytes or pixels that an audit found, from its audit.json.
-
-    Raises DataError if a picture is not there any more, or has changed since, and for pairs that cannot be.
-    """
-    numbers = {sample.path: i for i, sample in enumerate(dataset.samples)}
-    found, changed = [], set[str]()
-    for finding in facts["findings"]:
-        by, pairs = finding["evidence"].get("by"), finding["evidence"].get("pairs")
-        if by not in ("bytes", "pixels") or not pairs:
-            continue
-        for pair in pairs if isinstance(pairs, list) else [pairs]:
-            paths = _two_of(pair, by, facts["sha256"], source)
-            changed |= {
-                path
-                for path in paths
-                if path not in numbers or dataset.samples[numbers[path]].sha256 != facts["sha256"].get(path)
-            }
-            if not changed:
-                one, other = sorted(numbers[path] for path in paths)
-                found.append(Copy(one, other, by))
-    if changed:
-        raise DataError(
-            f"{len(changed):,} pictures that {source} names are not in {dataset.name} as they were then: "
-            f"{shortlist(sorted(changed))}. Nothing was changed. Audit again, or leave {source} out, as --auto looks "
-            "by itself."
-        )
-    return found
-
-
-def _two_of(pair: Any, by: str, hashes: Mapping[str, str], source: str) -> list[str]:
-    """Return the two paths of a pair. The file may come from elsewhere, and what it calls a copy may be dropped."""
-    try:
-        one, other = (each if isinstance(each, str) else each[0] for each in pair)
-        differ = by == "bytes" and hashes.get(one) != hashes.get(other)
-        if isinstance(one, str) and isinstance(other, str) and one != other and not differ:
-            return [one, other]
-    except (TypeError, ValueError, LookupError):
-        pass
-    raise DataError(
-        f"{source} has a pair of copies that are not two files with the same {by}: {ascii(pair)[:120]}. `keensight "
-        f"audit` does not write that, so nothing was changed. Audit again, or leave {source} out, as --auto looks by "
-        "itself."
-    )
-
-
-STRICTEST: tuple[SplitName | None, ...] = ("test", "val", "train", None)
 
 
 def _after(sample: Sample, dataset: Dataset, decisions: Iterable[Decision]) -> After:

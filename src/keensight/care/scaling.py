@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from keensight.data.in_time import HERE_WORK
-from keensight.data.pixels import grey_if_quick
+from keensight.data.pixels import whole_if_quick
 from keensight.data.scaling import two_faces
 from keensight.data.sources import Read, reader
 from keensight.errors import PictureError
@@ -37,8 +37,8 @@ def scaling(dataset: Dataset) -> Iterator[Finding]:
 def _says(sample: Sample, read: Read) -> str:
     try:
         picture = read(sample)
-        grey_HW = grey_if_quick(picture, HERE_WORK) if isinstance(picture, bytes) else None
+        grey_HW1 = whole_if_quick(picture, 1, HERE_WORK) if isinstance(picture, bytes) else None
     except PictureError:
         return ""
-    other = two_faces(grey_HW) if grey_HW is not None else None
+    other = two_faces(grey_HW1[..., 0]) if grey_HW1 is not None else None
     return f"{other.how}, to {other.side} pixels: differs by {other.difference:.0f} of 256 levels" if other else ""

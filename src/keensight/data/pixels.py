@@ -120,13 +120,15 @@ def decode_and_compare(picture: bytes, preprocessing: Preprocessing, most_work: 
     return _fitted(image, preprocessing), False
 
 
-def grey_if_quick(picture: bytes, most_work: int) -> Uint8Array | None:
-    """Return all pixels of an encoded picture in grey, uint8 HW, or None where it might take more work than this."""
+def whole_if_quick(
+    picture: bytes, channels: Literal[1, 3], most_work: int, levels: tuple[float, float] | None = None
+) -> Uint8Array | None:
+    """Return all pixels of an encoded picture, upright on white, uint8 HWC; None where it might take more work."""
     opened = _open(picture)
     if opened.work > most_work or not opened.is_bounded:
         return None
-    grey_HW: Uint8Array = np.asarray(_flatten(_load(opened), "L", None))
-    return grey_HW
+    whole = np.asarray(_flatten(_load(opened), "L" if channels == 1 else "RGB", levels))
+    return whole.reshape(*whole.shape[:2], channels)
 
 
 def decode_if_small(picture: bytes, preprocessing: Preprocessing, most_pixels: int) -> Uint8Array | None:

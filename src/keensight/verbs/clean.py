@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import getpass
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+from keensight.care.certain import certain, copies_in, same_now
 from keensight.care.copies import Copy, copies
-from keensight.care.decisions import Settled, certain, copies_in, settle
+from keensight.care.decisions import Settled, settle
 from keensight.care.journal import Move, Quarantine
 from keensight.care.moves import check_none_is_emptied, plan
 from keensight.care.unconfirmed import unconfirmed_labels
@@ -138,20 +141,37 @@ def _decided(dataset: Dataset, file: str | Path | None, auto: bool, who: str | N
     given = [replace(each, who=each.who or person, when=each.when or now, moved_to=None) for each in given]
     if auto:
         spoken = {each.file for each in given} | {each.sha256 for each in given if each.file is None}
-        same = copies_in(facts, dataset, str(file)) if facts else _look(dataset, watcher)
+        same = _look(dataset, facts, str(file), watcher)
         found = certain(dataset, same, f"keensight {__version__} --auto")
         some = [each for each in found if each.file not in spoken and each.sha256 not in spoken]
         given += [replace(each, when=now) for each in some]
     return settle(dataset, given, str(file) if file is not None else "--auto")
 
 
-def _look(dataset: Dataset, watcher: Watcher) -> list[Copy]:
-    """Return which pictures have the same bytes or pixels; those that cannot be read are left alone."""
+def _look(dataset: Dataset, facts: Mapping[str, Any] | None, source: str, watcher: Watcher) -> list[Copy]:
+    """Return which pictures have the same bytes or pixels now, of all, or of those that an audit found.
+
+    Those that cannot be read are left alone, and so are those that only look the same when they are made small.
+    """
     watcher.stage("comparing pictures")
-    pixels = decode(dataset, choose_preprocessing(dataset, Recipe("audit")), watcher.pictures)
-    numbers = {sample.path: i for i, sample in enumerate(dataset.samples)}
-    place = [numbers[sample.path] for sample in pixels.dataset.samples]
-    return [replace(each, one=place[each.one], other=place[each.other]) for each in copies(pixels, near=False)]
+    preprocessing = choose_preprocessing(dataset, Recipe("audit"))
+    if facts is not None:
+        found = copies_in(facts, dataset, source)
+        same = same_now(dataset, found, preprocessing.levels)
+    else:
+        pixels = decode(dataset, preprocessing, watcher.pictures)
+        numbers = {sample.path: i for i, sample in enumerate(dataset.samples)}
+        place = [numbers[sample.path] for sample in pixels.dataset.samples]
+        found = [replace(each, one=place[each.one], other=place[each.other]) for each in copies(pixels, near=False)]
+        same = [each for each in found if each.by != "likeness"]
+    left = [each for each in found if each not in same]
+    if left:
+        pairs = [f"{dataset.samples[each.one].path} = {dataset.samples[each.other].path}" for each in left]
+        watcher.note(
+            f"{len(left):,} {'pair is' if len(left) == 1 else 'pairs are'} left for you: not all their pixels are the "
+            f"same, or comparing them takes too long: {shortlist(pairs)}."
+        )
+    return same
 
 
 def _login() -> str:
