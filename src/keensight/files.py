@@ -10,6 +10,7 @@ import atexit
 import errno
 import json
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -105,6 +106,16 @@ def remove_abandoned(folder: Path) -> None:
                     shutil.rmtree(leftover)
                 else:
                     leftover.unlink()
+
+
+def remove_half_written(path: Path) -> None:
+    """Remove what killed processes have left of writing `path`. Call it only where nobody else may be writing it."""
+    name = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{12}}")
+    with suppress(OSError):
+        for each in path.parent.iterdir():
+            if name.fullmatch(each.name) and each.is_file():
+                with suppress(OSError):
+                    each.unlink()
 
 
 def _beside(path: Path) -> Path:

@@ -22,7 +22,7 @@ from typing import Any
 
 from keensight.data.decided import JOURNAL, quarantine_of, record_of
 from keensight.errors import DataError, RunError, shortlist
-from keensight.files import explained, make_folder, write_atomically
+from keensight.files import explained, make_folder, remove_half_written, write_atomically
 from keensight.workspace import LOCK
 
 
@@ -81,6 +81,8 @@ class Quarantine:
                 raise RunError(f"Another clean is at work on {self.data} right now. Wait for it.") from None
         try:
             self._cut()
+            for each in (self.record, *map(self._kept, range(1, self.next_number + 1))):
+                remove_half_written(each)  # by a kill: whoever holds the lock is the only one who writes them
             yield
         finally:
             self._tidy()
