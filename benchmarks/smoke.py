@@ -164,15 +164,15 @@ def augmented(folder: Path) -> tuple[Act, Act]:
     import torch
 
     from keensight.training.augment import augment
+    from keensight.training.draws import Draws
 
     recipe = keensight.load_recipe("husky")
-    images = torch.rand(128, 3, 32, 32)
-    generator = torch.Generator().manual_seed(0)
+    images, rows = torch.rand(128, 3, 32, 32), np.arange(128)
 
     def one_by_one() -> None:
-        torch.cat([augment(images[i : i + 1], recipe.augment, generator) for i in range(len(images))])
+        torch.cat([augment(images[i : i + 1], recipe.augment, Draws(0, rows[i : i + 1])) for i in rows])
 
-    return lambda: augment(images, recipe.augment, generator), one_by_one
+    return lambda: augment(images, recipe.augment, Draws(0, rows)), one_by_one
 
 
 def fitted(folder: Path) -> tuple[Act, Act]:
@@ -239,8 +239,8 @@ def side_by_side(folder: Path) -> tuple[Act, Act]:
 
     def steps(count: int) -> None:
         with Pieces(model, count, 0) as pieces:
-            for rows in np.array_split(np.arange(1024), 8):
-                pieces.backward(learn, rows)
+            for step, rows in enumerate(np.array_split(np.arange(1024), 8)):
+                pieces.backward(learn, rows, step)
 
     return lambda: steps(2), lambda: steps(1)
 

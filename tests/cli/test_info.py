@@ -54,7 +54,7 @@ def test_a_run_is_told_on_a_page(warm, digits):
         f"{100 * test['accuracy_high']:.1f}, 269 pictures)",
         "data              digits: 1,259 train, 269 val, 269 test pictures",
         "signed            no",
-        "recipe            default: epochs = 20",
+        f"recipe            default: epochs = 20, pieces = {report['recipe']['train']['pieces']}",
         f"every key         keensight info {digits} --json",
     ):
         assert line in lines

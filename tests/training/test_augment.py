@@ -9,6 +9,7 @@ from keensight import kernels
 from keensight.data.corruptions import CORRUPTIONS, corrupt
 from keensight.training import augment as augmenting
 from keensight.training.augment import augment
+from keensight.training.draws import Draws
 from keensight.values.recipe import AugmentSettings
 
 PLAIN = AugmentSettings()
@@ -27,7 +28,7 @@ STRENGTHS = [
 
 
 def changed(settings, images=IMAGES, seed=0):
-    return augment(images, settings, torch.Generator().manual_seed(seed))
+    return augment(images, settings, Draws(seed, np.arange(len(images))))
 
 
 @pytest.mark.parametrize("strength", STRENGTHS, ids=lambda s: next(iter(s)))
@@ -122,14 +123,23 @@ def test_compiled_it_is_what_torch_does(shape, fill, monkeypatch):
 def test_a_share_of_the_pictures_is_corrupted_as_the_table_does():
     images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (64, 9, 9, 3), np.uint8))
     pictures = images.permute(0, 3, 1, 2).float() / 255
-    found = augment(pictures, AugmentSettings(corrupt=0.5), torch.Generator().manual_seed(1))
+    rows = np.arange(64)
+    found, again = (augment(pictures, AugmentSettings(corrupt=0.5), Draws(1, rows)) for _ in range(2))
     changed = (found != pictures).flatten(1).any(dim=1)
-    assert 16 < changed.sum() < 48 and torch.equal(
-        found, augment(pictures, AugmentSettings(corrupt=0.5), torch.Generator().manual_seed(1))
+    assert 16 < changed.sum() < 48 and torch.equal(found, again)
+    draws = Draws(1, rows)
+    group = (draws.uniform() < 0.5).nonzero()[:, 0].chunk(4)[0]
+    name, severity, seed = (int(draws.below(n)[group[0]]) for n in (15, 3, 2**31))
+    expected = corrupt(images[group].numpy(), list(CORRUPTIONS)[name], severity + 1, seed)
+    np.testing.assert_array_equal((found[group] * 255).round().permute(0, 2, 3, 1).numpy(), expected)
+
+
+def test_a_picture_is_changed_alike_whatever_others_are_with_it():
+    settings = replace(
+        PLAIN, flip=True, rotate=20.0, shear=0.1, zoom=0.2, shift=0.1, crop=2, brightness=0.2, contrast=0.2
     )
-    generator = torch.Generator().manual_seed(1)
-    chosen = (torch.rand(64, generator=generator) < 0.5).nonzero()[:, 0]
-    rows = chosen.chunk(4)[0]
-    name, severity, seed = (int(torch.randint(n, (), generator=generator)) for n in (15, 3, 2**31))
-    expected = corrupt(images[rows].numpy(), list(CORRUPTIONS)[name], severity + 1, seed)
-    np.testing.assert_array_equal((found[rows] * 255).round().permute(0, 2, 3, 1).numpy(), expected)
+    members = np.array([40, 3, 77, 12, 5, 9, 1, 0])
+    whole = augment(IMAGES, settings, Draws(1, members))
+    parts = [augment(IMAGES[i : i + 2], settings, Draws(1, members[i : i + 2])) for i in range(0, 8, 2)]
+    assert torch.equal(whole, torch.cat(parts))
+    assert not torch.equal(whole, augment(IMAGES, settings, Draws(2, members)))

@@ -21,6 +21,7 @@ from keensight.pages.findings import sentence
 from keensight.pipeline.notes import notes
 from keensight.pipeline.onwards import bundle_behind, preprocessing_of, take_over
 from keensight.pipeline.watch import Watcher
+from keensight.training.pieces import with_pieces
 from keensight.training.recipe import with_epochs
 from keensight.training.trainers import fresh
 from keensight.values import Dataset, Finding, Pixels, Recipe, Splits
@@ -36,10 +37,13 @@ class Material:
     model: Classifier
 
 
-def prepare(dataset: Dataset, recipe: Recipe, watcher: Watcher, *, choosing: bool = False) -> Material:
+def prepare(
+    dataset: Dataset, recipe: Recipe, watcher: Watcher, *, choosing: bool = False, workers: int = 1
+) -> Material:
     """Decode and divide a dataset as a recipe says, and build its model.
 
-    With `choosing`, settings are only chosen: the test split is drawn but dropped, and no cautions are given.
+    With `choosing`, settings are only chosen: the test split is drawn but dropped, no cautions are given, and the
+    number of pieces stays open.
 
     Raises RecipeError if the recipe does not fit the data, DataError if the data cannot be divided.
     """
@@ -83,7 +87,9 @@ def prepare(dataset: Dataset, recipe: Recipe, watcher: Watcher, *, choosing: boo
     # the watcher has told these two already
     told = (unconfirmed_labels(pixels.dataset), finding_of(dataset.decisions))
     splits = replace(splits, findings=(*splits.findings, *filter(None, told)))
-    return Material(pixels, splits, with_epochs(recipe, model, splits), model)
+    recipe = with_epochs(recipe, model, splits)
+    recipe = recipe if choosing else with_pieces(recipe, model, len(splits.train), workers)
+    return Material(pixels, splits, recipe, model)
 
 
 def _left_out(whole: Dataset, dataset: Dataset) -> Finding | None:

@@ -23,7 +23,7 @@ def same_recipe(folder: Path, recipe: str | None, changes: Sequence[str], seed: 
     stored = load_recipe(own)
     given, kept = load_recipe(recipe or own, changes, seed).flat(), stored.flat()
     for key in given:
-        left_open = key in ("size", "channels", "epochs", "label_pattern") and not given[key]
+        left_open = key in ("size", "channels", "epochs", "pieces", "label_pattern") and not given[key]
         left_open |= key == "classes" and stored.data.skip_rare and not given[key]  # they are its answer
         left_open |= key == "fit" and not given["size"] and given[key] == Recipe().data.fit  # a backbone's answer
         told = key in ("shape", "num_classes")  # runs until 0.1 did not store these

@@ -70,6 +70,9 @@ def check_by_hand(recipe: Recipe) -> None:
     needed |= {name: KEYS[name].default for name in unknown}
     said = recipe.flat()
     other = [name for name, value in needed.items() if said[name] != value]
+    if recipe.train.pieces > 1:
+        needed["pieces"] = 1
+        other.append("pieces")
     if recipe.train.loss not in LOSSES:
         raise RecipeError(
             f"loss is '{recipe.train.loss}'; the model 'scratch' has {' and '.join(LOSSES)}. Use one of these, or the "

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import struct
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,23 +16,42 @@ from safetensors.torch import load, save
 from keensight.errors import RunError, shortlist
 from keensight.files import write_atomically
 from keensight.models.classifier import Classifier
-from keensight.training.loop import State
+from keensight.training.loop import Partial, State
 from keensight.values import Epoch
 
 
 def save_state(path: Path, state: State) -> None:
     """Write all that `fit` needs to continue with the same bits."""
+    write_atomically(path, bytes_of(state))
+
+
+def bytes_of(state: State) -> bytes:
+    """Return what `save_state` writes."""
     tensors = {f"model.{name}": tensor for name, tensor in state.model.state_dict().items()}
     for i, slots in state.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{i}.{name}": tensor for name, tensor in slots.items() if tensor is not None}
     history = json.dumps([asdict(epoch) for epoch in state.history])
     metadata = {"history": history, "seconds": repr(state.seconds)}
-    write_atomically(path, _serialised(tensors, metadata))
+    if partial := state.partial:
+        metadata["partial"] = json.dumps({"steps": partial.steps, "seconds": partial.seconds})
+        tensors |= {"partial.loss_sum": partial.loss_sum, "partial.correct": partial.correct}
+        tensors |= {f"pieces.{i}": buffer for i, buffer in enumerate(partial.buffers)}
+    return _serialised(tensors, metadata)
 
 
 def load_state(path: Path, state: State) -> None:
     """Load what `save_state` wrote into a new `state`. Raises RunError if it does not fit."""
-    tensors, metadata = _read(path)
+    _restore(state, path, *_read(path))
+
+
+def load_state_bytes(content: bytes, state: State) -> None:
+    """Load what `bytes_of` returned into a new `state`. Raises RunError if it does not fit."""
+    (size,) = struct.unpack("<Q", content[:8])  # safetensors: a length, a header in JSON, the tensors
+    metadata = json.loads(content[8 : 8 + size]).get("__metadata__", {})
+    _restore(state, "of another worker", load(content), metadata)
+
+
+def _restore(state: State, path: object, tensors: dict[str, torch.Tensor], metadata: Mapping[str, str]) -> None:
     try:
         state.history[:] = [Epoch(**epoch) for epoch in json.loads(metadata["history"])]
         state.seconds = float(metadata["seconds"])
@@ -43,6 +63,14 @@ def load_state(path: Path, state: State) -> None:
             slots.setdefault(int(i), {})[key] = _like(parameters[int(i)], tensor)
         groups = state.optimizer.state_dict()["param_groups"]
         state.optimizer.load_state_dict({"state": slots, "param_groups": groups})
+        if "partial" in metadata:
+            buffers = _under("pieces.", tensors)
+            state.partial = Partial(
+                **json.loads(metadata["partial"]),
+                loss_sum=tensors["partial.loss_sum"],
+                correct=tensors["partial.correct"],
+                buffers=[buffers[str(i)] for i in range(len(buffers))],
+            )
     except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
         raise RunError(
             f"The checkpoint {path} does not fit this recipe ({str(error).splitlines()[0]}). Resume with the "

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,19 +24,32 @@ from torch import nn
 from keensight.errors import TrainingError
 from keensight.machine import images_at_a_time
 from keensight.models.classifier import Classifier, as_classifier, set_normalisation
-from keensight.models.tensors import autocast, device, side_by_side, to_images
+from keensight.models.tensors import autocast, device, on_one_core, side_by_side, to_images
 from keensight.robustness.losses import Loss
 from keensight.robustness.ramped import moment
 from keensight.training import augment
+from keensight.training.draws import Draws, seed_of
 from keensight.training.losses import loss_of
 from keensight.training.optimizers import SGD, Adam, AdamW
-from keensight.training.pieces import Pieces, enough_threads, num_pieces
+from keensight.training.pieces import Pieces, enough_threads, with_pieces
 from keensight.training.recipe import with_epochs
 from keensight.training.schedule import SCHEDULES
+from keensight.training.team import ALONE, Team, share
 from keensight.values import Epoch, IntArray, Recipe, Split, Splits
 
 GPU_BATCH = 512  # of evaluation
 OnStep = Callable[[int, int], None]  # (steps done in this epoch, steps in an epoch)
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """What is done of an epoch: its steps and seconds, sums over its pictures, and each piece's buffers."""
+
+    steps: int
+    seconds: float
+    loss_sum: torch.Tensor
+    correct: torch.Tensor
+    buffers: Sequence[torch.Tensor]
 
 
 @dataclass(slots=True)
@@ -46,7 +59,19 @@ class State:
     model: Classifier
     optimizer: torch.optim.Optimizer
     history: list[Epoch] = field(default_factory=list)
-    seconds: float = 0.0
+    seconds: float = 0.0  # of whole epochs
+    partial: Partial | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pauses:
+    """Moments in the middle of an epoch at which a state is kept: `is_due` is asked after every step.
+
+    In a team, the first worker is asked, and `keep` is called in all of them.
+    """
+
+    is_due: Callable[[], bool]
+    keep: Callable[[], object]
 
 
 def start(model: nn.Module, splits: Splits, recipe: Recipe) -> State:
@@ -66,36 +91,46 @@ def start(model: nn.Module, splits: Splits, recipe: Recipe) -> State:
 
 
 def fit(
-    model: nn.Module | State, splits: Splits, recipe: Recipe, loss: Loss | None = None, on_step: OnStep | None = None
+    model: nn.Module | State,
+    splits: Splits,
+    recipe: Recipe,
+    loss: Loss | None = None,
+    on_step: OnStep | None = None,
+    *,
+    team: Team = ALONE,
+    pauses: Pauses | None = None,
 ) -> Iterator[Epoch]:
     """Train and yield an `Epoch` after each pass over the training pictures, until the recipe says to stop.
 
     The model is what `build` returns, or any network of your own that maps images NCHW in [0, 1] to logits NK: it is
     trained in place. Given a `State` instead, it continues after the epochs in its history, with the same bits as if it
-    had never stopped; the state is up to date whenever an epoch is yielded. All randomness comes from the recipe's seed
-    and the epoch's number.
+    had never stopped; the state is up to date whenever an epoch is yielded, and at `pauses`. All randomness comes from
+    the recipe's seed and from what a draw is for: the bits are the same for any number of threads, and of workers in a
+    `team`, if the recipe's `pieces` are (and more than one: a batch that is not cut is shared by torch's threads).
 
     Raises:
         TrainingError: the loss is no longer a number, memory ran out, or the network does not fit the pictures.
+        RecipeError: its batches cannot be cut into its pieces, or not shared by the team.
     """
     state = model if isinstance(model, State) else start(model, splits, recipe)
-    recipe = with_epochs(recipe, state.model, splits)
+    recipe = with_pieces(with_epochs(recipe, state.model, splits), state.model, len(splits.train), team.size)
     if loss is None:
         loss = loss_of(recipe, splits.train, len(splits.class_names))
     while not (state.history and state.history[-1].stopped):
         begin = time.perf_counter()
         number = len(state.history) + 1
         try:
-            train_loss, train_accuracy, rate = _train(state, splits.train, recipe, loss, number, on_step)
-            val_loss, val_accuracy = evaluate(state.model, splits.val, recipe)
+            train_loss, train_accuracy, rate = _train(state, splits.train, recipe, loss, number, on_step, team, pauses)
+            val_loss, val_accuracy = evaluate(state.model, splits.val, recipe, team)
         except (MemoryError, torch.OutOfMemoryError) as error:
             raise _out_of_memory(recipe) from error
         except RuntimeError as error:
             if "not enough memory" in str(error) or "can't allocate memory" in str(error):
                 raise _out_of_memory(recipe) from error
             raise
-        seconds = time.perf_counter() - begin
+        seconds = time.perf_counter() - begin + (state.partial.seconds if state.partial else 0)
         state.seconds += seconds
+        state.partial = None
         best = is_best(state.history, recipe, val_accuracy, val_loss)
         stopped = why_stop(state, recipe, number, val_accuracy, best)
         epoch = Epoch(
@@ -105,16 +140,20 @@ def fit(
         yield epoch
 
 
-def evaluate(model: Classifier, split: Split, recipe: Recipe) -> tuple[float, float]:
+def evaluate(model: Classifier, split: Split, recipe: Recipe, team: Team = ALONE) -> tuple[float, float]:
     """Return the mean cross-entropy (nats) and the accuracy in [0, 1] on a split."""
-    logits_NK = predict_logits(model, split, recipe)
+    logits_NK = predict_logits(model, split, recipe, team)
     labels_N = torch.from_numpy(split.labels)
-    loss = F.cross_entropy(logits_NK, labels_N).item()
+    with on_one_core():  # so that the order of sums does not depend on the number of threads
+        loss = F.cross_entropy(logits_NK, labels_N).item()
     return loss, (logits_NK.argmax(dim=1) == labels_N).double().mean().item()
 
 
-def predict_logits(model: Classifier, split: Split, recipe: Recipe) -> torch.Tensor:
-    """Return the model's logits for a split, float32 NK on the CPU, without augmentation or dropout."""
+def predict_logits(model: Classifier, split: Split, recipe: Recipe, team: Team = ALONE) -> torch.Tensor:
+    """Return the model's logits for a split, float32 NK on the CPU, without augmentation or dropout.
+
+    Batches are of one size, whoever answers them, so that each answer has the same bits.
+    """
     model.eval()
     device = model.mean.device
     on_cpu = device.type == "cpu"
@@ -127,12 +166,22 @@ def predict_logits(model: Classifier, split: Split, recipe: Recipe) -> torch.Ten
                 logits_NK: torch.Tensor = model(images_NCHW).float().cpu()
             return logits_NK
 
+    batches = list(split.batches(size))
+    own = share(len(batches), team.rank, team.size)
     with side_by_side(torch.get_num_threads() if on_cpu else 1) as threads:
-        return torch.cat(list(threads.map(answer, split.batches(size))))
+        answers = list(threads.map(answer, batches[own.start : own.stop]))
+    return team.gather(torch.cat(answers) if answers else answer(slice(0, 1))[:0])
 
 
 def _train(
-    state: State, train: Split, recipe: Recipe, loss: Loss, number: int, on_step: OnStep | None
+    state: State,
+    train: Split,
+    recipe: Recipe,
+    loss: Loss,
+    number: int,
+    on_step: OnStep | None,
+    team: Team,
+    pauses: Pauses | None,
 ) -> tuple[float, float, float]:
     """Make one pass over the training pictures; return mean loss, accuracy, and the last learning rate."""
     model, device = state.model, state.model.mean.device
@@ -140,56 +189,65 @@ def _train(
     batches = shuffled_batches(len(train), recipe, number)
     labels = torch.from_numpy(train.labels).to(device)
     model.train()
-    count = num_pieces(model, recipe.train.batch_size)
-    changes = [torch.Generator().manual_seed(_seed(recipe, number, 1) + i) for i in range(count)]
-    draws = [torch.Generator().manual_seed(_seed(recipe, number, 3) + i) for i in range(count)]
+    changes, draws = (seed_of(recipe.seed, number, purpose) for purpose in (1, 2))
     augments = bool(recipe.augment.strengths)
-    loss_sum = torch.zeros((), device=device)
-    correct = torch.zeros((), device=device)
-    seen = 0
+    done = state.partial
+    zero = torch.zeros((), device=device)
+    loss_sum, correct = (done.loss_sum.to(device), done.correct.to(device)) if done else (zero, zero)
     rate, now = 0.0, loss
 
-    def learn(piece: int, network: nn.Module, members: IntArray) -> tuple[torch.Tensor, torch.Tensor]:
+    def learn(seed: int, network: nn.Module, members: IntArray) -> tuple[torch.Tensor, torch.Tensor]:
         images_NCHW = to_images(train.gather(members), device)
         labels_N = labels[members]
         if augments:
-            images_NCHW = augment.augment(images_NCHW, recipe.augment, changes[piece])
+            images_NCHW = augment.augment(images_NCHW, recipe.augment, Draws(changes, members))
         with autocast(recipe.train.precision, device):
-            value, logits_NK = now(network, images_NCHW, labels_N, draws[piece])
+            value, logits_NK = now(network, images_NCHW, labels_N, torch.Generator().manual_seed(seed))
         return value, (logits_NK.detach().argmax(dim=1) == labels_N).sum()
+
+    def seconds() -> float:
+        return time.perf_counter() - begin + (done.seconds if done else 0)
 
     with (
         enough_threads(model, recipe.train.batch_size),
         torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
-        Pieces(model, count, _seed(recipe, number, 2)) as pieces,
+        Pieces(model, recipe.train.pieces, draws, team) as pieces,
     ):
-        torch.manual_seed(_seed(recipe, number, 2))  # for networks that use the global generator
+        if done:
+            pieces.load_buffers(done.buffers)
         for step, batch in enumerate(batches):
+            if done and step < done.steps:
+                continue
             progress = (number - 1 + step / len(batches)) / recipe.train.epochs
             if recipe.train.budget_s:
-                elapsed = (state.seconds + time.perf_counter() - begin) / recipe.train.budget_s
+                elapsed = (state.seconds + seconds()) / recipe.train.budget_s
                 if elapsed >= 1 and step > 0:
+                    batches = batches[:step]
                     break
                 progress = min(1.0, max(progress, elapsed))
             rate = recipe.train.learning_rate * SCHEDULES[recipe.train.schedule](progress)
             for group in state.optimizer.param_groups:
                 group["lr"] = rate * group["lr_scale"]
             now = moment(loss, progress)
-            value, right = pieces.backward(learn, batch)
+            asks = pauses is not None and team.rank == 0 and pauses.is_due()
+            value, right, pause = pieces.backward(learn, batch, step, asks)
             state.optimizer.step()
-            loss_sum += value * len(batch)
-            correct += right
-            seen += len(batch)
+            loss_sum, correct = loss_sum + value * len(batch), correct + right
             if step % 50 == 0 and not math.isfinite(loss_sum.item()):
                 break
             if on_step:
                 on_step(step + 1, len(batches))
+            if pauses and pause and step + 1 < len(batches):
+                state.partial = Partial(step + 1, seconds(), loss_sum, correct, pieces.buffers())
+                pauses.keep()
+        pieces.settle()
     if not math.isfinite(loss_sum.item()):
         raise TrainingError(
             f"The loss is no longer a number in epoch {number}, at a learning rate of {rate:.2g}: the steps are too "
             f"large and training cannot recover. Try --set learning_rate={recipe.train.learning_rate / 10:g}, or "
             "--set precision=float32 if it was trained in bfloat16. Nothing of this epoch was kept."
         )
+    seen = sum(map(len, batches))
     return loss_sum.item() / seen, correct.item() / seen, rate
 
 
@@ -197,10 +255,6 @@ def shuffled_batches(n: int, recipe: Recipe, number: int) -> list[IntArray]:
     """Shuffle n rows and cut them into batches of almost equal size, so that none is tiny."""
     rng = np.random.default_rng([recipe.seed, number])
     return np.array_split(rng.permutation(n), math.ceil(n / recipe.train.batch_size))
-
-
-def _seed(recipe: Recipe, number: int, purpose: int) -> int:
-    return int(np.random.SeedSequence([recipe.seed, number, purpose]).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def _optimizer(model: Classifier, recipe: Recipe) -> torch.optim.Optimizer:

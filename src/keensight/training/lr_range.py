@@ -17,6 +17,7 @@ import torch
 from keensight.errors import TrainingError
 from keensight.models.tensors import autocast, to_images
 from keensight.training import augment
+from keensight.training.draws import Draws, seed_of
 from keensight.training.loop import State, shuffled_batches
 from keensight.training.losses import loss_of
 from keensight.training.search_space import tidy
@@ -127,17 +128,17 @@ def _step(state: State, splits: Splits, recipe: Recipe) -> Callable[[float], flo
     model, device = state.model, state.model.mean.device
     loss = loss_of(recipe, splits.train, len(splits.class_names))
     labels = torch.from_numpy(splits.train.labels).to(device)
-    changes, draw = (torch.Generator().manual_seed(recipe.seed + i) for i in range(2))
-    batches = _endless(len(splits.train), recipe)
+    draw = torch.Generator().manual_seed(recipe.seed)
+    batches = enumerate(_endless(len(splits.train), recipe))
     model.train()
 
     def step(rate: float) -> float:
-        batch = next(batches)
+        number, batch = next(batches)
         for group in state.optimizer.param_groups:
             group["lr"] = rate * group["lr_scale"]
         images_NCHW = to_images(splits.train.gather(batch), device)
         if recipe.augment.strengths:
-            images_NCHW = augment.augment(images_NCHW, recipe.augment, changes)
+            images_NCHW = augment.augment(images_NCHW, recipe.augment, Draws(seed_of(recipe.seed, number), batch))
         with autocast(recipe.train.precision, device):
             value, _ = loss(model, images_NCHW, labels[batch], draw)
         state.optimizer.zero_grad(set_to_none=True)

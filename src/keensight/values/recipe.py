@@ -165,6 +165,10 @@ class TrainSettings:
         128, "pictures in a step; lower it when memory runs out", low=1, high=65_536,
         search=OneOf((32, 64, 128, 256, 512)), also=("bs", "batch"),
     )  # fmt: skip
+    pieces: int = key(
+        0, "parts that a batch is cut into, to share it among cores and workers: the same number, the same bits on any "
+        "number of these; 0: as there are cores, of at least 8 pictures each", low=0, high=65_536, example=4,
+    )  # fmt: skip
     optimizer: str = key(
         "adamw", "`momentum` is for sgd", choices=("adamw", "adam", "sgd"), search=OneOf(), also=("opt", "optimiser")
     )
