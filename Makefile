@@ -8,7 +8,7 @@ DATA ?= ../shared/data
 # What was compiled is kept: the tests start Python often, and a suite without takes half a minute more.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo example test test-thorough test-slow test-system fuzz pictures promises bench audit-bench bench-smoke lint format clean
+.PHONY: help install demo example test test-thorough test-slow test-system dist fuzz pictures promises bench audit-bench bench-smoke lint format clean
 
 help:  ## show this
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -34,6 +34,9 @@ test-system: .venv/developing .venv-backbones/installed  ## build and run the co
 example: .venv/installed .venv-keras/installed  ## train, sign, tamper, quantise and import on real pictures: examples/sealed_bundle.sh
 	scripts/apt-install unzip
 	examples/sealed_bundle.sh $(DATA)/planesnet.zip
+
+dist: .venv/developing  ## build sdist and wheels into dist/, and train and predict from each in an empty environment
+	scripts/check-dist $(BIN)/python
 
 fuzz: .venv/developing  ## give 100,000 hostile pictures to the decoders, and as many requests to a server: half an hour
 	$(BIN)/python tests/data/fuzz.py

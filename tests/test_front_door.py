@@ -16,6 +16,7 @@ NAMES = [
     "Metrics",
     "Pixels",
     "Prediction",
+    "Predictor",
     "Preprocessing",
     "Recipe",
     "Report",

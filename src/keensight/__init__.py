@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from keensight.data.sources import open_dataset
     from keensight.data.splits import split
     from keensight.errors import KeensightError
-    from keensight.inference.predictor import load
+    from keensight.inference.predictor import Predictor, load
     from keensight.models.zoo import build
     from keensight.robustness.attacks.gradient_sign import fgsm
     from keensight.training.loop import fit, start
@@ -92,6 +92,7 @@ _HOME = {
     "lr_range": "keensight.verbs.lr_range",
     "new_key": "keensight.bundle.keys",
     "open_dataset": "keensight.data.sources",
+    "Predictor": "keensight.inference.predictor",
     "predict": "keensight.verbs.predict",
     "predict_each": "keensight.verbs.predict",
     "serve": "keensight.verbs.serve",
@@ -126,6 +127,7 @@ __all__ = [
     "Metrics",
     "Pixels",
     "Prediction",
+    "Predictor",
     "Preprocessing",
     "Recipe",
     "Report",

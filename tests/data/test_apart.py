@@ -1,6 +1,8 @@
 import io
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +55,17 @@ def test_it_is_ended_by_its_deadline_and_replaced(process):
         process.decode(slow, SIZE, 0.02)
     assert process.decode(PHOTOGRAPH, SIZE, 60).shape == (20, 30, 3)
     assert process._process.pid != before
+
+
+def test_where_there_is_no_alarm_a_thread_ends_it():
+    code = (
+        "import io, signal; from PIL import Image; del signal.setitimer; from keensight.data.apart import ends_after\n"
+        "file = io.BytesIO(); Image.new('L', (8000, 8000)).save(file, 'JPEG', progressive=True)\n"
+        "with ends_after(60): pass\n"
+        "with ends_after(0.02): Image.open(file).load()"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code])
+    assert apart.took_too_long(process)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux alone can bound it")

@@ -40,6 +40,20 @@ def test_predicting_files_and_arrays_agree(trained, tmp_path):
     assert sum(one_by_one[0][1].probabilities.values()) == pytest.approx(1, abs=1e-5)
 
 
+def test_a_predictor_is_called_with_a_path_an_image_an_array_or_a_list_of_them(trained, tmp_path):
+    array = np.random.default_rng(0).integers(0, 256, (8, 8), np.uint8)
+    image, file = Image.fromarray(array), tmp_path / "a.png"
+    image.save(file)
+    predictor = keensight.Predictor(trained.bundle)
+    by_file = predictor(file)
+    assert by_file.file == str(file) and predictor(str(file)) == by_file
+    others = predictor([image, array])
+    assert [other.file for other in others] == ["", ""]
+    assert all(other.probabilities == pytest.approx(by_file.probabilities, abs=1e-5) for other in others)
+    with pytest.raises(PictureError, match=r"^Picture 2: it is an array of float64"):
+        predictor([image, array / 255])
+
+
 def test_many_pictures_are_asked_about_on_one_core_each_with_the_same_answers(trained, tmp_path, monkeypatch):
     digits = keensight.open_dataset("digits")
     with reader(digits) as read:

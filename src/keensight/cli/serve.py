@@ -64,7 +64,8 @@ def serve(
         say(f"manifest       {out}: {count:,} judged picture{'s' * (count > 1)}{left_out}")
         return 0
 
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # until the server can handle it
+    if hasattr(signal, "SIGHUP"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # until the server can handle it
     ended_by = verbs.serve.serve(
         bundles, host=host, key=key, limits=limits, batching=batching, grace_s=grace_s, trusted_proxies=trusted_proxies,
         keep_db=keep_db, no_explain=no_explain, **asked, on_ready=_ready,

@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
@@ -26,6 +27,7 @@ from keensight.values import Preprocessing, Uint8Array
 # A picture of 25 megapixels takes 100 MB, of 100 megapixels 400 MB, and some steps hold three copies. What asks for
 # more is refused by this process, before the kernel ends another one for it.
 MOST_BYTES = 2**31
+TIME_IS_UP = 124  # a process's status, where the kernel sends no signal for that
 
 
 class ApartError(Exception):
@@ -43,9 +45,14 @@ def own_python(module: str, function: str) -> list[str]:
 
 @contextmanager
 def ends_after(seconds: float) -> Iterator[None]:
-    """Have the kernel end this process if the block takes longer. Windows does not, and lets it take its time."""
+    """Have the kernel end this process if the block takes longer; on Windows a thread of its own does."""
     if not hasattr(signal, "setitimer"):
-        yield
+        timer = threading.Timer(seconds, os._exit, (TIME_IS_UP,))
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
         return
     signal.signal(signal.SIGALRM, signal.SIG_DFL)  # whatever was inherited
     signal.setitimer(signal.ITIMER_REAL, max(0.001, seconds))
@@ -58,7 +65,7 @@ def ends_after(seconds: float) -> Iterator[None]:
 def took_too_long(process: subprocess.Popen[bytes] | subprocess.Popen[str]) -> bool:
     """Say whether a process that has gone was ended by `ends_after`."""
     with suppress(subprocess.TimeoutExpired):
-        return process.wait(10) == -getattr(signal, "SIGALRM", 0)
+        return process.wait(10) in (TIME_IS_UP, -getattr(signal, "SIGALRM", -TIME_IS_UP))
     return False
 
 

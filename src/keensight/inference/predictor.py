@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial, reduce
 from itertools import chain, compress, islice
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, overload
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from keensight.bundle.onnx_check import check_onnx
 from keensight.bundle.onnx_head import head_of, with_output
 from keensight.bundle.read import Bundle, damaged, file_of, read_bundle
+from keensight.data.given import IN_HAND, Given, given_picture
 from keensight.data.in_time import InTime
 from keensight.data.looks import BLANK_LEVELS
 from keensight.data.polarity import match_polarity
@@ -54,21 +55,26 @@ class Features:
 
 
 class Predictor:
-    """A bundle, loaded and ready to answer."""
+    """A bundle, loaded and ready to answer: `Predictor("runs/digits/bundle")("a-picture.jpg").label`."""
 
     def __init__(
         self,
-        bundle: Bundle,
-        onnx: bytes,
+        bundle: Bundle | str | Path,
+        onnx: bytes | None = None,
         *,
+        key: str | Path | None = None,
         threads: int | None = None,
         spins: bool = True,
         engine: str = DEFAULT,
     ) -> None:
-        """Check the model `onnx` and load it into the `engine`, a row of `ENGINES`.
+        """Check a bundle's model and load it into the `engine`, a row of `ENGINES`.
 
+        A path is opened as `load` does, with `key`; an opened bundle may come with another model than its own, `onnx`.
         By default all cores work on one batch. Threads that do not spin sleep while they wait for each other.
         """
+        if not isinstance(bundle, Bundle):
+            bundle = read_bundle(bundle, key)
+        onnx = file_of(bundle, "model.onnx") if onnx is None else onnx
         self.bundle = bundle
         self.onnx = onnx
         self._spins, self._row = spins, engine
@@ -95,6 +101,29 @@ class Predictor:
             raise BundleError(
                 f"{self.bundle.path}/model.onnx cannot be loaded ({str(error)[:300]}). Train or export it again."
             ) from error
+
+    @overload
+    def __call__(self, pictures: list[Given] | tuple[Given, ...]) -> list[Prediction]: ...
+
+    @overload
+    def __call__(self, pictures: Given) -> Prediction: ...
+
+    def __call__(self, pictures: Given | list[Given] | tuple[Given, ...]) -> Prediction | list[Prediction]:
+        """Answer for a picture, or for each of a list: a path, a PIL image, or an array uint8 HW or HWC.
+
+        A picture that is no file has an empty `file` in its answer. Raises PictureError if one cannot be read.
+        """
+        if isinstance(pictures, list | tuple):
+            return self._answers(pictures)
+        return self._answers([pictures])[0]
+
+    def _answers(self, pictures: Iterable[Given]) -> list[Prediction]:
+        answers = []
+        for number, (file, answer) in enumerate(self.on_files(map(given_picture, pictures)), 1):
+            if isinstance(answer, PictureError):
+                raise type(answer)(refusal(file, answer) if file != IN_HAND else f"Picture {number}: {answer}.")
+            answers.append(answer if file != IN_HAND else replace(answer, file=""))
+        return answers
 
     def probabilities(self, images_NHWC: Uint8Array) -> tuple[FloatArray, FloatArray]:
         """Return calibrated probabilities float32 NK for uint8 NHWC, and a bool N: which pictures were inverted."""
@@ -162,12 +191,7 @@ class Predictor:
 
     def predict(self, *files: str | Path) -> list[Prediction]:
         """Return a prediction for each picture file, in order. Raises PictureError if one of them cannot be read."""
-        answers = []
-        for file, answer in self.on_files(map(Path, files)):
-            if isinstance(answer, PictureError):
-                raise type(answer)(refusal(file, answer))
-            answers.append(answer)
-        return answers
+        return self._answers(files)
 
     def on_files(self, files: Iterable[Path | Picture]) -> Iterator[tuple[Path, Answer]]:
         """Yield each file with its answer, or with the PictureError that says why there is none, in order."""

@@ -10,6 +10,7 @@ import socket
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -144,10 +145,11 @@ async def _run(
             ended.set_result(number)
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, end, number)
+        _on_signal(loop, number, partial(end, number))
     tasks: set[asyncio.Task[Any]] = {loop.create_task(reloader.watch())}
-    loop.add_signal_handler(signal.SIGHUP, lambda: tasks.add(loop.create_task(reloader.reload())))
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # the command line has blocked it until here
+    if hasattr(signal, "SIGHUP"):  # Windows has none, and only --watch reloads there
+        _on_signal(loop, signal.SIGHUP, lambda: tasks.add(loop.create_task(reloader.reload())))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # the command line has blocked it until here
     serving = loop.create_task(server.serve([bound]))
     either: list[asyncio.Future[Any]] = [ended, serving]
     await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
@@ -165,6 +167,13 @@ async def _run(
         pool.shutdown(wait=False, cancel_futures=True)
     service.log("stopped", signal=ended.result().name)
     return ended.result()
+
+
+def _on_signal(loop: asyncio.AbstractEventLoop, number: signal.Signals, do: Callable[[], object]) -> None:
+    try:
+        loop.add_signal_handler(number, do)
+    except NotImplementedError:  # on Windows
+        signal.signal(number, lambda *_: loop.call_soon_threadsafe(do))
 
 
 async def _drain(service: Service, config: uvicorn.Config, grace_s: float) -> None:
