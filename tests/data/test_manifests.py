@@ -1,10 +1,12 @@
+import csv
 import json
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from keensight.data import manifests
+import keensight
+from keensight.data import manifest_rows
 from keensight.data.folders import LEADS_OUT
 from keensight.data.sources import open_dataset, reader
 from keensight.errors import DataError, UsageError
@@ -163,6 +165,55 @@ def test_a_label_pattern_has_no_place_here(root):
 
 
 def test_too_many_rows(root, monkeypatch):
-    monkeypatch.setattr(manifests, "MAX_FILES", 1)
+    monkeypatch.setattr(manifest_rows, "MAX_FILES", 1)
     with pytest.raises(DataError, match="more than 1 rows"):
         open_dataset(csv_file(root, HEAD + GOOD))
+
+
+@pytest.mark.parametrize("name", ["pets.csv", "pets.tsv"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_tables_as_spreadsheets_of_many_countries_write_them(root, name, encoding, separator):
+    table = [("file", "label"), ("pics/0.png", "Kätzchen"), ("pics/1.png", 'dog, "big"; bad')]
+    with open(root / name, "w", encoding=encoding, newline="") as file:
+        csv.writer(file, delimiter=separator).writerows(table)
+    assert [row[:2] for row in rows(open_dataset(root / name))] == table[1:]
+
+
+def test_excels_own_first_line_counts_as_a_line(root):
+    text = "sep=;\r\nfile;label\r\npics/0.png;cat\r\npics/1.png;dog\r\n"
+    assert [row[:2] for row in rows(open_dataset(csv_file(root, text)))] == [
+        ("pics/0.png", "cat"),
+        ("pics/1.png", "dog"),
+    ]
+    with pytest.raises(DataError, match="Line 5 of .*pets.csv has 3 values, but the header has 2 columns"):
+        open_dataset(csv_file(root, text + "pics/2.png;dog;big\r\n"))
+
+
+def test_semicolons_within_a_table_with_commas_are_text(root):
+    path = csv_file(root, "file,label;s,label\npics/0.png,x;y,cat\npics/1.png,z,dog\n")
+    assert [row[1] for row in rows(open_dataset(path))] == ["cat", "dog"]
+
+
+def test_a_manifest_in_a_folder_that_was_cleaned_since_is_read_as_decided(draw, tmp_path):
+    """As `gather` writes one: its rows follow what was moved, dropped and confirmed, however often."""
+    pets = draw(tmp_path / "pets", ["cat", "dog"], 4, 0)
+    known = {s.path: s.sha256 for s in open_dataset(pets).samples}
+    manifest = jsonl_file(pets, *({"file": path, "label": path[:3]} for path in known)).rename(pets / "manifest.jsonl")
+    decisions = tmp_path / "decisions.jsonl"
+    for lines in (
+        [{"file": "cat/0-0.png", "action": "relabel", "label": "dog"}, {"file": "cat/0-1.png", "action": "drop"}],
+        [
+            {"file": "dog/0-0-2.png", "action": "relabel", "label": "cat"},
+            {"file": "dog/0-3.png", "action": "relabel", "label": "cat"},
+        ],
+    ):
+        known = {s.path: s.sha256 for s in open_dataset(pets).samples}
+        decisions.write_text("".join(json.dumps({"sha256": known[line["file"]], **line}) + "\n" for line in lines))
+        keensight.clean(pets, decisions)
+    assert sorted(map(str, rows(open_dataset(manifest)))) == sorted(map(str, rows(open_dataset(pets))))
+    assert len(open_dataset(manifest).decisions) == 4  # a bundle is to say who took them
+    record = tmp_path / "pets.decisions.jsonl"
+    record.write_text(record.read_text().replace('"moved_to": "cat/0-3-2.png"', '"moved_to": "../secret.png"'))
+    Image.new("L", (4, 4)).save(tmp_path / "secret.png")
+    assert {each.reason for each in open_dataset(manifest).skipped if "secret" in each.path} == {LEADS_OUT}

@@ -24,7 +24,7 @@ def refusal(data, **options):
 
 def test_a_path_that_does_not_exist(pets):
     text = refusal(pets.parent / "pest")
-    assert "pest does not exist; DATA may be a folder, a .zip/.tar.*, a .csv/.jsonl manifest" in text
+    assert "pest does not exist; DATA may be a folder, a .zip/.tar.*, a .csv/.tsv/.jsonl manifest" in text
     assert "or one of digits, mnist, fashion-mnist" in text
     assert "Did you mean 'pets'?" in text
 

@@ -16,7 +16,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 from keensight.data.layout import SPLIT_ALIASES, split_named
 from keensight.data.listing import Entry, Listing
@@ -125,8 +125,10 @@ def provenance(decisions: Sequence[Decision]) -> dict[str, Any]:
     return {"count": len(decisions), "sha256": digest, "list": [told(each) for each in decisions[:MOST_NOTED]]}
 
 
-def followed(listing: Listing, record: Path) -> Listing:
+def followed(listing: Listing, record: Path, *, of_folder: bool = False) -> Listing:
     """Return the listing as the decisions in `record` make it, if there is such a file.
+
+    With `of_folder`, the listing is a manifest's, and the record its folder's: it may name other pictures, and labels.
 
     Raises DataError if the file is damaged, or gives a label that no picture has.
     """
@@ -137,7 +139,9 @@ def followed(listing: Listing, record: Path) -> Listing:
         return listing
     decisions = read_decisions(record)
     labels = {entry.label for entry in listing.entries} | set(listing.class_names or ())
-    if unknown := sorted({each.label for each in decisions if each.label and not each.moved_to} - labels):
+    if not of_folder and (
+        unknown := sorted({each.label for each in decisions if each.label and not each.moved_to} - labels)
+    ):
         raise DataError(
             f"{record} gives the label {shortlist(unknown)}, which no picture of {listing.name} has. "
             f"{suggestion(unknown[0], labels)}Correct that line, or remove it."
@@ -145,7 +149,7 @@ def followed(listing: Listing, record: Path) -> Listing:
     as_listed = {entry.path: entry for entry in listing.entries}
     entries, whys, lost = dict(as_listed), dict[str, str](), []
     for decision, paths in places(decisions, {path: sha for path, sha in listing.hashes.items() if path in as_listed}):
-        if not paths:
+        if not paths and not of_folder:
             lost.append(
                 Skipped(decision.file or decision.sha256, "a decision is about it, and it is not there any more")
             )
@@ -164,8 +168,26 @@ def followed(listing: Listing, record: Path) -> Listing:
         listing,
         entries=[entries[path] for path in as_listed if path in entries],
         skipped=[*listing.skipped, *dropped, *lost],
-        decisions=tuple(decisions),
+        decisions=(*listing.decisions, *decisions),
     )
+
+
+class Moved(NamedTuple):
+    """Where `clean` moved a file of a folder, None if it was dropped, and the decisions that say so."""
+
+    path: str | None
+    decisions: list[Decision]
+
+
+def moved_in(folder: Path) -> dict[str, Moved]:
+    """Return what `clean` moved in a folder, by the path from which it went; paths are relative to the folder."""
+    moved: dict[str, Moved] = {}
+    record = record_of(folder)
+    for each in read_decisions(record) if record.is_file() else ():
+        if each.moved_to and each.file:
+            path = None if each.action == "drop" else each.moved_to
+            moved.setdefault(each.file, Moved(path, [])).decisions.append(each)
+    return moved
 
 
 def places(decisions: Sequence[Decision], hashes: Mapping[str, str]) -> Iterator[tuple[Decision, list[str]]]:

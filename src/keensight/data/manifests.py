@@ -1,30 +1,20 @@
-"""Manifests: a CSV or JSON Lines file that names pictures and says what they show."""
+"""Manifests: a CSV, TSV or JSON Lines file that names pictures and says what they show."""
 
 from __future__ import annotations
 
-import csv
-import json
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
 
-from keensight.data.folders import LEADS_OUT, MAX_FILES, hash_folder, problem_of
+from keensight.data.decided import Moved, moved_in
+from keensight.data.folders import LEADS_OUT, hash_folder, problem_of
 from keensight.data.layout import SPLIT_ALIASES, split_named
 from keensight.data.listing import Entry, Listing
+from keensight.data.manifest_rows import ACCEPTED, NEEDED, READERS, rows
 from keensight.errors import DataError, UsageError, shortlist, suggestion
 from keensight.names import clean_label, odd_name
 from keensight.values import Skipped
-
-MAX_ROW_BYTES = 2**20
-COLUMNS = ("file", "label", "split", "group")
-NEEDED = ("file", "label")
-ACCEPTED = (
-    "A manifest has the columns file and label, and optionally split (train, val or test) and group; each file is a "
-    "path relative to the manifest's folder"
-)
-Row = tuple[int, Mapping[str, str]]  # its line number, and its values
 
 
 def is_manifest(path: Path) -> bool:
@@ -50,14 +40,21 @@ def list_manifest(path: Path, pattern: str | None, needs: Sequence[str] = NEEDED
     unusable: dict[str, str] = {}
     statuses: dict[str, os.stat_result] = {}
     is_inside = _inside_test(root)
-    for number, row in _rows(path, needs):
+    moved = moved_in(root)
+    for number, row in rows(path, needs):
         entry = _entry(path, number, row, needs)
         if entry.path in entries:
             _check_same(path, entries[entry.path], (number, entry))
             skipped.append(Skipped(entry.path, f"listed again in line {number}"))
             continue
-        entries[entry.path] = (number, entry)
         status = _status(root / entry.path)
+        if status is None and entry.path in moved:
+            now = _after_moves(entry, moved)
+            if now is None:
+                skipped.append(Skipped(entry.path, "left out by a decision"))
+                continue
+            entry, status = now, _status(root / now.path)
+        entries[entry.path] = (number, entry)
         if status is None or stat.S_ISDIR(status.st_mode):
             missing.append(f"{entry.path} (line {number})")
             continue
@@ -80,8 +77,23 @@ def list_manifest(path: Path, pattern: str | None, needs: Sequence[str] = NEEDED
 
 def read_rows(path: Path) -> Iterator[tuple[Entry, str]]:
     """Yield each row's picture, and its sha256 where the manifest has one. Raises DataError as `list_manifest` does."""
-    for number, row in _rows(path):
+    for number, row in rows(path):
         yield _entry(path, number, row), row.get("sha256", "")
+
+
+def _after_moves(entry: Entry, moved: Mapping[str, Moved]) -> Entry | None:
+    """Return a picture as `clean` left it in the manifest's folder, or None if it was dropped."""
+    left = dict(moved)  # each is followed once, as a record from elsewhere might lead in a circle
+    while then := left.pop(entry.path, None):
+        if then.path is None:
+            return None
+        for each in then.decisions:
+            if each.action == "relabel" and each.label:
+                entry = entry._replace(label=each.label)
+            elif each.action == "move" and entry.split:
+                entry = entry._replace(split=each.split)
+        entry = entry._replace(path=then.path)
+    return entry
 
 
 def _status(path: Path) -> os.stat_result | None:
@@ -89,99 +101,6 @@ def _status(path: Path) -> os.stat_result | None:
         return path.stat()
     except (OSError, ValueError):  # ValueError: a NUL in the name
         return None
-
-
-def _rows(path: Path, needs: Sequence[str] = NEEDED) -> Iterator[Row]:
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            for count, row in enumerate(READERS[path.suffix.lower()](path, file, needs)):
-                if count >= MAX_FILES:
-                    raise DataError(
-                        f"{path} has more than {MAX_FILES:,} rows, the most that are accepted. Split it up."
-                    )
-                yield row
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text (byte {error.start:,}). Save it again as UTF-8.") from error
-    except OSError as error:
-        raise DataError(
-            f"{path} cannot be read: {(error.strerror or str(error)).lower()}. Check its permissions."
-        ) from error
-
-
-def _lines(path: Path, file: IO[str]) -> Iterator[str]:
-    number = 0
-    while line := file.readline(MAX_ROW_BYTES + 1):
-        number += 1
-        if len(line) > MAX_ROW_BYTES:
-            raise DataError(
-                f"Line {number} of {path} is longer than {MAX_ROW_BYTES:,} characters; is it a manifest? {ACCEPTED}."
-            )
-        yield line
-
-
-def _csv_rows(path: Path, file: IO[str], needs: Sequence[str]) -> Iterator[Row]:
-    reader = csv.reader(_lines(path, file), strict=True, skipinitialspace=True)  # as in `a.png, "cat"`
-    try:
-        header = [name.strip().lower() for name in next(reader, [])]
-        if not set(needs) <= set(header):
-            raise DataError(f"The first row of {path} is '{','.join(header)[:200]}'. {ACCEPTED}, separated by commas.")
-        for column in COLUMNS:
-            if header.count(column) > 1:
-                raise DataError(f"The header of {path} has the column {column} twice. {ACCEPTED}.")
-        for values in reader:
-            if len(values) > len(header):
-                raise DataError(
-                    f"Line {reader.line_num} of {path} has {len(values)} values, but the header has {len(header)} "
-                    "columns. "
-                    'Put a value that contains a comma in "double quotes".'
-                )
-            if any(values):
-                yield reader.line_num, dict(zip(header, values, strict=False))
-    except csv.Error as error:
-        raise DataError(
-            f"Line {reader.line_num} of {path} is not CSV: {error}. {ACCEPTED}; check the quotes there."
-        ) from error
-
-
-def _json_rows(path: Path, file: IO[str], _: Sequence[str]) -> Iterator[Row]:
-    for number, line in enumerate(_lines(path, file), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line, object_pairs_hook=_no_duplicates, parse_constant=_no_constants)
-            if not isinstance(row, dict):
-                raise ValueError(f"a JSON {type(row).__name__}, not an object")
-            yield (
-                number,
-                {column: _text(column, row[column]) for column in (*COLUMNS, "sha256") if row.get(column) is not None},
-            )
-        except (ValueError, RecursionError) as error:
-            raise DataError(
-                f"Line {number} of {path} cannot be used: {error}. Each line is one JSON object, such as "
-                '{"file": "cats/tom.jpg", "label": "cat"}, with optional split and group.'
-            ) from error
-
-
-READERS: dict[str, Callable[[Path, IO[str], Sequence[str]], Iterator[Row]]] = {".csv": _csv_rows, ".jsonl": _json_rows}
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    row = dict(pairs)
-    if len(row) < len(pairs):
-        raise ValueError("it has a key twice")
-    return row
-
-
-def _no_constants(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _text(column: str, value: object) -> str:
-    if isinstance(value, str):
-        return value
-    if isinstance(value, int) and not isinstance(value, bool) and column != "file":
-        return str(value)
-    raise ValueError(f"its {column} is {value!r:.50}, and text is accepted")
 
 
 def _entry(path: Path, number: int, row: Mapping[str, str], needs: Sequence[str] = NEEDED) -> Entry:

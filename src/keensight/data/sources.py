@@ -17,6 +17,7 @@ from keensight.data.folders import folder_reader, list_folder
 from keensight.data.idx import is_idx_folder, list_idx, load_idx
 from keensight.data.listing import Entry, Listing
 from keensight.data.manifests import is_manifest, list_manifest
+from keensight.data.metadata_folder import is_metadata_folder, list_metadata_folder
 from keensight.data.named import NAMES, list_named
 from keensight.data.npz import is_npz, list_npz, load_npz
 from keensight.data.run_list import is_run_list, list_run
@@ -43,6 +44,7 @@ def _open_arrays(root: Path) -> AbstractContextManager[Read]:
 
 FORMS = (  # the first that fits is taken
     Form(is_idx_folder, list_idx),
+    Form(is_metadata_folder, list_metadata_folder),
     Form(Path.is_dir, list_folder),
     Form(is_zip, list_zip),
     Form(is_tar, list_tar),
@@ -57,7 +59,7 @@ READERS: dict[DatasetKind, Callable[[Path], AbstractContextManager[Read]]] = {
     "arrays": _open_arrays,
 }
 ACCEPTED = (
-    "DATA may be a folder, a .zip/.tar.*, a .csv/.jsonl manifest, a folder with IDX files, a .npz, or one of "
+    "DATA may be a folder, a .zip/.tar.*, a .csv/.tsv/.jsonl manifest, a folder with IDX files, a .npz, or one of "
     f"{', '.join(NAMES)}"
 )
 
@@ -110,11 +112,20 @@ def list_data(data: str | Path, label_pattern: str | None) -> Listing:
         if form.fits(path):
             if not (path.is_dir() or path.is_file()):
                 break
+            if form.fits is is_manifest:  # its folder may have been cleaned
+                check_all_moved(path.parent)
+                listing = followed(form.list(path, label_pattern), record_of(path.parent), of_folder=True)
+                return followed(listing, record_of(path))
             return followed(form.list(path, label_pattern), record_of(path))
     raise DataError(
         f"{data} is none of the accepted forms: {ACCEPTED}. For a single picture, give the folder that its class "
         "folder is in."
     )
+
+
+def is_cleaned_by_moves(path: Path) -> bool:
+    """Say whether the folders of DATA are what labels its pictures, so that cleaning moves them."""
+    return next((form.fits is Path.is_dir for form in FORMS if form.fits(path)), False)
 
 
 def only(dataset: Dataset, classes: Sequence[str]) -> Dataset:

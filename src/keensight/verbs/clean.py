@@ -20,9 +20,8 @@ from keensight.care.unconfirmed import unconfirmed_labels
 from keensight.data.cache import choose_preprocessing, decode
 from keensight.data.decided import audit_facts, decisions_jsonl, read_decisions, record_of
 from keensight.data.folders import read_file
-from keensight.data.idx import is_idx_folder
 from keensight.data.named import NAMES
-from keensight.data.sources import open_dataset
+from keensight.data.sources import is_cleaned_by_moves, open_dataset
 from keensight.errors import DataError, PictureError, UsageError, shortlist
 from keensight.pipeline.watch import Watcher
 from keensight.values import Dataset, Decision, Recipe
@@ -188,7 +187,7 @@ def _carry_out(
     check_none_is_emptied(dataset, settled.after)
     moves: list[Move] = []
     moved: dict[str, str] = {}
-    if quarantine.data.is_dir() and not is_idx_folder(quarantine.data):
+    if is_cleaned_by_moves(quarantine.data):
         moves, moved = plan(quarantine, dataset, settled, label_pattern)
         _check_unchanged(quarantine.data, dataset, moved)
     acted = ("drop", "relabel", "move")
