@@ -3,6 +3,7 @@
 import itertools
 import os
 import runpy
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -89,3 +90,60 @@ def draw() -> Callable[[Path, Sequence[str], int, int], Path]:
         return folder
 
     return draw
+
+
+BROWSERS = ("chromium-headless-shell", "chromium")  # without windows to draw, it takes a third of the time
+QUIET = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """A real Chromium; tests that need it are skipped where it is missing."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (it is in the dev extra)")
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
+        pytest.skip("Chromium is missing: apt-get install chromium-headless-shell")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=QUIET)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit_file(chromium):
+    """Open a file, wait for what a selector names, and see to it that no script fails and nothing is requested."""
+    wrong, contexts = [], []
+
+    def open_page(file, selector, **settings):
+        contexts.append(chromium.new_context(**settings))
+        page = contexts[-1].new_page()
+        page.set_default_timeout(15_000)
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+        page.on("request", lambda request: wrong.append(request.url) if request.url.startswith("http") else None)
+        page.goto(file.as_uri())
+        page.locator(selector).wait_for()
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not wrong
+
+
+@pytest.fixture
+def violations():
+    """What axe finds on a page that was opened with `bypass_csp`: each rule, and the elements that break it."""
+    axe = pytest.importorskip("axe_playwright_python", reason="axe-playwright-python is not installed (dev extra)")
+
+    def look(page):
+        page.add_script_tag(path=str(Path(axe.__file__).with_name("axe.min.js")))
+        found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+        assert found["passes"]
+        return [(each["id"], [node["target"] for node in each["nodes"]]) for each in found["violations"]]
+
+    return look

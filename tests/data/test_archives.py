@@ -215,3 +215,25 @@ def test_what_an_archive_holds_is_read_once_and_again_when_it_changes(
     more = pets | {"pets/train/cat/new.png": png(11)}
     {"zip": make_zip, "tar": make_tar}[suffix](path, more)
     assert len(open_dataset(path).samples) == len(more)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (
+            b"<!doctype html><title>Not found</title>",
+            "it is an HTML page, as a failed download leaves, and not an archive",
+        ),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:00",
+            "it is a Git LFS pointer and not the archive",
+        ),
+        (b"", "it is an empty file"),
+        (b"Quota exceeded", "it is text and not an archive"),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["zip", "tar", "tar.gz"])
+def test_what_a_failed_download_left_under_an_archives_name_is_told(tmp_path, content, told, suffix):
+    (tmp_path / f"pets.{suffix}").write_bytes(content)
+    with pytest.raises(DataError, match=told):
+        open_dataset(tmp_path / f"pets.{suffix}")

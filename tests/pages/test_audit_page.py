@@ -4,7 +4,6 @@ import json
 import shutil
 from dataclasses import fields
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,8 +13,6 @@ from sklearn.datasets import load_sample_images
 import keensight
 from keensight.care.gather.manifest import Row, rows_as_text
 from keensight.data.decided import read_decisions
-
-axe = pytest.importorskip("axe_playwright_python", reason="axe-playwright-python is not installed (dev extra)")
 
 
 @pytest.fixture(scope="module")
@@ -114,14 +111,11 @@ def test_the_rest_of_what_a_search_found_is_confirmed_at_once(chromium, draw, tm
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1200, 390])
-def test_axe_finds_nothing_and_nothing_sticks_out(visit, scheme, width):
+def test_axe_finds_nothing_and_nothing_sticks_out(visit, violations, scheme, width):
     page = visit(color_scheme=scheme, viewport={"width": width, "height": 800}, bypass_csp=True)
     page.locator(".card").first.get_by_role("button", name="Drop").click()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    page.add_script_tag(path=str(Path(axe.__file__).with_name("axe.min.js")))
-    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
-    assert found["passes"]
-    assert [(each["id"], [node["target"] for node in each["nodes"]]) for each in found["violations"]] == []
+    assert violations(page) == []
 
 
 def test_the_decisions_of_audit_json_can_be_made_by_hand(audited):

@@ -58,6 +58,17 @@ def test_no_cell_of_a_table_is_a_formula_or_commands_a_terminal(tmp_path, name):
     assert second[0] == r"\x1b[2J,\n\u202e\udc80.png"
 
 
+@pytest.mark.parametrize("name", ["x;=1+1.png", "x; =1+1.png", "x;;@SUM(A1);-1.png", "a,b;+1.png"])
+def test_no_cell_is_a_formula_where_semicolons_separate_cells(tmp_path, name):
+    """A spreadsheet set to a country with decimal commas takes semicolons, also for tables with commas."""
+    with table(tmp_path / "a.csv", LABELS) as write:
+        write(Path(name), answer(name))
+    with open(tmp_path / "a.csv", newline="") as file:
+        cells = [cell.lstrip() for row in csv.reader(file, delimiter=";") for cell in row]
+    assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@"))]
+    assert any("'" in cell for cell in cells)
+
+
 def test_json_lines(tmp_path):
     with table(tmp_path / "a.jsonl", LABELS) as write:
         write(Path("1.png"), answer("ä\x9b\u202e.png"))

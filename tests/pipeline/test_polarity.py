@@ -1,8 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from scipy import ndimage
 
+import keensight
 from keensight.data.polarity import Borders, measure_borders
-from keensight.pipeline.polarity import decide_borders, on_opposite_ground
+from keensight.pipeline.polarity import _eroded, are_shaded, decide_borders, on_opposite_ground
 from keensight.values import Preprocessing, Split, Splits
 
 SIDE = 12
@@ -74,3 +78,36 @@ def test_the_opposite_ground_leaves_the_object_as_it_is():
     images = strokes(2, 100, 244)
     found = on_opposite_ground(images)
     assert (found[images == 100] == 100).all() and (found[images == 244] == 11).all()
+
+
+def shaded(n, side=48):
+    """Round bodies as an X-ray shows them, upright (class 0) and lying, whose edges fade into a black ground."""
+    y, x = np.mgrid[:side, :side] / side - 0.5
+    rng, images = np.random.default_rng(0), np.zeros((n, side, side, 1), np.uint8)
+    for i in range(n):
+        long, wide = (x, y) if i % 2 else (y, x)
+        body = np.clip(1 - (long / 0.4) ** 2 - (wide / rng.uniform(0.1, 0.2)) ** 2, 0, 1) ** 0.5
+        images[i, ..., 0] = rng.uniform(120, 250) * body
+    return images
+
+
+def test_what_is_shaded_is_not_even_measured():
+    """An X-ray laid on a white ground would be made a negative, and be another thing: 40 of 40 were."""
+    splits = divided(shaded(40))
+    assert are_shaded(splits.train)
+    assert decide_borders(None, splits) == measure_borders(splits.train)
+
+
+@pytest.mark.parametrize("name", ["digits", "mnist"])
+def test_handwriting_is_not_shaded(name, shared):
+    dataset = keensight.open_dataset("digits" if name == "digits" else shared / "mnist")
+    some = replace(dataset, samples=dataset.samples[:200])
+    pixels = keensight.decode(some, Preprocessing(*((8, 8, 1) if name == "digits" else (28, 28, 1))))
+    assert not are_shaded(Split(pixels.images, np.arange(200), np.zeros(200, np.int64), ("",) * 200))
+
+
+def test_pixels_within_a_mask_are_those_of_scipy():
+    mask = np.random.default_rng(0).random((3, 20, 17)) < 0.8
+    for radius in (1, 2):
+        square = np.ones((1, 2 * radius + 1, 2 * radius + 1))
+        assert (_eroded(mask, radius) == ndimage.binary_erosion(mask, square)).all()

@@ -10,13 +10,13 @@ import threading
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol, TypeAlias, TypeVar
 
 from keensight.data.folders import MAX_FILES, Contents
 from keensight.data.hashing import Memo, hash_files, known_hashes
-from keensight.data.kinds import START_BYTES
+from keensight.data.kinds import START_BYTES, what_is
 from keensight.data.layout import arrange
 from keensight.data.listing import Listing, hidden_part
 from keensight.errors import DataError, PictureError
@@ -208,6 +208,14 @@ def _other_kind(path: Path) -> str:
     return ""
 
 
+def _what_instead(path: Path) -> str:
+    """Say what a file is that is no archive, such as the page of HTML that a failed download leaves; "" if unknown."""
+    with suppress(OSError), open(path, "rb") as file:
+        if what := what_is(file.read(START_BYTES)):
+            return f"it is {what}".replace("not a picture", "not an archive").replace("the picture", "the archive")
+    return ""
+
+
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
     """Turn the errors that zipfile and tarfile raise for a damaged archive into a DataError that says what to do."""
@@ -216,7 +224,8 @@ def explained(path: Path) -> Iterator[None]:
     except (*_DAMAGE, *_MALFORMED) as error:
         if other := _other_kind(path):
             raise DataError(f"The archive {path} is not what its name says: {other}.") from error
-        why = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+        why = error.strerror if isinstance(error, OSError) else _what_instead(path)
+        why = why or str(error) or type(error).__name__
         raise DataError(
             f"The archive {path} cannot be read: {why[0].lower()}{why[1:].rstrip('.')}. A whole .zip, or a .tar that "
             "is plain or packed with gzip, bzip2 or xz, is accepted; it may be damaged or cut short, so copy or "

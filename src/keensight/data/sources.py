@@ -260,7 +260,8 @@ def _does_not_exist(data: str, path: Path) -> DataError:
         beside = [entry.name for entry in islice(os.scandir(path.parent), 1000)]
     except OSError:
         beside = []
-    near = suggestion(path.name.lower(), NAMES) or suggestion(path.name, beside)
+    is_bare = len(Path(data).parts) < 2
+    near = (suggestion(path.name.lower(), NAMES) if is_bare else "") or suggestion(path.name, beside)
     return DataError(
         f"{data or 'DATA (an empty text)'} does not exist; {ACCEPTED}. {near}Check the spelling and the current folder."
     )

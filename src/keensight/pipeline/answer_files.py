@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -20,18 +21,8 @@ from keensight.values import Prediction
 
 NOT_SURE = "not sure"  # the folder of pictures whose answer is not sure
 NONE = "none of these"  # the folder of pictures that are unlike all that was learnt
-FORMULA = (
-    "=",
-    "+",
-    "-",
-    "@",
-    "\t",
-    "\r",
-    "＝",
-    "＋",
-    "－",
-    "＠",
-)  # a cell so begun is a formula, which a spreadsheet runs
+# What begins a cell is a formula, which a spreadsheet runs; one of another country begins a cell at each semicolon.
+FORMULA = re.compile("(^|;)(\\s*[=+\\-@\t\r＝＋－＠])")
 NOT_IN_NAMES = '<>:"/\\|?*'  # of a file, on one system or another
 LONGEST_NAME = 200  # bytes; file systems take 255, and a number may be added
 Write = Callable[[Path, Prediction | PictureError], None]
@@ -125,5 +116,5 @@ def _row(cells: Sequence[str]) -> str:
     """Return a line of a table whose text no spreadsheet takes for a formula, and no terminal for a command."""
     text = [printable(cell) for cell in cells]
     line = io.StringIO()
-    csv.writer(line).writerow([f"'{cell}" if cell.startswith(FORMULA) else cell for cell in text])
+    csv.writer(line).writerow([FORMULA.sub(r"\1'\2", cell) for cell in text])
     return line.getvalue()

@@ -83,7 +83,7 @@ def info(
         return _recipe(from_table({"name": name, "model": name}), layers)
     if name in NAMES:
         return _data(name, label_pattern)
-    near = suggestion(name, [*recipe_names(), *MODELS, *NAMES])
+    near = "" if len(path.parts) > 1 else suggestion(name, [*recipe_names(), *MODELS, *NAMES])
     raise KeensightError(
         f"There is no file or folder {name[:200]}, and no recipe, model or data of that name. {near}Give the folder "
         "of a run or bundle, a recipe (`keensight recipes` lists them), a model "
