@@ -51,6 +51,7 @@ NAMES = [
     "predict",
     "predict_each",
     "serve",
+    "shard",
     "sign",
     "split",
     "start",

@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from keensight.verbs.lr_range import lr_range
     from keensight.verbs.predict import predict, predict_each
     from keensight.verbs.serve import serve
+    from keensight.verbs.shard import shard
     from keensight.verbs.sign import sign
     from keensight.verbs.train import train
     from keensight.verbs.tune import tune
@@ -96,6 +97,7 @@ _HOME = {
     "predict": "keensight.verbs.predict",
     "predict_each": "keensight.verbs.predict",
     "serve": "keensight.verbs.serve",
+    "shard": "keensight.verbs.shard",
     "sign": "keensight.verbs.sign",
     "split": "keensight.data.splits",
     "start": "keensight.training.loop",
@@ -162,6 +164,7 @@ __all__ = [
     "predict",
     "predict_each",
     "serve",
+    "shard",
     "sign",
     "split",
     "start",

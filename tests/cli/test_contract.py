@@ -62,6 +62,7 @@ OPTIONS = {  # of every verb, by name: scripts use them, so one that goes or is 
     "info": "layers plot label-pattern cache clear-cache json",
     "gather": "out source count licence urls contact patience json",
     "explore": "out label-pattern json",
+    "shard": "out size fit label-pattern json",
     "audit": "out against twins budget label-pattern json",
     "clean": "auto undo who label-pattern json",
     "train": "recipe budget from out set seed resume label-pattern weights-only json",
@@ -86,7 +87,8 @@ OPTIONS = {  # of every verb, by name: scripts use them, so one that goes or is 
 }
 ARGUMENTS = {
     "info": "[ARGS]", "gather": "[ARGS...]", "clean": "DATA [ARGS]", "attack": "BUNDLE DATA...",
-    "explore": "DATA", "audit": "DATA", "train": "DATA...", "tune": "DATA", "evaluate": "BUNDLE DATA...",
+    "shard": "DATA...", "explore": "DATA", "audit": "DATA", "train": "DATA...", "tune": "DATA",
+    "evaluate": "BUNDLE DATA...",
     "certify": "BUNDLE DATA...", "compare": "BUNDLE BUNDLE... DATA...", "explain": "BUNDLE PICTURES...",
     "sign": "[ARGS]", "verify": "BUNDLE", "predict": "BUNDLE PICTURES...",
     "serve": "[ARGS...]", "deploy docker": "BUNDLE", "deploy kubernetes": "BUNDLE", "import-keras": "FILE",

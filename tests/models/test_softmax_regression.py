@@ -25,8 +25,7 @@ def test_it_learns_what_torch_learns_with_the_logistic_model(classes, channels, 
     model = build("logistic", {}, splits.preprocessing, classes, 0)
     theirs = [epoch.val_accuracy for epoch in fit(model, splits, recipe.having(keep="last"))]
     ours = [
-        answerer.accuracy(val)
-        for answerer in learn(train, classes, passes(len(train), recipe), recipe.train.weight_decay)
+        answerer.accuracy(val) for answerer in learn(train, classes, passes(train, recipe), recipe.train.weight_decay)
     ]
     assert 1.2 / classes < theirs[-1] < 0.99  # neither guessing nor trivial
     assert ours == pytest.approx(theirs, abs=0.003)  # sums have another order, so a picture or two may fall otherwise
@@ -40,7 +39,7 @@ def test_a_split_may_choose_and_reorder_rows():
     gathered = Split(train.images[rows], np.arange(400), train.labels[rows], train.paths[:400])
     recipe = Recipe().having(epochs=2, learning_rate=0.01)
     (*_, chosen), (*_, plain) = (
-        learn(split, 3, passes(400, recipe), recipe.train.weight_decay) for split in (part, gathered)
+        learn(split, 3, passes(split, recipe), recipe.train.weight_decay) for split in (part, gathered)
     )
     assert np.array_equal(chosen.weights_DK, plain.weights_DK) and chosen.accuracy(part) == plain.accuracy(gathered)
 
@@ -48,7 +47,7 @@ def test_a_split_may_choose_and_reorder_rows():
 def test_pictures_without_contrast_and_empty_splits_do_no_harm():
     flat = Split(np.full((20, 4, 4, 1), 7, np.uint8), np.arange(20), np.arange(20) % 2, ("x",) * 20)
     recipe = Recipe().having(epochs=3, learning_rate=0.01)
-    *_, answerer = learn(flat, 2, passes(20, recipe), recipe.train.weight_decay)
+    *_, answerer = learn(flat, 2, passes(flat, recipe), recipe.train.weight_decay)
     assert np.isfinite(answerer.weights_DK).all() and answerer.accuracy(flat) == 0.5
     empty = Split(flat.images, np.arange(0), flat.labels[:0], ())
     assert answerer.accuracy(empty) == 0

@@ -85,7 +85,7 @@ def test_one_epoch_of_sgd_equals_a_naive_loop():
     list(fit(state, SPLITS, recipe))
     naive = build("logistic", {}, SIZE, 2, 0)
     set_normalisation(naive, SPLITS.train)
-    for batch in loop.shuffled_batches(200, recipe, 1):
+    for batch in loop.shuffled_batches(SPLITS.train, recipe, 1):
         images = torch.from_numpy(SPLITS.train.images[batch]).permute(0, 3, 1, 2) / 255
         loss = F.cross_entropy(naive(images), torch.from_numpy(SPLITS.train.labels[batch]))
         gradients = torch.autograd.grad(loss, list(naive.parameters()))
@@ -103,10 +103,11 @@ def test_a_model_alone_is_enough():
 
 
 def test_every_picture_is_seen_once_in_an_epoch():
-    batches = loop.shuffled_batches(203, RECIPE, 1)
+    split = Split(np.zeros((203, 1, 1, 1), np.uint8), np.arange(203), np.zeros(203, int), ("",) * 203)
+    batches = loop.shuffled_batches(split, RECIPE, 1)
     assert sorted(np.concatenate(batches).tolist()) == list(range(203))
     assert {len(batch) for batch in batches} == {29}
-    assert not np.array_equal(batches[0], loop.shuffled_batches(203, RECIPE, 2)[0])
+    assert not np.array_equal(batches[0], loop.shuffled_batches(split, RECIPE, 2)[0])
 
 
 def test_stop_rules(ticking):

@@ -53,7 +53,7 @@ def by_hand(schedule, step, class_weights=(1.0, 1.0, 1.0), smoothing=0.0):
     states = {name: {} for name, _ in model.named_parameters()}
     losses, rates, done = [], [], 0
     for number in range(1, EPOCHS + 1):
-        batches, total = shuffled_batches(sum(COUNTS), recipe, number), 0.0
+        batches, total = shuffled_batches(SPLITS.train, recipe, number), 0.0
         for rows in batches:
             rate = RATE * SHAPES[schedule](done / (EPOCHS * len(batches)))
             images = torch.from_numpy(SPLITS.train.images[rows] / 255).permute(0, 3, 1, 2)

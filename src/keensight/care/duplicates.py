@@ -15,7 +15,7 @@ import numpy as np
 
 from keensight.executor import Threads
 from keensight.machine import cores
-from keensight.values import FloatArray, IntArray, Uint8Array
+from keensight.values import FloatArray, Images, IntArray, Uint8Array
 
 TINY_PX, COARSE_PX, FINE_PX = 8, 16, 32
 TURNS = ("", "mirrored", "upside down", "turned by 180 degrees")
@@ -48,7 +48,7 @@ class Pair:
     cut: tuple[float, float, float, float]
 
 
-def near_duplicates(images: Uint8Array, rows: IntArray, on_progress: OnProgress | None = None) -> list[Pair]:
+def near_duplicates(images: Images, rows: IntArray, on_progress: OnProgress | None = None) -> list[Pair]:
     """Return the pairs of near-duplicates among pictures.
 
     `images` is uint8 NHWC, of any size from 8x8; `rows` are the N pictures in it to compare, which show something:
@@ -84,7 +84,7 @@ def is_plain(image_HWC: Uint8Array) -> bool:
     return bool(counts[-2:].sum() >= PLAIN_SHARE * codes.size)
 
 
-def _is_more_than_a_shape(images: Uint8Array, rows: IntArray, pair: Pair) -> bool:
+def _is_more_than_a_shape(images: Images, rows: IntArray, pair: Pair) -> bool:
     """Say whether likeness tells: for plain pictures it does only if nothing was cut and the colours are the same."""
     if min(images.shape[1:3]) < SMALL_PX:
         return True  # they are not cut, and must be very much alike
@@ -96,7 +96,7 @@ def _is_more_than_a_shape(images: Uint8Array, rows: IntArray, pair: Pair) -> boo
     return max(pair.cut) < 0.015 and pair.alike >= ALIKE_SMALL and bool(difference <= PLAIN_DIFFERENCE)
 
 
-def candidates(images: Uint8Array, rows: IntArray) -> IntArray:
+def candidates(images: Images, rows: IntArray) -> IntArray:
     """Return pairs, int64 P2: for each picture in the second column, those most like it in the first.
 
     They are compared as they are and turned, with the first one whole, and without its margins.
@@ -120,7 +120,7 @@ def candidates(images: Uint8Array, rows: IntArray) -> IntArray:
     return np.concatenate(found).astype(np.int64)
 
 
-def _laid_on(images: Uint8Array, rows: IntArray, pairs_P2: IntArray) -> Iterator[Pair]:
+def _laid_on(images: Images, rows: IntArray, pairs_P2: IntArray) -> Iterator[Pair]:
     """Yield each pair that is coarsely alike, with the turn and the cut at which its pictures are most alike."""
     wholes_PHW, copies_PHW = (_grey(images, rows[pairs_P2[:, side]]) for side in (0, 1))
     begins = _starts(images)
@@ -151,7 +151,7 @@ def _laid_on(images: Uint8Array, rows: IntArray, pairs_P2: IntArray) -> Iterator
         yield Pair(whole, copy, float(likeness), float(details), TURNS[turn], (top, bottom, left, right))
 
 
-def _starts(images: Uint8Array) -> tuple[float, ...]:
+def _starts(images: Images) -> tuple[float, ...]:
     return CENTRED if min(images.shape[1:3]) >= SMALL_PX else CENTRED[:1]
 
 
@@ -227,7 +227,7 @@ def _shares(length: int, side: int, low_P: FloatArray, high_P: FloatArray) -> Fl
     return shares_PSL.astype(np.float32)
 
 
-def _tiny(images: Uint8Array, rows: IntArray, cut: float) -> FloatArray:
+def _tiny(images: Images, rows: IntArray, cut: float) -> FloatArray:
     H, W, C = images.shape[1:]
     low, high = np.array([cut]), np.array([1 - cut])
     down_SH, across_SW = _shares(H, TINY_PX, low, high)[0], _shares(W, TINY_PX, low, high)[0]
@@ -240,7 +240,7 @@ def _tiny(images: Uint8Array, rows: IntArray, cut: float) -> FloatArray:
     return tiny_NSSC
 
 
-def _grey(images: Uint8Array, rows: IntArray) -> FloatArray:
+def _grey(images: Images, rows: IntArray) -> FloatArray:
     grey: FloatArray = images[rows].mean(axis=3, dtype=np.float32)
     return grey
 

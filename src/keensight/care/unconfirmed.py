@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from pathlib import Path
 
 from keensight.care.gather.manifest import MANIFEST, unconfirmed
 from keensight.errors import DataError
@@ -16,7 +17,7 @@ def unconfirmed_labels(dataset: Dataset) -> Finding | None:
 
     The manifest beside them says which they were when they came; decisions say which somebody has settled since.
     """
-    manifest = dataset.root / MANIFEST
+    manifest = Path(dataset.root) / MANIFEST
     if dataset.kind != "folder" or not manifest.is_file():
         return None
     found: dict[str, str] = {}

@@ -64,6 +64,14 @@ VERBS = {
             "keensight clean path/to/folder --undo",
         ),
     ),
+    "shard": (
+        "Data",
+        "Write labelled pictures as Parquet files, for more than fit in memory.",
+        (
+            "keensight shard path/to/folder --out shards --size 64",
+            "keensight shard pictures.zip --out s3://bucket/pictures",
+        ),
+    ),
     "train": (
         "Train",
         "Train on labelled pictures; write a report and a bundle.",

@@ -33,7 +33,7 @@ VERBS = Path(__file__).parents[1] / "verbs"
 ARGUMENTS = (  # positional: without dashes
     "bundle", "bundles", "data", "decisions", "file", "pictures", "queries", "thing",
 )  # fmt: skip
-AS_TYPED = ("data", "thing")  # as a Path, the folder ./mnist would become the name mnist
+AS_TYPED = ("data", "pictures", "thing")  # as a Path, ./mnist would be the name mnist, and a URL no URL
 Kind = inspect.Parameter
 EMPTY = inspect.Parameter.empty  # no default
 PYTHON_ONLY = ("watcher", "ask", "on_ready", "network")

@@ -17,6 +17,9 @@ from keensight.data.decoding import Reason, Reasons, Target, by_turns, decoders
 from keensight.data.in_time import InTime
 from keensight.data.levels import data_set_range
 from keensight.data.pixels import DECODER_VERSION, Header, read_header
+from keensight.data.shard_images import streamed
+from keensight.data.shard_index import is_shards
+from keensight.data.shard_list import FEW
 from keensight.data.sources import reader
 from keensight.errors import DataError, KeensightError, PictureError, shortlist
 from keensight.executor import Threads
@@ -57,12 +60,15 @@ def decode(dataset: Dataset, preprocessing: Preprocessing, on_progress: OnProgre
     """Decode every picture of `dataset` on all cores into the cache, or find it there.
 
     The returned dataset lacks the pictures that could not be read; they are listed in its `skipped`. Pictures that
-    could not be read for a reason that may pass, such as a permission, are read again the next time.
+    could not be read for a reason that may pass, such as a permission, are read again the next time. Shards of pixels
+    in that size stay where they are, and are read as they are needed.
 
     Raises:
         DataError: no picture of some class could be read.
         KeensightError: the cache cannot be written, for example because the disk is full.
     """
+    if pixels := streamed(dataset, preprocessing, on_progress):
+        return pixels
     folder = cached("pixels", _key(dataset, preprocessing))
     if not (folder / "failures.json").exists():
         _fill(folder, dataset, preprocessing, on_progress)
@@ -90,9 +96,12 @@ def fingerprint(dataset: Dataset) -> str:
 def peek(dataset: Dataset) -> list[Header]:
     """Return the headers of up to 127 pictures, evenly spread. Raises DataError if none can be read."""
     step = max(1, len(dataset.samples) // 64)
+    samples = dataset.samples[::step]
+    if not dataset.parts and is_shards(dataset.root):
+        samples = samples[:: max(1, len(samples) // FEW)]  # each is in another row group
     headers, reason = [], ""
     with reader(dataset) as read:
-        for sample in dataset.samples[::step]:
+        for sample in samples:
             try:
                 headers.append(read_header(read(sample)))
             except PictureError as error:

@@ -25,6 +25,7 @@ from keensight.data.apart import ends_after, own_python, took_too_long
 from keensight.data.in_time import DECODE_S, InTime
 from keensight.data.pixels import decode_picture
 from keensight.data.sources import Read, open_places
+from keensight.data.stores import place_of
 from keensight.errors import PictureError
 from keensight.machine import cores, keep_memory
 from keensight.values import DatasetKind, Part, Preprocessing, Sample, Uint8Array
@@ -107,7 +108,7 @@ def by_turns(decoders: Sequence[Decode]) -> Decode:
 
 @contextmanager
 def decoders(
-    count: int, kind: DatasetKind, root: Path, read: Read, target: Target, parts: Sequence[Part] = ()
+    count: int, kind: DatasetKind, root: Path | str, read: Read, target: Target, parts: Sequence[Part] = ()
 ) -> Iterator[list[Decode]]:
     """Yield a function for each core, for `count` pictures of a dataset; each may be used by one thread at a time.
 
@@ -130,7 +131,7 @@ class Helper:
     """A process that decodes; if it fails, its pictures are decoded here, except one that took too long."""
 
     def __init__(
-        self, kind: DatasetKind, root: Path, target: Target, instead: Decode, parts: Sequence[Part] = ()
+        self, kind: DatasetKind, root: Path | str, target: Target, instead: Decode, parts: Sequence[Part] = ()
     ) -> None:
         self._instead = instead
         self._order = (kind, root, target, [(part.name, str(part.root), part.kind) for part in parts])
@@ -198,9 +199,9 @@ def take_orders(orders: Iterator[str], answers: TextIO) -> None:
     """Run as the process of a Helper, until its orders end."""
     keep_memory()
     kind, root, places, file, start, size = json.loads(next(orders))
-    parts = [Part(name, Path(place), form) for name, place, form in places]
+    parts = [Part(name, place_of(place), form) for name, place, form in places]
     target = Target(Path(file), start, Preprocessing(**size))
-    with open_places(kind, Path(root), parts) as read:
+    with open_places(kind, place_of(root), parts) as read:
         for order in orders:
             first, names = json.loads(order)
             try:

@@ -55,7 +55,7 @@ class Listing:
     """All that was found in one DATA. Each entry has a content hash in `hashes` or a reason in `unusable`."""
 
     name: str
-    root: Path
+    root: Path | str
     kind: DatasetKind
     entries: Sequence[Entry]
     hashes: Mapping[str, str]

@@ -22,22 +22,32 @@ def looks(pixels: Pixels) -> tuple[list[str], NDArray[np.bool_]]:
     Two samples look the same if they have the same text; it is empty for a picture that looks like no other, and for
     a blank one, for all blank pictures look alike.
     """
-    sums: list[int] = []
-    blank = np.zeros(len(pixels.rows), bool)
-    for members, images in _some(pixels):
-        flat = images.reshape(len(images), -1)
-        sums += [zlib.crc32(row.data) for row in flat]
-        blank[members] = _spreads(images) < BLANK_LEVELS
+    sums, spreads = _seen(pixels)
+    blank = spreads < BLANK_LEVELS
     often = Counter(sums)
     told = [""] * len(sums)
     for i in np.flatnonzero([often[each] > 1 for each in sums]):
         if not blank[i]:  # sums are quick, and may agree by chance
-            told[i] = hashlib.sha256(pixels.images[pixels.rows[i]]).hexdigest()
+            told[i] = hashlib.sha256(np.ascontiguousarray(pixels.images[pixels.rows[i]]).data).hexdigest()
     counts = Counter(told)
     return [each if counts[each] > 1 else "" for each in told], blank
 
 
-def _spreads(images_NHWC: Uint8Array) -> IntArray:
+def _seen(pixels: Pixels) -> tuple[list[int], IntArray]:
+    """Return a checksum of each picture, and how many levels it spreads over."""
+    if not isinstance(pixels.images, np.ndarray):  # streamed ones were looked at already
+        known, spreads = pixels.images.seen(pixels.rows)
+        return known.tolist(), spreads
+    sums: list[int] = []
+    spreads = np.zeros(len(pixels.rows), np.int64)
+    for members, images in _some(pixels):
+        sums += [zlib.crc32(row.data) for row in images.reshape(len(images), -1)]
+        spreads[members] = spreads_of(images)
+    return sums, spreads
+
+
+def spreads_of(images_NHWC: Uint8Array) -> IntArray:
+    """Return how many levels each picture spreads over, N."""
     # one axis after the other: NumPy takes 40 times as long over both at once
     spreads_NC = images_NHWC.max(axis=1).max(axis=1) - images_NHWC.min(axis=1).min(axis=1)
     return np.asarray(spreads_NC.max(axis=1), np.int64)

@@ -14,6 +14,7 @@ from pathlib import Path
 from keensight.data.listing import Entry, Listing
 from keensight.data.manifests import read_rows
 from keensight.data.several import joined
+from keensight.data.stores import is_url
 from keensight.errors import DataError, UsageError, shortlist
 from keensight.workspace import RunFolder, run_name
 
@@ -72,7 +73,7 @@ def list_run(path: Path, pattern: str | None, list_data: ListData) -> Listing:
 
 def data_json(data: Sequence[str | Path], label_pattern: str | None, names: Sequence[str]) -> dict[str, object]:
     """Return what a run notes of its DATA: absolute paths, or one of the built-in `names`."""
-    places = [str(each) if str(each) in names and isinstance(each, str) else str(Path(each).absolute())
+    places = [str(each) if isinstance(each, str) and (each in names or is_url(each)) else str(Path(each).absolute())
               for each in data]  # fmt: skip
     return {"data": places, "label_pattern": label_pattern or ""}
 

@@ -22,6 +22,9 @@ from keensight.data.named import NAMES, list_named
 from keensight.data.npz import is_npz, list_npz, load_npz
 from keensight.data.run_list import is_run_list, list_run
 from keensight.data.several import joined
+from keensight.data.shard_index import is_shards
+from keensight.data.shard_list import list_shards, shard_reader
+from keensight.data.stores import is_url
 from keensight.data.tars import is_tar, list_tar, tar_reader
 from keensight.data.zips import is_zip, list_zip, zip_reader
 from keensight.errors import DataError, UsageError, shortlist, suggestion
@@ -38,12 +41,16 @@ class Form(NamedTuple):
     list: Callable[[Path, str | None], Listing]
 
 
-def _open_arrays(root: Path) -> AbstractContextManager[Read]:
+def _open_arrays(root: Path | str) -> AbstractContextManager[Read]:
+    if is_shards(root):
+        return shard_reader(root)
+    root = Path(root)
     return array_reader(root, load_idx if root.is_dir() else load_npz if is_npz(root) else load_digits)
 
 
 FORMS = (  # the first that fits is taken
     Form(is_idx_folder, list_idx),
+    Form(is_shards, list_shards),
     Form(is_metadata_folder, list_metadata_folder),
     Form(Path.is_dir, list_folder),
     Form(is_zip, list_zip),
@@ -52,15 +59,16 @@ FORMS = (  # the first that fits is taken
     Form(is_manifest, list_manifest),
     Form(is_npz, list_npz),
 )
-READERS: dict[DatasetKind, Callable[[Path], AbstractContextManager[Read]]] = {
+READERS: dict[DatasetKind, Callable[..., AbstractContextManager[Read]]] = {
     "folder": folder_reader,
     "zip": zip_reader,
     "tar": tar_reader,
     "arrays": _open_arrays,
+    "shards": shard_reader,
 }
 ACCEPTED = (
-    "DATA may be a folder, a .zip/.tar.*, a .csv/.tsv/.jsonl manifest, a folder with IDX files, a .npz, or one of "
-    f"{', '.join(NAMES)}"
+    "DATA may be a folder, a .zip/.tar.*, a .csv/.tsv/.jsonl manifest, a folder with IDX files, a .npz, shards (a "
+    f"folder or URL), or one of {', '.join(NAMES)}"
 )
 
 
@@ -104,6 +112,8 @@ def list_data(data: str | Path, label_pattern: str | None) -> Listing:
         if label_pattern:
             raise UsageError(f"A label pattern is for folders and archives of pictures; {data} has labels of its own.")
         return list_named(str(data))
+    if is_url(data):
+        return list_shards(data, label_pattern)
     path = Path(os.path.abspath(data))  # noqa: PTH100  (resolve() would replace a link's name)
     if not os.path.exists(path) or not str(data):  # noqa: PTH110  (false, not an error, for names too long)
         raise _does_not_exist(str(data), path)
@@ -166,7 +176,7 @@ def reader(dataset: Dataset) -> Iterator[Read]:
 
 
 @contextmanager
-def open_places(kind: DatasetKind, root: Path, parts: Sequence[Part]) -> Iterator[Read]:
+def open_places(kind: DatasetKind, root: Path | str, parts: Sequence[Part]) -> Iterator[Read]:
     """Do what `reader` does, given only where a dataset's pictures are."""
     with ExitStack() as opened:
         if not parts:

@@ -14,6 +14,8 @@ from keensight.data.folders import MAX_PICTURE_BYTES, Contents, read_file, walk
 from keensight.data.idx import is_idx_folder
 from keensight.data.manifests import is_manifest, list_manifest
 from keensight.data.named import NAMES, list_named
+from keensight.data.shard_index import is_shards
+from keensight.data.shard_list import list_shards, shard_reader
 from keensight.data.sources import FORMS, open_places
 from keensight.data.tars import is_tar, plain_tar, tar_members
 from keensight.data.zips import is_zip, zip_members
@@ -31,14 +33,17 @@ class Picture(NamedTuple):
     read: Callable[[], bytes | Uint8Array]
 
 
-def pictures_in(paths: Iterable[Path], open_until: ExitStack, account: Account) -> Iterator[Picture]:
+def pictures_in(paths: Iterable[Path | str], open_until: ExitStack, account: Account) -> Iterator[Picture]:
     """Yield the pictures that are meant: each file as it is, and all of a folder, archive, manifest, arrays or a name.
 
     Those of one place come in natural order, called by its path and theirs in it. Archives stay open in `open_until`;
     what else a place holds goes to `account`. Raises DataError for a damaged archive, manifest or array file.
     """
-    for path in paths:
-        if str(path) in NAMES and not path.exists():
+    for place in paths:
+        path = Path(place)
+        if is_shards(place):
+            yield from _in_shards(place, open_until, account)
+        elif str(path) in NAMES and not path.exists():
             yield from _listed(path, open_until, account)
         elif path.is_dir() and not is_idx_folder(path):
             yield from _in_folder(path, account)
@@ -81,6 +86,14 @@ def _in_archive(path: Path, open_until: ExitStack, account: Account) -> Iterator
         yield _picture(path, name, contents, partial(read, name))
 
 
+def _in_shards(place: Path | str, open_until: ExitStack, account: Account) -> Iterator[Picture]:
+    listing = list_shards(place)
+    account(str(place), listing.skipped)
+    read = open_until.enter_context(shard_reader(place))
+    for entry in listing.entries:  # in the order of their rows, in which reading them is cheap
+        yield Picture(Path(entry.path), partial(_unnamed, entry.path, partial(read, Sample(entry.path, 0, ""))))
+
+
 def _listed(path: Path, open_until: ExitStack, account: Account) -> Iterator[Picture]:
     """Yield the pictures of a form that lists them itself: a manifest, arrays, or a data set's name."""
     form = next((form for form in FORMS if form.fits(path)), None)
@@ -90,7 +103,7 @@ def _listed(path: Path, open_until: ExitStack, account: Account) -> Iterator[Pic
         listing = form.list(path.absolute(), None) if form else list_named(str(path))
     account(str(path), listing.skipped)
     read = open_until.enter_context(open_places(listing.kind, listing.root, listing.parts))
-    around = path if listing.kind == "arrays" else Path() if listing.parts else listing.root
+    around = path if listing.kind == "arrays" else Path() if listing.parts else Path(listing.root)
     for name in natural_order(entry.path for entry in listing.entries):
         sample = Sample(name, 0, "")
         reason = listing.unusable.get(name)

@@ -41,17 +41,17 @@ def logistic_floor(splits: Splits, seed: int = 0) -> Floor:
     if len(splits.train) >= MANY:
         recipe = recipe.having(batch_size=256, learning_rate=0.014)
     epochs_learnt = learn(
-        splits.train, len(splits.class_names), passes(len(splits.train), recipe), recipe.train.weight_decay
+        splits.train, len(splits.class_names), passes(splits.train, recipe), recipe.train.weight_decay
     )
     # a generator, so that only the best epoch is kept: with a thousand classes, each takes 12 MB
     val_accuracy, best = max(((each.accuracy(splits.val), each) for each in epochs_learnt), key=lambda pair: pair[0])
     return Floor("logistic regression", val_accuracy, None if splits.test is None else best.accuracy(splits.test))
 
 
-def passes(n: int, recipe: Recipe) -> Iterator[list[tuple[IntArray, float]]]:
-    """Yield each epoch's steps over `n` pictures: a batch's rows, and the learning rate of a one-cycle schedule."""
+def passes(train: Split, recipe: Recipe) -> Iterator[list[tuple[IntArray, float]]]:
+    """Yield each epoch's steps: a batch's members, and the learning rate of a one-cycle schedule."""
     for epoch in range(recipe.train.epochs):
-        batches = shuffled_batches(n, recipe, epoch + 1)
+        batches = shuffled_batches(train, recipe, epoch + 1)
         yield [
             (batch, recipe.train.learning_rate * one_cycle((epoch + i / len(batches)) / recipe.train.epochs))
             for i, batch in enumerate(batches)

@@ -13,14 +13,16 @@ from keensight.data.decided import finding_of
 from keensight.data.detail import blown_up
 from keensight.data.kept import keep_splits
 from keensight.data.rare import common_classes
+from keensight.data.shard_index import is_shards
 from keensight.data.sources import only
 from keensight.data.splits import split
+from keensight.errors import DataError
 from keensight.models.classifier import Classifier
 from keensight.models.external import is_external, size_of
 from keensight.pages.findings import sentence
 from keensight.pipeline.notes import notes
 from keensight.pipeline.onwards import bundle_behind, preprocessing_of, take_over
-from keensight.pipeline.watch import Watcher
+from keensight.pipeline.watch import Watcher, account
 from keensight.training.pieces import with_pieces
 from keensight.training.recipe import with_epochs
 from keensight.training.trainers import fresh
@@ -70,6 +72,8 @@ def prepare(
     else:
         model = fresh(recipe, preprocessing, dataset.class_names)  # refuses a model that does not fit, before any work
     pixels = decode(dataset, preprocessing, watcher.pictures)
+    if settings.damaged == "stop":
+        _stop_if_damaged(pixels.dataset, dataset)
     splits = split(
         pixels, val_fraction=recipe.data.val_fraction, test_fraction=recipe.data.test_fraction, seed=recipe.seed
     )
@@ -90,6 +94,15 @@ def prepare(
     recipe = with_epochs(recipe, model, splits)
     recipe = recipe if choosing else with_pieces(recipe, model, len(splits.train), workers)
     return Material(pixels, splits, recipe, model)
+
+
+def _stop_if_damaged(read: Dataset, listed: Dataset) -> None:
+    """Raise DataError if a picture could not be read. What else lies beside pictures was never one."""
+    damaged = read.skipped if is_shards(listed.root) else read.skipped[len(listed.skipped) :]
+    if damaged:
+        raise DataError(
+            f"{listed.name} is damaged: {account(damaged)}. Put it right, or train on the rest: leave out damaged=stop."
+        )
 
 
 def _left_out(whole: Dataset, dataset: Dataset) -> Finding | None:

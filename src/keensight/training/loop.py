@@ -186,9 +186,9 @@ def _train(
     """Make one pass over the training pictures; return mean loss, accuracy, and the last learning rate."""
     model, device = state.model, state.model.mean.device
     begin = time.perf_counter()
-    batches = shuffled_batches(len(train), recipe, number)
     labels = torch.from_numpy(train.labels).to(device)
     model.train()
+    batches = shuffled_batches(train, recipe, number)
     changes, draws = (seed_of(recipe.seed, number, purpose) for purpose in (1, 2))
     augments = bool(recipe.augment.strengths)
     done = state.partial
@@ -251,10 +251,10 @@ def _train(
     return loss_sum.item() / seen, correct.item() / seen, rate
 
 
-def shuffled_batches(n: int, recipe: Recipe, number: int) -> list[IntArray]:
-    """Shuffle n rows and cut them into batches of almost equal size, so that none is tiny."""
-    rng = np.random.default_rng([recipe.seed, number])
-    return np.array_split(rng.permutation(n), math.ceil(n / recipe.train.batch_size))
+def shuffled_batches(train: Split, recipe: Recipe, number: int) -> list[IntArray]:
+    """Return the batches of an epoch, by the recipe's seed and the epoch's number; see `Split.shuffled`."""
+    rng, pieces = np.random.default_rng([recipe.seed, number]), max(1, recipe.train.pieces)
+    return train.shuffled(recipe.train.batch_size, rng, pieces)
 
 
 def _optimizer(model: Classifier, recipe: Recipe) -> torch.optim.Optimizer:

@@ -21,7 +21,7 @@ from keensight.training.draws import Draws, seed_of
 from keensight.training.loop import State, shuffled_batches
 from keensight.training.losses import loss_of
 from keensight.training.search_space import tidy
-from keensight.values import FloatArray, Recipe, Splits
+from keensight.values import FloatArray, Recipe, Split, Splits
 
 LOW, HIGH, STEPS = 1e-6, 100.0, 240  # eight decades, thirty steps in each
 BLOWN_UP = 3.0  # stop when the loss is this many times the first one
@@ -129,7 +129,7 @@ def _step(state: State, splits: Splits, recipe: Recipe) -> Callable[[float], flo
     loss = loss_of(recipe, splits.train, len(splits.class_names))
     labels = torch.from_numpy(splits.train.labels).to(device)
     draw = torch.Generator().manual_seed(recipe.seed)
-    batches = enumerate(_endless(len(splits.train), recipe))
+    batches = enumerate(_endless(splits.train, recipe))
     model.train()
 
     def step(rate: float) -> float:
@@ -149,10 +149,10 @@ def _step(state: State, splits: Splits, recipe: Recipe) -> Callable[[float], flo
     return step
 
 
-def _endless(num_train: int, recipe: Recipe) -> Iterator[np.typing.NDArray[np.int64]]:
+def _endless(train: Split, recipe: Recipe) -> Iterator[np.typing.NDArray[np.int64]]:
     epoch = 1
     while True:
-        yield from shuffled_batches(num_train, recipe, epoch)
+        yield from shuffled_batches(train, recipe, epoch)
         epoch += 1
 
 

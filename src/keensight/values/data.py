@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,26 @@ FloatArray: TypeAlias = NDArray[np.floating[Any]]
 Members: TypeAlias = IntArray | slice  # of a split: their numbers in it
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "val", "test")
 Fit = Literal["squash", "letterbox", "crop"]
-DatasetKind = Literal["folder", "zip", "tar", "arrays", "several"]
+DatasetKind = Literal["folder", "zip", "tar", "arrays", "shards", "several"]
+
+
+class Stream(Protocol):
+    """Pictures, uint8 NHWC, that are indexed as an array is, and read piece by piece."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """N, H, W and C."""
+
+    def __getitem__(self, key: Any) -> Any: ...
+
+    def shuffled(self, rows: IntArray, rng: np.random.Generator, batches: int, pieces: int = 1) -> IntArray:
+        """Return the members of a split, whose `rows` are given, in a random order in which reading them is cheap."""
+
+    def seen(self, rows: IntArray) -> tuple[IntArray, IntArray]:
+        """Return a checksum of each picture's pixels, and how many levels of 256 they spread over."""
+
+
+Images: TypeAlias = Uint8Array | Stream  # uint8 NHWC
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +66,7 @@ class Part:
     """One of several places where a dataset's pictures are: their paths begin with its `name` and a slash."""
 
     name: str
-    root: Path
+    root: Path | str
     kind: DatasetKind
 
 
@@ -56,13 +75,13 @@ class Dataset:
     """Labelled pictures that have been found and hashed, but not decoded.
 
     `decisions` are those that people took about the data, which the labels and splits here follow.
-    `root` is what the reader opens: a folder, an archive, or the file or folder of arrays; `kind` says which. Pictures
-    from several places are in `parts`.
+    `root` is what the reader opens: a folder, an archive, the file or folder of arrays, or the folder or URL of shards;
+    `kind` says which. Pictures from several places are in `parts`.
     Labels are indices into `class_names`, which are in natural order and matched by name everywhere.
     """
 
     name: str
-    root: Path
+    root: Path | str
     kind: DatasetKind
     class_names: tuple[str, ...]
     samples: tuple[Sample, ...]
@@ -107,11 +126,11 @@ class Preprocessing:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pixels:
-    """A dataset's decoded pictures: `images` is uint8 NHWC (often memory-mapped), row i for sample i."""
+    """A dataset's decoded pictures: `images` is uint8 NHWC (often memory-mapped, or streamed), row i for sample i."""
 
     dataset: Dataset
     preprocessing: Preprocessing
-    images: Uint8Array
+    images: Images
     rows: IntArray  # which row of `images` holds sample i; rows of unreadable pictures are left out
 
 
@@ -130,7 +149,7 @@ class Split:
     ([0, 2], ('a',))
     """
 
-    images: Uint8Array
+    images: Images
     rows: IntArray
     labels: IntArray
     paths: tuple[str, ...]
@@ -154,6 +173,16 @@ class Split:
         paths = self.paths[members] if isinstance(members, slice) else tuple(self.paths[i] for i in members)
         units = None if self.units is None else self.units[members]
         return Split(self.images, self.rows[members], self.labels[members], paths, units)
+
+    def shuffled(self, size: int, rng: np.random.Generator, pieces: int = 1) -> list[IntArray]:
+        """Return all members in a random order, in batches of about `size`, so equal that none is tiny.
+
+        Streamed pictures are mixed within a window, so that each is read once; batches will be cut into `pieces`.
+        """
+        count = math.ceil(len(self) / size)
+        if isinstance(self.images, np.ndarray):
+            return np.array_split(rng.permutation(len(self)), count)
+        return np.array_split(self.images.shuffled(self.rows, rng, count, pieces), count)
 
     def thinned(self, most: int) -> Split:
         """Return at most `most` members, evenly spread over the split: a folder's pictures lie class by class.

@@ -100,6 +100,10 @@ class DataSettings:
     skip_rare: bool = key(
         False, "leave out classes that have too few different pictures, or groups, for every split, and say which"
     )
+    damaged: str = key(
+        "skip", "of pictures that cannot be read, and damaged row groups of shards: `skip` leaves them out and names "
+        "them, `stop` trains nothing", choices=("skip", "stop"),
+    )  # fmt: skip
     size: int = key(
         0, "pictures become `size` x `size` pixels; 0: as the pictures are, at most 64", low=0, high=1024, example=64,
         also=("imgsz", "img_size", "image_size", "resolution"),

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         lr_range,
         predict,
         serve,
+        shard,
         sign,
         train,
         tune,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "attack", "audit", "certify", "clean", "compare", "demo", "deploy", "evaluate", "explain", "explore",
-    "export", "gather", "import_keras", "info", "lr_range", "predict", "serve", "sign", "train", "tune",
+    "export", "gather", "import_keras", "info", "lr_range", "predict", "serve", "shard", "sign", "train", "tune",
     "verify",
 ]  # fmt: skip
 

@@ -11,6 +11,8 @@ from typing import Any
 from keensight.bundle.read import read_bundle
 from keensight.cached import Entry, entries, limit, trim
 from keensight.data.cache import choose_preprocessing
+from keensight.data.shard_files import open_shards
+from keensight.data.shard_index import described, is_shards
 from keensight.data.sources import open_dataset
 from keensight.data.splits import read_splits
 from keensight.errors import DataError, KeensightError, RunError, UsageError, shortlist, suggestion
@@ -54,6 +56,8 @@ def info(
         )
     if thing is None:
         return _cache(clear_cache)
+    if is_shards(thing):
+        return _data(thing, label_pattern)
     path = Path(thing)
     if is_run(path):
         return _run(RunFolder(path), layers, plot)
@@ -187,6 +191,7 @@ def _data(data: str | Path, label_pattern: str | None) -> dict[str, Any]:
     for (split, label), n in sorted(Counter((s.split or "all", s.label) for s in dataset.samples).items()):
         counts.setdefault(split, {})[dataset.class_names[label]] = n
     preprocessing = choose_preprocessing(dataset, Recipe())
+    shards = is_shards(dataset.root) and not dataset.parts
     decided = Counter(each.action for each in dataset.decisions)
     return {
         "kind": "data",
@@ -199,6 +204,7 @@ def _data(data: str | Path, label_pattern: str | None) -> dict[str, Any]:
         "counts": counts,
         **({"decisions": dict(decided)} if decided else {}),
         "default_size": _size(preprocessing),
+        **({"shards": described(open_shards(dataset.root).index)} if shards else {}),
         "notes": [*cut_notes(dataset, label_pattern or ""), *name_notes(dataset.class_names)],
         "skipped": [asdict(skipped) for skipped in dataset.skipped],
     }

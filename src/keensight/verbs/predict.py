@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+from keensight.data.stores import place_of
 from keensight.data.unlabelled import Picture, pictures_in
 from keensight.inference.predictor import Answer, Predictor, load, refusal
 from keensight.pipeline.answer_files import folders, table
@@ -74,12 +75,12 @@ def predict_each(
     predictor, watcher = load(bundle, key), watcher or Watcher()
     watcher.opened(predictor.bundle)
     wishes = (None if out is None else Path(out), None if sort_into is None else Path(sort_into), least_sure_first)
-    return _answers(predictor, [Path(path) for path in paths], watcher, *wishes)
+    return _answers(predictor, [place_of(str(path)) for path in paths], watcher, *wishes)
 
 
 def _answers(
     predictor: Predictor,
-    paths: Iterable[Path],
+    paths: Iterable[Path | str],
     watcher: Watcher,
     out: Path | None,
     sort_into: Path | None,

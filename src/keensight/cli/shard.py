@@ -1,0 +1,25 @@
+"""keensight shard."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import asdict
+from typing import Any, Literal
+
+from keensight import verbs
+from keensight.cli.options import Json, options_of
+from keensight.cli.output import Terminal, print_json, say
+
+
+@options_of("shard.shard")
+def shard(*, fit: Literal["squash", "letterbox", "crop"], json: Json = False, **asked: Any) -> int:
+    """Write shards, and print what was written."""
+    with Terminal() as terminal:
+        written = verbs.shard.shard(**asked, fit=fit, watcher=terminal)
+    if json:
+        print_json(asdict(written))
+        return 0
+    form = "encoded pictures" if written.shape is None else f"pixels, {'x'.join(map(str, written.shape))}"
+    say(f"wrote {written.out}: {written.pictures:,} {form}, in {written.files:,} files of {written.bytes:,} bytes")
+    say(f"next  keensight train {shlex.quote(written.out)}")
+    return 0
