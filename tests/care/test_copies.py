@@ -49,6 +49,17 @@ def test_leaks_are_found_by_bytes_by_pixels_and_by_likeness(folder):
     assert found[-1].score < 1 == found[0].score
 
 
+def test_a_large_jpeg_saved_again_as_png_has_the_same_pixels(folder):
+    """Each is made small in a way of its own, so they differ a little where a model sees them."""
+    large = Image.open(folder / "train/a/0.png").resize((640, 600))
+    large.save(folder / "train/a/large.jpg", quality=90)
+    Image.open(folder / "train/a/large.jpg").save(folder / "train/a/large.png")
+    large.save(folder / "train/a/other.png")  # before the loss of JPEG
+    by = {tuple(sorted(pair)): each.evidence["by"] for each in findings(folder) for pair in each.evidence["pairs"]}
+    assert by["train/a/large.jpg", "train/a/large.png"] == "pixels"
+    assert {by for pair, by in by.items() if "train/a/other.png" in pair} == {"likeness"}
+
+
 def test_a_copy_under_another_label_is_a_wrong_label(folder):
     mirrored(folder / "train/a/0.png").save(folder / "train/b/copy.png")
     (found,) = findings(folder)
