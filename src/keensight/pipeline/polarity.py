@@ -50,9 +50,9 @@ def are_shaded(train: Split) -> bool:
     """
     some, shares = train.thinned(MOST), []
     for batch in some.batches(256):
-        images_NHW = some.gather(batch)[..., 0].astype(np.int16)
-        grounds_N = np.median(ring(images_NHW[..., None]), axis=1)
-        contrast_NHW = np.abs(images_NHW - grounds_N[:, None, None])
+        images_NHWC = some.gather(batch)[..., :1]
+        grounds_N = np.median(ring(images_NHWC).astype(np.int16), axis=1)
+        contrast_NHW = np.abs(images_NHWC[..., 0] - grounds_N[:, None, None])
         strongest_N = np.quantile(contrast_NHW.reshape(len(contrast_NHW), -1), 0.99, axis=1)
         ink_NHW = contrast_NHW > NEAR_GROUND
         within_NHW = _eroded(ink_NHW, max(1, round(min(ink_NHW.shape[1:]) / 24)))
