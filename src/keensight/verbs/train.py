@@ -56,8 +56,9 @@ def train(
     """Train a classifier on labelled pictures, evaluate it, and write a report and a bundle into a run folder.
 
     Args:
-        data: A folder, .zip or .tar.* of pictures in class folders; a .csv or .jsonl manifest; a folder of IDX files;
-            an .npz; a run's splits.jsonl; or digits, mnist, fashion-mnist. Several of these are joined, labels by name.
+        data: A folder, .zip or .tar.* of pictures in class folders; a .csv, .tsv or .jsonl manifest; a folder of IDX
+            files; an .npz; a run's splits.jsonl; or digits, mnist, fashion-mnist. Several of these are joined, labels
+            by name.
         recipe: A recipe's name or .toml file; `default` if left out.
         from_: Go on from this bundle: its recipe, what it learnt, and who was in which split of its run.
         recipe: A recipe's name or .toml file; chosen by what the pictures are like if left out.
