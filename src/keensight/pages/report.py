@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
@@ -13,7 +14,7 @@ from importlib import resources
 from typing import Any, NamedTuple
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from keensight.errors import DataError
 from keensight.evaluation.advice import is_thin, next_steps, warnings
@@ -193,6 +194,7 @@ def _template(name: str) -> jinja2.Template:
         "capitalised": lambda text: f"{text[0].upper()}{text[1:]}.",
         "threshold": lambda share: f"{100 * share:g}{NARROW}%",
         "plain": _plain,
+        "code": _code,
         "shape": _shape,
     }
     return environment.get_template(name)
@@ -200,3 +202,12 @@ def _template(name: str) -> jinja2.Template:
 
 def _source(name: str) -> str:
     return resources.files("keensight").joinpath(name).read_text(encoding="utf-8")
+
+
+def _code(text: str) -> Markup:
+    """Return text as HTML, with commands between backticks as code.
+
+    >>> _code("<b> and `keensight audit`")
+    Markup('&lt;b&gt; and <code>keensight audit</code>')
+    """
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704  (escaped just before)

@@ -56,6 +56,7 @@ def test_from_a_search_to_a_signed_bundle_that_says_who_decided_what_and_back(fo
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth") and violations(page) == []
     page.get_by_label("Your name").fill("Anna")
     page.get_by_label("Reason, for what follows").fill("it barks")
+    assert page.locator("section code", has_text="keensight audit").count() == 1  # and no backticks
     twice = page.locator("section", has_text="Two labels").first
     wrong = twice.locator('.card[data-label="cat"]').first
     wrong.get_by_role("combobox").select_option("label dog")
