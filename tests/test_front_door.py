@@ -77,7 +77,7 @@ def test_an_unknown_name_is_an_attribute_error():
 
 
 def test_importing_is_light():
-    heavy = "{'torch', 'onnxruntime', 'sklearn', 'matplotlib', 'PIL', 'numpy', 'cyclopts'}"
+    heavy = "{'torch', 'onnxruntime', 'openvino', 'sklearn', 'matplotlib', 'PIL', 'numpy', 'cyclopts'}"
     code = f"import sys, keensight; print(sorted({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 

@@ -19,7 +19,15 @@ from typing import IO
 from keensight.errors import KeensightError
 from keensight.files import cache_folder, cache_root
 
-KINDS = ("archives", "backbones", "datasets", "features", "hashes", "pixels")  # what is ours in the cache's folder
+KINDS = (
+    "archives",
+    "backbones",
+    "datasets",
+    "engines",
+    "features",
+    "hashes",
+    "pixels",
+)  # what is ours in the cache's folder
 USERS = ".in-use"  # the folder of the processes' lists
 SIZE = "KEENSIGHT_CACHE_SIZE"
 DEFAULT_SIZE = "20 GB"

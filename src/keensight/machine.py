@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import functools
 import gc
 import math
 import os
@@ -27,6 +28,14 @@ def hardware() -> str:
         name = names[0] if names else name
     count = cores()
     return f"{name}, {count} core{'s' if count > 1 else ''}"
+
+
+@functools.cache  # asked before every step of training, and reading this file is slow
+def bfloat16_instructions() -> str:
+    """Return the best instructions that this processor has for bfloat16, "amx_bf16" or "avx512_bf16"; "" if none."""
+    cpu = Path("/proc/cpuinfo")
+    flags = cpu.read_text().split() if cpu.exists() else []
+    return next((each for each in ("amx_bf16", "avx512_bf16") if each in flags), "")
 
 
 def cores() -> int:
@@ -142,7 +151,7 @@ def versions() -> dict[str, str]:
     from importlib.metadata import PackageNotFoundError, version  # 20 ms that `--help` does not need
 
     found = {"keensight": __version__, "python": platform.python_version()}
-    for package in ("torch", "numpy", "pillow", "onnx", "onnxruntime", "safetensors", "scikit-learn"):
+    for package in ("torch", "numpy", "pillow", "onnx", "onnxruntime", "openvino", "safetensors", "scikit-learn"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:

@@ -52,14 +52,14 @@ def test_help_lists_the_verbs_in_groups(cold):
 
 
 def test_help_loads_nothing_heavy(lean):  # how fast it is, `make bench ROWS=help` measures
-    heavy = {"torch", "onnxruntime", "sklearn", "scipy", "matplotlib", "numpy", "PIL", "jinja2", "onnx"}
+    heavy = {"torch", "onnxruntime", "openvino", "sklearn", "scipy", "matplotlib", "numpy", "PIL", "jinja2", "onnx"}
     done = lean("--help", without=heavy)
     assert done.status == 0, done.err
     assert "evaluate" in done.out
 
 
 OPTIONS = {  # of every verb, by name: scripts use them, so one that goes or is renamed breaks somebody's work
-    "info": "layers plot label-pattern cache clear-cache json",
+    "info": "layers engines plot label-pattern cache clear-cache json",
     "gather": "out source count licence urls contact patience json",
     "explore": "out label-pattern json",
     "shard": "out size fit label-pattern json",
@@ -116,7 +116,19 @@ def test_every_verb_has_help_with_its_arguments_and_options(warm, verb):
 @pytest.mark.parametrize("verb", VERBS)
 def test_help_of_a_verb_loads_nothing_heavy(lean, verb):
     """What is to be typed is known at once, and where the packages for training are missing, too."""
-    heavy = {"torch", "onnxruntime", "sklearn", "scipy", "matplotlib", "jinja2", "onnx", "starlette", "uvicorn", "ray"}
+    heavy = {
+        "torch",
+        "onnxruntime",
+        "openvino",
+        "sklearn",
+        "scipy",
+        "matplotlib",
+        "jinja2",
+        "onnx",
+        "starlette",
+        "uvicorn",
+        "ray",
+    }
     done = lean(*verb.split(), "--help", without=heavy)
     assert done.status == 0, done.err
 

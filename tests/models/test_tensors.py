@@ -12,6 +12,6 @@ def test_a_gpu_is_used_where_torch_finds_one(cuda, mps, name, monkeypatch):
 
 
 def test_apples_gpus_take_bfloat16_only_on_request(monkeypatch):
-    monkeypatch.setattr("keensight.models.tensors._cpu_has_bfloat16", lambda: True)
+    monkeypatch.setattr("keensight.models.tensors.bfloat16_instructions", lambda: "amx_bf16")
     assert not uses_bfloat16("auto", torch.device("mps")) and uses_bfloat16("auto", torch.device("cpu"))
     assert uses_bfloat16("bfloat16", torch.device("mps"))

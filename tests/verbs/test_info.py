@@ -5,6 +5,7 @@ import pytest
 
 import keensight
 from keensight.errors import KeensightError, RunError, UsageError
+from keensight.inference.engines import ENGINES
 from keensight.training.recipe import recipe_names
 from keensight.values import Preprocessing
 
@@ -43,6 +44,18 @@ def test_a_folder_of_runs_is_not_taken_for_one(trained, tmp_path):
             f"{runs} is a folder of runs: digits-0, digits-1, digits-2, digits-3, digits-4 and 2 more. Give one of "
             f"them, such as {runs}/digits-0."
         )
+
+
+def test_engines_of_a_bundle_are_measured(trained):
+    for thing in (trained.bundle, trained.folder):
+        said = keensight.info(thing, engines=True)
+        assert [each["name"] for each in said["engines"]] == list(ENGINES)
+        assert said["engine"] == "onnxruntime"  # it takes less time than decoding a picture
+        for each in said["engines"]:
+            assert (each["images_per_s"] is None) == bool(each["why_not"])
+    assert said["engines"][0]["images_per_s"] > 0
+    with pytest.raises(UsageError, match="`engines` measures how fast a bundle answers, and cnn is none"):
+        keensight.info("cnn", engines=True)
 
 
 def test_where_there_is_no_history_there_is_nothing_to_plot(trained, tmp_path):

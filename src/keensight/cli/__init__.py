@@ -25,6 +25,7 @@ VERBS = {
             "keensight info cnn --layers",
             "keensight info runs/folder --plot",
             "keensight info runs/folder/bundle --json",
+            "keensight info runs/folder/bundle --engines",
             "keensight info --cache",
         ),
     ),

@@ -19,7 +19,8 @@ from keensight.values.recipe import STORY, TABLES, flattened, nested
 TOLD = ("name", *STORY, "kind", "run", "epochs_done", "best_epoch", "best_val_accuracy", "training_seconds", "stopped",
         "splits")  # fmt: skip
 CACHED = {"archives": "unpacked archives", "backbones": "converted weights", "datasets": "downloads",
-          "features": "features of backbones", "hashes": "hashes of files", "pixels": "decoded pictures"}  # fmt: skip
+          "engines": "speeds of engines", "features": "features of backbones", "hashes": "hashes of files",
+          "pixels": "decoded pictures"}  # fmt: skip
 COLOURS = {1: "grey", 3: "colour"}
 
 
@@ -35,6 +36,8 @@ def info(*, thing: str | None, plot: bool, json: Json = False, **asked: Any) -> 
         _print_cache(said)
     elif plot:
         say(f"wrote          {said['plot']}")
+    elif "engines" in said:
+        _print_engines(said)
     elif "layers" in said:
         _print_layers(str(thing), said)
     elif said["kind"] == "recipe":
@@ -66,6 +69,15 @@ def _print_cache(said: Mapping[str, Any]) -> None:
         )
     if "removed" not in said:
         say(f"to empty it    {command()} info --clear-cache; KEENSIGHT_CACHE_SIZE=5GB sets another limit")
+
+
+def _print_engines(said: Mapping[str, Any]) -> None:
+    say(f"{'engine':18} {'pictures/s':>11}   of one core, with the model alone")
+    for each in said["engines"]:
+        rate = each["images_per_s"]
+        say(f"{each['name']:18} {'' if rate is None else f'{rate:,.0f}':>11}   {each['why_not']}".rstrip())
+    say()
+    say(*paragraph(f"{said['engine']}, of 200 pictures or more", "answers"))
 
 
 def _amount(size: int) -> str:
@@ -125,6 +137,11 @@ def _of_bundle(said: Mapping[str, Any]) -> dict[str, str]:
         lines["imported from"] = f"{said['origin']['file']}, sha256 {said['origin']['sha256'][:16]}"
     if "quantised" in said:
         lines["int8"] = f"of a model with validation accuracy {percent(said['quantised']['float32_val_accuracy'])}"
+    if half := said.get("bfloat16"):
+        lines["bfloat16"] = (
+            f"gives the same answers on {half['n']:,} pictures, with probabilities to within {half['difference']:.1g}, "
+            f"on processors with {half['instructions']}"
+        )
     if parity:
         lines["parity"] = (
             f"gives the trained model's answers on {parity['n']:,} pictures, to within {parity['difference']:.1g}"

@@ -6,9 +6,13 @@ Shape letters: N images, H height, W width, C channels, K classes.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from importlib.util import find_spec
 from typing import Protocol, TypeAlias
 
 from keensight.inference.onnx_runtime import OnnxRuntime
+from keensight.inference.openvino import OpenVino
+from keensight.machine import bfloat16_instructions
 from keensight.values import FloatArray, Uint8Array
 
 
@@ -36,5 +40,19 @@ Opener: TypeAlias = Callable[[bytes, int, bool], Engine]
 
 ENGINES: dict[str, Opener] = {
     "onnxruntime": OnnxRuntime,
+    "openvino": OpenVino,
+    "openvino-bfloat16": partial(OpenVino, precision="bfloat16"),
 }
-DEFAULT = "onnxruntime"
+DEFAULT = "onnxruntime"  # in float32: what trained models are compared with, and measured by
+BFLOAT16 = "openvino-bfloat16"
+
+
+def missing(engine: str) -> str:
+    """Say what an engine lacks on this machine, and how to get it; "" if it can be used."""
+    if engine == DEFAULT:
+        return ""
+    if find_spec("openvino") is None:
+        return "OpenVINO is not installed: pip install 'keensight[openvino]'"
+    if engine == BFLOAT16 and not bfloat16_instructions():
+        return "this processor has no instructions for bfloat16 (amx_bf16, avx512_bf16)"
+    return ""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import torch
 
 from keensight.executor import Threads
+from keensight.machine import bfloat16_instructions
 from keensight.values import Uint8Array
 
 
@@ -59,13 +58,7 @@ def uses_bfloat16(precision: str, device: torch.device) -> bool:
         return precision == "bfloat16"
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return device.type == "cpu" and _cpu_has_bfloat16()
-
-
-@functools.cache  # called before every step, and reading this file is slow
-def _cpu_has_bfloat16() -> bool:
-    cpu = Path("/proc/cpuinfo")
-    return cpu.exists() and any(flag in cpu.read_text() for flag in ("avx512_bf16", "amx_bf16"))
+    return device.type == "cpu" and bool(bfloat16_instructions())
 
 
 def autocast(precision: str, device: torch.device) -> torch.autocast:

@@ -36,6 +36,7 @@ from keensight.models.layers import layer_table
 from keensight.pages.pictures import Pictures, sample_members
 from keensight.pages.report import render_html
 from keensight.pages.robustness import context as robustness_context
+from keensight.pipeline.bfloat16 import with_bfloat16
 from keensight.pipeline.notes import notes
 from keensight.pipeline.odd import measure_oddness, with_limits
 from keensight.pipeline.parity import check_parity, trained_logits
@@ -140,8 +141,8 @@ def finish(
         Predictor(bundle, onnx), splits.val, recipe.evaluate.coverage, recipe.data.catch_all, crossed_N, answers
     )
     watcher.stage("checking that the bundle gives the trained model's answers")
-    parity = check_parity(model, shipped, pixels, splits.val)
-    bundle = replace(shipped.bundle, info=replace(shipped.bundle.info, parity=asdict(parity)))
+    parity = asdict(check_parity(model, shipped, pixels, splits.val))
+    bundle = replace(shipped.bundle, info=replace(with_bfloat16(shipped, splits.val, watcher), parity=parity))
     watcher.stage("logistic regression, to compare")
     floors = (majority_floor(splits), logistic_floor(splits, recipe.seed))
     watcher.stage("evaluating")

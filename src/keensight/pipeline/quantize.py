@@ -126,7 +126,8 @@ def quantize(
     _check(made, max_drop, even_if_slower)
     info = replace(
         quantised.bundle.info,
-        parity=None,  # holds only for the float32 model
+        parity=None,  # this and the next hold only for the float32 model
+        bfloat16=None,
         metrics={"val": asdict(int8_metrics), "test": None},
         quantised={
             "calibrated_on": min(CALIBRATED_ON, len(train)),

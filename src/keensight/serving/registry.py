@@ -13,6 +13,8 @@ import numpy as np
 from keensight.bundle.folder import version_of
 from keensight.bundle.read import Bundle, file_of, read_bundle
 from keensight.errors import BundleError, suggestion
+from keensight.inference.choosing import as_answered_by, fastest
+from keensight.inference.engines import DEFAULT
 from keensight.inference.predictor import Predictor
 from keensight.machine import cores, images_at_a_time
 from keensight.serving.batching import Batcher
@@ -181,9 +183,12 @@ def load_model(
     fitting = images_at_a_time(size.height, size.width, size.channels) // (1 if is_small else num_cores)
     most = min(batching.size, max(8, fitting))
     images = np.zeros((most, size.height, size.width, size.channels), np.uint8)
-    narrow = _warm(bundle, images, num_threads=1)
+    onnx = file_of(bundle, "model.onnx")
+    engine = DEFAULT if is_small else fastest(bundle.info, onnx)
+    bundle = as_answered_by(engine, bundle)
+    narrow = _warm(bundle, images, engine, num_threads=1)
     # a small model is no faster on more cores: 28x28 pictures took 0.14 ms on one busy core, 0.33 ms on two
-    wide = narrow if is_small or num_cores == 1 else _warm(bundle, images, num_threads=num_cores)
+    wide = narrow if is_small or num_cores == 1 else _warm(bundle, images, engine, num_threads=num_cores)
     name = source.name or bundle.name
     is_quick = is_small and _is_quick(narrow, images)
     batcher = Batcher(
@@ -208,12 +213,12 @@ def load_model(
     )
 
 
-def _warm(bundle: Bundle, images: Uint8Array, num_threads: int) -> Predictor:
+def _warm(bundle: Bundle, images: Uint8Array, engine: str, num_threads: int) -> Predictor:
     """Load a bundle's model, and run it once on one image and once on all `images`.
 
     Without spinning: threads that busy-waited for each other doubled the processor time.
     """
-    predictor = Predictor(bundle, file_of(bundle, "model.onnx"), threads=num_threads, spins=False)
+    predictor = Predictor(bundle, file_of(bundle, "model.onnx"), threads=num_threads, spins=False, engine=engine)
     # the weights and the model's bytes would stay in memory, though they are not needed again
     predictor.bundle = replace(bundle, files={})
     predictor.onnx = b""

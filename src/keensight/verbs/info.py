@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from keensight.bundle.read import read_bundle
+from keensight.bundle.read import file_of, read_bundle
 from keensight.cached import Entry, entries, limit, trim
 from keensight.data.cache import choose_preprocessing
 from keensight.data.shard_files import open_shards
@@ -29,6 +29,7 @@ def info(
     thing: str | Path | None = None,
     *,
     layers: bool = False,
+    engines: bool = False,
     plot: bool = False,
     label_pattern: str | None = None,
     cache: bool = False,
@@ -40,6 +41,8 @@ def info(
         thing: The folder of a run or a bundle; a recipe's name or file; a model's name; or DATA as `train` takes it.
         layers: Show the layers of a bundle, recipe or model, with output shapes and parameters. A recipe without
             a shape of its data is shown for a colour picture of 64x64 and ten classes.
+        engines: Measure how many pictures a second a bundle answers for on one core, with every engine that may answer
+            for it on this machine.
         plot: Draw the curves of a run's history, finished or not, into its history.svg.
         label_pattern: Take labels from file names, such as '{label}__*'; '{label...}_*' reaches to the last _ (data).
         cache: Say where the cache is, how large, and what is in it.
@@ -47,7 +50,7 @@ def info(
 
     Raises:
         KeensightError: it is none of these, or there is no history to plot.
-        UsageError: there is nothing to describe, or a thing besides the cache.
+        UsageError: there is nothing to describe, or a thing besides the cache, or engines of what is no bundle.
     """
     if (thing is None) != (cache or clear_cache):
         raise UsageError(
@@ -59,8 +62,13 @@ def info(
     if is_shards(thing):
         return _data(thing, label_pattern)
     path = Path(thing)
+    if engines and not bundle_in(path):
+        raise UsageError(
+            f"`engines` measures how fast a bundle answers, and {thing} is none. Give the folder of a bundle, such as "
+            "runs/digits/bundle, or of its run."
+        )
     if is_run(path):
-        return _run(RunFolder(path), layers, plot)
+        return _run(RunFolder(path), layers, plot, engines)
     if plot:
         _refuse_runs(path)
         raise RunError(
@@ -68,7 +76,7 @@ def info(
             "such as runs/digits."
         )
     if bundle_in(path):
-        return _bundle(path, layers)
+        return _bundle(path, layers, engines)
     if path.exists() and path.suffix != ".toml":
         try:
             return _data(path, label_pattern)
@@ -124,12 +132,12 @@ def _refuse_runs(folder: Path) -> None:
         )
 
 
-def _run(run: RunFolder, with_layers: bool, plot: bool) -> dict[str, Any]:
+def _run(run: RunFolder, with_layers: bool, plot: bool, with_engines: bool) -> dict[str, Any]:
     history = read_history(run)
     best = best_epoch(history)
     assert best is not None  # as `read_history` sees to
     if bundle_in(run.path):
-        said = _bundle(run.path, with_layers)
+        said = _bundle(run.path, with_layers, with_engines)
     else:
         from keensight.training.recipe import load_recipe
 
@@ -153,7 +161,7 @@ def _run(run: RunFolder, with_layers: bool, plot: bool) -> dict[str, Any]:
     return said
 
 
-def _bundle(path: Path, with_layers: bool) -> dict[str, Any]:
+def _bundle(path: Path, with_layers: bool, with_engines: bool) -> dict[str, Any]:
     bundle = read_bundle(path, though_changed=True)
     signed = {"key": bundle.signed_by, "changes": list(bundle.changes)} if bundle.is_signed else None
     said = {"kind": "bundle", "name": bundle.name, "path": str(bundle.path), **bundle.info.to_json(), "signed": signed}
@@ -162,6 +170,13 @@ def _bundle(path: Path, with_layers: bool) -> dict[str, Any]:
         from keensight.models.layers import layer_table
 
         said["layers"] = layer_table(network_of(bundle), bundle.preprocessing)
+    if with_engines:
+        from keensight.inference.choosing import compare
+        from keensight.inference.predictor import Predictor
+
+        onnx = Predictor(bundle, file_of(bundle, "model.onnx")).onnx  # which has checked it
+        found, said["engine"] = compare(bundle.info, onnx)
+        said["engines"] = [asdict(each) for each in found]
     return said
 
 
