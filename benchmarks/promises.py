@@ -35,6 +35,8 @@ from keensight.workspace import RunFolder
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "src" / "keensight" / "recipes" / "results.json"
 TABLE = ROOT / "docs" / "results.md"
+SCANNED = ROOT / "benchmarks" / "scan.json"
+METHODS = {"shared": "share their work", "alone": "each alone (a sixth of a scene)"}
 METRICS = ("accuracy", "balanced_accuracy", "roc_auc")  # that can be promised of validation and of test pictures
 # Recipes that are run a second time with other settings, and what they promise then.
 VARIANTS: dict[str, dict[str, dict[str, float]]] = {
@@ -51,6 +53,10 @@ whole command, and in brackets of training alone.
 
 | recipe | data | its source | validation | test | AUC (val) | majority | promise | time | epochs | parameters | seeds |
 |---|---|---|---|---|---|---|---|---|---|---|---|"""
+
+SCANNING = """`keensight scan` with a bundle of `planes-by-scene`, and its own defaults, on scenes of 2000x1200 pixels
+composed of real PlanesNet chips at known places, as benchmarks/scan.py says. In brackets is the 95 % interval. A plane
+is found if a box overlaps its chip by half or more."""
 
 
 def main() -> int:
@@ -186,7 +192,25 @@ def table(results: dict[str, Any]) -> str:
         note = f", {result['note']}" if result.get("note") else ""
         machines.setdefault(f"{result['date']}, {result['hardware']}{note}", []).append(f"`{name}`")
     lines += [f"- {machine}: {', '.join(names)}" for machine, names in sorted(machines.items())]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines + scanned()) + "\n"
+
+
+def scanned() -> list[str]:
+    """Return the lines about what `keensight scan` finds, as benchmarks/scan.py measured it."""
+    if not SCANNED.exists():
+        return []
+    told = json.loads(SCANNED.read_text(encoding="utf-8"))
+    lines = ["", "## Things found in large pictures", "", SCANNING, ""]
+    lines += ["| chips of | neighbours | planes | found | recall | precision | places a second, naive loop = 1 |"]
+    lines += ["|---|---|---|---|---|---|---|"]
+    for name, each in told["found"].items():
+        split, method = name.split()
+        shares = [f"{value:.3f} ({low:.3f} to {high:.3f})" for value, low, high in (each["recall"], each["precision"])]
+        counts = (f"{each['planes']:,}", f"{each['detections']:,}", *shares)
+        ratio = f"{told['ratio'][method]:.0f}"
+        lines.append(f"| {split} | {METHODS[method]} | {' | '.join(counts)} | {ratio} |")
+    note = f", {told['note']}" if told["note"] else ""
+    return [*lines, "", f"{told['date']}, {told['hardware']}{note}; one training, seed 0."]
 
 
 def _by_epsilon(results: dict[str, Any], kind: str, title: str, about: str) -> list[str]:

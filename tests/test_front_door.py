@@ -50,6 +50,7 @@ NAMES = [
     "open_dataset",
     "predict",
     "predict_each",
+    "scan",
     "serve",
     "shard",
     "sign",

@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from keensight.verbs.info import info
     from keensight.verbs.lr_range import lr_range
     from keensight.verbs.predict import predict, predict_each
+    from keensight.verbs.scan import scan
     from keensight.verbs.serve import serve
     from keensight.verbs.shard import shard
     from keensight.verbs.sign import sign
@@ -96,6 +97,7 @@ _HOME = {
     "Predictor": "keensight.inference.predictor",
     "predict": "keensight.verbs.predict",
     "predict_each": "keensight.verbs.predict",
+    "scan": "keensight.verbs.scan",
     "serve": "keensight.verbs.serve",
     "shard": "keensight.verbs.shard",
     "sign": "keensight.verbs.sign",
@@ -163,6 +165,7 @@ __all__ = [
     "open_dataset",
     "predict",
     "predict_each",
+    "scan",
     "serve",
     "shard",
     "sign",

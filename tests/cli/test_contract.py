@@ -77,6 +77,7 @@ OPTIONS = {  # of every verb, by name: scripts use them, so one that goes or is 
     "sign": "key new-key json",
     "verify": "key json",
     "predict": "out sort-into least-sure-first key json",
+    "scan": "out find least scales step overlap alone key json",
     "serve": "host port key watch batch-size batch-wait queue max-bytes max-pixels max-pictures timeout keep-alive "
     "connections rate trusted-proxy api-keys new-api-key grace keep keep-db no-explain export-kept model out",
     "deploy docker": "out key unsigned name no-explain image json",
@@ -91,7 +92,8 @@ ARGUMENTS = {
     "evaluate": "BUNDLE DATA...",
     "certify": "BUNDLE DATA...", "compare": "BUNDLE BUNDLE... DATA...", "explain": "BUNDLE PICTURES...",
     "sign": "[ARGS]", "verify": "BUNDLE", "predict": "BUNDLE PICTURES...",
-    "serve": "[ARGS...]", "deploy docker": "BUNDLE", "deploy kubernetes": "BUNDLE", "import-keras": "FILE",
+    "scan": "BUNDLE SCENE", "serve": "[ARGS...]",
+    "deploy docker": "BUNDLE", "deploy kubernetes": "BUNDLE", "import-keras": "FILE",
     "export": "BUNDLE [ARGS]",
 }  # fmt: skip
 

@@ -165,6 +165,15 @@ VERBS = {
             "keensight predict runs/folder/bundle picture.jpg --key release.pem.pub",
         ),
     ),
+    "scan": (
+        "Serve",
+        "Find in a large picture what a bundle of small ones knows.",
+        (
+            "keensight scan runs/planesnet/bundle airport.tif",
+            "keensight scan runs/planesnet/bundle airport.tif --scales 1 1.5 2 --least 0.95",
+            "keensight scan runs/animals/bundle meadow.png --find fox --find hare --out seen",
+        ),
+    ),
     "serve": (
         "Serve",
         "Classify pictures over HTTP, and show a web page.",

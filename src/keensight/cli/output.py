@@ -119,6 +119,10 @@ class Terminal(Watcher):
         """Move the bar of compared pairs of pictures."""
         self._show("comparing pictures", done, total)
 
+    def scanned(self, done: int, total: int) -> None:
+        """Move the bar of scanned rows."""
+        self._show("scanning", done, total)
+
     def gathered(self, done: int, total: int) -> None:
         """Move the bar of gathered pictures."""
         self._show("gathering", done, total)

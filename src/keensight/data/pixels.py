@@ -131,6 +131,12 @@ def whole_if_quick(
     return whole.reshape(*whole.shape[:2], channels)
 
 
+def all_pixels(picture: bytes, channels: Literal[1, 3]) -> Uint8Array:
+    """Return an encoded picture as it is, uint8 HWC, in grey or colour, upright. Raises PictureError."""
+    pixels: Uint8Array = np.asarray(_flatten(_load(_open(picture)), "L" if channels == 1 else "RGB", None))
+    return pixels.reshape(*pixels.shape[:2], channels)
+
+
 def decode_if_small(picture: bytes, preprocessing: Preprocessing, most_pixels: int) -> Uint8Array | None:
     """Return what `decode_picture` does, or None, undecoded, for a picture of more than `most_pixels`.
 

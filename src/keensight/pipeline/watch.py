@@ -154,6 +154,9 @@ class Watcher:
     def certified(self, done: int, total: int) -> None:
         """Be told how many pictures have been looked at for a certificate, of how many."""
 
+    def scanned(self, done: int, total: int) -> None:
+        """So far, `done` of `total` rows of a large picture are scanned."""
+
     def compared(self, done: int, total: int) -> None:
         """So far, `done` of `total` pairs of pictures that may be one are compared."""
 

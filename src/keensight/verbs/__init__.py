@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         info,
         lr_range,
         predict,
+        scan,
         serve,
         shard,
         sign,
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "attack", "audit", "certify", "clean", "compare", "demo", "deploy", "evaluate", "explain", "explore",
-    "export", "gather", "import_keras", "info", "lr_range", "predict", "serve", "shard", "sign", "train", "tune",
-    "verify",
+    "export", "gather", "import_keras", "info", "lr_range", "predict", "scan", "serve", "shard", "sign", "train",
+    "tune", "verify",
 ]  # fmt: skip
 
 
