@@ -308,7 +308,7 @@ def _table(found: Sequence[Detection]) -> str:
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(["label", "probability", "x", "y", "width", "height"])
     for each in found:
-        label = f"'{each.label}" if each.label.startswith(FORMULA) else each.label
+        label = FORMULA.sub(r"\1'\2", each.label)
         rows.writerow([label, f"{each.probability:.4f}", *(f"{n:g}" for n in _box(each))])
     return text.getvalue()
 
