@@ -79,7 +79,8 @@ OPTIONS = {  # of every verb, by name: scripts use them, so one that goes or is 
     "predict": "out sort-into least-sure-first key json",
     "scan": "out find least scales step overlap alone key json",
     "serve": "host port key watch batch-size batch-wait queue max-bytes max-pixels max-pictures timeout keep-alive "
-    "connections rate trusted-proxy api-keys new-api-key grace keep keep-db no-explain export-kept model out",
+    "connections rate trusted-proxy allow-origin api-keys new-api-key grace keep keep-db no-explain export-kept model "
+    "out",
     "deploy docker": "out key unsigned name no-explain image json",
     "deploy kubernetes": "out key unsigned name no-explain image namespace replicas max-replicas cpu cpu-limit memory "
     "memory-limit hostname gateway label json",
@@ -162,7 +163,7 @@ DIFFERENT = {  # what a command has and its verb's function has not, or by anoth
     "tune": {"lr_range"},
     "sign": {"new_key"},
     "import-keras": {"labels_file"},
-    "serve": {*LIMITS, "grace", "trusted_proxy", "new_api_key", "export_kept", "model", "out"},
+    "serve": {*LIMITS, "grace", "trusted_proxy", "allow_origin", "new_api_key", "export_kept", "model", "out"},
     "deploy kubernetes": {*CLUSTER, "cpu", "cpu_limit", "memory", "memory_limit", "label"},
 }
 

@@ -30,6 +30,7 @@ def serve(
     batching: Batching,
     grace_s: Annotated[float, Parameter(name="--grace")],
     trusted_proxies: Annotated[tuple[str, ...], Parameter(name="--trusted-proxy")],
+    allow_origins: Annotated[tuple[str, ...], Parameter(name="--allow-origin")],
     keep_db: str | None,
     no_explain: Annotated[bool, Parameter(allow_repeating=True)],
     new_api_key: bool = False,
@@ -68,7 +69,7 @@ def serve(
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # until the server can handle it
     ended_by = verbs.serve.serve(
         bundles, host=host, key=key, limits=limits, batching=batching, grace_s=grace_s, trusted_proxies=trusted_proxies,
-        keep_db=keep_db, no_explain=no_explain, **asked, on_ready=_ready,
+        allow_origins=allow_origins, keep_db=keep_db, no_explain=no_explain, **asked, on_ready=_ready,
     )  # fmt: skip
     return 130 if ended_by is signal.SIGINT else 0
 

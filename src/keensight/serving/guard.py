@@ -14,11 +14,12 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from keensight.errors import suggestion
 from keensight.serving.access import check_api_key, client_of, forwarded_for
+from keensight.serving.cors import PREFLIGHT, cors_headers, is_allowed, is_preflight
 from keensight.serving.limits import RefusalError
 from keensight.serving.service import DRAINING, Service
 from keensight.serving.uploads import twice
@@ -70,7 +71,7 @@ class Guard:
                 status = message["status"]
                 out = MutableHeaders(scope=message)
                 out["X-Request-Id"] = request_id
-                for name, value in SECURITY_HEADERS.items():
+                for name, value in (SECURITY_HEADERS | cors_headers(headers, service.origins)).items():
                     out.setdefault(name, value)
                 if service.is_draining:
                     out["Connection"] = "close"
@@ -80,12 +81,16 @@ class Guard:
 
         service.in_flight += 1
         refusal = None
+        app = self._app
         try:
-            check(service, scope["method"], scope["path"], headers, client)
-            if scope["path"].startswith(API):
-                _check_query(scope["query_string"], PARAMETERS.get(scope["path"], ()))
+            if is_preflight(scope["method"], headers) and is_allowed(headers, service.origins):
+                app = Response(status_code=204, headers=PREFLIGHT)
+            else:
+                check(service, scope["method"], scope["path"], headers, client)
+                if scope["path"].startswith(API):
+                    _check_query(scope["query_string"], PARAMETERS.get(scope["path"], ()))
             async with asyncio.timeout(service.limits.request_s):
-                await self._app(scope, receive, answer)
+                await app(scope, receive, answer)
         except RefusalError as error:
             refusal = error
         except TimeoutError:
@@ -131,7 +136,7 @@ def check(service: Service, method: str, path: str, headers: Mapping[str, str], 
             if not is_counted:
                 service.buckets.take(client)  # guesses are slowed everywhere
             raise
-    if method == "POST" and _is_of_another_site(headers):
+    if method == "POST" and _is_of_another_site(headers) and not is_allowed(headers, service.origins):
         raise RefusalError(403, "cross_site", "A page of another site sent this request in a browser. That is refused.")
 
 

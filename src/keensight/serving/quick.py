@@ -51,6 +51,7 @@ class Quick:
         return (
             len(fields) == len(headers)  # no header twice
             and UNUSUAL.isdisjoint(fields)
+            and not (service.origins and b"origin" in fields)
             and length.isdigit()
             and 0 < int(length[:9]) <= min(MOST_BYTES, service.limits.max_bytes)
         )

@@ -44,6 +44,7 @@ class Service:
     limits: Limits = field(default_factory=Limits)
     api_keys: tuple[str, ...] = ()
     trusted_proxies: tuple[Network, ...] = ()
+    origins: frozenset[str] = frozenset()
     keeper: Keeper | None = None
     explains: bool = True
     log: Callable[..., None] = log

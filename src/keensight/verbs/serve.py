@@ -10,6 +10,7 @@ from keensight.errors import KeensightError, UsageError
 from keensight.machine import return_memory
 from keensight.serving.access import networks, read_api_keys
 from keensight.serving.addresses import bind, is_loopback, urls_of
+from keensight.serving.cors import origins
 from keensight.serving.lifecycle import Reloader, run
 from keensight.serving.limits import Batching, Limits
 from keensight.serving.registry import Model, Registry, Source, load_model
@@ -35,6 +36,7 @@ def serve(
     grace_s: float = 20.0,
     api_keys: str | Path | None = None,
     trusted_proxies: Sequence[str] = (),
+    allow_origins: Sequence[str] = (),
     keep: str | Path | None = None,
     keep_db: str | None = None,
     no_explain: bool = False,
@@ -53,6 +55,7 @@ def serve(
         grace_s: How many seconds requests under way have to finish after SIGTERM.
         api_keys: Ask for an API key: a file of the keys' SHA-256 hashes, one per line.
         trusted_proxies: A network whose X-Forwarded-For or Forwarded is trusted, such as 10.0.0.0/8. Can be repeated.
+        allow_origins: A site whose pages may ask (CORS), such as https://example.org. Can be repeated.
         keep: Keep pictures, answers and verdicts in this folder. Nothing is kept without it.
         keep_db: Keep answers in this database instead of SQLite: a SQLAlchemy URL.
         no_explain: Explain no answers: each takes as long as 2 to 53 predictions.
@@ -85,6 +88,7 @@ def serve(
             limits,
             api_keys=() if api_keys is None else read_api_keys(Path(api_keys)),
             trusted_proxies=networks(trusted_proxies),
+            origins=origins(allow_origins),
             explains=not no_explain,
         )
 
