@@ -79,7 +79,8 @@ clean:  ## remove what the targets above made
 .venv/developing: .venv/installed scripts/apt-install
 	scripts/apt-install dataset-fashion-mnist chromium-headless-shell postgresql
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[all,dev]'
-	$(BIN)/pip install --quiet --no-deps torchattacks==3.5.1  # it names torchvision, and does not import it
+	# they name torchvision, which has no build for our torch; what is used of them does not import it
+	$(BIN)/pip install --quiet --no-deps torchattacks==3.5.1 torchcp==1.2.1 pytorch-ood==0.4.0
 	@touch $@
 
 .venv-keras/installed: .venv/installed scripts/make-keras-venv benchmarks/constraints-bench.txt

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 
 from keensight.errors import DataError
-from keensight.evaluation.conformal import FREE_RANKS, PENALTY, calibrate, label_sets, measure_sets
+from keensight.evaluation.conformal import FREE_RANKS, PENALTY, calibrate, label_sets, measure_sets, scores
 from keensight.values import LabelSets
 
 
@@ -37,6 +38,26 @@ def test_quantile_and_sets_are_those_of_a_slow_loop(num_classes):
     expected = [[score_by_hand(row, k) <= rule.quantile for k in range(num_classes)] for row in new]
     np.testing.assert_array_equal(label_sets(new, rule), expected)
     assert label_sets(new, rule)[np.arange(50), new.argmax(axis=1)].all()
+
+
+@pytest.mark.parametrize(("num_classes", "coverage"), [(2, 0.95), (5, 0.9), (40, 0.95)])
+def test_scores_quantile_and_sets_are_those_of_torchcp(num_classes, coverage, bare, monkeypatch):
+    bare("torchcp", "torchcp.classification", "torchcp.classification.utils")
+    from torchcp.classification.score.raps import RAPS
+    from torchcp.utils.common import calculate_conformal_value
+
+    # it subtracts U p where the paper adds u p to what is before: its U = 1 is the paper's u = 0
+    monkeypatch.setattr(torch, "rand", lambda *size, **_: torch.ones(*size, dtype=torch.float64))
+    theirs = RAPS(penalty=PENALTY, kreg=FREE_RANKS, randomized=True)
+    probabilities, labels = some_answers(300, num_classes, seed=num_classes)
+    new, _ = some_answers(50, num_classes, seed=99)
+    of_labels_N = theirs._calculate_single_label(torch.from_numpy(probabilities), torch.from_numpy(labels))
+    of_all_NK = theirs._calculate_all_label(torch.from_numpy(new)).numpy()
+    rule = calibrate(probabilities, labels, coverage)
+    np.testing.assert_allclose(scores(new, rule), of_all_NK, atol=1e-9)
+    # in float32
+    assert rule.quantile == pytest.approx(float(calculate_conformal_value(of_labels_N, 1 - coverage)), abs=1e-6)
+    np.testing.assert_array_equal(label_sets(new, rule), of_all_NK <= rule.quantile + 1e-6)
 
 
 @pytest.mark.parametrize("num_classes", [2, 10])
