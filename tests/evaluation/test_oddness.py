@@ -57,6 +57,19 @@ def test_distances_are_those_of_a_slow_loop():
         assert far == pytest.approx(1 - max(cosines), abs=1e-5)
 
 
+def test_distances_are_those_of_pytorch_ood_to_one_neighbour(bare):
+    """Between vectors of length 1, the cosine distance is half of the squared Euclidean one."""
+    bare("pytorch_ood")
+    from pytorch_ood.detector.knn import KNN
+
+    module = fit_oddness(KNOWN, num_classes=2, seed=0)
+    theirs = KNN(None, k=1).fit_features(module.prototypes_PF, torch.zeros(len(module.prototypes_PF)))
+    features_NF = torch.from_numpy(np.concatenate([KNOWN.val_NF, cluster(7, 50, 5)]))
+    with torch.no_grad():
+        far_N = module.tests(features_NF)[:, 0].numpy()
+    np.testing.assert_allclose(far_N, theirs.predict_features(features_NF).numpy() ** 2 / 2, atol=1e-5)
+
+
 def test_the_same_seed_gives_the_same_bits():
     first, second = (fit_oddness(KNOWN, num_classes=2, seed=4).state_dict() for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
@@ -72,6 +85,9 @@ def test_a_kind_as_near_as_own_pictures_is_no_nonsense():
 
 def test_no_nonsense_at_all_leaves_the_distance():
     module = fit_oddness(Known(*(KNOWN.train_NF, KNOWN.labels_N, KNOWN.val_NF), {}), num_classes=2, seed=0)
+    with torch.no_grad():
+        tests_N2 = module.tests(torch.from_numpy(KNOWN.val_NF))
+    assert tests_N2[:, 0].std() > 0 and not tests_N2[:, 1].any()  # nothing was taught, and nothing is drawn
     limit = threshold(oddness(module, KNOWN.val_NF), 0.95)
     assert (oddness(module, cluster(7, 100, 5)) > limit).all()
 
@@ -156,6 +172,19 @@ def test_the_distance_of_statistics_is_mahalanobis_as_scikit_learn_has_it():
     np.testing.assert_allclose(ours, EmpiricalCovariance().fit(found_NS).mahalanobis(found_NS), rtol=0.05)
 
 
+def test_the_distance_of_statistics_is_mahalanobis_as_pytorch_ood_has_it(bare):
+    bare("pytorch_ood")
+    from pytorch_ood.detector.mahalanobis import Mahalanobis
+
+    draw = np.random.default_rng(1)
+    found_NS = (draw.normal(size=(3000, 6)) @ draw.normal(size=(6, 6)) + 5).astype(np.float32)
+    usual_S, whitening_SS = whitening(found_NS)
+    ours = (((found_NS - usual_S) @ whitening_SS.T) ** 2).sum(axis=1)
+    theirs = Mahalanobis(None).fit_features(torch.from_numpy(found_NS), torch.zeros(3000, dtype=torch.int64))
+    half = theirs.predict_features(torch.from_numpy(found_NS)).numpy()  # of squared distances, by a sum over pictures
+    np.testing.assert_allclose(ours, 2 * 3000 * half, rtol=0.05)
+
+
 def test_what_looks_unlike_in_statistics_alone_is_refused():
     """Its features are those of a class, as where a network looks at shapes alone."""
     draw = np.random.default_rng(0)
@@ -169,6 +198,10 @@ def test_what_looks_unlike_in_statistics_alone_is_refused():
     module = fit_oddness(Known(train_NF, KNOWN.labels_N, val_NF, nonsense, 5), num_classes=2, seed=0)
     limit = threshold(oddness(module, val_NF), 0.95)
     assert (oddness(module, new_NF) <= limit).mean() > 0.88 and (oddness(module, other_NF) > limit).all()
+    with torch.no_grad():
+        scaled_N3 = ((module.tests(torch.from_numpy(other_NF)) - module.zeros) * module.rates).numpy()
+    both_N2 = np.maximum(np.stack([scaled_N3[:, :2].max(axis=1), scaled_N3[:, 2]], axis=1), 0)
+    np.testing.assert_allclose(oddness(module, other_NF), both_N2.mean(axis=1), rtol=1e-5)
     plain = fit_oddness(KNOWN, num_classes=2, seed=0)
     limit = threshold(oddness(plain, KNOWN.val_NF), 0.95)
     assert (oddness(plain, other_NF[:, :40]) <= limit).mean() > 0.88

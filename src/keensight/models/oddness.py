@@ -1,11 +1,12 @@
 """How unlike all training pictures a picture is, from the numbers that a network computes of it before its last layer.
 
-Two tests, or three, and the worst one counts. One measures how far the features point away from those of training
-pictures (their nearest prototypes); another is a small network that was taught to tell training pictures from drawn
-nonsense. Each misses what the other finds: nonsense may lie near a prototype, and no drawn nonsense is like all that
-there is. A small network's features leave out what its classes do not differ in, such as what the ground of aerial
-photographs looks like, so a third test measures how unlike colours and textures are: the Mahalanobis distance of
-statistics of the pixels and of the first convolution's maps.
+Two tests, or three, measure it. One is how far the features point away from those of training pictures (their nearest
+prototypes); another is a small network that was taught to tell training pictures from drawn nonsense. Each misses what
+the other finds: nonsense may lie near a prototype, and no drawn nonsense is like all that there is. A small network's
+features leave out what its classes do not differ in, such as what the ground of aerial photographs looks like, so a
+third test is how unlike colours and textures are: the Mahalanobis distance of statistics of the pixels and of the first
+convolution's maps. Of the first two, which judge the same features, the worse counts; the third is other evidence, and
+is added: where the worst of all three counted, up to twice as many foreign pictures passed.
 
 Shape letters: N images, C channels, H height, W width, F features, S statistics, P prototypes, B hidden cells.
 """
@@ -65,6 +66,8 @@ class Oddness(nn.Module):
         self.register_buffer("prototypes_PF", torch.zeros(num_prototypes, num_features))
         self.hidden = nn.Linear(num_features, num_hidden)
         self.background = nn.Linear(num_hidden, 1)
+        for parameter in self.parameters():  # until it is taught: torch's start is another in each process
+            nn.init.zeros_(parameter)
         self.register_buffer("usual_S", torch.zeros(num_statistics))
         self.register_buffer("whitening_SS", torch.eye(num_statistics))
         count = 3 if num_statistics else 2
@@ -88,8 +91,9 @@ class Oddness(nn.Module):
 
     def scaled(self, tests_NT: torch.Tensor) -> torch.Tensor:
         """Return the oddness N that the tests' numbers mean."""
-        odd_N: torch.Tensor = ((tests_NT - self.zeros) * self.rates).amax(dim=1)
-        return odd_N
+        scaled_NT = (tests_NT - self.zeros) * self.rates
+        worse_N = scaled_NT[:, :2].amax(dim=1)
+        return (F.relu(worse_N) + F.relu(scaled_NT[:, 2])) / 2 if self.num_statistics else worse_N
 
     def forward(self, features_NF: torch.Tensor) -> torch.Tensor:
         """Return the oddness, N."""
@@ -139,12 +143,10 @@ def feature_steps(network: nn.Module) -> list[Step]:
 
 
 def num_statistics(network: nn.Module, num_channels: int) -> int:
-    """Return how many statistics there are beside a network's features: of pictures in colour, if it has a convolution.
-
-    Grey digits and clothes have little texture: there, nothing was found that other tests had not found. A pretrained
-    backbone's features leave out less.
+    """Return how many statistics there are beside a network's features: none, if it has no convolution or too large a
+    one. A pretrained backbone's features leave out less.
     """
-    if isinstance(network, Transfer) or num_channels != 3:
+    if isinstance(network, Transfer):
         return 0
     first = _first_maps(feature_steps(network))
     count = 0

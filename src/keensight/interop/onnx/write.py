@@ -134,10 +134,10 @@ def _features(graph: Graph, network: nn.Module, names: dict[str, str], with_stat
 
 
 def _oddness(graph: Graph, module: Oddness, features: str) -> None:
-    """Write `Oddness.forward`; the tests are the columns of one matrix until the largest one is taken."""
-    prefix, unusual = ODDNESS, []
+    """Write `Oddness.forward`; tests of the same evidence are the columns of one matrix."""
+    prefix, statistics = ODDNESS, ""
     if module.num_statistics:
-        unusual.append(_unusual(graph, module, _part(graph, features, module.num_features, 2**31 - 1, "behind")))
+        statistics = _part(graph, features, module.num_features, 2**31 - 1, "behind")
         features = _part(graph, features, 0, module.num_features, "front")
     squares = graph.add("Mul", [features, features], f"{prefix}.squares")
     mean = graph.add("ReduceMean", [squares], f"{prefix}.mean_square", axes=[1])
@@ -151,10 +151,20 @@ def _oddness(graph: Graph, module: Oddness, features: str) -> None:
     far = graph.add("Sub", [graph.weight(np.asarray(1, np.float32), f"{prefix}.one"), nearest], f"{prefix}.far")
     cells = graph.add("Relu", [write_linear(graph, module.hidden, features, f"{prefix}.hidden")], f"{prefix}.cells")
     background = write_linear(graph, module.background, cells, f"{prefix}.background")
-    tests = graph.add("Concat", [far, background, *unusual], f"{prefix}.tests", axis=1)
-    centred = graph.add("Sub", [tests, graph.weight(module.zeros, f"{prefix}.zeros")], f"{prefix}.centred")
-    scaled = graph.add("Mul", [centred, graph.weight(module.rates, f"{prefix}.rates")], f"{prefix}.scaled")
-    graph.add("ReduceMax", [scaled], ODDNESS, axes=[1], keepdims=0)
+    scaled = _scaled(graph, module, graph.add("Concat", [far, background], f"{prefix}.tests", axis=1), slice(0, 2))
+    if not module.num_statistics:
+        graph.add("ReduceMax", [scaled], ODDNESS, axes=[1], keepdims=0)
+        return
+    worse = graph.add("ReduceMax", [scaled], f"{prefix}.worse", axes=[1], keepdims=1)
+    third = _scaled(graph, module, _unusual(graph, module, statistics), slice(2, 3))
+    both = graph.add("Relu", [graph.add("Concat", [worse, third], f"{prefix}.both", axis=1)], f"{prefix}.above")
+    graph.add("ReduceMean", [both], ODDNESS, axes=[1], keepdims=0)
+
+
+def _scaled(graph: Graph, module: Oddness, tests: str, which: slice) -> str:
+    zeros = graph.weight(module.zeros[which], f"{tests}.zeros")
+    centred = graph.add("Sub", [tests, zeros], f"{tests}.centred")
+    return graph.add("Mul", [centred, graph.weight(module.rates[which], f"{tests}.rates")], f"{tests}.scaled")
 
 
 def _unusual(graph: Graph, module: Oddness, statistics: str) -> str:
