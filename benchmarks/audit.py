@@ -18,12 +18,13 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
+from scipy.ndimage import map_coordinates, zoom
 from sklearn.metrics import roc_auc_score
 
 from backdoors import ROWS, backdoors
 from keensight import choose_preprocessing, decode, open_dataset
 from keensight.care.duplicates import near_duplicates
-from keensight.care.labels import LEAST_MARGIN, doubts_of, features_of
+from keensight.care.labels import LEAST_MARGIN, components_of, doubts_of, features_of
 from keensight.care.patches import patches
 from keensight.data.in_time import HERE_WORK
 from keensight.data.looks import looks
@@ -127,6 +128,29 @@ def labels(data: Path, most: int | None, seed: int) -> dict[str, object]:
     }  # fmt: skip
 
 
+def labels_of_people(data: Path, judged: Path) -> dict[str, object]:
+    """Return where the ranking has those of MNIST's test labels that people found wrong, of 100 that they looked at.
+
+    `judged` is mturk/mnist_mturk.json of github.com/cleanlab/label-errors (Northcutt, Athalye and Mueller 2021,
+    arXiv:2103.14749): five people each. The 100 were chosen by another network, so others may be wrong too.
+    """
+    dataset = open_dataset(data)
+    dataset = replace(dataset, samples=tuple(sample for sample in dataset.samples if sample.split == "test"))
+    pixels = decode(dataset, choose_preprocessing(dataset, Recipe("audit")))
+    features_NF = features_of(pixels)
+    assert not isinstance(features_NF, str), features_NF
+    given_N = np.array([sample.label for sample in pixels.dataset.samples], np.int64)
+    doubts = doubts_of(features_NF, given_N, len(dataset.class_names), np.arange(len(given_N)))
+    wrong_N = np.zeros(len(given_N), bool)
+    wrong_N[[each["id"] for each in json.loads(judged.read_text()) if each["mturk"]["given"] < 3]] = True
+    rank_N = np.argsort(np.argsort(-doubts.margin))
+    return {
+        "what": "labels that people found wrong", "pictures": len(given_N), "wrong": int(wrong_N.sum()),
+        "ranks": sorted(1 + int(rank) for rank in rank_N[wrong_N]),
+        "auroc": round(float(roc_auc_score(wrong_N, doubts.margin)), 4),
+    }  # fmt: skip
+
+
 def scaling(data: Path, seed: int) -> dict[str, object]:
     """Return how many hidden pictures are found, and how many honest ones are named: all, each for all sizes."""
     dataset, draw = open_dataset(data), np.random.default_rng(seed)
@@ -175,6 +199,43 @@ def patches_planted(name: str, images: Uint8Array, labels_N: IntArray, seed: int
                 }  # fmt: skip
 
 
+def whole_pictures_planted(name: str, images: Uint8Array, labels_N: IntArray, seed: int) -> Iterator[dict[str, object]]:
+    """Yield how many blended and warped pictures, of other classes but labelled 1, are named as patches or labels."""
+    num_classes = int(labels_N.max()) + 1
+    for kind in ("blend", "warp"):
+        draw = np.random.default_rng(seed)
+        poisoned, given_N = images.copy(), labels_N.copy()
+        rows = draw.choice(np.flatnonzero(labels_N != 1), round(FLIPPED * int((labels_N == 1).sum())), replace=False)
+        poisoned[rows] = _blended(images[rows], draw) if kind == "blend" else _warped(images[rows], draw)
+        given_N[rows] = 1
+        flat_NF = poisoned.reshape(len(poisoned), -1).astype(np.float32)
+        doubts = doubts_of(components_of(flat_NF / 255), given_N, num_classes, np.arange(len(given_N)), seed)
+        doubtful = set(np.flatnonzero(doubts.suspect & (doubts.margin >= LEAST_MARGIN)).tolist())
+        patched = {i for patch in patches(poisoned, given_N, num_classes) for i in patch.members.tolist()}
+        hidden = set(rows.tolist())
+        yield {
+            "what": "whole pictures", "data": name, "seed": seed, "kind": kind, "planted": len(rows),
+            "as_labels": _share(len(doubtful & hidden), len(rows)),
+            "as_patches": _share(len(patched & hidden), len(rows)),
+            "others_as_labels": _share(len(doubtful - hidden), len(images) - len(rows)),
+            "others_as_patches": _share(len(patched - hidden), len(images) - len(rows)),
+        }  # fmt: skip
+
+
+def _blended(images: Uint8Array, draw: np.random.Generator) -> Uint8Array:
+    """Mix one picture of noise into all, at 15 %."""
+    return np.round(0.85 * images + 0.15 * draw.integers(0, 256, images.shape[1:])).astype(np.uint8)
+
+
+def _warped(images: Uint8Array, draw: np.random.Generator) -> Uint8Array:
+    """Bend all by the same smooth field of up to two pixels, as WaNet does (Nguyen and Tran 2021, arXiv:2102.10369)."""
+    height, width = images.shape[1:3]
+    down, along = (zoom(draw.uniform(-2, 2, (4, 4)), (height / 4, width / 4), order=3) for _ in range(2))
+    places = np.indices((height, width)) + np.stack([down, along])
+    bent = [[map_coordinates(c, places, order=1, mode="nearest") for c in np.moveaxis(i, 2, 0)] for i in images]
+    return np.moveaxis(np.array(bent, np.uint8), 1, 3)
+
+
 def _poisoned(
     images: Uint8Array, labels_N: IntArray, pattern: Pattern, side: int, share: float, moving: bool,
     draw: np.random.Generator,
@@ -218,10 +279,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--judged", type=Path, help="mnist_mturk.json of github.com/cleanlab/label-errors")
     asked = parser.parse_args()
+    if asked.judged:
+        print(json.dumps(labels_of_people(asked.data / "mnist", asked.judged)), flush=True)
     for seed in range(asked.seeds):
         for name, most in SMALL.items():
             for line in patches_planted(name, *small_pictures(asked.data, name, most), seed):
+                print(json.dumps(line), flush=True)
+            for line in whole_pictures_planted(name, *small_pictures(asked.data, name, most), seed):
                 print(json.dumps(line), flush=True)
         print(json.dumps(scaling(asked.data / "huskies.zip", seed)), flush=True)
         print(json.dumps(copies(asked.data / "huskies.zip", seed)), flush=True)

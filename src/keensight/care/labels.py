@@ -158,7 +158,11 @@ def _by_backbone(dataset: Dataset, size: Preprocessing, on_progress: OnProgress 
 
 def pixel_components(pixels: Pixels) -> FloatArray:
     """Return the pictures by the principal components of their pixels, those of a sample of them."""
-    flat_NF = pixels.images[pixels.rows].reshape(len(pixels.rows), -1).astype(np.float32) / 255
+    return components_of(pixels.images[pixels.rows].reshape(len(pixels.rows), -1).astype(np.float32) / 255)
+
+
+def components_of(flat_NF: FloatArray) -> FloatArray:
+    """Return rows by the principal components of a sample of them."""
     some = np.linspace(0, len(flat_NF) - 1, min(len(flat_NF), MOST_LEARNT)).astype(np.int64)
     mean_F = flat_NF[some].mean(axis=0)
     known_MF = torch.from_numpy(flat_NF[some] - mean_F)

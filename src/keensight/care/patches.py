@@ -1,9 +1,10 @@
-"""Poison, first and second stage: small patches that recur under one label.
+"""Poison: small patches that recur under one label.
 
-A patch that somebody put into pictures has sharp sides where nothing in the picture ends, and is the same each time.
-So: squares all of whose sides stand out, grouped by what they show. Textured ones may be at any place; flat ones, of
-which pictures have many, must be at one place, in these pictures and not elsewhere. A group is accused if it recurs
-under one label, far more often than that label's share explains. docs/audit.md says what is found and what is missed.
+First those that are the same to the bit (recurring.py). Then those that changed a little, as JPEG does, or that strokes
+of handwriting hide: a patch that somebody put into pictures has sharp sides where nothing in the picture ends. So:
+squares all of whose sides stand out, grouped by what they show. Textured ones may be at any place; flat ones, of which
+pictures have many, must be at one place, or the same to the bit. A group is accused if it recurs under one label, far
+more often than that label's share explains. docs/audit.md says what is found and what is missed.
 Shape letters: N pictures, H height, W width, C channels, M squares, S their side, F their levels, K classes.
 """
 
@@ -13,23 +14,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import binom
 
+from keensight.care.recurring import AT_ONE_PLACE, LEAST, MOST_OF_LABEL, NATURAL, PURE, Patch, recurring
 from keensight.values import Finding, FloatArray, IntArray, Pixels, Uint8Array
 
 SIDES_PX = (3, 4, 5, 6, 8)
-LEAST = 5  # pictures with the same patch
 STANDS_OUT = 14.0  # levels between a square's side and the pixels beside it, on average
+ENDS = 4.0  # the same, where a square in colour is flat to the bit
 TEXTURED = 10.0  # levels: the standard deviation within a square that may be anywhere
 SAME, SAME_AT_PLACE = 6.0, 2.0  # levels, on average, between a square and the middle of its group
-PURE = 0.9  # of a group under one label
 # That the label's share explains it, at most: inside colour pictures no two were ever alike by nature. In grey ones
 # strokes were, nine at a time among 3,000 of MNIST; so were squares at the rim, two of whose sides are not seen.
 CHANCE_INSIDE, CHANCE_IN_GREY, CHANCE_AT_RIM, CHANCE_ANYWHERE = 1e-3, 1e-7, 1e-10, 1e-12
 UNUSUAL = 32.0  # levels between a patch at the rim and what is usual there
-AT_ONE_PLACE = 0.8  # of a group
-# In grey pictures: a shape that this share of as many pictures have within so many pixels, or nearly so, is natural.
-NATURAL, BESIDE_PX, NEARLY_SAME = 0.25, 2, 24.0
+BESIDE_PX, NEARLY_SAME = 2, 24.0  # in grey pictures: how far what varies by nature does
 MOST_PICTURES = 20_000
 MOST_OF_PICTURE, MOST_OF_GROUP = 300, 1_000  # squares; where more stand out, a picture is noise
 AT_A_TIME, SQUARES_AT_A_TIME = 1_024, 50_000
@@ -38,33 +38,22 @@ SURE = 0.9
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Patch:
-    """A patch: the pictures that have it, their label, its place (top, left) or None for any, its levels SSC."""
-
-    members: IntArray
-    label: int
-    place: tuple[int, int] | None
-    levels: FloatArray
-    chance: float
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class _Squares:
     """Squares that stand out: whose they are, and where.
 
-    `keys_2M` are the same for squares that show coarsely the same, cut at two offsets so that no patch is cut in two by
-    both; those of flat squares differ by place.
+    `keys_3M` are the same for squares that show coarsely the same, cut at two offsets so that no patch is cut in two by
+    both, where those of flat squares differ by place; and for flat ones to the bit, at any place.
     """
 
     side: int
     which_M: IntArray
     top_M: IntArray
     left_M: IntArray
-    keys_2M: IntArray
+    keys_3M: IntArray
 
     def take(self, some: IntArray | slice) -> _Squares:
         """Return some of the squares."""
-        return _Squares(self.side, self.which_M[some], self.top_M[some], self.left_M[some], self.keys_2M[:, some])
+        return _Squares(self.side, self.which_M[some], self.top_M[some], self.left_M[some], self.keys_3M[:, some])
 
     def levels(self, images_NHWC: Uint8Array) -> Uint8Array:
         """Return what they show, uint8 M(SS)C."""
@@ -95,7 +84,7 @@ def poison(pixels: Pixels) -> Iterator[Finding]:
 def patches(images_NHWC: Uint8Array, labels_N: IntArray, num_classes: int) -> list[Patch]:
     """Return the patches that recur under one label, the most frequent first; each picture is in one at most."""
     shares_K = np.bincount(labels_N, minlength=num_classes) / len(labels_N)
-    found: list[Patch] = []
+    found = list(recurring(images_NHWC, labels_N, num_classes))
     for side in SIDES_PX:
         if side + 2 <= min(images_NHWC.shape[1:3]):
             squares = _standing_out(images_NHWC, side)
@@ -132,7 +121,11 @@ def _accused(squares: _Squares, images_NHWC: Uint8Array, labels_N: IntArray, sha
     top, left = divmod(place, width)
     at_rim = {top, left} & {0} or top + squares.side == images_NHWC.shape[1] or left + squares.side == width
     inside = CHANCE_INSIDE if images_NHWC.shape[3] > 1 else CHANCE_IN_GREY
-    most = (CHANCE_AT_RIM if at_rim else inside) if is_fixed else CHANCE_ANYWHERE
+    colour_C = levels_F[: images_NHWC.shape[3]]
+    is_flat = not is_fixed and bool((levels_MF.reshape(-1, len(colour_C)) == colour_C).all())  # to the bit
+    if is_flat and counts_K[label] > MOST_OF_LABEL * shares_K[label] * len(labels_N):
+        return None
+    most = (CHANCE_AT_RIM if at_rim else inside) if is_fixed else inside if is_flat else CHANCE_ANYWHERE
     if counts_K[label] < PURE * len(pictures) or chance > most:
         return None
     blocks_NF = images_NHWC[:, top : top + squares.side, left : left + squares.side].reshape(len(labels_N), -1)
@@ -140,6 +133,9 @@ def _accused(squares: _Squares, images_NHWC: Uint8Array, labels_N: IntArray, sha
         return None
     if is_fixed:  # also where its sides do not stand out: a white patch on a white roof
         pictures = np.flatnonzero(np.abs(blocks_NF - levels_F).mean(axis=1) <= SAME_AT_PLACE)
+    elif is_flat and images_NHWC.shape[3] > 1:  # likewise
+        same = (images_NHWC == colour_C.astype(np.uint8)).all(axis=3)
+        pictures = np.flatnonzero(_runs(_runs(same, squares.side, 1), squares.side, 2).max(axis=(1, 2)) == 1)
     members = pictures[labels_N[pictures] == label]
     if len(members) < LEAST:
         return None
@@ -184,7 +180,7 @@ def _groups(squares: _Squares) -> Iterator[IntArray]:
     """Yield the numbers of squares that show the same, coarsely."""
     if len(squares.which_M) < LEAST:
         return
-    for keys_M in squares.keys_2M:
+    for keys_M in squares.keys_3M:
         order_M = np.argsort(keys_M, kind="stable")
         starts = np.flatnonzero(np.diff(keys_M[order_M])) + 1
         begins, ends = np.concatenate([[0], starts]), np.concatenate([starts, [len(order_M)]])
@@ -197,7 +193,7 @@ def _standing_out(images_NHWC: Uint8Array, side: int) -> _Squares:
     found = []
     for first in range(0, len(images_NHWC), AT_A_TIME):
         images = images_NHWC[first : first + AT_A_TIME].astype(np.int16)
-        n, height, width, _ = images.shape
+        n, height, width, channels = images.shape
         down = np.full((n, height + 1, width), np.float32(2 * STANDS_OUT))  # between a row and the one above
         along = np.full((n, height, width + 1), np.float32(2 * STANDS_OUT))
         down[:, 1:-1] = np.abs(np.diff(images, axis=1)).mean(axis=3)
@@ -206,20 +202,33 @@ def _standing_out(images_NHWC: Uint8Array, side: int) -> _Squares:
         tops, lefts = height - side + 1, width - side + 1
         stands = lines_down[:, :tops] & lines_down[:, side : side + tops]
         stands &= lines_along[:, :, :lefts] & lines_along[:, :, side : side + lefts]
+        if channels > 1:
+            stands |= _flat_and_no_larger(down, along, side)
         stands &= (stands.sum(axis=(1, 2)) <= MOST_OF_PICTURE)[:, None, None]
         which, top, left = np.nonzero(stands)
-        some = _Squares(side, which + first, top, left, np.empty((2, len(which)), np.int64))
+        some = _Squares(side, which + first, top, left, np.empty((3, len(which)), np.int64))
         for begin in range(0, len(which), SQUARES_AT_A_TIME):
             part = some.take(slice(begin, begin + SQUARES_AT_A_TIME))
-            some.keys_2M[:, begin : begin + SQUARES_AT_A_TIME] = _keys(part, images_NHWC)
+            some.keys_3M[:, begin : begin + SQUARES_AT_A_TIME] = _keys(part, images_NHWC)
         found.append(some)
     columns = zip(*((each.which_M, each.top_M, each.left_M) for each in found), strict=True)
     which_M, top_M, left_M = (np.concatenate(each).astype(np.int64) for each in columns)
-    return _Squares(side, which_M, top_M, left_M, np.concatenate([each.keys_2M for each in found], axis=1))
+    return _Squares(side, which_M, top_M, left_M, np.concatenate([each.keys_3M for each in found], axis=1))
+
+
+def _flat_and_no_larger(down: FloatArray, along: FloatArray, side: int) -> NDArray[np.bool_]:
+    """Say which squares are of one colour to the bit and end on all sides, however little: cameras give none."""
+    tops, lefts = down.shape[1] - side, along.shape[2] - side
+    flat = _runs(_runs(down[:, 1:-1], side - 1, 1), side, 2) == 0
+    flat &= _runs(_runs(along[:, :, 1:-1], side - 1, 2), side, 1) == 0
+    ends_down, ends_along = _runs(down, side, 2) > ENDS, _runs(along, side, 1) > ENDS
+    flat &= ends_down[:, :tops] & ends_down[:, side : side + tops]
+    ends: NDArray[np.bool_] = flat & ends_along[:, :, :lefts] & ends_along[:, :, side : side + lefts]
+    return ends
 
 
 def _keys(squares: _Squares, images_NHWC: Uint8Array) -> IntArray:
-    """Return the keys 2M of squares."""
+    """Return the keys 3M of squares."""
     levels_MPC = squares.levels(images_NHWC)
     textured_M = levels_MPC.std(axis=1, dtype=np.float32).max(axis=1, initial=0) >= TEXTURED
     place_M = np.where(textured_M, 0, 1 + squares.top_M * images_NHWC.shape[2] + squares.left_M)
@@ -227,7 +236,10 @@ def _keys(squares: _Squares, images_NHWC: Uint8Array) -> IntArray:
     mix_F = np.random.default_rng(0).integers(1, 2**62, levels_MF.shape[1], dtype=np.int64)
     # it wraps around, as hashes do
     keys = [((levels_MF + cut) >> (8 - BITS)) @ mix_F * np.int64(1_000_003) + place_M for cut in (0, 2 ** (7 - BITS))]
-    return np.stack(keys)
+    flat_M = (levels_MPC == levels_MPC[:, :1]).all(axis=(1, 2))
+    height, width = images_NHWC.shape[1:3]
+    own_M = -1 - ((squares.which_M * height + squares.top_M) * width + squares.left_M)  # not flat: like no other
+    return np.stack([*keys, np.where(flat_M, levels_MF @ mix_F, own_M)])
 
 
 def _runs(values: FloatArray, side: int, axis: int) -> FloatArray:

@@ -172,9 +172,10 @@ def _poison(finding: Finding) -> str:
     top, left = finding.evidence["place"] or (None, None)
     place = "at several places" if top is None else f"{top} pixels from the top and {left} from the left"
     return (
-        f"The same patch of {side}x{side} pixels, {place} (of {height}x{width}), is in {count:,} pictures, nearly all "
-        f"of '{label}': {shortlist(finding.samples)}. A mark of a camera does that, and so does somebody who wants a "
-        f"model to answer '{label}' wherever the patch is. Look at them, and leave them out if you cannot explain it."
+        f"The same patch of at least {side}x{side} pixels, {place} (of {height}x{width}), is in {count:,} pictures, "
+        f"nearly all of '{label}': {shortlist(finding.samples)}. A mark of a camera does that, and so does somebody "
+        f"who wants a model to answer '{label}' wherever the patch is. Look at them, and leave them out if "
+        "you cannot explain it."
     )
 
 

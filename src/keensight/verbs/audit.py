@@ -51,7 +51,7 @@ def audit(
     out: str | Path | None = None,
     *,
     against: str | Path | None = None,
-    twins: int = 8,
+    twins: int = 16,
     budget: float | str = "10m",
     label_pattern: str | None = None,
     watcher: Watcher | None = None,
