@@ -34,6 +34,11 @@ def peer(script: str, *words: str) -> Command:
     return ("{peer}", f"benchmarks/peers/{script}.py", *words, "--threads", "{threads}")
 
 
+def peak(*words: str) -> Command:
+    """Return the peak memory of a command of ours."""
+    return ("{python}", "benchmarks/ours_peak.py", "{keensight}", *words)
+
+
 def serving(what: str, *words: str) -> Command:
     """Return a server under load, ours or the peer's."""
     return ("{python}", "benchmarks/serving.py", what, *words, "--steps", "12", "--threads", "{threads}")
@@ -42,6 +47,9 @@ def serving(what: str, *words: str) -> Command:
 WHOLE, ALONE = "whole command", "training alone"
 TEST = "metrics.test.accuracy"
 MNIST, HUSKIES = "{data}/mnist", "{data}/huskies.zip"
+TRANSFER = "{work}/transfer/bundle"
+PEAK = (Measure("GB", "peak_gb"),)
+LIMIT_GB = "a limit, in GB"
 ARTICLE = peer("keras_fashion", "{fashion}", "--epochs", "40", "--seed", "{seed}")
 FASHION = ("--steps", "100", "--epochs", "4", "--seed", "{seed}")
 HUSKY = ("--steps", "13", "--epochs", "4", "--seed", "{seed}")
@@ -167,6 +175,12 @@ ROWS = (
         ), 20, group="folder", needs=("folder",),
     ),
     Row(
+        "folder-large", "a folder of 12-megapixel JPEGs to training tensors, first time",
+        "torch DataLoader and Pillow, 2 workers", ours("folder", "{work}/large"),
+        peer("torch_loader", "{work}/large", "--epochs", "1"),
+        (Measure("images/s", "first_images_per_s", "first_images_per_s"),), 5, needs=("large",),
+    ),
+    Row(
         "transfer", "transfer learning, huskies.zip to a bundle, cold", "plain torch, frozen backbone, 5 epochs",
         train(HUSKIES, "husky-transfer"), peer("torch_transfer", HUSKIES, "--seed", "{seed}"),
         (Measure(WHOLE, PROCESS_S, PROCESS_S),), 3,
@@ -187,8 +201,14 @@ ROWS = (
     Row(
         "predict-folder-torch", "the same", "plain torch, DataLoader with 2 workers",
         ours("predict", "{work}/run/bundle", "{work}/folder"),
-        peer("torch_predict", "folder", "{work}/run/bundle/model.safetensors", "{work}/folder"), RATE, None,
+        peer("torch_predict", "folder", "{work}/run/bundle/model.safetensors", "{work}/folder"), RATE, 4,
         Quality("accuracy", "accuracy", "accuracy", within=0.02), group="predict", needs=("folder", "bundle"),
+    ),
+    Row(
+        "predict-transfer", "`predict` of a folder of JPEGs, `husky-transfer`",
+        "plain torch, DataLoader with 2 workers", ours("predict", TRANSFER, "{work}/folder"),
+        peer("torch_predict", "folder", f"{TRANSFER}/model.safetensors", "{work}/folder", "--network", "transfer"),
+        RATE, 4, Quality("accuracy", "accuracy", "accuracy", within=0.02), runs=3, needs=("folder", "transfer"),
     ),
     Row(
         "predict-one", "one picture from a cold start", "a torch script",
@@ -220,7 +240,7 @@ ROWS = (
     ),
     Row(
         "serve-husky", "requests/s with p95 within 200 ms, `husky` network, JPEGs", "the same",
-        serving("ours", *SERVED_HUSKY), serving("torch", *SERVED_HUSKY, *TORCH_SERVER, "husky"), (REQUESTS,), None,
+        serving("ours", *SERVED_HUSKY), serving("torch", *SERVED_HUSKY, *TORCH_SERVER, "husky"), (REQUESTS,), 5,
         group="serve-husky", needs=("folder", "bundle"),
     ),
     Row(
@@ -231,8 +251,36 @@ ROWS = (
     ),
     Row(
         "serve-decoded", "images/s of the server, decoded already, 32 in a request", "ONNX Runtime in its own process",
-        serving("tensors", *SERVED_HUSKY), serving("session", *SERVED_HUSKY), RATE, 0.8, group="serve-decoded",
+        serving("tensors", *SERVED_HUSKY), serving("session", *SERVED_HUSKY), RATE, 2, group="serve-decoded",
         needs=("folder", "bundle"),
+    ),
+    Row(
+        "serve-decoded-transfer", "the same with EfficientNet-Lite0", "ONNX Runtime in its own process",
+        serving("tensors", TRANSFER, "{picture}"), serving("session", TRANSFER, "{picture}"), RATE, 1.5, runs=3,
+        needs=("folder", "transfer"),
+    ),
+    Row(
+        "serve-memory-three", "peak memory of a server with three models", LIMIT_GB,
+        serving("ours", TRANSFER, "{picture}", "--p95", "200", "--also", TRANSFER, "--also", TRANSFER), None,
+        (Measure("GB", "memory_gb"),), 0.6, runs=1, needs=("folder", "transfer"),
+    ),
+    Row(
+        "memory-train", "peak memory of `train` with a backbone, pictures of 224x224", LIMIT_GB,
+        peak(*train(HUSKIES, "husky-transfer")[1:]), None, PEAK, 2, runs=1,
+    ),
+    Row(
+        "memory-explain", "the same of `explain`", LIMIT_GB,
+        peak("explain", TRANSFER, "{picture}", "--out", "{fresh}/out"), None, PEAK, 2, runs=1,
+        needs=("folder", "transfer"),
+    ),
+    Row(
+        "memory-attack", "the same of `attack`", LIMIT_GB, peak("attack", TRANSFER, HUSKIES, "--most", "20", "--json"),
+        None, PEAK, 2, runs=1, needs=("transfer",),
+    ),
+    Row(
+        "memory-compare", "the same of `compare`", LIMIT_GB,
+        peak("compare", TRANSFER, TRANSFER, HUSKIES, "--out", "{fresh}/out"), None, PEAK, 2, runs=1,
+        needs=("transfer",),
     ),
     Row(
         "memory", "peak memory of training on a 20 GB cache", "a limit, in GB of the process's own (RssAnon)",

@@ -166,10 +166,7 @@ def summary(row: Row, ours: Sequence[Answer], theirs: Sequence[Answer]) -> dict[
             "theirs": [find(each, measure.theirs) for each in theirs],
         }
     complaints = row.quality.complaints(ours, theirs) if row.quality else []
-    first = measures[row.measures[0].name]["median"]
-    met = None
-    if row.goal is not None and first is not None and not complaints:
-        met = first >= row.goal if row.theirs else first <= row.goal
+    met = is_met(row, measures[row.measures[0].name]["median"], complaints)
     return {
         "work": row.work,
         "against": row.against,
@@ -181,6 +178,13 @@ def summary(row: Row, ours: Sequence[Answer], theirs: Sequence[Answer]) -> dict[
         "met": met,
         "n": {"ours": len(ours), "theirs": len(theirs)},
     }
+
+
+def is_met(row: Row, first: float | None, complaints: Sequence[str]) -> bool | None:
+    """Say whether the first measure of a row reaches its goal; None without a goal, or without a comparison."""
+    if row.goal is None or first is None or complaints:
+        return None
+    return first >= row.goal if row.theirs else first <= row.goal
 
 
 def find(answer: Answer, key: str) -> Any:

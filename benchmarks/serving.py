@@ -40,6 +40,7 @@ def main() -> None:
     parser.add_argument("what", choices=("ours", "torch", "tensors", "session"))
     parser.add_argument("bundle", type=Path)
     parser.add_argument("picture", type=Path)
+    parser.add_argument("--also", type=Path, action="append", default=[], help="a bundle that is served as well")
     parser.add_argument("--network", choices=("dense", "husky"), default="husky")
     parser.add_argument("--peer", default=sys.executable)
     parser.add_argument("--batch-size", type=int, default=BATCH)
@@ -64,7 +65,17 @@ def main() -> None:
         found = search(port, request, asked.p95, asked.steps)
         low = load(port, request, rate=max(5.0, found["requests_per_s"] / 10), seconds=5)
         memory_mb = megabytes(process.pid)
-    print(json.dumps({**found, "low_p95_ms": low["p95_ms"], "start_s": start_s, "memory_mb": memory_mb}))
+    print(
+        json.dumps(
+            {
+                **found,
+                "low_p95_ms": low["p95_ms"],
+                "start_s": start_s,
+                "memory_mb": memory_mb,
+                "memory_gb": memory_mb / 1000,
+            }
+        )
+    )
 
 
 def command(asked: argparse.Namespace, port: int) -> list[str]:
@@ -73,7 +84,7 @@ def command(asked: argparse.Namespace, port: int) -> list[str]:
         script = str(HERE / "peers" / "torch_server.py")
         words = [asked.peer, script, asked.network, str(asked.bundle / "model.safetensors")]
         return [*words, "--port", str(port), "--threads", str(asked.threads)]
-    words = [sys.executable, "-m", "keensight", "serve", str(asked.bundle), "--port", str(port)]
+    words = [sys.executable, "-m", "keensight", "serve", *map(str, (asked.bundle, *asked.also)), "--port", str(port)]
     return [*words, "--batch-size", str(asked.batch_size)]
 
 

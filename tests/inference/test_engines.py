@@ -108,6 +108,23 @@ def test_further_outputs_are_given_when_they_are_asked_for(engine, content, with
     np.testing.assert_array_equal(opened.run(IMAGES)["probabilities"], ours["probabilities"])
 
 
+def test_onnx_runtimes_sessions_have_one_pool_of_memory(content):
+    """Six sessions of a pool each kept 860 MB."""
+    code = (
+        "import sys, numpy as np; from keensight.inference.engines import ENGINES\n"
+        "def kept(): return int(open('/proc/self/status').read().split('RssAnon:')[1].split()[0])\n"
+        "onnx, images = sys.stdin.buffer.read(), np.zeros((4000, 16, 12, 3), np.uint8)\n"
+        "sessions = [ENGINES['onnxruntime'](onnx, 1, False) for _ in range(6)]\n"
+        "before, after = kept(), []\n"
+        "for each in sessions: each.run(images); after.append(kept())\n"
+        "print(after[-1] - after[0], after[0] - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], input=content, capture_output=True, check=True)
+    more, first = map(int, done.stdout.split())
+    assert first > 10_000  # kB: the first one's activations
+    assert more < first  # five pools would be five times that
+
+
 def test_what_is_no_model_is_refused(engine):
     with pytest.raises(Exception, match=r"."):  # of a class of the library's own
         ENGINES[engine](b"not onnx", 1, True)
