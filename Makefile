@@ -8,7 +8,7 @@ DATA ?= ../shared/data
 # What was compiled is kept: the tests start Python often, and a suite without takes half a minute more.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo example test test-thorough test-slow test-system dist fuzz pictures promises bench audit-bench bench-smoke lint format clean
+.PHONY: help install demo example test test-thorough test-slow test-studio test-system dist fuzz pictures promises bench audit-bench bench-smoke lint format clean
 
 help:  ## show this
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -26,6 +26,9 @@ test-thorough: .venv/developing .venv-keras/installed  ## whole runs: a browser,
 
 test-slow: .venv/developing  ## the tests of minutes each: real data, training to the end
 	$(BIN)/pytest -m slow
+
+test-studio: .venv/developing  ## drive the studio in a real Chromium as a person does: a minute or two
+	$(BIN)/pytest tests/serving/studio
 
 test-system: .venv/developing .venv-backbones/installed  ## build and run the container, and lose no request while servers are replaced
 	scripts/apt-install buildah podman runc mmdebstrap nginx-light

@@ -56,6 +56,7 @@ NAMES = [
     "sign",
     "split",
     "start",
+    "studio",
     "train",
     "tune",
     "verify",

@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from keensight.verbs.serve import serve
     from keensight.verbs.shard import shard
     from keensight.verbs.sign import sign
+    from keensight.verbs.studio import studio
     from keensight.verbs.train import train
     from keensight.verbs.tune import tune
     from keensight.verbs.verify import verify
@@ -103,6 +104,7 @@ _HOME = {
     "sign": "keensight.verbs.sign",
     "split": "keensight.data.splits",
     "start": "keensight.training.loop",
+    "studio": "keensight.verbs.studio",
     "train": "keensight.verbs.train",
     "tune": "keensight.verbs.tune",
     "verify": "keensight.verbs.verify",
@@ -171,6 +173,7 @@ __all__ = [
     "sign",
     "split",
     "start",
+    "studio",
     "train",
     "tune",
     "verify",

@@ -85,6 +85,7 @@ OPTIONS = {  # of every verb, by name: scripts use them, so one that goes or is 
     "deploy kubernetes": "out key unsigned name no-explain image namespace replicas max-replicas cpu cpu-limit memory "
     "memory-limit hostname gateway label json",
     "import-keras": "out labels labels-file pixels size exclusive json",
+    "studio": "port no-browser",
     "export": "to out weights-only max-drop even-if-slower label-pattern key json",
 }
 ARGUMENTS = {
@@ -93,7 +94,7 @@ ARGUMENTS = {
     "evaluate": "BUNDLE DATA...",
     "certify": "BUNDLE DATA...", "compare": "BUNDLE BUNDLE... DATA...", "explain": "BUNDLE PICTURES...",
     "sign": "[ARGS]", "verify": "BUNDLE", "predict": "BUNDLE PICTURES...",
-    "scan": "BUNDLE SCENE", "serve": "[ARGS...]",
+    "scan": "BUNDLE SCENE", "studio": "[ARGS]", "serve": "[ARGS...]",
     "deploy docker": "BUNDLE", "deploy kubernetes": "BUNDLE", "import-keras": "FILE",
     "export": "BUNDLE [ARGS]",
 }  # fmt: skip

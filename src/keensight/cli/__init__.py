@@ -209,6 +209,11 @@ VERBS = {
             "keensight import-keras fashion.keras --labels-file names.txt --out imported/fashion",
         ),
     ),
+    "studio": (
+        "Serve",
+        "Open one local page on which pictures become a model.",
+        ("keensight studio", "keensight studio path/to/folder --port 8080 --no-browser"),
+    ),
     "export": (
         "Serve",
         "Write a bundle's model or weights as one file, or as an int8 bundle.",

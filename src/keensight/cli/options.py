@@ -31,7 +31,7 @@ Json = Annotated[bool, Parameter(help="Print one JSON object on stdout.")]
 
 VERBS = Path(__file__).parents[1] / "verbs"
 ARGUMENTS = (  # positional: without dashes
-    "bundle", "bundles", "data", "decisions", "file", "pictures", "queries", "scene",
+    "bundle", "bundles", "data", "decisions", "file", "folder", "pictures", "queries", "scene",
     "thing",
 )  # fmt: skip
 AS_TYPED = ("data", "pictures", "thing")  # as a Path, ./mnist would be the name mnist, and a URL no URL

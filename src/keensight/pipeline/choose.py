@@ -30,7 +30,7 @@ from keensight.training.head import MOST_FOLDED, FoldScore, fold_score
 from keensight.training.loop import State, start
 from keensight.training.recipe import load_recipe
 from keensight.training.trainers import fit_best, fresh
-from keensight.values import Attempt, Choice, Dataset, Preprocessing, Recipe, best_epoch
+from keensight.values import Attempt, Choice, Dataset, Epoch, Preprocessing, Recipe, best_epoch
 from keensight.values.recipe import KEYS, name_of
 
 Settings: TypeAlias = Mapping[str, Any]  # a recipe's keys and values, by name
@@ -127,6 +127,8 @@ def choose(
         watcher.note(f"{_words(look, material)}: {_what(SCRATCH)}.")
         return Chosen(material)
     for settings in chain([first], ways):
+        if tries.made and watcher.is_enough():
+            break
         tries.make(settings)
     chosen = tries.made.index(tries.best)
     attempts = tuple(tried.attempt for tried in tries.made)
@@ -265,7 +267,11 @@ class Tries:
         def on_step(done: int, total: int) -> None:
             self._watcher.step(len(state.history) + 1, recipe.train.epochs, done, total)
 
-        fit_best(state, splits, recipe, on_step, self._watcher.features)
+        def is_enough(epoch: Epoch) -> bool:
+            self._watcher.epoch(epoch, recipe.train.epochs)
+            return self._watcher.is_enough()
+
+        fit_best(state, splits, recipe, on_step, self._watcher.features, is_enough)
         epoch = best_epoch(state.history)
         assert epoch is not None
         correct, n = round(epoch.val_accuracy * len(splits.val)), len(splits.val)

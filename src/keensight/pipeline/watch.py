@@ -92,6 +92,10 @@ def _as_words(name: str) -> str:
 class Watcher:
     """Receives all progress and ignores it. Subclasses show what they like."""
 
+    def is_enough(self) -> bool:
+        """Say whether training should end now, with the best epoch so far. It is asked after each epoch."""
+        return False
+
     def note(self, text: str) -> None:
         """Receive a sentence that the user should know."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from keensight.errors import RecipeError, shortlist, suggestion
@@ -72,12 +72,18 @@ def fit_best(
     recipe: Recipe,
     on_step: OnStep | None = None,
     on_progress: OnProgress | None = None,
+    is_enough: Callable[[Epoch], bool] = lambda _: False,
 ) -> None:
-    """Train to the end in the network's own way, and leave the weights of the best epoch in the model."""
+    """Train to the end in the network's own way, and leave the weights of the best epoch in the model.
+
+    `is_enough` hears of each epoch, and says whether it was the last.
+    """
     best = state.model.state_dict()
     for epoch in fit_any(state, splits, recipe, on_step, on_progress):
         if epoch.best:
             best = copy.deepcopy(state.model.state_dict())
+        if is_enough(epoch):
+            break
     state.model.load_state_dict(best)
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         serve,
         shard,
         sign,
+        studio,
         train,
         tune,
         verify,
@@ -35,8 +36,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "attack", "audit", "certify", "clean", "compare", "demo", "deploy", "evaluate", "explain", "explore",
-    "export", "gather", "import_keras", "info", "lr_range", "predict", "scan", "serve", "shard", "sign", "train",
-    "tune", "verify",
+    "export", "gather", "import_keras", "info", "lr_range", "predict", "scan", "serve", "shard", "sign", "studio",
+    "train", "tune", "verify",
 ]  # fmt: skip
 
 

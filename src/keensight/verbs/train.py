@@ -186,6 +186,9 @@ def _fit(files: RunFolder, state: State, splits: Splits, recipe: Recipe, watcher
         save_state(files.last, state)
         write_history(files, state.history)
         watcher.epoch(epoch, recipe.train.epochs)
+        if watcher.is_enough():
+            watcher.note(f"Training was ended after epoch {epoch.number}; the best epoch so far is kept.")
+            break
     load_weights(files.best, state.model)
 
 

@@ -1,0 +1,116 @@
+"""What a person did to the pictures, and how it is taken back, the last act first.
+
+Dropping and moving are decisions that `keensight clean` carries out, which notes who decided what. Where it cannot (a
+class that would be empty, or is), and for what the studio itself wrote, files are moved by the studio.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from keensight.errors import DataError
+from keensight.files import explained, make_folder, to_json_line, write_atomically
+from keensight.serving.limits import RefusalError
+from keensight.serving.studio.project import Project
+
+Clean = Callable[..., object]  # `keensight.clean`
+ActName = Literal["drop", "relabel", "keep"]
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """One act: what to call it on the button, and what takes it back."""
+
+    title: str
+    undo: Callable[[], object]
+
+
+@dataclass(slots=True)
+class Acts:
+    """The acts of this session, the last one last."""
+
+    project: Project
+    clean: Clean
+    done: list[Act] = field(default_factory=list)
+    count: int = 0
+
+    def added(self, paths: list[str]) -> None:
+        """Note that pictures were added."""
+        if paths:
+            self.count += 1
+            number = self.count
+            self.done.append(Act(f"adding {_pictures(len(paths))}", lambda: self.project.remove(paths, number)))
+
+    def renamed(self, old: str, new: str) -> None:
+        """Note that a class has another name."""
+        self.done.append(Act(f"renaming {old}", lambda: self.project.rename_class(new, old)))
+
+    def decide(self, action: ActName, files: Sequence[str], label: str | None, why: str) -> None:
+        """Carry out a decision about pictures. Raises RefusalError if it cannot be."""
+        found = {path: self.project.picture_file(path) for path in dict.fromkeys(files)}
+        if action == "relabel" and label is None:
+            raise RefusalError(400, "bad_request", "Moving a picture needs the class that it belongs to.")
+        lines = [
+            {"sha256": _sha256(file), "action": action, "label": label, "file": path, "why": why}
+            for path, file in found.items()
+        ]
+        title = {"drop": "removing", "relabel": f"moving to {label}", "keep": "keeping"}[action]
+        self.count += 1
+        decisions = make_folder(self.project.own / "decisions") / f"{self.count}-{len(lines)}.jsonl"
+        write_atomically(decisions, "".join(to_json_line(each) + "\n" for each in lines))
+        try:
+            self.clean(self.project.pictures, decisions)
+        except DataError as error:
+            if action == "keep":
+                raise RefusalError(409, "not_possible", str(error)) from error
+            self._move(list(found), self.project.class_folder(label) if label and action == "relabel" else None, title)
+        else:
+            undo = lambda: self.clean(self.project.pictures, undo=True)  # noqa: E731
+            self.done.append(Act(f"{title} ({_pictures(len(found))})", undo))
+
+    def undo(self) -> str:
+        """Take the last act back, and return what it was. Raises RefusalError if there is none."""
+        if not self.done:
+            raise RefusalError(409, "nothing", "There is nothing to undo.")
+        act = self.done.pop()
+        act.undo()
+        return act.title
+
+    def _move(self, paths: list[str], to: Path | None, title: str) -> None:
+        """Move pictures to another class, or out of all classes."""
+        moves = []
+        for path in paths:
+            name, _, file = path.partition("/")
+            folder = to or self.project.own / "removed" / str(self.count) / name
+            moves.append((self.project.picture_file(path), _free(make_folder(folder) / file)))
+        _shift(moves)
+        back = [(new, old) for old, new in moves]
+        self.done.append(Act(f"{title} ({_pictures(len(paths))})", lambda: _shift(back)))
+
+
+def _shift(moves: list[tuple[Path, Path]]) -> None:
+    for old, new in moves:
+        with explained(new):
+            shutil.move(old, new)
+
+
+def _free(path: Path) -> Path:
+    free, number = path, 1
+    while free.exists():
+        number += 1
+        free = path.with_stem(f"{path.stem}-{number}")
+    return free
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _pictures(count: int) -> str:
+    return f"{count:,} picture{'s' * (count != 1)}"

@@ -1,0 +1,69 @@
+// Findings of the audit as cards, each with what to do about its pictures.
+
+import { call, small } from "./api.js";
+import { $, announce, button, count, h } from "./dom.js";
+import { trouble } from "./trouble.js";
+
+const SHOWN = 12; // pictures of a card
+
+let shown = "";
+let classes = [];
+
+export function show(state) {
+  classes = state.classes.map((each) => each.name);
+  const busy = state.job?.status === "running";
+  $("audit").disabled = $("explore").disabled = busy || !state.classes.some((each) => each.count);
+  if (state.job?.what === "explore" && state.job.status === "done") $("open-map").hidden = false;
+  const now = JSON.stringify([state.findings, classes]);
+  if (now === shown) return;
+  shown = now;
+  const findings = state.findings;
+  $("findings").replaceChildren();
+  if (!findings) return;
+  const open = findings.filter((each) => each.samples.length && (each.decided ?? []).length < each.samples.length);
+  const told = findings.length ? `${count(findings.length, "finding")}, ${open.length} of them to decide about.` : "Nothing was found that needs your eye.";
+  $("findings").append(h("p", { role: "status" }, told), ...findings.map(card));
+}
+
+function card(finding) {
+  const decided = new Set(finding.decided ?? []);
+  const left = finding.samples.filter((file) => !decided.has(file));
+  const shownFiles = finding.samples.slice(0, SHOWN);
+  const more = finding.samples.length - shownFiles.length;
+  const all = h("p", { className: "buttons" });
+  if (left.length) all.append(button(left.length > 1 ? "Keep all as they are" : "Keep as it is", () => decide(finding, "keep", left)));
+  return h(
+    "div",
+    { className: `finding${left.length ? "" : " decided"}` },
+    h("p", {}, finding.sentence),
+    h("ul", {}, ...shownFiles.map((file) => picture(finding, file, decided.has(file)))),
+    more > 0 ? h("p", { className: "small" }, `and ${more} more`) : "",
+    all,
+  );
+}
+
+function picture(finding, file, isDecided) {
+  const [label] = file.split("/");
+  const parts = [h("img", { src: small(file), alt: file, loading: "lazy" }), h("span", {}, label)];
+  if (isDecided) return h("li", { className: "decided" }, ...parts, " · decided");
+  const move = h("select", { "aria-label": `Move ${file} to` }, h("option", { value: "" }, "Move to …"));
+  move.append(...classes.filter((each) => each !== label).map((each) => h("option", { value: each }, each)));
+  move.addEventListener("change", () => move.value && decide(finding, "relabel", [file], move.value));
+  const drop = button("Remove", () => decide(finding, "drop", [file]));
+  drop.setAttribute("aria-label", `Remove ${file}`);
+  return h("li", {}, ...parts, h("br"), drop, " ", move);
+}
+
+async function decide(finding, action, files, label) {
+  try {
+    await call("decide", { json: { action, files, label, finding: finding.number, why: `finding: ${finding.kind}` } });
+    announce("Done. Undo takes it back.");
+    trouble(null);
+  } catch (error) {
+    trouble(error);
+  }
+}
+
+for (const what of ["audit", "explore"]) {
+  $(what).addEventListener("click", () => call(what, { json: {} }).then(() => trouble(null), trouble));
+}
