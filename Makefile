@@ -8,7 +8,7 @@ DATA ?= ../shared/data
 # What was compiled is kept: the tests start Python often, and a suite without takes half a minute more.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo example test test-thorough test-slow test-studio test-system dist fuzz pictures promises bench audit-bench bench-smoke lint format clean
+.PHONY: help install demo example test test-thorough test-slow test-studio test-system dist docs fuzz pictures promises bench audit-bench bench-smoke lint format clean
 
 help:  ## show this
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -41,6 +41,9 @@ example: .venv/installed .venv-keras/installed  ## train, sign, tamper, quantise
 dist: .venv/developing  ## build sdist and wheels into dist/, and train and predict from each in an empty environment
 	scripts/check-dist $(BIN)/python
 
+docs: .venv/documenting  ## build docs/ as a site into site/, strictly, and run its notebooks: some minutes
+	$(BIN)/mkdocs build --quiet --strict
+
 fuzz: .venv/developing  ## give 100,000 hostile pictures to the decoders, and as many requests to a server: half an hour
 	$(BIN)/python tests/data/fuzz.py
 	$(BIN)/python tests/serving/fuzz.py tests/bundle/frozen/bundle
@@ -70,7 +73,7 @@ format: .venv/developing  ## let ruff put the code into shape
 	$(BIN)/ruff format src tests benchmarks
 
 clean:  ## remove what the targets above made
-	rm -rf .venv .venv-bench .venv-keras .venv-backbones build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-bench .venv-keras .venv-backbones build dist site src/*.egg-info .pytest_cache .mypy_cache .ruff_cache
 
 .venv/installed: pyproject.toml constraints.txt scripts/make-venv $(wildcard src/keensight/kernels/*.[ch])
 	scripts/apt-install gcc libc6-dev
@@ -84,6 +87,10 @@ clean:  ## remove what the targets above made
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[all,dev]'
 	# they name torchvision, which has no build for our torch; what is used of them does not import it
 	$(BIN)/pip install --quiet --no-deps torchattacks==3.5.1 torchcp==1.2.1 pytorch-ood==0.4.0
+	@touch $@
+
+.venv/documenting: .venv/developing
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[docs]'
 	@touch $@
 
 .venv-keras/installed: .venv/installed scripts/make-keras-venv benchmarks/constraints-bench.txt

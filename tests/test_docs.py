@@ -63,16 +63,10 @@ def compare(file, expected):
     assert file.read_text() == expected, f"{file.name} is out of date: REWRITE_DOCS=1 pytest tests/test_docs.py"
 
 
-def test_the_help_in_the_readme_is_the_help():
-    start, end = "<!-- help: keensight --help -->\n", "<!-- end of help -->"
-    before, rest = README.read_text().split(start)
-    after = rest.split(end)[1]
-    compare(README, f"{before}{start}\n```text\n{helps_of('')[0]}\n```\n\n{end}{after}")
-
-
 def test_the_help_of_every_verb_is_in_the_docs():
-    parts = [CLI_BEGINS]
-    texts = zip(VERBS, helps_of(*VERBS), strict=True)
+    whole, *each = helps_of("", *VERBS)
+    parts = [CLI_BEGINS, f"```text\n{whole}\n```\n"]
+    texts = zip(VERBS, each, strict=True)
     parts += [f"## keensight {verb}\n\n```text\n{text}\n```\n" for verb, text in texts]
     compare(CLI, "\n".join(parts))
 
@@ -89,10 +83,20 @@ def test_the_readmes_python_runs(block, tmp_path, monkeypatch):
     exec(compile(block, "docs", "exec"), {"__name__": "__main__"})
 
 
-@pytest.mark.parametrize("file", [README, *sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md"], ids=str)
+@pytest.mark.parametrize("file", [README, *sorted((ROOT / "docs").rglob("*.md")), ROOT / "CONTRIBUTING.md"], ids=str)
 def test_links_lead_somewhere(file):
     for target in re.findall(r"\]\(([^)#]+)\)", file.read_text()):
         assert target.startswith("https://") or (file.parent / target).exists(), f"{file.name}: {target}"
+
+
+def test_every_page_is_in_the_sites_contents():
+    listed = (ROOT / "mkdocs.yml").read_text()
+    pages = [
+        file.relative_to(ROOT / "docs").as_posix()
+        for file in (ROOT / "docs").rglob("*")
+        if file.suffix in (".md", ".ipynb")
+    ]
+    assert not [page for page in pages if f"{page}\n" not in listed]
 
 
 def test_make_targets_in_the_docs_exist():

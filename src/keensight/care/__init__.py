@@ -1,0 +1,1 @@
+"""What is wrong with data, as findings; gathering pictures; decisions and cleaning."""

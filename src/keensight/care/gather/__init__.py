@@ -1,0 +1,1 @@
+"""Finds pictures for labels, and fetches them politely and safely."""

@@ -1,0 +1,1 @@
+"""Pictures to arrays, without torch: sources, splits, pixels, the cache."""

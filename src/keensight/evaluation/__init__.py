@@ -1,0 +1,1 @@
+"""Numbers alone: metrics, calibration, baselines, the report's values."""

@@ -1,0 +1,1 @@
+"""Numbers alone: what an answer depends on."""

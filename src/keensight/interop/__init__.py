@@ -1,0 +1,1 @@
+"""Networks of others, and in other formats."""

@@ -1,0 +1,1 @@
+"""Reads models that Keras saved, without Keras."""

@@ -1,0 +1,1 @@
+"""Networks, in one table, and what they are made of."""

@@ -1,0 +1,1 @@
+"""Stages that verbs share: prepare, finish, resume and others."""

@@ -1,0 +1,1 @@
+"""Threats, attacks, bounds, robust losses."""

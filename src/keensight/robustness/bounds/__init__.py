@@ -1,0 +1,1 @@
+"""What no change within epsilon can undo: bounds of a network's answers."""
