@@ -49,8 +49,9 @@ def test_the_page_shows_everything_and_escapes_names():
     before = np.full((8, 8, 1), 100, np.uint8)
     after = before.copy()
     after[2, 3] += 8
-    html = render_html(REPORT, [Fooled(before, after, 8 / 255, "<cat>", "dog")], "mine & yours")
+    html = render_html(REPORT, [Fooled(before, after, 8 / 255, "<cat>", "dog", (8.14, 2.2), (-1, 3))], "mine & yours")
     assert "&lt;cat&gt;" in html and "<cat>" not in html and "mine &amp; yours" in html
+    assert "for <b><bdi>&lt;cat&gt;</bdi></b> 8.1 and 2.2, for <b><bdi>dog</bdi></b> -1.0 and 3.0." in html
     for text in ("Attacked, 4/255", "Certified, 4/255", "2 pixels", "5 degrees", "saved as a small JPEG", "Severity 3"):
         assert text in html
     assert html.count("<img") == 3 and html.count('role="img"') == 1

@@ -1,13 +1,15 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 import keensight
 from keensight.errors import RunError, UsageError
+from keensight.pipeline import beforehand
 from keensight.pipeline.watch import Watcher
 from keensight.robustness.answers import outcome
-from keensight.values import Threat
+from keensight.values import Split, Threat
 
 
 @pytest.fixture(scope="module")
@@ -93,3 +95,36 @@ def test_the_page_has_all_four_numbers(trained, tmp_path, monkeypatch):
     monkeypatch.setattr("keensight.verbs.attack.ensemble", lambda *_: 1 / 0)  # the folder is looked at first
     with pytest.raises(RunError, match="page"):
         keensight.attack(trained.bundle, "digits", eps=[0.1], steps=1, most=5, out=tmp_path / "page")
+
+
+def test_how_long_it_takes_is_said_beforehand(trained, monkeypatch):
+    told = []
+
+    class Ears(Watcher):
+        def note(self, text):
+            told.append(text)
+
+    monkeypatch.setattr(beforehand, "WORTH_S", 0.0)
+    monkeypatch.setattr(beforehand, "LEAST", 2)
+    for attack, options in ((keensight.attack, {"steps": 10, "attacks": ["fgsm"]}), (keensight.certify, {})):
+        attack(trained.bundle, "digits", eps=[0.001], most=20, watcher=Ears(), **options)
+        (said,) = (each for each in told if each.startswith("This takes about "))
+        assert said.endswith(" s, by the time for 2 of the 20 pictures.")
+        told.clear()
+
+
+def test_the_time_for_all_is_that_for_a_few_times_how_many_more_there_are(monkeypatch):
+    told, seen = [], []
+
+    class Ears(Watcher):
+        def note(self, text):
+            told.append(text)
+
+    clock = iter([100.0, 101.5, 200.0, 200.01])
+    monkeypatch.setattr(beforehand.time, "monotonic", lambda: next(clock))
+    pictures = Split(np.zeros((1600, 2, 2, 1), np.uint8), np.arange(1600), np.zeros(1600, np.int64), ("",) * 1600)
+    beforehand.say_how_long(Ears(), pictures, seen.append, of=100, share=0.5)  # 1.5 s x 2 x 100
+    assert told == ["This takes about 5 min 0 s, by the time for 16 of the 1,600 pictures."]
+    beforehand.say_how_long(Ears(), pictures, seen.append, of=100)  # a second is not worth a sentence
+    beforehand.say_how_long(Ears(), pictures.thinned(100), seen.append, of=2)  # and these are as soon done
+    assert len(told) == 1 and [len(each) for each in seen] == [16, 16]

@@ -23,7 +23,8 @@ COSTS = 0.05  # of accuracy, from where on a change is worth a sentence
 class Fooled:
     """A picture as a model sees it, and as it sees it attacked within `eps` of linf, both uint8 HWC.
 
-    `label` is what it shows, and `called` the answer after the attack.
+    `label` is what it shows, and `called` the answer after the attack. `for_label` and `for_called` are the logits of
+    both, before and after.
     """
 
     before_HWC: Uint8Array
@@ -31,6 +32,8 @@ class Fooled:
     eps: float
     label: str
     called: str
+    for_label: tuple[float, float]
+    for_called: tuple[float, float]
 
 
 def render_html(report: RobustnessReport, examples: Sequence[Fooled], title: str) -> str:

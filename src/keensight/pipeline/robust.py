@@ -20,12 +20,12 @@ from keensight.models.classifier import Classifier
 from keensight.models.tensors import device
 from keensight.pages.robustness import Fooled
 from keensight.pipeline.watch import Watcher
-from keensight.robustness.answers import attacked_pictures
+from keensight.robustness.answers import attacked_pictures, logits
 from keensight.robustness.attacks.table import ATTACKS
 from keensight.robustness.certificates import certified
 from keensight.robustness.ensemble import Left, ensemble, fitting, masking
 from keensight.robustness.opaque import Opaque
-from keensight.values import ClassRobustness, Norm, RobustnessReport, Split, Threat, Uint8Array, Within
+from keensight.values import ClassRobustness, FloatArray, Norm, RobustnessReport, Split, Threat, Uint8Array, Within
 
 EPS: dict[Norm, tuple[float, ...]] = {
     "linf": (1 / 255, 2 / 255, 4 / 255, 8 / 255, 0.1, 0.2, 0.3),
@@ -178,9 +178,23 @@ def _examples(model: nn.Module, predictor: Predictor, split: Split, lefts: Seque
         before = attacked_pictures(model, few, borders)
         after = attacked_pictures(model, few, borders, threat, "apgd-ce", seed)
         called = _answers(predictor)(after)
+        shown = Split(after, np.arange(len(few)), few.labels, few.paths)
+        logits_2NK = np.stack([logits(model, few, borders), logits(model, shown, borders)])
+
+        def of(both_2: FloatArray) -> tuple[float, float]:
+            return float(both_2[0]), float(both_2[1])
+
         return [
-            Fooled(old, new, threat.eps, names[label], names[answer])
-            for old, new, label, answer in zip(before, after, few.labels, called, strict=True)
+            Fooled(
+                before[n],
+                after[n],
+                threat.eps,
+                names[label],
+                names[answer],
+                for_label=of(logits_2NK[:, n, label]),
+                for_called=of(logits_2NK[:, n, answer]),
+            )
+            for n, (label, answer) in enumerate(zip(few.labels, called, strict=True))
             if answer != label
         ]
     return []

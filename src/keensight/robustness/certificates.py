@@ -23,6 +23,7 @@ from keensight.robustness.bounds.branching import proves
 from keensight.robustness.bounds.known import known_of
 from keensight.robustness.bounds.linear import lowest_margins, margin_forms, tightened
 from keensight.robustness.bounds.network import Node, nodes_of
+from keensight.robustness.bounds.quick import quick_margins
 from keensight.robustness.bounds.smoothing import smoothed
 from keensight.robustness.still import held_still
 from keensight.values import Certificate, Split, Threat
@@ -170,6 +171,8 @@ def _by_bounds(
         lack_N[members] = -least_N
         return least_N <= 0
 
+    if len(members) and (quick_NK := quick_margins(nodes, images_NCHW[members], eps, labels_N[members])) is not None:
+        members = members[settle(members, quick_NK, "intervals")]
     if len(members):
         values, labels = known_of(nodes, images_NCHW[members], eps), labels_N[members]
         left = settle(members, lowest_margins(nodes, values, labels, through=False), "intervals")

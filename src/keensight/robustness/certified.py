@@ -37,12 +37,16 @@ def interval_loss(eps: float, kappa: float, ramp: float, attacked: bool = False)
         def loss(
             model: nn.Module, images_NCHW: torch.Tensor, labels_N: torch.Tensor, draw: torch.Generator
         ) -> tuple[torch.Tensor, torch.Tensor]:
-            shown_NCHW = one_step(model, images_NCHW, labels_N, eps * height, draw) if attacked else images_NCHW
-            logits_NK = model(shown_NCHW).float()
-            value = F.cross_entropy(logits_NK, labels_N)
+            value, logits_NK = images_NCHW.new_zeros(()), None
+            if weight > 0:  # else a third of the work is saved, and answers are counted as right if they are certified
+                shown_NCHW = one_step(model, images_NCHW, labels_N, eps * height, draw) if attacked else images_NCHW
+                logits_NK = model(shown_NCHW).float()
+                value = weight * F.cross_entropy(logits_NK, labels_N)
             if weight < 1:
-                margins_NK = margins(_nodes(model), *box(images_NCHW, eps * height), labels_N)
-                value = weight * value + (1 - weight) * F.cross_entropy(-margins_NK.float(), labels_N)
+                margins_NK = margins(_nodes(model), *box(images_NCHW, eps * height), labels_N).float()
+                value = value + (1 - weight) * F.cross_entropy(-margins_NK, labels_N)
+                logits_NK = -margins_NK if logits_NK is None else logits_NK
+            assert logits_NK is not None
             return value, logits_NK
 
         return loss

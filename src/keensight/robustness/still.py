@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 from torch import nn
 
+from keensight.robustness.one_channel import towards_pictures
+
 
 @contextmanager
 def held_still(model: nn.Module) -> Iterator[None]:
@@ -15,11 +17,13 @@ def held_still(model: nn.Module) -> Iterator[None]:
     Inside a training step, an attack runs the model on pictures of its own: batch normalisation must not measure
     them, and dropout must neither hide gradients from the attacker nor use random draws. Pang et al. (2020,
     arXiv:2010.00467, section 3.2) found that this costs no robustness, and gains accuracy on clean pictures.
+    Gradients are for the pictures; `towards_pictures` says which weights get none.
     """
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
-        yield
+        with towards_pictures(model):
+            yield
     finally:
         for module, training in modes:
             module.training = training

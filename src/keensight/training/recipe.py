@@ -34,6 +34,7 @@ OWN = {  # the models' own keys that have a range
     for each in (
         Key("model", "dropout", 0.0, low=0, high=0.999, example=0.2, search=UpTo(0.5)),
         Key("model", "l2", 0.0, low=0, high=1000, example=0.1),
+        Key("model", "clip", 0.0, low=0, high=0.49, example=0.1),
         Key("model", "backbone_rate", 0.0, low=0, high=1, example=0.1, search=Around(30, 30)),
     )
 }

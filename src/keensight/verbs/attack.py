@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from keensight.errors import UsageError, suggestion
 from keensight.evaluation.metrics import accuracy_interval
 from keensight.files import to_json, write_atomically
 from keensight.pages.robustness import render_html
+from keensight.pipeline.beforehand import say_how_long
 from keensight.pipeline.epsilons import checked_eps
 from keensight.pipeline.part import open_part
 from keensight.pipeline.robust import EPS, MOST, attackable, full_robustness, how_many, told
@@ -25,6 +26,7 @@ from keensight.robustness.needs import are_met, in_words
 from keensight.values import Norm, Split, Threat
 from keensight.workspace import Kind, claim
 
+TRIED_STEPS = 10  # so many times fewer steps are made to see how long an attack takes
 PAGE, FACTS = "robustness.html", "robustness.json"
 ROBUSTNESS = Kind("robustness", "Attack", home=Path("attacks"), begun=PAGE, kept=PAGE, finished=PAGE)
 
@@ -139,8 +141,17 @@ def attack(
 
     borders = opened.bundle.borders
     with claim(Path(out), opened.bundle.name, resume=False, kind=ROBUSTNESS) if out else nullcontext() as folder:
+        every = [Threat(known_norm, 0, steps), *threats]
+        tried = max(1, steps // TRIED_STEPS) if known_norm in ("linf", "l2") else steps
+        briefly = [replace(each, steps=tried) for each in every]
+        say_how_long(
+            watcher,
+            pictures,
+            lambda few: ensemble(model, few, briefly, names, borders, seed),
+            of=16,
+            share=tried / steps,
+        )
         watcher.stage("attacking")
-        every = [Threat(known_norm, 0), *threats]
         clean, *lefts = ensemble(model, pictures, every, names, borders, seed, told(watcher))
         signs = _signs(model, pictures, lefts, num_classes, borders, seed) if len(names) > 1 else None
         if signs:

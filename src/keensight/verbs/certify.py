@@ -15,13 +15,14 @@ from keensight.evaluation.metrics import accuracy_interval
 from keensight.evaluation.words import duration
 from keensight.inference.predictor import num_inverted, told_inverted
 from keensight.models.tensors import device
+from keensight.pipeline.beforehand import say_how_long
 from keensight.pipeline.epsilons import checked_eps
 from keensight.pipeline.part import open_part
 from keensight.pipeline.robust import how_many
 from keensight.pipeline.watch import Watcher
 from keensight.robustness.bounds.smoothing import widest_radius
-from keensight.robustness.certificates import certified, certified_by_noise
-from keensight.values import Certificate, Norm
+from keensight.robustness.certificates import OnPicture, certified, certified_by_noise
+from keensight.values import Certificate, Norm, Split
 
 EPS = (1 / 255, 2 / 255, 4 / 255, 8 / 255)
 EPS_L2 = (0.1, 0.25, 0.5, 1.0)
@@ -132,19 +133,22 @@ def certify(
         watcher.note(f"{len(part):,} of {len(opened.pictures):,} pictures are certified. --most 0 takes all.")
     if said := told_inverted(num_inverted(opened.predictor, part), len(part), "pictures"):
         watcher.note(said)
+    if smooth and epsilons[-1] > (widest := widest_radius(smooth, draws)):
+        watcher.note(
+            f"{draws:,} draws of this noise can certify {widest:.3g} at most. A larger --draws or --smooth can certify "
+            "more."
+        )
+
+    def prove(pictures: Split, branch_s: float = 0.0, on_picture: OnPicture | None = None) -> list[Certificate]:
+        if smooth:
+            on = model.to(device())
+            return certified_by_noise(on, pictures, epsilons, smooth, draws, known.borders, seed, on_picture)
+        return certified(model, pictures, epsilons, known.borders, branch_s, on_picture)
+
+    say_how_long(watcher, part, prove, of=50)
     watcher.stage("certifying")
     began = time.monotonic()
-    if smooth:
-        if epsilons[-1] > (widest := widest_radius(smooth, draws)):
-            watcher.note(
-                f"{draws:,} draws of this noise can certify {widest:.3g} at most. A larger --draws or --smooth can "
-                "certify more."
-            )
-        found = certified_by_noise(
-            model.to(device()), part, epsilons, smooth, draws, known.borders, seed, watcher.certified
-        )
-    else:
-        found = certified(model, part, epsilons, known.borders, branch * len(epsilons), watcher.certified)
+    found = prove(part, branch * len(epsilons), watcher.certified)
     if (took := time.monotonic() - began) > LONG_S:
         watcher.note(f"That took {duration(took)}.")
     right_N = found[0].correct_N

@@ -58,7 +58,9 @@ def _conv(layer: nn.Conv2d) -> Affine | None:
     options: Any = (layer.stride, layer.padding, layer.dilation, layer.groups)
 
     def absolute(x_NCHW: torch.Tensor) -> torch.Tensor:
-        return F.conv2d(x_NCHW, layer.weight.abs(), None, *options)
+        # abs() of a weight of one channel forgets that it is channels_last, which makes later sums many times slower
+        weight = layer.weight.permute(0, 2, 3, 1).abs().permute(0, 3, 1, 2)
+        return F.conv2d(x_NCHW, weight, None, *options)
 
     def transposed(rows: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
         found: torch.Tensor = conv2d_input(list(shape), layer.weight, rows, *options)  # type: ignore[no-untyped-call]

@@ -66,7 +66,10 @@ def next_known(node: Node, values: Sequence[Known]) -> Known:
     inputs = [values[i] for i in node.inputs]
     if not isinstance(node.op, Affine):
         (one,) = inputs
-        return Known(node.op.apply(one.lower), node.op.apply(one.upper), node.op.apply(one.noise))
+        noise = node.op.apply(one.noise)
+        if node.op.is_relu:  # where the exact and the rounded number are below 0, the errors end
+            noise = torch.minimum(noise, node.op.apply(one.upper + one.noise))
+        return Known(node.op.apply(one.lower), node.op.apply(one.upper), noise)
     terms = node.op.terms + MORE_TERMS
     share = terms * UNIT / (1 - terms * UNIT)
     nothing = [torch.zeros_like(one.lower[:1]).repeat(2, *[1] * (one.lower.dim() - 1)) for one in inputs]
