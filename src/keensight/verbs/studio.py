@@ -66,7 +66,7 @@ async def _serve(bound: socket.socket, project: Project, doing: Doing, token: st
     app = create_studio(studio, token, frozenset({f"127.0.0.1:{port}", f"localhost:{port}"}))
     config = uvicorn.Config(app, lifespan="off", log_config=None, access_log=False, server_header=False, ws="none")
     config.timeout_graceful_shutdown = 1
-    server = _Server(config, ready)
+    server = _Server(config, ready, studio.leave)
     try:
         await server.serve(sockets=[bound])
     finally:
@@ -74,15 +74,19 @@ async def _serve(bound: socket.socket, project: Project, doing: Doing, token: st
 
 
 class _Server(uvicorn.Server):
-    """A server that says when it is ready."""
+    """A server that says when it is ready, and when it ends."""
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None], ending: Callable[[], None]) -> None:
         super().__init__(config)
-        self._ready = ready
+        self._ready, self._ending = ready, ending
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._ending()
+        await super().shutdown(sockets)
 
 
 def _clean(*args: Any, **named: Any) -> object:

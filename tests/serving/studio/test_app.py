@@ -1,7 +1,9 @@
 """The studio's server without a browser: who may ask, what lands in the folder, and what is taken back."""
 
+import errno
 import io
 import json
+import os
 import zipfile
 
 import numpy as np
@@ -129,6 +131,18 @@ def test_what_is_refused_says_why(client, studio):
         error = post(client, "pictures", {"class": "cup", "file": "a.png"}, content=content, status=400)["error"]
         assert why in error["message"]
     assert "already" in post(client, "classes", json={"name": "CUP"}, status=409)["error"]["message"]
+    assert list((studio.project.pictures / "cup").iterdir()) == []
+
+
+def test_a_full_disk_says_so_and_leaves_nothing(client, studio, monkeypatch):
+    post(client, "classes", json={"name": "cup"})
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("keensight.files.os.fsync", full)
+    told = post(client, "pictures", {"class": "cup", "file": "a.png"}, content=encoded(), status=409)
+    assert "The disk is full" in told["error"]["message"]
     assert list((studio.project.pictures / "cup").iterdir()) == []
 
 

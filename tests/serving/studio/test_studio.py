@@ -100,6 +100,7 @@ def collect(page, **counts):
         says(page, f'[data-name="{name}"] p', f"{count} picture")
 
 
+@pytest.mark.slow
 def test_from_an_empty_folder_to_a_downloaded_model(page, studio, tmp_path, violations):
     """With a second tab, a reload in the middle, a phone, the dark, and axe."""
     other = page.context.new_page()

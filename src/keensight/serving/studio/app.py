@@ -63,6 +63,7 @@ class Studio:
     doing: Doing
     limits: Limits = field(default_factory=lambda: Limits(max_bytes=MAX_PICTURE_BYTES, max_pixels=80_000_000))
     number: int = 1
+    is_over: bool = False
     findings: list[dict[str, Any]] | None = None
     compared: dict[str, Any] | None = None
     acts: Acts = field(init=False)
@@ -79,9 +80,14 @@ class Studio:
         self._changed.set()
         self._changed = asyncio.Event()
 
+    def leave(self) -> None:
+        """Let nobody wait any longer: the studio ends."""
+        self.is_over = True
+        self.change()
+
     async def wait_after(self, number: int) -> None:
         """Wait until the state has another number than this, or for twenty seconds."""
-        if number == self.number:
+        if number == self.number and not self.is_over:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), WAIT_S)
 

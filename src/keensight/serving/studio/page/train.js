@@ -100,7 +100,7 @@ function models(state) {
   shownModels = now;
   const list = state.models.toReversed().map((model) => {
     const report = h("a", { href: `api/models/${model.name}/report`, target: "_blank", rel: "noopener" }, `Report of model ${model.name}`);
-    return h("div", { className: "finding" }, h("p", {}, h("b", {}, `Model ${model.name}: `), measured(model)), h("p", { className: "buttons" }, report, mistakesButton(model, state)));
+    return h("div", { className: "finding" }, h("p", {}, h("b", {}, `Model ${model.name}: `), measured(model)), ...withMistakes(report, model, state));
   });
   if (state.models.length > 1) list.unshift(comparison(state));
   $("models").replaceChildren(...list);
@@ -118,7 +118,7 @@ function comparison(state) {
   return h("div", {}, h("p", { className: "buttons" }, compare), h("p", { role: "status" }, state.compared?.sentence ?? ""));
 }
 
-function mistakesButton(model, state) {
+function withMistakes(report, model, state) {
   const list = h("ul", {});
   const show = button("Look at its mistakes", async () => {
     try {
@@ -128,7 +128,7 @@ function mistakesButton(model, state) {
       trouble(error);
     }
   });
-  return h("div", {}, show, list);
+  return [h("p", { className: "buttons" }, report, show), list];
 }
 
 function mistake({ file, label, answer, probability }, state) {
