@@ -30,8 +30,8 @@ FLOORS = [
     "pages",
     "serving",
     "deploy",
-    "scale",
     "pipeline",
+    "scale",
     "verbs",
     "cli",
 ]

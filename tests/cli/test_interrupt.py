@@ -89,7 +89,7 @@ def test_ctrl_c_says_how_to_go_on(warm, pictures, tmp_path):
     assert stopped.out == ""
     said = stopped.paragraph()
     assert "interrupted" in said
-    assert "Everything up to the last whole epoch is in" in said
+    assert "Everything up to the last checkpoint is in" in said
     program, *words = shlex.split(said.rpartition("resume with: ")[2])
     assert program == "keensight"
     assert "--resume" in words

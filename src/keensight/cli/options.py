@@ -78,6 +78,7 @@ TYPES: Mapping[str, Any] = {  # the type on the command line, by a parameter's a
     "str | Path | Iterable[str | Path]": tuple[Path, ...],
     "str | Iterable[str]": tuple[str, ...],  # of AS_TYPED
     "Sequence[str]": tuple[str, ...],
+    "float | str | None": Annotated[str | None, Parameter(allow_leading_hyphen=True)],
     "Sequence[float] | None": Annotated[
         tuple[float, ...] | None, Parameter(consume_multiple=True, converter=fractions)
     ],

@@ -5,9 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from dataclasses import asdict
-from typing import Annotated, Any
-
-from cyclopts import Parameter
+from typing import Any
 
 from keensight import verbs
 from keensight.cli.options import Json, options_of
@@ -18,17 +16,12 @@ from keensight.workspace import RunFolder
 
 
 @options_of("train.train")
-def train(
-    *,
-    budget: Annotated[str | None, Parameter(allow_leading_hyphen=True)],
-    json: Json = False,
-    **asked: Any,
-) -> int:
+def train(*, json: Json = False, **asked: Any) -> int:
     """Train, and print the headline, the baselines, and what was written."""
     verbs.train  # noqa: B018 - loads torch, before the clock starts
     begin = time.perf_counter()
     with Terminal() as terminal:
-        run = verbs.train.train(**asked, budget=budget, watcher=terminal)
+        run = verbs.train.train(**asked, watcher=terminal)
     report = run.report
     seconds = round(time.perf_counter() - begin, 3)
     metrics = {"val": asdict(report.val), "test": asdict(report.test) if report.test else None}

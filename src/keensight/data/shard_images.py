@@ -55,6 +55,10 @@ class Streamed:
     def __len__(self) -> int:
         return self.shape[0]
 
+    def __reduce__(self) -> tuple[Callable[[str, Index], Streamed], tuple[str, Index]]:
+        """Another process opens the shards again, by their place."""
+        return _opened_again, (self._shards.store.place, self._index)
+
     def __getitem__(self, key: Any) -> Uint8Array:
         rows, *rest = key if isinstance(key, tuple) else (key,)
         if isinstance(rows, int | np.integer):
@@ -163,6 +167,15 @@ class Streamed:
         found = self._shards.store.found()
         stamps = [found.get(file.name) for file in self._index.files]
         return hashlib.sha256(json.dumps([1, self._index.to_json(), stamps]).encode()).hexdigest()[:32]
+
+
+def _opened_again(place: str, index: Index) -> Streamed:
+    shards = open_shards(place)
+    if shards.index != index:
+        raise DataError(
+            f"The shards in {place} are others on this machine. All need the same: copy them, or give a URL."
+        )
+    return Streamed(shards)
 
 
 def streamed(

@@ -26,10 +26,15 @@ def side_by_side(count: int) -> Iterator[Threads]:
     """
     before = torch.get_num_threads()
     try:
-        with Threads(count, lambda: torch.set_num_threads(1)) as threads:
+        with Threads(count, _take_one_core) as threads:
             yield threads
     finally:
         torch.set_num_threads(before)
+
+
+def _take_one_core() -> None:
+    torch.get_num_threads()  # a new thread takes the number set last by any thread, at its first use of torch: now
+    torch.set_num_threads(1)
 
 
 @contextmanager

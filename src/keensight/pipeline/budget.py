@@ -37,7 +37,7 @@ class Budget:
         )
 
 
-def seconds_of(text: float | str) -> float:
+def seconds_of(text: float | str, what: str = "A budget") -> float:
     """Read a length of time, in seconds: a number, or one with s, m or h. Raises UsageError for anything else.
 
     >>> seconds_of("90"), seconds_of("10m"), seconds_of("1.5h")
@@ -46,5 +46,5 @@ def seconds_of(text: float | str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*(s|min|m|h|)", str(text).strip())
     seconds = float(match[1]) * UNITS[match[2]] if match else 0.0
     if not 0 < seconds < math.inf:
-        raise UsageError(f"A budget of '{text}' was given. Give seconds above 0, or a time such as 90s, 10m or 2h.")
+        raise UsageError(f"{what} of '{text}' was given. Give seconds above 0, or a time such as 90s, 10m or 2h.")
     return seconds

@@ -25,7 +25,7 @@ from keensight.pipeline.onwards import bundle_behind, preprocessing_of, take_ove
 from keensight.pipeline.watch import Watcher, account
 from keensight.training.pieces import with_pieces
 from keensight.training.recipe import with_epochs
-from keensight.training.trainers import fresh
+from keensight.training.trainers import check_fits, fresh
 from keensight.values import Dataset, Finding, Pixels, Recipe, Splits
 
 
@@ -93,6 +93,8 @@ def prepare(
     splits = replace(splits, findings=(*splits.findings, *filter(None, told)))
     recipe = with_epochs(recipe, model, splits)
     recipe = recipe if choosing else with_pieces(recipe, model, len(splits.train), workers)
+    if workers > 1:
+        check_fits(recipe, model, dataset.class_names)  # once more, as not every network can be cut into pieces
     return Material(pixels, splits, recipe, model)
 
 

@@ -63,6 +63,7 @@ def _restore(state: State, path: object, tensors: dict[str, torch.Tensor], metad
             slots.setdefault(int(i), {})[key] = _like(parameters[int(i)], tensor)
         groups = state.optimizer.state_dict()["param_groups"]
         state.optimizer.load_state_dict({"state": slots, "param_groups": groups})
+        state.partial = None
         if "partial" in metadata:
             buffers = _under("pieces.", tensors)
             state.partial = Partial(

@@ -13,15 +13,16 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from keensight.machine import cores
+from keensight.machine import cores, images_at_a_time
 from keensight.models.classifier import Classifier
 from keensight.models.features import OnProgress, features, transfer_of
 from keensight.models.tensors import side_by_side
 from keensight.robustness.losses import Loss
 from keensight.training.folds import folds
-from keensight.training.loop import OnStep, State, fit, start, why_stop
+from keensight.training.loop import OnStep, Pauses, State, fit, start, why_stop
 from keensight.training.losses import balanced_weights
 from keensight.training.optimizers import LBFGS
+from keensight.training.team import ALONE, Team, share
 from keensight.values import Epoch, Recipe, Split, Splits
 
 L2 = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
@@ -68,17 +69,19 @@ def fit_transfer(
     loss: Loss | None = None,
     on_step: OnStep | None = None,
     on_progress: OnProgress | None = None,
+    team: Team = ALONE,
+    pauses: Pauses | None = None,
 ) -> Iterator[Epoch]:
     """Train a `Transfer` network with the interface of `fit`: its first epoch fits the head, and the others fine-tune.
 
     The head is fitted to features of unchanged pictures, with cross-entropy, whatever `loss` and augmentation the other
     epochs use. With a frozen backbone, training stops after that. Given a `State` with a history, it continues after
-    that, as `fit` does.
+    that, as `fit` does. Features are shared out in a `team`, and each of its workers fits the same head.
     """
     state = model if isinstance(model, State) else start(model, splits, recipe)
     if not state.history:
-        yield _head_epoch(state, splits, recipe, on_progress)
-    yield from fit(state, splits, recipe, loss, on_step)
+        yield _head_epoch(state, splits, recipe, on_progress, team)
+    yield from fit(state, splits, recipe, loss, on_step, team=team, pauses=pauses)
 
 
 def fit_head(model: Classifier, splits: Splits, recipe: Recipe, on_progress: OnProgress | None = None) -> Head:
@@ -144,9 +147,11 @@ def regularisation_path(
         yield Head(scaled_KF, bias_K.detach() - scaled_KF @ mean_F, strength)
 
 
-def _head_epoch(state: State, splits: Splits, recipe: Recipe, on_progress: OnProgress | None) -> Epoch:
+def _head_epoch(
+    state: State, splits: Splits, recipe: Recipe, on_progress: OnProgress | None, team: Team
+) -> Epoch:  # fmt: skip
     begin = time.perf_counter()
-    train, val = (_labelled(state.model, split, on_progress) for split in (splits.train, splits.val))
+    train, val = (_labelled(state.model, split, on_progress, team) for split in (splits.train, splits.val))
     head = _fit(state.model, splits.train, train, val, recipe)
     (train_loss, train_accuracy), (val_loss, val_accuracy) = _score(head, *train), _score(head, *val)
     seconds = time.perf_counter() - begin
@@ -239,8 +244,12 @@ def _num_units(split: Split) -> int:
     return len(split) if split.units is None else len(np.unique(split.units))
 
 
-def _labelled(model: Classifier, split: Split, on_progress: OnProgress | None) -> Labelled:
-    features_NF = torch.from_numpy(features(model, split, on_progress)).to(model.mean.device)
+def _labelled(model: Classifier, split: Split, on_progress: OnProgress | None, team: Team = ALONE) -> Labelled:
+    size = images_at_a_time(*split.shape)  # whole batches, as another size may have other bits
+    own = share(-(-len(split) // size), team.rank, team.size)
+    part = split.take(slice(own.start * size, own.stop * size)) if own else split.take(slice(0, 1))
+    found_NF = torch.from_numpy(features(model, part, on_progress))
+    features_NF = team.gather(found_NF if own else found_NF[:0]).to(model.mean.device)
     return features_NF, torch.from_numpy(split.labels).to(model.mean.device)
 
 

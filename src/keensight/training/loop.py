@@ -65,12 +65,12 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Pauses:
-    """Moments in the middle of an epoch at which a state is kept: `is_due` is asked after every step.
+    """Moments in the middle of an epoch at which the state is kept: by `keep`, whenever `every_s` seconds have gone.
 
-    In a team, the first worker is asked, and `keep` is called in all of them.
+    In a team, the first worker's clock counts, and `keep` is called in all of them.
     """
 
-    is_due: Callable[[], bool]
+    every_s: float
     keep: Callable[[], object]
 
 
@@ -185,12 +185,11 @@ def _train(
 ) -> tuple[float, float, float]:
     """Make one pass over the training pictures; return mean loss, accuracy, and the last learning rate."""
     model, device = state.model, state.model.mean.device
-    begin = time.perf_counter()
+    begin, last_pause = time.perf_counter(), time.monotonic()
     labels = torch.from_numpy(train.labels).to(device)
     model.train()
     batches = shuffled_batches(train, recipe, number)
     changes, draws = (seed_of(recipe.seed, number, purpose) for purpose in (1, 2))
-    augments = bool(recipe.augment.strengths)
     done = state.partial
     zero = torch.zeros((), device=device)
     loss_sum, correct = (done.loss_sum.to(device), done.correct.to(device)) if done else (zero, zero)
@@ -199,7 +198,7 @@ def _train(
     def learn(seed: int, network: nn.Module, members: IntArray) -> tuple[torch.Tensor, torch.Tensor]:
         images_NCHW = to_images(train.gather(members), device)
         labels_N = labels[members]
-        if augments:
+        if recipe.augment.strengths:
             images_NCHW = augment.augment(images_NCHW, recipe.augment, Draws(changes, members))
         with autocast(recipe.train.precision, device):
             value, logits_NK = now(network, images_NCHW, labels_N, torch.Generator().manual_seed(seed))
@@ -229,7 +228,7 @@ def _train(
             for group in state.optimizer.param_groups:
                 group["lr"] = rate * group["lr_scale"]
             now = moment(loss, progress)
-            asks = pauses is not None and team.rank == 0 and pauses.is_due()
+            asks = pauses is not None and team.rank == 0 and time.monotonic() - last_pause >= pauses.every_s
             value, right, pause = pieces.backward(learn, batch, step, asks)
             state.optimizer.step()
             loss_sum, correct = loss_sum + value * len(batch), correct + right
@@ -240,6 +239,7 @@ def _train(
             if pauses and pause and step + 1 < len(batches):
                 state.partial = Partial(step + 1, seconds(), loss_sum, correct, pieces.buffers())
                 pauses.keep()
+                last_pause = time.monotonic()
         pieces.settle()
     if not math.isfinite(loss_sum.item()):
         raise TrainingError(

@@ -39,22 +39,24 @@ def with_pieces(recipe: Recipe, model: nn.Module, num_train: int, workers: int =
     if workers > 1 and recipe.train.budget_s:
         raise RecipeError(
             f"budget_s is {recipe.train.budget_s:g}, and {workers} workers were asked for, whose clocks differ: how "
-            "far one gets, the others do not know. Set budget_s to 0 and epochs to a number, or use one worker."
+            "far one gets, the others do not know. Leave it and --budget out and set epochs, or use one worker."
         )
     least = smallest_batch(num_train, recipe.train.batch_size)
-    pieces = recipe.train.pieces or num_pieces(model, least, workers)
+    most = min(recipe.train.batch_size, num_train)
+    pieces = recipe.train.pieces or min(least, num_pieces(model, most, workers))
     if pieces > least:
         raise RecipeError(
             f"A batch has {least} pictures here (batch_size={recipe.train.batch_size}, {num_train:,} to learn from) "
             f"and cannot be cut into {pieces} pieces. Set pieces to {least} or fewer, or leave it out."
         )
     if pieces < workers:
-        most = max(1, least // _least(model))
+        enough = workers * _least(model)
+        ways = [f"--workers {pieces}" if pieces > 1 else "one worker"]
+        ways += [f"set batch_size to {enough} or more and leave pieces out"] if enough <= num_train else []
         raise RecipeError(
-            f"{workers} workers were asked for, and a batch of {least} pictures is cut into "
-            f"{pieces} piece{'s' * (pieces > 1)} here: each worker needs one, of at least {_least(model)} pictures. "
-            f"Use {'--workers ' if most > 1 else ''}{most if most > 1 else 'one worker'}, or set batch_size to "
-            f"{workers * _least(model)} or more and leave pieces out."
+            f"{workers} workers were asked for, and a batch of {most} pictures is cut into {pieces} "
+            f"piece{'s' * (pieces > 1)} here: each worker needs one, of about {_least(model)} pictures or more. "
+            f"Use {', or '.join(ways)}."
         )
     return recipe.having(pieces=pieces)
 

@@ -201,7 +201,7 @@ def _unknown(name: str, model: str, keys: Mapping[str, Key]) -> RecipeError:
     if last in ("num_workers", "workers", "threads", "num_threads"):
         return RecipeError(
             f"A recipe has no key '{name}': keensight uses all cores that it may. Leave it out; `taskset -c 0` or a "
-            "container's limit in front gives it fewer."
+            "container's limit in front gives it fewer, and --workers 8 more than one machine has."
         )
     if last.startswith("aug") and (changes := [known.name for known in keys.values() if known.table == "augment"]):
         return RecipeError(

@@ -18,8 +18,9 @@ from keensight.robustness.needs import TWO_CLASSES, are_met, in_words
 from keensight.training.byhand import check_by_hand, fit_by_hand
 from keensight.training.checkpoint import load_weights
 from keensight.training.head import fit_transfer
-from keensight.training.loop import OnStep, State, fit
+from keensight.training.loop import OnStep, Pauses, State, fit
 from keensight.training.losses import LOSSES
+from keensight.training.team import ALONE, Team
 from keensight.values import Epoch, Preprocessing, Recipe, Splits
 
 
@@ -93,10 +94,13 @@ def fit_any(
     recipe: Recipe,
     on_step: OnStep | None = None,
     on_progress: OnProgress | None = None,
+    *,
+    team: Team = ALONE,
+    pauses: Pauses | None = None,
 ) -> Iterator[Epoch]:
     """Train in the network's own way, and yield epochs as `fit` does."""
     if isinstance(state.model.network, Transfer):
-        return fit_transfer(state, splits, recipe, on_step=on_step, on_progress=on_progress)
+        return fit_transfer(state, splits, recipe, on_step=on_step, on_progress=on_progress, team=team, pauses=pauses)
     if isinstance(state.model.network, ByHand):
         return fit_by_hand(state, splits, recipe, on_step)
-    return fit(state, splits, recipe, on_step=on_step)
+    return fit(state, splits, recipe, on_step=on_step, team=team, pauses=pauses)

@@ -6,28 +6,30 @@ import json
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from keensight.data.named import NAMES
 from keensight.data.run_list import data_json
 from keensight.data.sources import open_dataset
 from keensight.data.splits import splits_jsonl
-from keensight.errors import RunError, UsageError
+from keensight.errors import UsageError
 from keensight.evaluation.report import from_dict
 from keensight.files import to_json, write_atomically
 from keensight.pipeline.budget import Budget, seconds_of
 from keensight.pipeline.choose import Chosen, choose, chooses, why_no_choice
-from keensight.pipeline.finish import finish
 from keensight.pipeline.onwards import recipe_to_go_on
 from keensight.pipeline.prepare import prepare
 from keensight.pipeline.resume import own_recipe, same_recipe
+from keensight.pipeline.run import Fit, check_same_pictures, train_run
 from keensight.pipeline.watch import Watcher
-from keensight.training.checkpoint import load_state, load_weights, save_state, save_weights
-from keensight.training.loop import State, start
-from keensight.training.recipe import load_recipe, to_toml
+from keensight.scale.on_ray import fit_on_ray
+from keensight.training.recipe import load_recipe
 from keensight.training.trainers import fit_any
-from keensight.values import Recipe, Report, Splits
-from keensight.workspace import RUN, RunFolder, claim, is_finished, write_history
+from keensight.values import Recipe, Report
+from keensight.workspace import RUN, RunFolder, claim, is_finished
+
+MOST_WORKERS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,10 @@ def train(
     label_pattern: str | None = None,
     weights_only: str | Path | None = None,
     budget: float | str | None = None,
+    checkpoint_every: float | str | None = None,
+    workers: int | None = None,
+    cluster: str | None = None,
+    reduce: str = "exact",
     watcher: Watcher | None = None,
 ) -> Run:
     """Train a classifier on labelled pictures, evaluate it, and write a report and a bundle into a run folder.
@@ -71,6 +77,12 @@ def train(
         weights_only: Start from the parameters in this .safetensors file, which must fit the recipe.
         budget: The time for the whole: seconds, or 90s, 10m or 2h. More of it lets more models be tried, and a recipe
             train for longer; about a minute for a thousand photographs if left out.
+        checkpoint_every: Keep a checkpoint in the middle of an epoch whenever this time has gone: seconds, or 90s, 10m
+            or 2h. After each epoch one is kept in any case.
+        workers: Train with so many processes, on Ray: the bits are those of one. A machine that is lost costs only what
+            was learnt since the last checkpoint.
+        cluster: The address of a Ray cluster, such as 10.0.0.1:6379; this machine alone if left out.
+        reduce: How workers add up: exact, or fast, where the last bits depend on how many there are.
         watcher: Is told of the progress.
 
     Raises:
@@ -90,8 +102,10 @@ def train(
         raise UsageError(
             "--resume and --from were given. A run that is resumed knows where it began; leave --from out."
         )
+    every_s = None if checkpoint_every is None else seconds_of(checkpoint_every, "A time between checkpoints")
     time_given = None if budget is None else Budget(seconds_of(budget))
-    is_free = not resume and from_ is None and chooses(recipe, set)
+    fit = _way_to_fit(workers, cluster, reduce, watcher)
+    is_free = not resume and from_ is None and workers is None and chooses(recipe, set)
     if time_given and not is_free:
         set = [*set, _time_for(time_given, resume)]
     asked = None if resume else _recipe_asked(from_, recipe, set, seed)
@@ -103,23 +117,39 @@ def train(
         files = RunFolder(folder)
         asked = (asked or same_recipe(folder, recipe, set, seed, RUN)).having(label_pattern=label_pattern)
         if resume and is_finished(folder):
-            material = prepare(dataset, asked, Watcher())  # everything was reported when the run was trained
-            _check_same_pictures(files, splits_jsonl(material.pixels, material.splits))
+            material = prepare(
+                dataset, asked, Watcher(), workers=workers or 1
+            )  # everything was reported when the run was trained
+            check_same_pictures(files, splits_jsonl(material.pixels, material.splits))
             watcher.note(f"{folder} is finished; there is nothing to resume.")
             return Run(folder, files.bundle, from_dict(json.loads(files.report.read_text(encoding="utf-8"))))
         try:
             if is_free:
                 chosen = choose(dataset, set, seed, label_pattern, time_given, watcher)
             else:
-                chosen = Chosen(prepare(dataset, asked, watcher))
+                chosen = Chosen(prepare(dataset, asked, watcher, workers=workers or 1))
             if not resume:
                 write_atomically(files.data, to_json(data_json(places, label_pattern, NAMES)))
-            run = _train(files, chosen, resume, watcher)
+            report = train_run(files, chosen, resume, watcher, fit=fit, every_s=every_s)
+            run = Run(folder, files.bundle, report)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(_how_to_go_on(files, [str(place) for place in places])) from None
     if time_given and time_given.is_exceeded:
         watcher.note(time_given.excess())
     return run
+
+
+def _way_to_fit(workers: int | None, cluster: str | None, reduce: str, watcher: Watcher) -> Fit:
+    """Return how to train: here, or on Ray. Raises UsageError for options that make no sense."""
+    if reduce not in ("exact", "fast"):
+        raise UsageError(f"--reduce is '{reduce}'; exact and fast are accepted.")
+    if workers is None:
+        if cluster is not None or reduce != "exact":
+            raise UsageError("--cluster and --reduce are for several workers. Give their number: --workers 2.")
+        return fit_any
+    if not 1 <= workers <= MOST_WORKERS:
+        raise UsageError(f"--workers is {workers}; whole numbers from 1 to {MOST_WORKERS:,} are accepted.")
+    return partial(fit_on_ray, workers=workers, cluster=cluster, fast=reduce == "fast", note=watcher.note)
 
 
 def _recipe_asked(bundle: str | Path | None, recipe: str | None, changes: Sequence[str], seed: int | None) -> Recipe:
@@ -138,62 +168,8 @@ def _time_for(budget: Budget, resume: bool) -> str:
     return f"budget_s={budget.seconds:g}"
 
 
-def _train(files: RunFolder, chosen: Chosen, resume: bool, watcher: Watcher) -> Run:
-    material = chosen.material
-    pixels, splits, recipe = material.pixels, material.splits, material.recipe
-    _begin(files, recipe, splits_jsonl(pixels, splits), resume)
-    state = chosen.state or start(material.model, splits, recipe)
-    if resume and files.last.exists():
-        load_state(files.last, state)
-    if chosen.state:  # with the weights of its best epoch
-        save_weights(files.best, state.model)
-        save_state(files.last, state)
-    elif state.history:
-        watcher.note(f"Continuing after epoch {len(state.history)}.")
-    _fit(files, state, splits, recipe, watcher)
-    report = finish(files, state, pixels, splits, recipe, watcher, choice=chosen.choice)
-    return Run(files.path, files.bundle, report)
-
-
-def _begin(files: RunFolder, recipe: Recipe, pictures: str, resume: bool) -> None:
-    """Write the run's recipe and list of pictures; when resuming, check that they are unchanged."""
-    if resume:
-        _check_same_pictures(files, pictures)
-    else:
-        write_atomically(files.recipe, to_toml(recipe))
-    write_atomically(files.splits, pictures)
-
-
-def _check_same_pictures(files: RunFolder, pictures: str) -> None:
-    if files.splits.exists() and files.splits.read_text(encoding="utf-8") != pictures:
-        raise RunError(
-            f"The pictures, labels or splits are not those that the run in {files.path} began with, so resuming would "
-            "mix two experiments. Give the same DATA and --label-pattern, or train into another folder."
-        )
-
-
-def _fit(files: RunFolder, state: State, splits: Splits, recipe: Recipe, watcher: Watcher) -> None:
-    """Train, keeping a checkpoint and the history after every epoch; leave the best epoch's weights in the model."""
-
-    def on_step(done: int, total: int) -> None:
-        watcher.step(len(state.history) + 1, recipe.train.epochs, done, total)
-
-    if state.history:
-        write_history(files, state.history)  # a kill may have come between the last checkpoint and its line
-    for epoch in fit_any(state, splits, recipe, on_step, watcher.features):
-        if epoch.best:
-            save_weights(files.best, state.model)
-        save_state(files.last, state)
-        write_history(files, state.history)
-        watcher.epoch(epoch, recipe.train.epochs)
-        if watcher.is_enough():
-            watcher.note(f"Training was ended after epoch {epoch.number}; the best epoch so far is kept.")
-            break
-    load_weights(files.best, state.model)
-
-
 def _how_to_go_on(files: RunFolder, data: Sequence[str]) -> str:
     if not files.last.exists():
         return "interrupted before the first epoch ended; nothing was kept."
     words = shlex.join(["keensight", "train", *data, "--out", str(files.path), "--resume"])
-    return f"interrupted. Everything up to the last whole epoch is in {files.path}; resume with: {words}"
+    return f"interrupted. Everything up to the last checkpoint is in {files.path}; resume with: {words}"
