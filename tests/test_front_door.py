@@ -50,6 +50,7 @@ NAMES = [
     "open_dataset",
     "predict",
     "predict_each",
+    "predict_in_parts",
     "scan",
     "serve",
     "shard",

@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from keensight.verbs.import_keras import import_keras
     from keensight.verbs.info import info
     from keensight.verbs.lr_range import lr_range
-    from keensight.verbs.predict import predict, predict_each
+    from keensight.verbs.predict import predict, predict_each, predict_in_parts
     from keensight.verbs.scan import scan
     from keensight.verbs.serve import serve
     from keensight.verbs.shard import shard
@@ -98,6 +98,7 @@ _HOME = {
     "Predictor": "keensight.inference.predictor",
     "predict": "keensight.verbs.predict",
     "predict_each": "keensight.verbs.predict",
+    "predict_in_parts": "keensight.verbs.predict",
     "scan": "keensight.verbs.scan",
     "serve": "keensight.verbs.serve",
     "shard": "keensight.verbs.shard",
@@ -167,6 +168,7 @@ __all__ = [
     "open_dataset",
     "predict",
     "predict_each",
+    "predict_in_parts",
     "scan",
     "serve",
     "shard",

@@ -186,7 +186,7 @@ def test_a_missing_file_is_named(copied):
     ],
 )  # fmt: skip
 def test_an_index_of_anything_else_is_refused(copied, change):
-    file = copied / "index.json"
+    file = copied / "_index.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | change))
     with pytest.raises(KeensightError):
         open_shards(copied)
@@ -194,7 +194,7 @@ def test_an_index_of_anything_else_is_refused(copied, change):
 
 @pytest.mark.parametrize("name", ["../three.npz", "/etc/passwd", "shard-000000.parquet/../x", "shard-1.parquet", "", 7])
 def test_no_file_elsewhere_is_opened(copied, name):
-    file = copied / "index.json"
+    file = copied / "_index.json"
     index = json.loads(file.read_text())
     index["files"][0]["name"] = name
     file.write_text(json.dumps(index))
@@ -203,7 +203,7 @@ def test_no_file_elsewhere_is_opened(copied, name):
 
 
 def test_junk_is_no_index(tmp_path):
-    (tmp_path / "index.json").write_bytes(b'{"format": "keensight-shards", ' + b"[" * 10**5)
+    (tmp_path / "_index.json").write_bytes(b'{"format": "keensight-shards", ' + b"[" * 10**5)
     with pytest.raises(DataError, match="not an index of shards"):
         open_dataset(tmp_path)
 
@@ -229,9 +229,9 @@ def test_files_of_another_make_are_refused(copied, spoilt):
     table = table.select(table.column_names[: spoilt.get("columns", 6)])
     options = {"compression": "none", "use_dictionary": False, "row_group_size": ROW_GROUP, "store_schema": False}
     pq.write_table(table, copied / name, **{k: spoilt.get(k, v) for k, v in options.items()}, write_page_checksum=True)
-    content, index = (copied / name).read_bytes(), json.loads((copied / "index.json").read_text())
+    content, index = (copied / name).read_bytes(), json.loads((copied / "_index.json").read_text())
     index["files"][0] |= {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    (copied / "index.json").write_text(json.dumps(index))
+    (copied / "_index.json").write_text(json.dumps(index))
     dataset = open_dataset(copied)
     assert dataset.skipped and all(each.path.endswith(name) for each in dataset.skipped)
     assert not any(sample.path.startswith("shard-000000") for sample in dataset.samples)

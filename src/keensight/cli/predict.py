@@ -12,20 +12,34 @@ from cyclopts import Parameter
 from keensight import verbs
 from keensight.cli.options import options_of
 from keensight.cli.output import Terminal, answered, print_json, say
+from keensight.errors import UsageError
+
+OUT = (
+    "Write the answers into this new .csv or .jsonl file, too. In a .csv, an apostrophe (') comes before text such as "
+    '"=1+1", which a spreadsheet would run as a formula; .jsonl has the text as it is. With --workers, a folder or URL.'
+)
 
 
 @options_of("predict.predict")
 def predict(
     *,
     json: Annotated[bool, Parameter(help="Print JSON Lines on stdout, one object for each picture.")] = False,
-    out: Path | None,
+    out: Annotated[str | None, Parameter(help=OUT)],
     sort_into: Path | None,
+    workers: int | None = None,
     **asked: Any,
 ) -> int:
-    """Predict, and print each answer as soon as it is known."""
+    """Predict, and print each answer as soon as it is known.
+
+    Args:
+        workers: Answer by so many processes, each on a core of its own, into a folder of Parquet files (`out`). Killed
+            anywhere, the same command goes on.
+    """
     from keensight.inference.predictor import refusal
     from keensight.values import Prediction
 
+    if workers is not None:
+        return _in_parts(workers, out, sort_into, json, **asked)
     failed = done = 0
     for file, answer in verbs.predict.predict_each(**asked, out=out, sort_into=sort_into, watcher=Terminal()):
         done += 1
@@ -42,3 +56,24 @@ def predict(
     if sort_into is not None:
         say(f"copied {done - failed:,} pictures into {sort_into}; none was moved", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _in_parts(
+    workers: int, out: str | None, sort_into: Path | None, json: bool, least_sure_first: bool, **asked: Any
+) -> int:
+    """Answer into a folder of parts, and print how many answers there are."""
+    if out is None or sort_into is not None or least_sure_first:
+        raise UsageError(
+            "--workers writes answers into a folder, in the order of the pictures. Give --out FOLDER, without "
+            "--sort-into and --least-sure-first."
+        )
+    with Terminal() as terminal:
+        done = verbs.predict.predict_in_parts(**asked, out=out, workers=workers, watcher=terminal)
+    if json:
+        print_json(asdict(done))
+    else:
+        kept = f"; {done.kept:,} of its {done.parts:,} parts were there already" if done.kept else ""
+        say(f"wrote {done.out}: {done.answers:,} answers in {done.parts:,} parts{kept}")
+        if done.failed:
+            say(f"{done.failed:,} pictures have no answer: the column error says why", file=sys.stderr)
+    return 1 if done.failed else 0

@@ -1,4 +1,4 @@
-"""The index of shards: `index.json` says what they hold, of what size, and with which digests.
+"""The index of shards: `_index.json` says what they hold, of what size, and with which digests.
 
 It may come from anywhere, so each value is checked before anything is opened that it names.
 """
@@ -22,7 +22,7 @@ from keensight.files import to_json
 from keensight.names import clean_label, odd_name
 from keensight.values import IntArray
 
-INDEX = "index.json"
+INDEX = "_index.json"  # tools that read folders of Parquet pass over names that begin so
 FORMAT, VERSION = "keensight-shards", 1
 ROW_GROUP = 256  # pictures: the unit of reading, of checksums, and of what a flipped bit costs
 MAX_INDEX_BYTES = 2**26
@@ -95,7 +95,7 @@ class Index:
         return found
 
     def to_json(self) -> str:
-        """Return the content of index.json."""
+        """Return the content of _index.json."""
         pixels = None if self.shape is None else dict(zip(("height", "width", "channels"), self.shape, strict=True))
         return to_json(
             {

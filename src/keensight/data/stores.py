@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
 URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}")  # of a file in a store: no folders, so no way out
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,80}")  # of a file in a store: no folders, so no way out
 
 
 class Found(NamedTuple):

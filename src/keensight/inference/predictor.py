@@ -68,18 +68,20 @@ class Predictor:
         threads: int | None = None,
         spins: bool = True,
         engine: str = DEFAULT,
+        chooses: bool = True,
     ) -> None:
         """Check a bundle's model and load it into the `engine`, a row of `ENGINES`.
 
         A path is opened as `load` does, with `key`; an opened bundle may come with another model than its own, `onnx`.
-        By default all cores work on one batch. Threads that do not spin sleep while they wait for each other.
+        By default all cores work on one batch. Threads that do not spin sleep while they wait for each other. Where it
+        `chooses`, many pictures are answered by the fastest engine.
         """
         if not isinstance(bundle, Bundle):
             bundle = read_bundle(bundle, key)
         onnx = file_of(bundle, "model.onnx") if onnx is None else onnx
         self.bundle = bundle
         self.onnx = onnx
-        self._spins, self._row = spins, engine
+        self._spins, self._row, self._threads, self._chooses = spins, engine, threads or cores(), chooses
         self._said: WeakKeyDictionary[Split, dict[str, FloatArray]] = WeakKeyDictionary()
         try:
             outputs = check_onnx(onnx, bundle.preprocessing, len(bundle.labels))
@@ -89,7 +91,7 @@ class Predictor:
                 raise ValueError("it has no output oddness, by which its bundle.json rejects pictures")
         except ValueError as error:
             raise damaged(bundle.path / "model.onnx", error) from error
-        self.engine = self._opened(threads or cores())
+        self.engine = self._opened(self._threads)
 
     @cached_property
     def _on_one_core(self) -> Engine:
@@ -214,21 +216,22 @@ class Predictor:
     def on_pictures(self, files: Iterable[Path | Picture]) -> Iterator[tuple[Path, Uint8Array | None, Answer]]:
         """Yield what `on_files` does, with the picture as the model sees it, uint8 HWC, between file and answer.
 
-        Each core decodes some pictures and then runs the model on them, so that both go on side by side.
+        Each core (or each of as many `threads`) decodes some pictures and then runs the model on them, so that both go
+        on side by side.
         """
         size = self.bundle.preprocessing
-        at_a_time = max(8, min(SINGLE_STEP, images_at_a_time(size.height, size.width, size.channels) // cores()))
+        at_a_time = max(8, min(SINGLE_STEP, images_at_a_time(size.height, size.width, size.channels) // self._threads))
         remaining = iter(files)
         first = list(islice(remaining, MANY))
         # two calls that both used all cores took 1.35 times the processor time, most of it spinning
-        engine = self._on_one_core if len(first) > at_a_time else self.engine
+        engine = self._on_one_core if len(first) > at_a_time and self._threads > 1 else self.engine
         predictor = self
-        if len(first) == MANY:
+        if len(first) == MANY and self._chooses:
             predictor = self._fastest
             engine = predictor._on_one_core
         remaining = chain(first, remaining)
         some_at_a_time = iter(lambda: list(islice(remaining, at_a_time)), [])
-        with Threads(cores()) as threads, InTime() as in_time:
+        with Threads(self._threads) as threads, InTime() as in_time:
             for answers in threads.map(lambda some: predictor._some(some, engine, in_time), some_at_a_time):
                 yield from answers
 

@@ -10,7 +10,9 @@ from pathlib import Path
 from keensight.data.stores import place_of
 from keensight.data.unlabelled import Picture, pictures_in
 from keensight.inference.predictor import Answer, Predictor, load, refusal
+from keensight.pipeline import in_parts
 from keensight.pipeline.answer_files import folders, table
+from keensight.pipeline.in_parts import Answered
 from keensight.pipeline.watch import Watcher
 from keensight.values import Prediction
 
@@ -55,6 +57,39 @@ def predict(
             raise type(answer)(refusal(file, answer))
         answers.append(answer)
     return answers
+
+
+def predict_in_parts(
+    bundle: str | Path,
+    pictures: str | Path | Iterable[str | Path],
+    *,
+    out: str | Path,
+    workers: int = 1,
+    key: str | Path | None = None,
+    watcher: Watcher | None = None,
+) -> Answered:
+    """Answer for many pictures into a folder of Parquet files, by several workers, each on a core of its own.
+
+    Args:
+        bundle: The bundle's folder, or the run folder around it.
+        pictures: Picture files, folders of them, or DATA in any form that `train` takes; labels are ignored.
+        out: A new folder, or a URL such as s3://bucket/answers. Killed anywhere, the same call goes on: parts that are
+            there are kept, and in the end each picture has one row.
+        workers: How many processes answer.
+        key: Refuse the bundle unless the owner of this public key signed it.
+        watcher: Is told of the progress.
+
+    Raises:
+        RunError: `out` holds answers for other pictures or of another bundle, or something else.
+        KeensightError: as `predict` does, or pyarrow is not installed.
+
+    Example:
+        >>> import keensight
+        >>> keensight.predict_in_parts("runs/digits/bundle", "digits", out="answers", workers=2)  # doctest: +SKIP
+        Answered(out='answers', answers=1797, failed=0, parts=8, kept=0)
+    """
+    paths = [pictures] if isinstance(pictures, (str, Path)) else [*pictures]
+    return in_parts.predict_in_parts(bundle, paths, out, workers, key, watcher or Watcher())
 
 
 def predict_each(
