@@ -84,7 +84,7 @@ OPTIONS = {  # of every verb, by name: scripts use them, so one that goes or is 
     "out",
     "deploy docker": "out key unsigned name no-explain image json",
     "deploy kubernetes": "out key unsigned name no-explain image namespace replicas max-replicas cpu cpu-limit memory "
-    "memory-limit hostname gateway label json",
+    "memory-limit hostname gateway label train workers storage credentials json",
     "import-keras": "out labels labels-file pixels size exclusive json",
     "studio": "port no-browser",
     "export": "to out weights-only max-drop even-if-slower label-pattern key json",

@@ -199,6 +199,7 @@ VERBS = {
         (
             "keensight deploy kubernetes runs/folder --key release.pem.pub --out k8s --replicas 3",
             "keensight deploy kubernetes runs/folder --unsigned --out k8s --namespace vision --json",
+            "keensight deploy kubernetes husky --train s3://bucket/pictures --workers 4 --out job",
         ),
     ),
     "import-keras": (

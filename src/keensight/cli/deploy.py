@@ -13,6 +13,7 @@ from keensight.cli.output import print_json, say
 from keensight.deploy.cluster import Cluster
 from keensight.deploy.names import image_of
 from keensight.deploy.resources import Resources
+from keensight.deploy.training import Training
 
 if TYPE_CHECKING:
     from keensight.verbs.deploy import Deployment
@@ -27,8 +28,14 @@ def docker(*, out: Path, json: Json = False, **asked: Any) -> int:
 
 
 @options_of("deploy.deploy_kubernetes")
-def kubernetes(*, out: Path, cluster: Cluster, resources: Resources, json: Json = False, **asked: Any) -> int:
+def kubernetes(
+    *, out: Path, cluster: Cluster, resources: Resources, training: Training, json: Json = False, **asked: Any
+) -> int:
     """Write manifests, and print how to apply them."""
+    if training.train is not None:
+        cluster = replace(cluster, resources=resources)
+        done = verbs.deploy.deploy_kubernetes(out=out, cluster=cluster, training=training, **asked)
+        return _tell_training(done, json)
     done = verbs.deploy.deploy_kubernetes(out=out, cluster=replace(cluster, resources=resources), **asked)
     folder = out / ("base" if cluster.gateway is None else "overlays/gateway")
     _tell(done, json, f"kubectl apply -k {shlex.quote(str(folder))}")
@@ -38,6 +45,18 @@ def kubernetes(*, out: Path, cluster: Cluster, resources: Resources, json: Json 
             say(f"note           the cluster will pull docker.io/{library}{done.image}; --image names a registry")
         if cluster.namespace is not None:
             say(f"note           the namespace has to exist: kubectl create namespace {cluster.namespace}")
+    return 0
+
+
+def _tell_training(done: Deployment, json: bool) -> int:
+    if json:
+        print_json({"folder": str(done.folder), "files": done.files, "image": done.image, "name": done.name})
+        return 0
+    folder = shlex.quote(str(done.folder))
+    say(f"wrote          {done.folder}: {len(done.files)} files")
+    say(f"image          {done.image}")
+    say(f"next           docker build --tag {done.image} {folder} && docker push {done.image}")
+    say(f"then           kubectl apply -k {shlex.quote(str(done.folder / 'job'))}")
     return 0
 
 

@@ -7,13 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from keensight.bundle.read import read_bundle
 from keensight.deploy.cluster import Cluster
 from keensight.deploy.docker import docker_files
 from keensight.deploy.kubernetes import kubernetes_files
-from keensight.deploy.names import image_of
+from keensight.deploy.names import check_name, image_of, made_valid
 from keensight.deploy.release import Release, release_of
+from keensight.deploy.training import Training, training_files
 from keensight.errors import UsageError
 from keensight.files import write_folder
+from keensight.workspace import bundle_in, run_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +79,15 @@ def deploy_kubernetes(
     name: str | None = None,
     no_explain: bool = False,
     cluster: Cluster | None = None,
+    training: Training | None = None,
 ) -> Deployment:
     """Write manifests for Kubernetes into `out`, which must be new or empty: a Kustomize base and overlays.
 
-    They run the image that is built from `deploy_docker`'s folder. The errors are the same as there.
+    They run the image that is built from `deploy_docker`'s folder. With `training.train`, it is a job that trains, and
+    what its image is built from. The errors are the same as there.
 
     Args:
-        bundle: The bundle's folder, or the run folder around it.
+        bundle: The bundle's folder, or the run folder around it; to train, a recipe's name or file, too.
         out: The folder to write, new or empty.
         key: The signer's public key, which the bundle is verified with now and at each start.
         unsigned: Deploy without verifying, now and later.
@@ -90,22 +95,46 @@ def deploy_kubernetes(
             bundle's name if left out.
         no_explain: Let servers explain no answers, as `keensight serve --no-explain`.
         cluster: The options that depend on the cluster.
+        training: The options of a job that trains.
     """
     cluster = cluster or Cluster()
+    if training is not None and training.train is not None:
+        return _training(bundle, Path(out), name, training, cluster)
     release = _release(bundle, out, key, unsigned, name, no_explain)
     named = str(image_of(release.name if cluster.image is None else cluster.image, release.version))
     return _written(Path(out), kubernetes_files(release, cluster), named, release)
 
 
+def _training(source: str | Path, out: Path, name: str | None, training: Training, cluster: Cluster) -> Deployment:
+    from keensight.training.recipe import from_table, load_recipe, to_toml
+
+    _check_new(out)
+    folder = bundle_in(Path(source))
+    if folder is None:
+        recipe = load_recipe(str(source))
+    else:
+        found = read_bundle(folder, though_changed=True).info.recipe
+        if not found:
+            raise UsageError(f"{source} was not trained by a recipe, so it cannot be trained again. Give a recipe.")
+        recipe = from_table(dict(found)).having(weights="", splits="")  # paths of this machine
+    called = check_name(name) if name else made_valid(run_name(folder) if folder else recipe.name or Path(source).stem)
+    files, image = training_files(called, to_toml(recipe), training, cluster)
+    write_folder(out, files)
+    return Deployment(out, tuple(sorted(files)), image, called, image_of(image, "").tag, None, False)
+
+
 def _release(
     bundle: str | Path, out: str | Path, key: str | Path | None, unsigned: bool, name: str | None, no_explain: bool
 ) -> Release:
-    out = Path(out)
+    _check_new(Path(out))
+    return release_of(bundle, key, unsigned, name, not no_explain)
+
+
+def _check_new(out: Path) -> None:
     if out.is_dir() and any(out.iterdir()):
         raise UsageError(f"{out} is not empty, and nothing is overwritten. Give a new or empty folder with --out.")
     if os.path.lexists(out) and not out.is_dir():
         raise UsageError(f"{out} is a file. Give a new or empty folder with --out.")
-    return release_of(bundle, key, unsigned, name, not no_explain)
 
 
 def _written(out: Path, files: Mapping[str, bytes], image: str, release: Release) -> Deployment:
