@@ -83,6 +83,11 @@ def test_answers_of_two_jobs_are_not_mixed(trained, digits, tmp_path, here):
     keensight.predict_in_parts(trained.bundle, digits, out=out)
     with pytest.raises(RunError, match="answers for another list of pictures"):
         keensight.predict_in_parts(trained.bundle, "digits", out=out)
+    manifest = json.loads((out / MANIFEST).read_text())
+    (out / MANIFEST).write_text(json.dumps(manifest | {"engine": "abacus"}))
+    with pytest.raises(RunError, match="engine 'abacus', which this machine lacks"):
+        keensight.predict_in_parts(trained.bundle, digits, out=out)
+    (out / MANIFEST).write_text(json.dumps(manifest))
     (out / "part-000009.parquet").write_bytes((out / "part-000000.parquet").read_bytes())
     with pytest.raises(RunError, match="600 answers in 4 parts"):
         keensight.predict_in_parts(trained.bundle, digits, out=out)

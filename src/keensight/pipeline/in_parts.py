@@ -71,18 +71,13 @@ def predict_in_parts(
         names = [str(each.path) for each in pictures_in(map(place_of, places), stack, watcher.left_out)]
     if not names:
         raise RunError(f"{' '.join(map(str, pictures))} holds no pictures, so there is nothing to answer.")
-    onnx = file_of(opened, "model.onnx")
-    job = job_of(opened, names, fastest(opened.info, onnx))
-    known_job = begun(store, job)
-    job, goes_on = known_job or job, known_job is not None
-    if (
-        reason := f"there is no such engine: {job.engine!r:.50}"
-        if job.engine not in ENGINES
-        else why_not(job.engine, opened.info)
-    ):
+    fresh = job_of(opened, names, fastest(opened.info, file_of(opened, "model.onnx")))
+    before = begun(store, fresh)
+    job, goes_on = before or fresh, before is not None
+    if job.engine not in ENGINES or why_not(job.engine, opened.info):
         raise RunError(
-            f"The answers in {store.place} were begun with another engine, and must not be mixed: {reason}. Go on where "
-            "they were begun, or give another folder."
+            f"The answers in {store.place} were begun with the engine {job.engine[:50]!r}, which this machine lacks, "
+            "and answers of two engines are not mixed. Go on where they were begun, or give another folder."
         )
     with ExitStack() as stack:
         if store.is_local:
