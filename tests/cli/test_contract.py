@@ -167,7 +167,18 @@ DIFFERENT = {  # what a command has and its verb's function has not, or by anoth
     "sign": {"new_key"},
     "import-keras": {"labels_file"},
     "serve": {*LIMITS, "grace", "trusted_proxy", "allow_origin", "new_api_key", "export_kept", "model", "out"},
-    "deploy kubernetes": {*CLUSTER, "cpu", "cpu_limit", "memory", "memory_limit", "label"},
+    "deploy kubernetes": {
+        *CLUSTER,
+        "cpu",
+        "cpu_limit",
+        "memory",
+        "memory_limit",
+        "label",
+        "train",
+        "workers",
+        "storage",
+        "credentials",
+    },
 }
 
 
