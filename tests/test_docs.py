@@ -1,5 +1,6 @@
 """Docs cannot drift: help texts are compared, and README blocks run. REWRITE_DOCS=1 mends the former."""
 
+import ast
 import json
 import os
 import re
@@ -136,3 +137,24 @@ def test_the_models_and_their_own_keys_are_in_the_docs(tmp_path):
     (example,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
     (tmp_path / "parts.toml").write_text(example)
     assert load_recipe(str(tmp_path / "parts.toml")).model.options == {"filters": 32}
+
+
+def spoken(tree):
+    """All texts in a file that are no docstring."""
+    said = [
+        node.value for node in ast.walk(tree) if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    ]
+    return [
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in said
+    ]
+
+
+def test_messages_name_no_file_that_an_installed_keensight_lacks():
+    texts = {file: spoken(ast.parse(file.read_text("utf-8"))) for file in (ROOT / "src").rglob("*.py")}
+    lacking = re.compile(r"(?<!/)docs/\w|constraints\.txt|README\.md|source folder|CONTRIBUTING|Makefile")
+    assert [(str(file), text) for file, said in texts.items() for text in said if lacking.search(text)] == []
+    named = {name for said in texts.values() for text in said for name in re.findall(r"^([a-z]+\.md)\b", text)}
+    assert {"recipes.md", "gather.md", "keras.md"} <= named  # what follows PAGES begins a text of its own
+    assert [name for name in named if not (ROOT / "docs" / name).is_file()] == []

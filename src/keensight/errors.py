@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+PAGES = "https://github.com/keensight/keensight/blob/main/docs/"  # an installed keensight has no docs folder
+
 
 class KeensightError(Exception):
     """It failed for a reason that the user can act on: exit status 1, one paragraph, no traceback."""

@@ -47,7 +47,7 @@ def test_digits_are_those_of_scikit_learn(everything):
 
 def test_digits_without_scikit_learn(monkeypatch):
     monkeypatch.setitem(arrays.__dict__["__builtins__"], "__import__", _no_sklearn(__import__))
-    with pytest.raises(DataError, match=r"pip install -c constraints.txt '\.\[all\]'"):
+    with pytest.raises(DataError, match=r"pip install 'keensight\[all\]'"):
         open_dataset("digits")
 
 

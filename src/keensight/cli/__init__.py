@@ -277,7 +277,7 @@ def _run(tokens: Sequence[str] | None) -> int:
             raise
         _say(
             f"this needs the package '{error.name}', which is not installed: the base install only predicts "
-            "and evaluates. Install the rest, in its source folder: pip install -c constraints.txt '.[all]'."
+            "and evaluates. Install the rest: pip install 'keensight[all]'."
         )
         return 1
     except Exception as error:

@@ -49,5 +49,5 @@ def setting(typed: str, verb: str, words: Sequence[str]) -> str:
         value = following[0]
     return (
         f"`keensight {verb}` has no option {option}: it is the recipe's key '{key.name}'. Write --set "
-        f"{key.name}={value or 'VALUE'}; docs/recipes.md has all keys."
+        f"{key.name}={value or 'VALUE'}; `keensight info default --json` has all keys."
     )

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from keensight.cli.output import paragraph, print_json, say
+from keensight.errors import PAGES
 from keensight.evaluation.words import duration
 
 FOR_OWN_PICTURES = ("husky-transfer", "husky-finetune")
@@ -42,7 +43,7 @@ def recipes(
             if recipe.name in results:
                 say(*paragraph(f"Measured: {_measured(results[recipe.name])}", ""))
         say()
-    say("One of them in full: keensight info NAME. What the keys mean: docs/recipes.md.")
+    say(f"One of them in full: keensight info NAME. What the keys mean: {PAGES}recipes.md")
     return 0
 
 

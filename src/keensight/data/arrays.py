@@ -112,8 +112,8 @@ def _sklearn_digits() -> tuple[Uint8Array, list[int], Path]:
         from sklearn import datasets
     except ImportError as error:
         raise DataError(
-            "The digits come with scikit-learn, which is not installed. Run pip install -c constraints.txt '.[all]' "
-            "in its source folder, or give pictures of your own."
+            "The digits come with scikit-learn, which is not installed. Run pip install 'keensight[all]', or "
+            "give pictures of your own."
         ) from error
     digits = datasets.load_digits()
     images = np.rint(digits.images * (255 / 16)).astype(np.uint8)  # scikit-learn's grey levels go from 0 to 16

@@ -99,7 +99,7 @@ def open_store(place: str | Path) -> Store:
     except ImportError as error:
         raise KeensightError(
             "Shards, and answers in parts, are Parquet files, which the package pyarrow reads and writes. It is not "
-            "installed: in keensight's source folder, pip install -c constraints.txt '.[scale]'."
+            "installed: pip install 'keensight[scale]'."
         ) from error
     if not is_url(place):
         path = os.path.abspath(place)  # noqa: PTH100  (resolve() would replace a link's name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
-from keensight.errors import shortlist
+from keensight.errors import PAGES, shortlist
 from keensight.values import Action, Decision, Finding
 
 
@@ -237,7 +237,7 @@ def _label(finding: Finding) -> str:
         return (
             f"{len(finding.samples):,} of {finding.evidence['of']:,} labels are a search's guess, and nobody has "
             "looked at them. On the page of `keensight audit`, drop or relabel what is wrong, and confirm the others "
-            "(docs/gather.md)."
+            f"({PAGES}gather.md)."
         )
     if finding.evidence.get("by") == "heads":
         pairs = zip(finding.samples, finding.evidence["labels"], finding.evidence["suggested"], strict=True)

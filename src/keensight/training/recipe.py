@@ -13,7 +13,7 @@ from typing import Any
 import tomli_w
 
 from keensight.data.kept import list_of
-from keensight.errors import RecipeError, shortlist, suggestion
+from keensight.errors import PAGES, RecipeError, shortlist, suggestion
 from keensight.models.classifier import Classifier
 from keensight.models.layers import layers
 from keensight.models.zoo import MODELS, options_of
@@ -206,13 +206,14 @@ def _unknown(name: str, model: str, keys: Mapping[str, Key]) -> RecipeError:
     if last.startswith("aug") and (changes := [known.name for known in keys.values() if known.table == "augment"]):
         return RecipeError(
             f"A recipe has no key '{name}': each change of the pictures has its own, such as {changes[0]}=true or "
-            f"{changes[1]}=15. There are {', '.join(changes)}; docs/recipes.md says what they do."
+            f"{changes[1]}=15. There are {', '.join(changes)}; {PAGES}recipes.md says what they "
+            "do."
         )
     meant = {alias: known.name for known in keys.values() for alias in (*known.also, known.field)}
     near = f"Did you mean '{meant[last]}'? " if last in meant else suggestion(last, keys)
     return RecipeError(
         f"A recipe has no key '{name}'. {near}Its keys are in {', '.join(f'[{table}]' for table in TABLES)}: "
-        "`keensight info default --json` shows them, and docs/recipes.md says what they do. In addition, the model "
+        f"`keensight info default --json` shows them, and {PAGES}recipes.md says what they do. In addition, the model "
         f"'{model}' has {_own(model)}."
     )
 

@@ -15,10 +15,12 @@ from urllib.parse import quote
 
 from keensight.care.gather.client import Request
 from keensight.care.gather.found import Found, Search, at, found, items
-from keensight.errors import UsageError, suggestion
+from keensight.errors import PAGES, UsageError, suggestion
 
 MOST_PAGES = 1000
-ACCEPTED = "It is a TOML file with name, url, results and picture, and more if need be; docs/gather.md has an example."
+ACCEPTED = (
+    f"It is a TOML file with name, url, results and picture, and more if need be; {PAGES}gather.md has an example."
+)
 PLACES = (
     "url",
     "results",

@@ -14,7 +14,7 @@ from keensight.care.gather.generic import find_by, read_template
 from keensight.care.gather.keyed import flickr, pexels, unsplash
 from keensight.care.gather.keyless import OPENVERSE_TOKEN, commons, inaturalist, openverse
 from keensight.care.gather.licences import LICENCES, OPEN
-from keensight.errors import UsageError, suggestion
+from keensight.errors import PAGES, UsageError, suggestion
 
 ANY = frozenset(LICENCES)
 FREE = frozenset(OPEN)
@@ -90,7 +90,7 @@ def source_called(name: str) -> tuple[str, Source]:
         return template.name, source
     raise UsageError(
         f"There is no source '{name[:60]}'. {suggestion(name, SOURCES)}These are known: {', '.join(SOURCES)}; a file "
-        "that ends in .toml describes another one (docs/gather.md)."
+        f"that ends in .toml describes another one ({PAGES}gather.md)."
     )
 
 

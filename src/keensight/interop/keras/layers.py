@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from keensight.errors import suggestion
+from keensight.errors import PAGES, suggestion
 from keensight.interop.keras.activations import ACTIVATION_LAYERS, Take, add_activation, check_activation
 from keensight.interop.keras.building import MOST, OTHER, Building, Config, UnfitError, ints, number, numbers, shown
 from keensight.values import FloatArray
@@ -38,8 +38,8 @@ def check_layer(kind: str, config: Config, joints: Iterable[str]) -> None:
     if kind not in LAYERS and kind not in IDENTITIES:
         known = [*LAYERS, *joints, *IDENTITIES]
         raise UnfitError(
-            f"is not one of the {len(known)} classes that can be imported. {suggestion(kind, known)}docs/keras.md "
-            "lists them; import a model of those."
+            f"is not one of the {len(known)} classes that can be imported. {suggestion(kind, known)}"
+            f"{PAGES}keras.md lists them; import a model of those."
         )
     data_format = config.get("data_format")
     if data_format not in (None, "channels_last"):
