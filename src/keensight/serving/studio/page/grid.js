@@ -57,11 +57,11 @@ function draw() {
     tile.setAttribute("aria-posinset", i + 1);
     tile.setAttribute("aria-setsize", files.length);
     tile.classList.toggle("at", i === at);
+    tile.id = `tile-${i}`;
     tiles.push(tile);
   }
   room.replaceChildren(...tiles);
   if (files.length) grid.setAttribute("aria-activedescendant", `tile-${at}`);
-  for (const tile of tiles) tile.id = `tile-${files.indexOf(tile.dataset.file)}`;
   $("chosen").textContent = chosen.size ? `${chosen.size} of ${count(files.length, "picture")} chosen` : `${count(files.length, "picture")}. Click to choose; by keyboard arrows and space.`;
   $("remove").disabled = $("move-to").disabled = !chosen.size;
 }
