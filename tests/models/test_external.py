@@ -8,12 +8,16 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
+from safetensors.torch import save_file
 
 import keensight
 from keensight.bundle.network import network_of
 from keensight.bundle.read import read_bundle
 from keensight.errors import KeensightError, RecipeError
-from keensight.models.backbone import backbone
+from keensight.models.backbone import backbone, package_behind
+from keensight.models.external import expected_of
+from keensight.pipeline.notes import pictures_of_backbone
+from keensight.training.recipe import load_recipe
 
 
 @pytest.fixture
@@ -100,6 +104,67 @@ def test_a_model_on_it_is_trained_exported_and_explained(tmp_path, monkeypatch):
         own = (model(bytes_NHWC.float() / 255) / again.bundle.info.temperature).softmax(1)
     np.testing.assert_allclose(again.probabilities_as_seen(bytes_NHWC.permute(0, 2, 3, 1).numpy()), own, atol=1e-5)
     assert keensight.explain(run.bundle, "data/a/0.png", out="why")
+
+
+FAKE = """
+from types import SimpleNamespace
+import torch
+
+class Network(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = torch.nn.Linear(192, 5)
+        self.pretrained_cfg = dict(mean=[0.5] * 3, std=[1.0] * 3, input_size=(3, 8, 8), classifier="head.fc")
+
+    def forward(self, x):
+        return self.body(x.flatten(1))
+
+class models:
+    def get_pretrained_cfg(name):
+        return SimpleNamespace(input_size=(3, 8, 8), crop_mode="squash", crop_pct=0.875, interpolation="bicubic")
+
+def create_model(name, pretrained, num_classes):
+    if pretrained:
+        raise RuntimeError("no hub is reachable")
+    return Network()
+"""
+
+
+def test_weights_of_a_file_fill_a_network_of_a_library(fake, tmp_path, monkeypatch):
+    fake(FAKE)
+    monkeypatch.chdir(tmp_path)
+    weights = {"body.weight": torch.randn(5, 192), "body.bias": torch.randn(5), "head.fc.weight": torch.randn(2, 5)}
+    save_file(weights, "w.safetensors")
+    recipe = load_recipe("default", ["model=transfer", "model.backbone=timm/tiny@w.safetensors"])
+    name = str(recipe.model.options["backbone"])
+    assert name == f"timm/tiny@{tmp_path}/w.safetensors"  # found from other folders too
+    x = torch.randn(2, 3, 8, 8)
+    expected = x.flatten(1) @ weights["body.weight"].T + weights["body.bias"]
+    torch.testing.assert_close(backbone(name, 8, 8).network(x), expected)
+    assert package_behind(name) is None
+    said = pictures_of_backbone(name, expected_of(name))
+    assert "squares of 8 pixels squeezed into shape: so are these" in said
+    assert "no margin is cut off (its library keeps 88% of the side), and pictures are resized bilinearly" in said
+
+
+def test_weights_that_do_not_fit_are_refused(fake, tmp_path):
+    fake(FAKE)
+    file = tmp_path / "w.safetensors"
+    with pytest.raises(RecipeError, match=r"No such file.*that .*w.safetensors holds weights of it"):
+        backbone(f"timm/tiny@{file}", 8, 8)
+    file.write_bytes(b"no")
+    with pytest.raises(RecipeError, match="is not a safetensors file"):
+        backbone(f"timm/tiny@{file}", 8, 8)
+    save_file({"body.weight": torch.zeros(5, 192), "tail.weight": torch.zeros(1)}, file)
+    with pytest.raises(
+        RecipeError, match=r"1 are missing \['body.bias'\], and 1 are of something else \['tail.weight'\]"
+    ):
+        backbone(f"timm/tiny@{file}", 8, 8)
+    save_file({"body.weight": torch.zeros(4, 192), "body.bias": torch.zeros(4)}, file)
+    with pytest.raises(RecipeError, match="size mismatch"):
+        backbone(f"timm/tiny@{file}", 8, 8)
+    with pytest.raises(RecipeError, match=r"does not say of which network. .*timm/resnet18@w.safetensors"):
+        backbone(str(file), 8, 8)
 
 
 def test_files_that_are_none_are_refused(tmp_path):

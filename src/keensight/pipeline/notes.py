@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Collection, Iterator, Sequence
 
+from keensight.models.external import Expected
 from keensight.pages.findings import sentence
 from keensight.values import Recipe, Splits
 
@@ -39,6 +40,27 @@ def _catches_all(name: str, names: Collection[str]) -> bool:
     words = re.split(r"[\s_.-]+", name)
     negated = [name.removeprefix(no) for no in ("not", "non", "no") if name.startswith(no)]
     return name in CATCH_ALLS or words[0] in ("not", "non", "no") or any(each in names for each in negated)
+
+
+def pictures_of_backbone(name: str, expected: Expected) -> str:
+    """Say which pictures a foreign backbone was trained on, and what of that is not done here.
+
+    >>> pictures_of_backbone("timm/resnet18", Expected(224, "crop", 0.875, "bilinear"))
+    'timm/resnet18 was trained on squares of 224 pixels from the middle of pictures: so are these. Unlike there, no \
+margin is cut off (its library keeps 88% of the side).'
+    """
+    made = {
+        "crop": "from the middle of pictures",
+        "squash": "squeezed into shape",
+        "letterbox": "with bars beside",
+    }
+    said = f"{name} was trained on squares of {expected.size_px} pixels {made[expected.fit]}: so are these."
+    unlike = []
+    if expected.share < 0.995:
+        unlike.append(f"no margin is cut off (its library keeps {expected.share:.0%} of the side)")
+    if expected.resample != "bilinear":
+        unlike.append(f"pictures are resized bilinearly (its library does {expected.resample})")
+    return f"{said} Unlike there, {', and '.join(unlike)}." if unlike else said
 
 
 def cautions(recipe: Recipe, dataset: str) -> Iterator[str]:

@@ -18,9 +18,9 @@ from keensight.data.sources import only
 from keensight.data.splits import split
 from keensight.errors import DataError
 from keensight.models.classifier import Classifier
-from keensight.models.external import is_external, size_of
+from keensight.models.external import expected_of, is_external
 from keensight.pages.findings import sentence
-from keensight.pipeline.notes import notes
+from keensight.pipeline.notes import notes, pictures_of_backbone
 from keensight.pipeline.onwards import bundle_behind, preprocessing_of, take_over
 from keensight.pipeline.watch import Watcher, account
 from keensight.training.pieces import with_pieces
@@ -60,10 +60,9 @@ def prepare(
     watcher.found(dataset, recipe.data.label_pattern)
     backbone = str(recipe.model.options.get("backbone", ""))
     if recipe.model.name == "transfer" and is_external(backbone) and not recipe.data.size:
-        recipe = recipe.having(size=size_of(backbone), fit="crop")  # what it was trained with
-        watcher.note(
-            f"{backbone} was trained on squares of {recipe.data.size} pixels from the middle of pictures: so are these."
-        )
+        expected = expected_of(backbone)
+        recipe = recipe.having(size=expected.size_px, fit=expected.fit)  # what it was trained with
+        watcher.note(pictures_of_backbone(backbone, expected))
     preprocessing = choose_preprocessing(dataset, recipe)
     if bundle := bundle_behind(recipe):
         preprocessing = preprocessing_of(bundle, preprocessing)

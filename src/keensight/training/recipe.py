@@ -15,6 +15,7 @@ import tomli_w
 from keensight.data.kept import list_of
 from keensight.errors import PAGES, RecipeError, shortlist, suggestion
 from keensight.models.classifier import Classifier
+from keensight.models.external import with_absolute_file
 from keensight.models.layers import layers
 from keensight.models.zoo import MODELS, options_of
 from keensight.robustness.attacks.table import ATTACKS, within
@@ -69,8 +70,8 @@ def load_recipe(
         raise
     weights, splits = recipe.model.weights, recipe.data.splits
     recipe = recipe.having(weights=str(Path(weights).absolute())) if weights else recipe
-    if (backbone := str(recipe.model.options.get("backbone", ""))).endswith(".onnx"):
-        recipe = recipe.having(backbone=str(Path(backbone).absolute()))
+    if backbone := recipe.model.options.get("backbone"):
+        recipe = recipe.having(backbone=with_absolute_file(str(backbone)))
     return recipe.having(splits=str(list_of(Path(splits).absolute()))) if splits else recipe
 
 
