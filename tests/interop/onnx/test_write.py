@@ -52,7 +52,11 @@ def test_the_file_itself_says_what_its_numbers_mean():
     model = build("dense", {}, SIZE, 3, seed=0).eval()
     written = with_temperature(to_onnx(model, SIZE, 3, 1.0, labels), 2.0)
     session = onnxruntime.InferenceSession(written, providers=["CPUExecutionProvider"])
-    assert tuple(json.loads(session.get_modelmeta().custom_metadata_map["labels"])) == labels
+    told = {key: json.loads(text) for key, text in session.get_modelmeta().custom_metadata_map.items()}
+    size = told.pop("preprocessing")
+    assert told == {"labels": list(labels)}
+    assert size == {"height": 24, "width": 28, "channels": 3, "fit": "squash", "resample": "bilinear"}
+    assert [size["height"], size["width"], size["channels"]] == session.get_inputs()[0].shape[1:]
     check_onnx(written, SIZE, 3)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import numpy as np
 import onnx
@@ -44,7 +45,8 @@ def to_onnx(
 ) -> bytes:
     """Return an ONNX model: ``images`` uint8 NHWC to ``probabilities`` float32 NK, softmax(logits / temperature).
 
-    Its own metadata has the `labels`, as a JSON list in the order of the probabilities, for programs without a bundle.
+    Its own metadata, for programs without a bundle, has the `labels`, a JSON list in the order of the probabilities,
+    and the `preprocessing`, a JSON object.
     With `oddness`, its second output is ``oddness`` float32 N. The model is switched to evaluation.
     Raises BundleError for a layer that has no ONNX counterpart here.
     """
@@ -80,8 +82,9 @@ def to_onnx(
         producer_name="keensight",
         producer_version=__version__,
     )
-    if labels:
-        helper.set_model_props(proto, {"labels": json.dumps(labels, ensure_ascii=False)})
+    size = {name: value for name, value in asdict(preprocessing).items() if value is not None}
+    told = {"preprocessing": {**size, "resample": "bilinear"}} | ({"labels": labels} if labels else {})
+    helper.set_model_props(proto, {key: json.dumps(value, ensure_ascii=False) for key, value in told.items()})
     onnx.checker.check_model(proto, full_check=True)
     return bytes(proto.SerializeToString(deterministic=True))
 
