@@ -66,7 +66,7 @@ OPTIONS = {  # of every verb, by name: scripts use them, so one that goes or is 
     "audit": "out against twins budget label-pattern json",
     "clean": "auto undo who label-pattern json",
     "train": "recipe budget checkpoint-every workers cluster reduce from out set seed resume label-pattern "
-    "weights-only json",
+    "weights-only log json",
     "tune": "recipe trials budget set search lr-range out resume seed label-pattern json",
     "recipes": "json",
     "demo": "",

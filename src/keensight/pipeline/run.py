@@ -11,6 +11,7 @@ from keensight.files import write_atomically
 from keensight.models.features import OnProgress
 from keensight.pipeline.choose import Chosen
 from keensight.pipeline.finish import finish
+from keensight.pipeline.logged import Write, logged, of_epoch, of_report
 from keensight.pipeline.watch import Watcher
 from keensight.training.checkpoint import load_state, load_weights, save_state, save_weights
 from keensight.training.loop import OnStep, Pauses, State, start
@@ -44,10 +45,12 @@ def train_run(
     *,
     fit: Fit = fit_any,
     every_s: float | None = None,
+    log: str | None = None,
 ) -> Report:
     """Train what was chosen into a run folder, to its report and bundle.
 
     A checkpoint is kept after each epoch and, with `every_s`, in the middle of one whenever so many seconds have gone.
+    `log` is one of `logged.LOGS`, which gets the numbers of each epoch and of the report.
     Raises RunError if the folder's run began with other pictures.
     """
     material = chosen.material
@@ -61,8 +64,11 @@ def train_run(
         save_state(files.last, state)
     elif state.history or state.partial:
         watcher.note(f"Continuing after {_how_far(state)}.")
-    keep_best(files, state, splits, recipe, watcher, fit, every_s)
-    return finish(files, state, pixels, splits, recipe, watcher, choice=chosen.choice)
+    with logged(log, files, recipe, state.history) as write:
+        keep_best(files, state, splits, recipe, watcher, fit, every_s, write)
+        report = finish(files, state, pixels, splits, recipe, watcher, choice=chosen.choice)
+        write(of_report(report), report.history[-1].number)
+    return report
 
 
 def _begin(files: RunFolder, recipe: Recipe, pictures: str, resume: bool) -> None:
@@ -91,6 +97,7 @@ def keep_best(
     watcher: Watcher,
     fit: Fit = fit_any,
     every_s: float | None = None,
+    write: Write | None = None,
 ) -> None:
     """Train, keeping checkpoints and the history; leave the best epoch's weights in the model."""
 
@@ -109,6 +116,8 @@ def keep_best(
         keep()
         write_history(files, state.history)
         watcher.epoch(epoch, recipe.train.epochs)
+        if write:
+            write(of_epoch(epoch), epoch.number)
         if watcher.is_enough():
             watcher.note(f"Training was ended after epoch {epoch.number}; the best epoch so far is kept.")
             break

@@ -315,7 +315,7 @@ def _check_versions(known: list[dict[str, Any]]) -> None:
             if each["versions"][name] != version:
                 raise RunError(
                     f"The machine {each['host']} has {name} {each['versions'][name]}, and here it is {version}: other "
-                    "versions give other bits. Install the same on all machines, with constraints.txt."
+                    "versions give other bits. Install the same on all machines: `pip freeze` on one lists them."
                 )
 
 

@@ -18,6 +18,7 @@ from keensight.evaluation.report import from_dict
 from keensight.files import to_json, write_atomically
 from keensight.pipeline.budget import Budget, seconds_of
 from keensight.pipeline.choose import Chosen, choose, chooses, why_no_choice
+from keensight.pipeline.logged import check_log
 from keensight.pipeline.onwards import recipe_to_go_on
 from keensight.pipeline.prepare import prepare
 from keensight.pipeline.resume import own_recipe, same_recipe
@@ -57,6 +58,7 @@ def train(
     workers: int | None = None,
     cluster: str | None = None,
     reduce: str = "exact",
+    log: str | None = None,
     watcher: Watcher | None = None,
 ) -> Run:
     """Train a classifier on labelled pictures, evaluate it, and write a report and a bundle into a run folder.
@@ -83,6 +85,8 @@ def train(
             was learnt since the last checkpoint.
         cluster: The address of a Ray cluster, such as 10.0.0.1:6379; this machine alone if left out.
         reduce: How workers add up: exact, or fast, where the last bits depend on how many there are.
+        log: Log the numbers of each epoch, the recipe and the bundle's metrics to tensorboard (in the run folder) or
+            mlflow, where that is installed.
         watcher: Is told of the progress.
 
     Raises:
@@ -94,6 +98,7 @@ def train(
         >>> run.report.test.accuracy > 0.9  # doctest: +SKIP
         True
     """
+    check_log(log)
     watcher = watcher or Watcher()
     places = [data] if isinstance(data, str | Path) else list(data)
     if weights_only is not None:
@@ -130,7 +135,7 @@ def train(
                 chosen = Chosen(prepare(dataset, asked, watcher, workers=workers or 1))
             if not resume:
                 write_atomically(files.data, to_json(data_json(places, label_pattern, NAMES)))
-            report = train_run(files, chosen, resume, watcher, fit=fit, every_s=every_s)
+            report = train_run(files, chosen, resume, watcher, fit=fit, every_s=every_s, log=log)
             run = Run(folder, files.bundle, report)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(_how_to_go_on(files, [str(place) for place in places])) from None
