@@ -213,7 +213,7 @@ def _print(key: str, value: Any, indent: str = "") -> None:
         say(f"{indent}{key}: {len(value)} entries (see --json)")
     else:
         text = ", ".join(map(str, value)) if isinstance(value, list) else str(value).strip().replace("\n", " ")
-        say(f"{indent}{key}: {text}")
+        say(f"{indent}{key}: {'none' if value == [] else text}")
 
 
 def _print_layers(thing: str, said: Mapping[str, Any]) -> None:

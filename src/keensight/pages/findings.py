@@ -100,9 +100,9 @@ def _blank(finding: Finding) -> str:
 UNLIKE = {  # what is said of pictures that are unlike the others, and what it may mean
     "dark": ("very dark", "A model may learn the darkness, or nothing."),
     "light": ("very light, nearly white", "A model may learn the lightness, or nothing."),
-    "blurred": ("blurred, or with far less detail than the others", "Look whether one can tell what it shows."),
-    "tiny": ("much smaller than the others", "A model sees it blown up: get a larger one, or leave it out."),
-    "long": ("of another shape than the others", "A model sees it squeezed: cut it to what matters."),
+    "blurred": ("blurred, or with far less detail than the others", "Look whether you can tell what such a picture shows."),
+    "tiny": ("much smaller than the others", "A model sees such a picture blown up: get a larger one, or leave it out."),
+    "long": ("of another shape than the others", "A model sees such a picture squeezed: cut it to what matters."),
     "grey": ("grey among others in colour", "Where most grey ones are of one class, a model may learn just that."),
 }
 
