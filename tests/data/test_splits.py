@@ -48,7 +48,7 @@ def test_identical_pictures_stay_together():
     for sample, name in zip(samples, assigned, strict=True):
         assert homes.setdefault(sample.sha256, name) == name
     identical, label = findings
-    assert "180 pictures are byte-identical copies" in sentence(identical)
+    assert "180 pictures are copies of others, byte for byte" in sentence(identical)
     assert "appear twice with different labels" in sentence(label)
     assert identical.kind == "identical" and identical.samples == tuple(f"copy/{i}" for i in range(200) if i % 10)
     odd = [i for i in range(200) if i % 2]  # the first of every ten has label 0

@@ -120,3 +120,19 @@ def test_what_may_be_luck_is_not_followed_by_predicting():
     floors = (Floor("majority class", 0.5, 0.5), Floor("logistic regression", 0.97, 0.975))
     report = dataclasses.replace(a_report(265, 269), floors=floors)
     assert "may be luck" in warnings(report)[0] and "keensight tune DATA" in next_steps(report)[-1]
+
+
+def test_more_of_a_rare_class_is_asked_for_before_settings_are_searched():
+    floors = (Floor("majority class", 0.96, 0.96),)
+    report = dataclasses.replace(a_report(96, 100), floors=floors)
+    rare = dataclasses.replace(report, data={"name": "d", "counts": {"train": {"husky": 6, "other": 140}}})
+    (_, step, *_) = next_steps(rare)
+    assert step.startswith("gather more pictures of 'husky': 6 in training, of 146, are too few")
+    assert not any("tune" in step for step in next_steps(rare))
+    assert not any("gather more pictures of" in step for step in next_steps(report))
+
+
+def test_a_frozen_backbone_is_given_time_not_tuning():
+    floors = (Floor("majority class", 0.96, 0.96),)
+    steps = next_steps(dataclasses.replace(a_report(96, 100, model="transfer"), floors=floors))
+    assert "give it more time: keensight train DATA --budget 10m" in steps and not any("tune" in step for step in steps)

@@ -14,6 +14,7 @@ NARROW_ENOUGH = 0.1  # the interval that is worth gathering pictures for
 MUCH_BETTER = 0.1  # on training pictures than on validation pictures: from here on, they were learnt by heart
 FEW_TO_CALIBRATE = 20  # validation pictures: with fewer, nobody knows how often a "99 %" is wrong
 FEW_PER_CLASS = 100  # training pictures: with fewer, a network from scratch learns them by heart
+MANY_TIMES = 5  # as many pictures of another class: more of the rare one help most
 
 
 def warnings(report: Report) -> list[str]:
@@ -127,12 +128,21 @@ def next_steps(report: Report) -> list[str]:
         steps.append("begin with a network that knows photographs: keensight train DATA --recipe husky-transfer")
     if shown.accuracy == 0:
         return steps
+    rare = _rare(report) if near_floor else ""
+    if rare:
+        steps.append(rare)
     if learnt_by_heart:
         vary = "; or vary them, as suits them: --set flip=true --set rotate=15 --set zoom=0.1"
         steps.append(f"gather more labelled pictures{'' if report.model['name'] == 'transfer' else vary}")
-    elif near_floor:
+    elif near_floor and not rare:
         look = "look at the mistakes in the report, for wrong labels; or " if report.mistakes else ""
-        steps.append(f"{look}search for settings: keensight tune DATA")
+        if report.model["name"] != "transfer":
+            more = "search for settings: keensight tune DATA"
+        elif report.choice and report.choice.budget_s:
+            more = "gather more labelled pictures"
+        else:  # nothing of a fitted head is left to tune
+            more = "give it more time: keensight train DATA --budget 10m"
+        steps.append(look + more)
     if is_thin(shown):
         steps.append(
             f"gather more {split} pictures: about {enough(shown):,} give an interval of 10 points"
@@ -157,6 +167,20 @@ def _few(report: Report) -> str:
     counts = report.data["counts"].get("train") or {}
     per_class = sum(counts.values()) / max(1, len(counts))
     return f". {per_class:.0f} training pictures a class are few" if counts and per_class < FEW_PER_CLASS else ""
+
+
+def _rare(report: Report) -> str:
+    """Say of which class there are far too few training pictures beside those of the others, if so; else ""."""
+    counts = report.data["counts"].get("train") or {}
+    if not counts:
+        return ""
+    name, fewest = min(counts.items(), key=lambda item: int(item[1]))
+    if fewest >= FEW_PER_CLASS or fewest * MANY_TIMES > max(counts.values()):
+        return ""
+    return (
+        f"gather more pictures of '{name}': {fewest:,} in training, of {sum(counts.values()):,}, are too few to learn "
+        "from and to measure by"
+    )
 
 
 def _width(metrics: Metrics) -> str:

@@ -34,9 +34,10 @@ def _identical(finding: Finding) -> str:
             f"{many} pixel for pixel, in files of other bytes, as if saved again: "
             f"{shortlist(pairs)}. Such pictures stay in one split."
         )
+    count = len(finding.samples)
     return (
-        f"{len(finding.samples):,} pictures are byte-identical copies of others; copies stay in one split, so that "
-        "none is used both for training and for testing."
+        f"{count:,} {'picture is a copy' if count == 1 else 'pictures are copies'} of others, byte for byte; copies "
+        "stay in one split, so that none is used both for training and for testing."
     )
 
 
@@ -100,9 +101,9 @@ def _blank(finding: Finding) -> str:
 UNLIKE = {  # what is said of pictures that are unlike the others, and what it may mean
     "dark": ("very dark", "A model may learn the darkness, or nothing."),
     "light": ("very light, nearly white", "A model may learn the lightness, or nothing."),
-    "blurred": ("blurred, or with far less detail than the others", "Look whether you can tell what such a picture shows."),
-    "tiny": ("much smaller than the others", "A model sees such a picture blown up: get a larger one, or leave it out."),
-    "long": ("of another shape than the others", "A model sees such a picture squeezed: cut it to what matters."),
+    "blurred": ("blurred, or with far less detail than the others", "Look whether you can tell what is shown."),
+    "tiny": ("much smaller than the others", "Models see such pictures blown up: get larger ones, or leave them out."),
+    "long": ("of another shape than the others", "A model sees such pictures squeezed: cut to what matters."),
     "grey": ("grey among others in colour", "Where most grey ones are of one class, a model may learn just that."),
 }
 
