@@ -136,3 +136,12 @@ def test_a_frozen_backbone_is_given_time_not_tuning():
     floors = (Floor("majority class", 0.96, 0.96),)
     steps = next_steps(dataclasses.replace(a_report(96, 100, model="transfer"), floors=floors))
     assert "give it more time: keensight train DATA --budget 10m" in steps and not any("tune" in step for step in steps)
+    (step, *_) = next_steps(dataclasses.replace(a_report(96, 100, model="transfer", per_class=4), floors=floors))
+    assert step == "gather more labelled pictures"
+
+
+def test_pictures_of_few_pixels_are_said_to_show_little():
+    floors = (Floor("majority class", 0.96, 0.96),)
+    (step, *_) = next_steps(dataclasses.replace(a_report(96, 100, px=8), floors=floors))
+    assert step == "use larger pictures if you have them: 8 x 8 pixels show little"
+    assert not any("larger" in step for step in next_steps(a_report(px=8)))  # digits are read in so few

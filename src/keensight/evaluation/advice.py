@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from keensight.data.cache import TINY_PX
 from keensight.evaluation.gain import gain
 from keensight.evaluation.metrics import accuracy_interval
@@ -14,6 +16,8 @@ NARROW_ENOUGH = 0.1  # the interval that is worth gathering pictures for
 MUCH_BETTER = 0.1  # on training pictures than on validation pictures: from here on, they were learnt by heart
 FEW_TO_CALIBRATE = 20  # validation pictures: with fewer, nobody knows how often a "99 %" is wrong
 FEW_PER_CLASS = 100  # training pictures: with fewer, a network from scratch learns them by heart
+VERY_FEW_PER_CLASS = 20  # with fewer, pictures help more than time
+FEW_PX = 16  # on a side: most things cannot be told apart in smaller pictures
 MANY_TIMES = 5  # as many pictures of another class: more of the rare one help most
 
 
@@ -128,6 +132,9 @@ def next_steps(report: Report) -> list[str]:
         steps.append("begin with a network that knows photographs: keensight train DATA --recipe husky-transfer")
     if shown.accuracy == 0:
         return steps
+    size = report.preprocessing
+    if near_floor and min(int(size["height"]), int(size["width"])) < FEW_PX:
+        steps.append(f"use larger pictures if you have them: {size['height']} x {size['width']} pixels show little")
     rare = _rare(report) if near_floor else ""
     if rare:
         steps.append(rare)
@@ -138,7 +145,7 @@ def next_steps(report: Report) -> list[str]:
         look = "look at the mistakes in the report, for wrong labels; or " if report.mistakes else ""
         if report.model["name"] != "transfer":
             more = "search for settings: keensight tune DATA"
-        elif report.choice and report.choice.budget_s:
+        elif (report.choice and report.choice.budget_s) or _per_class(report) < VERY_FEW_PER_CLASS:
             more = "gather more labelled pictures"
         else:  # nothing of a fitted head is left to tune
             more = "give it more time: keensight train DATA --budget 10m"
@@ -165,8 +172,14 @@ def _is_by_heart(report: Report, best: Epoch) -> bool:
 
 def _few(report: Report) -> str:
     counts = report.data["counts"].get("train") or {}
-    per_class = sum(counts.values()) / max(1, len(counts))
-    return f". {per_class:.0f} training pictures a class are few" if counts and per_class < FEW_PER_CLASS else ""
+    few = counts and _per_class(report) < FEW_PER_CLASS
+    return f". {_per_class(report):.0f} training pictures a class are few" if few else ""
+
+
+def _per_class(report: Report) -> float:
+    """Return the mean number of training pictures of a class, infinite if it is unknown."""
+    counts = report.data["counts"].get("train") or {}
+    return sum(counts.values()) / len(counts) if counts else math.inf
 
 
 def _rare(report: Report) -> str:
