@@ -15,6 +15,7 @@ from keensight.data.arrays import array_reader, load_digits
 from keensight.data.decided import check_all_moved, followed, record_of
 from keensight.data.folders import folder_reader, list_folder
 from keensight.data.idx import is_idx_folder, list_idx, load_idx
+from keensight.data.in_hand import Data, places_of
 from keensight.data.listing import Entry, Listing
 from keensight.data.manifests import is_manifest, list_manifest
 from keensight.data.metadata_folder import is_metadata_folder, list_metadata_folder
@@ -73,7 +74,7 @@ ACCEPTED = (
 
 
 def open_dataset(
-    data: str | Path | Iterable[str | Path],
+    data: Data | Iterable[Data],
     *,
     label_pattern: str | None = None,
     class_names: tuple[str, ...] | None = None,
@@ -87,6 +88,9 @@ def open_dataset(
     folder or archive. `class_names`, those of a model to be measured, fixes the classes and their order: some may then
     have no picture, and any other label is refused.
 
+    Pictures in hand are DATA too: a Hugging Face Dataset, or a torch Dataset of (PIL image or array, label) that has
+    `classes`. They are written once, as PNG files with a manifest in the cache.
+
     What `keensight clean` noted beside the data is followed: pictures are left out, have other labels or other splits.
     Of several DATA, labels are matched by name, and each path begins with the name of its DATA.
 
@@ -97,7 +101,7 @@ def open_dataset(
     >>> len(digits.samples), digits.class_names[:3], digits.samples[0].path
     (1797, ('0', '1', '2'), 'images[0]')
     """
-    places = [data] if isinstance(data, str | Path) else list(data)
+    places = places_of(data)
     if not places:
         raise UsageError(f"No DATA was given. {ACCEPTED}.")
     listings = [list_data(place, label_pattern) for place in places]

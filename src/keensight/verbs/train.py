@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from keensight.data.in_hand import Rows, places_of
 from keensight.data.named import NAMES
 from keensight.data.run_list import data_json
 from keensight.data.sources import open_dataset
@@ -43,7 +44,7 @@ class Run:
 
 
 def train(
-    data: str | Path | Iterable[str | Path],
+    data: str | Path | Rows | Iterable[str | Path | Rows],
     *,
     recipe: str | None = None,
     from_: str | Path | None = None,
@@ -100,7 +101,7 @@ def train(
     """
     check_log(log)
     watcher = watcher or Watcher()
-    places = [data] if isinstance(data, str | Path) else list(data)
+    places = places_of(data)
     if weights_only is not None:
         set = [*set, f"weights={json.dumps(str(weights_only))}"]  # JSON's quotes are TOML's
     if resume and from_ is not None:
