@@ -145,3 +145,12 @@ def test_pictures_of_few_pixels_are_said_to_show_little():
     (step, *_) = next_steps(dataclasses.replace(a_report(96, 100, px=8), floors=floors))
     assert step == "use larger pictures if you have them: 8 x 8 pixels show little"
     assert not any("larger" in step for step in next_steps(a_report(px=8)))  # digits are read in so few
+
+
+def test_one_mistake_of_eight_is_not_called_learnt_by_heart():
+    report = a_report(8, 8, measured(7, 8), train_accuracy=1.0)
+    assert not any("heart" in text for text in warnings(report))
+    for right, said in ((24, False), (20, True)):
+        crossed = CrossValidation(5, 25, right / 25, 0.5, 0.99)
+        texts = plain(warnings(dataclasses.replace(report, crossed=crossed)))
+        assert any("on 80.0 % of pictures held out in cross-validation" in text for text in texts) == said

@@ -101,9 +101,12 @@ def by_heart(report: Report) -> str:
     best = best_epoch(report.history)
     if best is None or not _is_by_heart(report, best):
         return ""
+    unseen = f"{percent(report.val.accuracy)} of the validation pictures"
+    if report.crossed and report.val.n < FEW_TO_CALIBRATE:
+        unseen = f"{percent(report.crossed.accuracy)} of pictures held out in cross-validation"
     return (
-        f"It is right on {percent(best.train_accuracy)} of the training pictures and on {percent(report.val.accuracy)} "
-        f"of the validation pictures: it has learnt the training pictures by heart (overfitting){_few(report)}."
+        f"It is right on {percent(best.train_accuracy)} of the training pictures and on {unseen}: it has learnt the "
+        f"training pictures by heart (overfitting){_few(report)}."
     )
 
 
@@ -166,6 +169,9 @@ def _suits_a_backbone(report: Report) -> bool:
 
 
 def _is_by_heart(report: Report, best: Epoch) -> bool:
+    if report.val.n < FEW_TO_CALIBRATE:  # a single mistake of eight would say so
+        crossed = report.crossed
+        return crossed is not None and best.train_accuracy - crossed.accuracy >= MUCH_BETTER
     gap = best.train_accuracy - report.val.accuracy
     return gap >= MUCH_BETTER and report.val.accuracy_high < best.train_accuracy
 
