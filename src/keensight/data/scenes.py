@@ -187,6 +187,8 @@ def _ppm(path: Path, start: bytes) -> Uint8Array | None:
 
 def _bmp(path: Path, start: bytes) -> Uint8Array | None:
     """Map a BMP of 24 bits without compression."""
+    if len(start) < 34:
+        return None
     (at,) = struct.unpack_from("<I", start, 10)
     size, width, height, _, bits, compression = struct.unpack_from("<IiiHHI", start, 14)
     if size < 40 or bits != 24 or compression or width < 1 or not height:

@@ -101,6 +101,8 @@ def open_store(place: str | Path) -> Store:
             "Shards, and answers in parts, are Parquet files, which the package pyarrow reads and writes. It is not "
             "installed: pip install 'keensight[scale]'."
         ) from error
+    if not str(place) or (is_url(place) and not str(place).split("://", 1)[1].strip("/")):
+        raise UsageError(f"'{place}' names no place. Give a folder, or a URL such as s3://bucket/pets.")
     if not is_url(place):
         path = os.path.abspath(place)  # noqa: PTH100  (resolve() would replace a link's name)
         return Store(str(place), LocalFileSystem(), path, is_local=True)

@@ -64,6 +64,8 @@ def read_picture(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise PictureError(os.strerror(error.errno or 0).lower()) from error
+    except ValueError as error:  # a zero in its name
+        raise PictureError("its name is none that a file can have") from error
 
 
 def _in_folder(folder: Path, account: Account) -> Iterator[Picture]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from keensight.bundle.read import Bundle
 from keensight.data.cache import decode
+from keensight.errors import UsageError
 from keensight.inference.predictor import Predictor, load
 from keensight.pipeline.labelled import count_learnt, known_splits, no_such_split, open_for, part_of, split_asked
 from keensight.pipeline.watch import Watcher
@@ -75,3 +76,10 @@ def _choose(pixels: Pixels, name: SplitName | None, bundle: Bundle) -> tuple[str
     if not len(members):
         raise no_such_split(dataset, chosen)
     return chosen, members
+
+
+def checked_seed(seed: int) -> int:
+    """Return a seed. Raises UsageError unless it is from 0 to 2^32 - 1, as a recipe's."""
+    if not 0 <= seed < 2**32:
+        raise UsageError(f"--seed is {seed}. Give a whole number from 0 to {2**32 - 1}.")
+    return seed

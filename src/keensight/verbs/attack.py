@@ -17,8 +17,8 @@ from keensight.files import to_json, write_atomically
 from keensight.pages.robustness import render_html
 from keensight.pipeline.beforehand import say_how_long
 from keensight.pipeline.epsilons import checked_eps
-from keensight.pipeline.part import open_part
-from keensight.pipeline.robust import EPS, MOST, attackable, full_robustness, how_many, told
+from keensight.pipeline.part import checked_seed, open_part
+from keensight.pipeline.robust import EPS, attackable, full_robustness, how_many, told
 from keensight.pipeline.watch import Watcher
 from keensight.robustness.attacks.table import ATTACKS, within
 from keensight.robustness.ensemble import Left, Masking, ensemble, fitting, masking
@@ -123,8 +123,10 @@ def attack(
     watcher = watcher or Watcher()
     known_norm = _known(norm)
     epsilons = checked_eps(EPS[known_norm] if eps is None else eps, known_norm)
+    checked_seed(seed)
     if steps < 1 or (most is not None and most < 1):
-        raise UsageError(f"{steps} steps on {most or MOST} pictures were asked for; give at least 1 of each.")
+        asked = f"{steps} steps" if most is None else f"{steps} steps on {most} pictures"
+        raise UsageError(f"{asked} were asked for; give at least 1 of each.")
     opened = open_part(bundle, data, split, label_pattern, key, watcher)
     pictures = opened.pictures.thinned(most or how_many(opened.pictures))
     notes = []

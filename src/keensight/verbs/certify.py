@@ -17,7 +17,7 @@ from keensight.inference.predictor import num_inverted, told_inverted
 from keensight.models.tensors import device
 from keensight.pipeline.beforehand import say_how_long
 from keensight.pipeline.epsilons import checked_eps
-from keensight.pipeline.part import open_part
+from keensight.pipeline.part import checked_seed, open_part
 from keensight.pipeline.robust import how_many
 from keensight.pipeline.watch import Watcher
 from keensight.robustness.bounds.smoothing import widest_radius
@@ -123,6 +123,7 @@ def certify(
     norm: Norm = "l2" if smooth else "linf"
     asked = None if eps is None else checked_eps(eps, norm)
     _check(most, branch, smooth, draws)
+    checked_seed(seed)
     opened = open_part(bundle, data, split, label_pattern, key, watcher)
     known = opened.bundle
     model = network_of(known)
@@ -130,7 +131,7 @@ def certify(
     most = how_many(opened.pictures) if most is None else most
     part = opened.pictures.thinned(most) if most else opened.pictures
     if len(part) < len(opened.pictures):
-        watcher.note(f"{len(part):,} of {len(opened.pictures):,} pictures are certified. --most 0 takes all.")
+        watcher.note(f"{len(part):,} of {len(opened.pictures):,} pictures are looked at. --most 0 takes all.")
     if said := told_inverted(num_inverted(opened.predictor, part), len(part), "pictures"):
         watcher.note(said)
     if smooth and epsilons[-1] > (widest := widest_radius(smooth, draws)):

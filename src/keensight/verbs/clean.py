@@ -127,6 +127,12 @@ def _nothing_to_undo(data: str | Path) -> UsageError:
     )
 
 
+QUICK_LOOK = (
+    "--auto alone looks for exact copies of one format. `keensight audit` finds more, such as copies that were saved "
+    "again, wrong labels and one picture under two: decide on its page, or give its audit.json with --auto."
+)
+
+
 def _decided(dataset: Dataset, file: str | Path | None, auto: bool, who: str | None, watcher: Watcher) -> Settled:
     """Return all decisions, checked, with who took them and when."""
     now, person = datetime.now(UTC).isoformat(timespec="seconds"), who or _login()
@@ -144,6 +150,8 @@ def _decided(dataset: Dataset, file: str | Path | None, auto: bool, who: str | N
         found = certain(dataset, same, f"keensight {__version__} --auto")
         some = [each for each in found if each.file not in spoken and each.sha256 not in spoken]
         given += [replace(each, when=now) for each in some]
+        if file is None:
+            watcher.note(QUICK_LOOK)
     return settle(dataset, given, str(file) if file is not None else "--auto")
 
 

@@ -156,6 +156,7 @@ def test_what_its_owner_reserves_from_training_is_left_alone(world, headers):
         ("ftp://a.example/1.jpg", "does not begin with http"),
         ("https://a.example:22/", None),
         ("/again.jpg", "more than 5 redirects"),
+        ("https://[bad", "not a URL"),
     ],
 )
 def test_redirects_are_checked_as_addresses_are(world, location, why):

@@ -53,7 +53,10 @@ class Asker:
 
     def _checked(self, request: Request) -> Answer:
         """Return the source's answer if its status is 200."""
-        parts = urlsplit(request.url)
+        try:
+            parts = urlsplit(request.url)
+        except ValueError:
+            raise RefusedError(f"{self._source.title} leads to something that is not a URL") from None
         if parts.netloc.lower() != self._source.host or (self._keys and parts.scheme != "https"):
             raise RefusedError(f"{self._source.title} leads to another host, {parts.scheme}://{parts.netloc[:100]}")
         headers = {name: value for name, value in self._source.headers.items() if self._keys or "{key}" not in value}
@@ -86,7 +89,7 @@ class Asker:
     def _parsed(self, answer: Answer) -> Any:
         """Return an answer's JSON, without the key."""
         try:
-            return json.loads(self._without_key(answer.body.decode("utf-8", "replace")))
+            return json.loads(self._without_key(answer.body.decode("utf-8", "replace")), parse_constant=_no_number)
         except (ValueError, RecursionError):
             raise RefusedError(f"{self._source.title} answers with something that is not JSON") from None
 
@@ -103,3 +106,8 @@ class Asker:
         for key in (*self._keys, self._key or ""):
             text = text.replace(key, "{key}") if key else text
         return text
+
+
+def _no_number(word: str) -> None:
+    """Refuse NaN and Infinity, which Python reads and JSON does not have."""
+    raise ValueError(f"{word} is not JSON")

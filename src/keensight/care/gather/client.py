@@ -159,7 +159,10 @@ class Client:
             answer = self._patiently(parts, headers, form if is_same else None, key, most_bytes)
             if answer.status not in REDIRECTS or "location" not in answer.headers:
                 return answer
-            url, form = urljoin(parts.geturl(), answer.headers["location"]), None
+            try:
+                url, form = urljoin(parts.geturl(), answer.headers["location"]), None
+            except ValueError:
+                raise RefusedError(f"{parts.netloc} sends it on to something that is not a URL") from None
         raise RefusedError(f"more than {MOST_REDIRECTS} redirects")
 
     def _patiently(
