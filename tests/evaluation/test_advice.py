@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pytest
 
-from keensight.evaluation.advice import enough, is_thin, next_steps, warnings
+from keensight.evaluation.advice import enough, is_thin, next_steps, to_decide, warnings
 from keensight.evaluation.metrics import metrics
 from keensight.evaluation.report import from_dict, to_dict
 from keensight.values import CrossValidation, Epoch, Floor, Mistake, Report
@@ -34,6 +34,15 @@ def plain(texts):
 
 def test_a_good_model_with_enough_pictures_needs_no_advice():
     assert warnings(a_report()) == [] and next_steps(a_report()) == []
+
+
+def test_what_a_person_must_decide_about_the_pictures_is_told():
+    report = a_report()
+    report.data["findings"] = [{"kind": "held-out"}]
+    assert to_decide(report) == []
+    report.data["findings"].append({"kind": "label"})
+    (step,) = to_decide(report)
+    assert "keensight audit" in step and "keensight clean" in step
 
 
 def test_all_of_four_right_is_said_to_rest_on_four():

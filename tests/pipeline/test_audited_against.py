@@ -12,6 +12,11 @@ from keensight.errors import DataError, UsageError
 from keensight.pages.findings import sentence
 
 
+@pytest.fixture(scope="module", autouse=True)
+def short_runs(brief_with_oddness: None) -> None:
+    """Oddness is learnt whole: what is wrongly odd would hide its label here."""
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A folder of 600 digits, and a run that learnt them."""

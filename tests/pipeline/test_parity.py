@@ -60,8 +60,8 @@ def test_a_model_that_is_exported_wrongly_is_refused_and_the_run_goes_on_later(p
 
 
 def test_a_picture_that_was_changed_after_training_began_is_named(photographs, tmp_path, monkeypatch):
-    def fit_and_swap(state: State, splits, *rest):
-        yield from fit_any(state, splits, *rest)
+    def fit_and_swap(state: State, splits, *rest, **named):
+        yield from fit_any(state, splits, *rest, **named)
         for where in splits.val.paths:
             Image.effect_mandelbrot((30, 30), (-3, -2.5, 2, 2.5), 50).save(photographs / where)
 

@@ -27,6 +27,9 @@ class Guarded:
         assert not self.forbidden & set(rows.tolist()), "a test picture is read"
         return self.images[rows]
 
+    def shuffled(self, rows, rng, batches, pieces=1):
+        return rng.permutation(len(rows))
+
 
 @pytest.fixture
 def guarded(monkeypatch):

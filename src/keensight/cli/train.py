@@ -10,7 +10,7 @@ from typing import Any
 from keensight import verbs
 from keensight.cli.options import Json, options_of
 from keensight.cli.output import Terminal, accuracy_line, command, percent, print_json, say
-from keensight.evaluation.advice import is_thin, next_steps, warnings
+from keensight.evaluation.advice import is_thin, next_steps, to_decide, warnings
 from keensight.evaluation.words import NARROW, duration
 from keensight.workspace import RunFolder
 
@@ -67,6 +67,7 @@ def train(*, json: Json = False, **asked: Any) -> int:
         say(f"warning        {warning}")
     say(f"report         {RunFolder(run.folder).page}")
     say(f"bundle         {run.bundle}")
-    for step in next_steps(report) or [f"{command()} predict {shlex.quote(str(run.bundle))} PICTURE"]:
+    steps = next_steps(report) or [f"{command()} predict {shlex.quote(str(run.bundle))} PICTURE"]
+    for step in [*to_decide(report), *steps]:
         say(f"next           {step.replace(NARROW, ' ')}")
     return 0

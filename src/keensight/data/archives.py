@@ -211,7 +211,8 @@ def _other_kind(path: Path) -> str:
 def _what_instead(path: Path) -> str:
     """Say what a file is that is no archive, such as the page of HTML that a failed download leaves; "" if unknown."""
     with suppress(OSError), open(path, "rb") as file:
-        if what := what_is(file.read(START_BYTES)):
+        what = what_is(file.read(START_BYTES))
+        if what and "archive" not in what:  # one that is damaged is told by what is wrong with it
             return f"it is {what}".replace("not a picture", "not an archive").replace("the picture", "the archive")
     return ""
 

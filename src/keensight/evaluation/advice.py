@@ -18,6 +18,7 @@ FEW_TO_CALIBRATE = 20  # validation pictures: with fewer, nobody knows how often
 FEW_PER_CLASS = 100  # training pictures: with fewer, a network from scratch learns them by heart
 VERY_FEW_PER_CLASS = 20  # with fewer, pictures help more than time
 FEW_PX = 16  # on a side: most things cannot be told apart in smaller pictures
+TO_DECIDE = {"identical", "near-duplicate", "label", "leak", "shortcut", "metadata", "scaling", "poison"}  # by a person
 MANY_TIMES = 5  # as many pictures of another class: more of the rare one help most
 
 
@@ -118,6 +119,12 @@ def unchecked_confidence(report: Report) -> str:
         f"Its confidence was checked on {n:,} validation picture{'s' * (n != 1)} only: where it says 99{NARROW}% or "
         f"100{NARROW}%, it may still be wrong."
     )
+
+
+def to_decide(report: Report) -> list[str]:
+    """Return where to decide on what was found in the pictures, if anything was that a person must decide on."""
+    found = any(finding["kind"] in TO_DECIDE for finding in report.data.get("findings", ()))
+    return ["decide on what was found in the pictures: keensight audit DATA, and then keensight clean"] if found else []
 
 
 def next_steps(report: Report) -> list[str]:

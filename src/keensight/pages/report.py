@@ -17,7 +17,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from keensight.errors import DataError
-from keensight.evaluation.advice import is_thin, next_steps, warnings
+from keensight.evaluation.advice import is_thin, next_steps, to_decide, warnings
 from keensight.evaluation.metrics import accuracy_interval
 from keensight.evaluation.words import (
     NARROW,
@@ -60,7 +60,7 @@ def render_html(report: Report, pictures: Pictures, robust: Mapping[str, Any] | 
         majority=majority(report),
         verdict=verdict(report),
         warnings=warnings(report),
-        steps=next_steps(report),
+        steps=[*to_decide(report), *next_steps(report)],
         few=is_thin(shown),
         imbalance=_imbalance(report),
         confused=confused_pairs(shown),
