@@ -6,7 +6,6 @@ processes, and those of batch normalisation's statistics not at all; here the bi
 
 from __future__ import annotations
 
-import fcntl
 import os
 import socket
 import struct
@@ -121,6 +120,10 @@ def joined(rank: int = -1, size: int = -1, address: str = "", timeout_s: float =
 
 def _interface_towards(host: str) -> str:
     """Return the network interface by which this machine reaches a host, or "" where that is not known."""
+    try:
+        import fcntl
+    except ImportError:  # on Windows
+        return ""
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.connect((host, 9))  # sends nothing: the system only looks for the way
