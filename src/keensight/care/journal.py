@@ -25,6 +25,8 @@ from keensight.errors import DataError, RunError, shortlist
 from keensight.files import explained, make_folder, remove_half_written, write_atomically
 from keensight.workspace import LOCK
 
+MOST_ROUNDS = 100_000  # more are no journal of ours
+
 
 @dataclass(frozen=True, slots=True)
 class Move:
@@ -99,7 +101,9 @@ class Quarantine:
             try:
                 row = json.loads(line)
                 if row["what"] == "begin":
-                    if type(row["round"]) is not int or row["round"] < 1:  # it becomes part of paths
+                    if (
+                        type(row["round"]) is not int or not 1 <= row["round"] <= MOST_ROUNDS
+                    ):  # it becomes part of paths
                         raise ValueError(f"{ascii(row['round'])[:80]} is no number of a round")
                     found[row["round"]] = Round(row["round"], bool(row["had_record"]), row.get("record"))
                     continue
@@ -185,14 +189,21 @@ class Quarantine:
                 (self.base / folder).rmdir()
         if taken:
             raise DataError(_not_undone(missing, taken))
-        if done.had_record:
-            write_atomically(self.record, self._kept(done.number).read_bytes())
+        kept = self._kept(done.number)
+        is_lost = done.had_record and not kept.is_file()  # somebody has removed it
+        if done.had_record and not is_lost:
+            write_atomically(self.record, kept.read_bytes())
         else:
             with explained(self.record):
                 self.record.unlink(missing_ok=True)
         self._note({"round": done.number, "what": "undone"})
         if missing:
             raise DataError(_not_undone(missing, taken))
+        if is_lost:
+            raise DataError(
+                f"All files of this round are back, but {kept}, the decisions that stood before it, is gone: earlier "
+                "decisions are no longer followed. Give them again, or undo the earlier rounds too."
+            )
         return back
 
     def _is_changed(self, done: Round) -> bool:
@@ -200,7 +211,9 @@ class Quarantine:
         now, ours = self.record.read_bytes(), {done.written, done.to_write} - {None}
         if not ours:  # a round of an older journal was cut short
             return False
-        return _digest(now) not in ours and not (done.had_record and now == self._kept(done.number).read_bytes())
+        return _digest(now) not in ours and not (
+            done.had_record and self._kept(done.number).is_file() and now == self._kept(done.number).read_bytes()
+        )
 
     def _move(self, source: str, target: str) -> None:
         """Rename one file, which replaces no other."""

@@ -52,6 +52,17 @@ def test_two_cleanings_are_undone_one_by_one(pets, tree, decide, rows):
     assert not pets.with_name("pets.decisions.jsonl").exists() and not pets.with_name(".pets.quarantine").exists()
 
 
+def test_a_record_that_somebody_removed_keeps_no_picture_from_coming_back(pets, tree, decide, rows):
+    before = tree(pets)
+    for number, row in enumerate(rows[:2]):
+        keensight.clean(pets, decide(pets, [row], f"{number}.jsonl"))
+    (pets.with_name(".pets.quarantine") / "record-2.jsonl").unlink()
+    with pytest.raises(DataError, match="All files of this round are back"):
+        keensight.clean(pets, undo=True)
+    keensight.clean(pets, undo=True)
+    assert tree(pets) == before
+
+
 def test_what_was_made_since_is_not_overwritten(pets, decide, rows):
     keensight.clean(pets, decide(pets, rows[:2]))
     (pets / "train/cat/copy.png").write_bytes(b"another")

@@ -47,7 +47,7 @@ def test_a_quarantine_that_is_a_link_overwrites_nothing(pets, tree, decide, rows
     assert not list(elsewhere.iterdir())
 
 
-@pytest.mark.parametrize("number", ["../../mine", "/mine", 0, -1, True, None, 1.5])
+@pytest.mark.parametrize("number", ["../../mine", "/mine", 0, -1, True, None, 1.5, 100_000_000])
 def test_a_round_that_is_no_number_removes_nothing(pets, number):
     quarantine, mine = pets.parent / ".pets.quarantine", pets.parent / "mine.jsonl"
     (quarantine / "record-..").mkdir(parents=True)
