@@ -377,6 +377,14 @@ def test_a_service_that_a_file_describes(world, find, tmp_path):
     assert "my key" not in (tmp_path / JOURNAL).read_text()
 
 
+def test_a_described_service_that_takes_no_notice_of_the_page_is_asked_twice(world, find, tmp_path):
+    some = [{"media": [{"href": "https://pictures.example/1.jpg"}]}]
+    world.on("https://api.search.example/v2/images", world.says({"data": {"items": some}}))
+    (tmp_path / "mine.toml").write_text(TEMPLATE)
+    assert [each.url for each in find(str(tmp_path / "mine.toml"), "key")] == ["https://pictures.example/1.jpg"]
+    assert len(world.asked) == 2
+
+
 def test_a_described_service_may_give_the_next_pages_address_but_not_on_another_host(world, find, tmp_path):
     text = TEMPLATE.replace("&from={offset}", "") + 'next = "links.next"\n'
     (tmp_path / "mine.toml").write_text(text)

@@ -93,7 +93,7 @@ def read_template(path: Path) -> Template:
 
 def find_by(template: Template, search: Search) -> Iterator[Found]:
     """Search a service by its description."""
-    page, offset, url = template.first, 0, ""
+    page, offset, url, last = template.first, 0, "", None
     for _ in range(MOST_PAGES):
         filled = {"{query}": quote(search.query, safe=""), "{page}": str(page), "{offset}": str(offset)}
         asked = url or template.url
@@ -101,6 +101,9 @@ def find_by(template: Template, search: Search) -> Iterator[Found]:
             asked = asked.replace(place, value)
         answer = search.ask(Request(asked))
         some = items(answer, template.results)
+        if not template.next and some == last:  # it takes no notice of the page that it is asked for
+            return
+        last = some
         for each in some:
             yield from found(
                 template.name,
