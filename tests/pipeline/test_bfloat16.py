@@ -77,7 +77,7 @@ def test_a_bundle_says_that_it_may_and_by_how_many_pictures(trained, held_out, n
     assert said.difference == pytest.approx(0.004 * top, rel=1e-4)
     assert said.threshold == pytest.approx(info.rejector.threshold * 0.996, rel=0.2)
     (note,) = notes
-    assert "2.0 times as fast" in note and "get the same answers" in note
+    assert "2.0 times as fast" in note and "keep every sure answer" in note
 
 
 def test_one_that_would_answer_otherwise_may_not(trained, held_out, notes, monkeypatch):

@@ -60,8 +60,9 @@ def with_bfloat16(shipped: Predictor, held_out: Split, watcher: Watcher) -> Bund
         watcher.note(f"In bfloat16, {faster}, {reason} of {len(part):,} held-out pictures, so it will not be used.")
         return info
     watcher.note(
-        f"In bfloat16, {faster}, {len(part):,} held-out pictures get the same answers, with probabilities that differ "
-        f"by {said.difference:.2g} at most. Where OpenVINO is installed, `predict` of many pictures and `serve` use it."
+        f"In bfloat16, {faster}, {len(part):,} held-out pictures keep every sure answer, with probabilities that "
+        f"differ by {said.difference:.2g} at most. Where OpenVINO is installed, `predict` of many pictures and "
+        "`serve` use it."
     )
     return allowed
 
