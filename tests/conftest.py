@@ -114,25 +114,36 @@ def chromium():
 
 
 @pytest.fixture
-def visit_file(chromium):
-    """Open a file, wait for what a selector names, and see to it that no script fails and nothing is requested."""
+def watched(chromium):
+    """Open an empty page, and return a list beside it: what it holds at the end, such as a script's error, fails."""
     wrong, contexts = [], []
 
-    def open_page(file, selector, **settings):
+    def new_page(**settings):
         contexts.append(chromium.new_context(**settings))
         page = contexts[-1].new_page()
         page.set_default_timeout(15_000)
         page.on("pageerror", lambda error: wrong.append(str(error)))
+        return page, wrong
+
+    yield new_page
+    for context in contexts:
+        context.close()
+    assert not wrong
+
+
+@pytest.fixture
+def visit_file(watched):
+    """Open a file, wait for what a selector names, and see to it that no script fails and nothing is requested."""
+
+    def open_page(file, selector, **settings):
+        page, wrong = watched(**settings)
         page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
         page.on("request", lambda request: wrong.append(request.url) if request.url.startswith("http") else None)
         page.goto(file.as_uri())
         page.locator(selector).wait_for()
         return page
 
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert not wrong
+    return open_page
 
 
 @pytest.fixture

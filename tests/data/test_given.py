@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keensight.data.given import given_picture
 from keensight.data.pixels import decode_picture
+from keensight.data.unlabelled import given_picture
 from keensight.errors import PictureError
 from keensight.values import Preprocessing
 

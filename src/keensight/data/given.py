@@ -1,34 +1,25 @@
-"""Pictures that a caller has in hand: a path, a PIL image, or an array."""
+"""Pictures that a caller has in hand: PIL images, and arrays."""
 
 from __future__ import annotations
 
-from functools import partial
-from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from keensight.data.levels import is_deep
-from keensight.data.unlabelled import Picture, read_picture
 from keensight.errors import PictureError
 from keensight.values import Uint8Array
 
 ACCEPTED = "Give a path, a PIL image, or an array uint8 of shape HW or HWC with 1, 3 or 4 channels"
-Given: TypeAlias = str | Path | Image.Image | Uint8Array
-IN_HAND = Path()  # what a picture without a file is called
 
 
-def given_picture(given: Given) -> Picture:
-    """Return what reads a picture: a path, a PIL image, or an array, uint8 HW or HWC with 1, 3 or 4 channels.
+def pixels_in_hand(given: Image.Image | Uint8Array) -> Uint8Array:
+    """Return a PIL image, or an array uint8 HW or HWC with 1, 3 or 4 channels, as uint8 HWC.
 
-    Reading raises PictureError for what is none of these.
+    Raises PictureError for what is neither.
     """
-    if isinstance(given, str | Path):
-        return Picture(Path(given), partial(read_picture, Path(given)))
-    if isinstance(given, Image.Image):
-        return Picture(IN_HAND, partial(_pixels_of_image, given))
-    return Picture(IN_HAND, partial(_pixels_of_array, given))
+    return _pixels_of_image(given) if isinstance(given, Image.Image) else _pixels_of_array(given)
 
 
 def _pixels_of_image(image: Image.Image) -> Uint8Array:

@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from keensight.cached import cached
+from keensight.data.given import pixels_in_hand
 from keensight.errors import DataError, PictureError, UsageError, shortlist
 from keensight.files import filling
 from keensight.values import Uint8Array
@@ -80,8 +81,6 @@ def _written(data: Rows) -> Path:
 
 def _rows(data: Rows) -> Iterator[tuple[Uint8Array, str]]:
     """Yield each picture, uint8 HWC, and its label."""
-    from keensight.data.given import given_picture  # which needs sources.py, and that needs this file
-
     names, image_key, label_key = _keys(data)
     for row in range(len(data)):
         try:
@@ -92,7 +91,7 @@ def _rows(data: Rows) -> Iterator[tuple[Uint8Array, str]]:
         if isinstance(picture, str | Path):
             raise DataError(f"Row {row} of {_kind(data)} has a path for a picture. {ACCEPTED}; or give the folder.")
         try:
-            pixels = given_picture(picture).read()
+            pixels = pixels_in_hand(picture)
         except PictureError as error:
             raise DataError(
                 f"The picture in row {row} of {_kind(data)} cannot be used: {error}. {ACCEPTED}; without a transform "

@@ -7,10 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
+
+from PIL import Image
 
 from keensight.data.archives import member_reader
 from keensight.data.folders import MAX_PICTURE_BYTES, Contents, read_file, walk
+from keensight.data.given import pixels_in_hand
 from keensight.data.idx import is_idx_folder
 from keensight.data.manifests import is_manifest, list_manifest
 from keensight.data.named import NAMES, list_named
@@ -23,6 +26,8 @@ from keensight.errors import PictureError
 from keensight.names import natural_order
 from keensight.values import Sample, Skipped, Uint8Array
 
+Given: TypeAlias = str | Path | Image.Image | Uint8Array
+IN_HAND = Path()  # what a picture without a file is called
 Account = Callable[[str, Sequence[Skipped]], None]  # hears what one of the places holds besides pictures
 
 
@@ -52,6 +57,16 @@ def pictures_in(paths: Iterable[Path | str], open_until: ExitStack, account: Acc
             yield from _in_archive(path, open_until, account) if in_archive else _listed(path, open_until, account)
         else:
             yield Picture(path, partial(read_picture, path))
+
+
+def given_picture(given: Given) -> Picture:
+    """Return what reads a picture: a path, a PIL image, or an array, uint8 HW or HWC with 1, 3 or 4 channels.
+
+    Reading raises PictureError for what is none of these.
+    """
+    if isinstance(given, str | Path):
+        return Picture(Path(given), partial(read_picture, Path(given)))
+    return Picture(IN_HAND, partial(pixels_in_hand, given))
 
 
 def read_picture(path: Path) -> bytes:

@@ -20,11 +20,10 @@ from numpy.typing import NDArray
 from keensight.bundle.onnx_check import check_onnx
 from keensight.bundle.onnx_head import head_of, with_output
 from keensight.bundle.read import Bundle, damaged, file_of, read_bundle
-from keensight.data.given import IN_HAND, Given, given_picture
 from keensight.data.in_time import InTime
 from keensight.data.looks import BLANK_LEVELS
 from keensight.data.polarity import match_polarity
-from keensight.data.unlabelled import Picture, read_picture
+from keensight.data.unlabelled import IN_HAND, Given, Picture, given_picture, read_picture
 from keensight.errors import BundleError, PictureError
 from keensight.evaluation.conformal import label_sets
 from keensight.executor import Threads
@@ -308,8 +307,7 @@ def load(path: str | Path, key: str | Path | None = None, *, though_changed: boo
         GateError: it was changed after it was signed; or there is a `key`, which is not the one that signed it.
         SigningKeyError: the key cannot be used.
     """
-    bundle = read_bundle(path, key, though_changed=though_changed)
-    return Predictor(bundle, file_of(bundle, "model.onnx"))
+    return Predictor(read_bundle(path, key, though_changed=though_changed))
 
 
 def num_inverted(predictor: Predictor, split: Split) -> int:

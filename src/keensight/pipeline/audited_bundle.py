@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from keensight.bundle.network import is_own, network_of, recipe_of
-from keensight.bundle.read import Bundle, file_of, read_bundle
+from keensight.bundle.read import Bundle, read_bundle
 from keensight.care.backdoor import LEAST_TWINS, findings_about
 from keensight.care.backdoor_search import Trigger
 from keensight.care.backdoor_signs import Signs, signs_of
@@ -79,7 +79,7 @@ def audit_bundle(
         audit.findings.append(Finding("tampering", evidence={"by": "signature", "changes": list(bundle.changes)}))
     if bundle.is_signed:
         audit.looked.append("its files and the signature on them")
-    predictor = Predictor(bundle, file_of(bundle, "model.onnx"))
+    predictor = Predictor(bundle)
     model = _model(bundle, audit)
     if model is not None:
         watcher.stage("comparing the bundle's files")

@@ -220,7 +220,7 @@ def _warm(bundle: Bundle, images: Uint8Array, engine: str, num_threads: int) -> 
 
     Without spinning: threads that busy-waited for each other doubled the processor time.
     """
-    predictor = Predictor(bundle, file_of(bundle, "model.onnx"), threads=num_threads, spins=False, engine=engine)
+    predictor = Predictor(bundle, threads=num_threads, spins=False, engine=engine)
     # the weights and the model's bytes would stay in memory, though they are not needed again
     predictor.bundle = replace(bundle, files={})
     predictor.onnx = b""

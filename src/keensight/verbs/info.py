@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from keensight.bundle.read import file_of, read_bundle
+from keensight.bundle.read import read_bundle
 from keensight.cached import Entry, entries, limit, trim
 from keensight.data.cache import choose_preprocessing
 from keensight.data.shard_files import open_shards
@@ -174,7 +174,7 @@ def _bundle(path: Path, with_layers: bool, with_engines: bool) -> dict[str, Any]
         from keensight.inference.choosing import compare
         from keensight.inference.predictor import Predictor
 
-        onnx = Predictor(bundle, file_of(bundle, "model.onnx")).onnx  # which has checked it
+        onnx = Predictor(bundle).onnx  # which has checked it
         found, said["engine"] = compare(bundle.info, onnx)
         said["engines"] = [asdict(each) for each in found]
     return said

@@ -1,5 +1,6 @@
 """The page in a real Chromium, against a real bundle: what people do with it."""
 
+import base64
 from importlib import util
 from pathlib import Path
 
@@ -10,6 +11,17 @@ page_server = util.module_from_spec(spec)
 spec.loader.exec_module(page_server)
 
 FROZEN = Path(__file__).parents[2] / "bundle" / "frozen"
+DROP = """([files, kind]) => {
+  const transfer = new DataTransfer();
+  for (const [name, content] of files) {
+    const bytes = Uint8Array.from(atob(content), (c) => c.charCodeAt(0));
+    transfer.items.add(new File([bytes], name, { type: "image/png" }));
+  }
+  const event = kind === "paste"
+    ? new ClipboardEvent("paste", { clipboardData: transfer, bubbles: true, cancelable: true })
+    : new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true });
+  return !document.body.dispatchEvent(event);
+}"""
 
 
 @pytest.fixture
@@ -19,15 +31,11 @@ def server():
 
 
 @pytest.fixture
-def visit(chromium, server):
+def visit(watched, server):
     """Opens the page, and fails the test where a script failed or the content security policy was broken."""
-    wrong, contexts = [], []
 
     def open_page(wait="#ask", url=None, **settings):
-        contexts.append(chromium.new_context(**{"reduced_motion": "reduce"} | settings))
-        page = contexts[-1].new_page()
-        page.set_default_timeout(15_000)
-        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page, wrong = watched(**{"reduced_motion": "reduce"} | settings)
         page.on("console", lambda m: "Content Security Policy" in m.text and wrong.append(m.text))
         page.on("filechooser", lambda _: None)  # so that choosers are caught from the start
         page.goto(url or server.url)
@@ -35,10 +43,7 @@ def visit(chromium, server):
             page.locator(wait).wait_for()
         return page
 
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert not wrong
+    return open_page
 
 
 @pytest.fixture
@@ -98,3 +103,12 @@ def unsure():
         return prediction | {"abstained": True, "probability": 0.41}
 
     return unsure
+
+
+@pytest.fixture
+def drop():
+    def drop(page, files, kind="drop"):
+        """Drop or paste PNG files, of a name and bytes; say whether the browser's own doing was prevented."""
+        return page.evaluate(DROP, [[[name, base64.b64encode(content).decode()] for name, content in files], kind])
+
+    return drop

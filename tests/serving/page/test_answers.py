@@ -1,6 +1,5 @@
 """Pictures in, answers out, in a real Chromium against a real bundle."""
 
-import base64
 import io
 from pathlib import Path
 
@@ -10,17 +9,6 @@ from PIL import Image
 pytestmark = pytest.mark.thorough
 FROZEN = Path(__file__).parents[2] / "bundle" / "frozen"
 PICTURES = sorted((FROZEN / "pictures").glob("?.png"))
-DROP = """([files, kind]) => {
-  const transfer = new DataTransfer();
-  for (const [name, content] of files) {
-    const bytes = Uint8Array.from(atob(content), (c) => c.charCodeAt(0));
-    transfer.items.add(new File([bytes], name, { type: "image/png" }));
-  }
-  const event = kind === "paste"
-    ? new ClipboardEvent("paste", { clipboardData: transfer, bubbles: true, cancelable: true })
-    : new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true });
-  return !document.body.dispatchEvent(event);
-}"""
 
 
 def test_says_what_the_model_is_before_anything_is_asked(visit):
@@ -77,10 +65,10 @@ def test_sends_no_more_at_once_than_the_server_takes(visit, server, choose, titl
 
 
 @pytest.mark.parametrize("kind", ["drop", "paste"])
-def test_answers_for_dropped_and_pasted_pictures(visit, kind, settled, titles):
+def test_answers_for_dropped_and_pasted_pictures(visit, kind, drop, settled, titles):
     page = visit()
-    files = [[file.name, base64.b64encode(file.read_bytes()).decode()] for file in PICTURES[:2]]
-    assert page.evaluate(DROP, [files, kind])  # the browser's own doing was prevented
+    files = [(file.name, file.read_bytes()) for file in PICTURES[:2]]
+    assert drop(page, files, kind)  # the browser's own doing was prevented
     settled(page, 2)
     assert titles(page) == ["0", "1"]
 

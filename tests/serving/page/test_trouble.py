@@ -1,6 +1,5 @@
 """What goes wrong around the page: hostile names, refusals, busy and lost servers, keys."""
 
-import base64
 import io
 from pathlib import Path
 
@@ -11,20 +10,9 @@ pytestmark = pytest.mark.thorough
 FROZEN = Path(__file__).parents[2] / "bundle" / "frozen"
 PICTURES = sorted((FROZEN / "pictures").glob("?.png"))
 HOSTILE = "<img src=x onerror=\"document.title='owned'\">"
-DROP = """([files, kind]) => {
-  const transfer = new DataTransfer();
-  for (const [name, content] of files) {
-    const bytes = Uint8Array.from(atob(content), (c) => c.charCodeAt(0));
-    transfer.items.add(new File([bytes], name, { type: "image/png" }));
-  }
-  const event = kind === "paste"
-    ? new ClipboardEvent("paste", { clipboardData: transfer, bubbles: true, cancelable: true })
-    : new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true });
-  return !document.body.dispatchEvent(event);
-}"""
 
 
-def test_treats_labels_file_names_and_cards_as_text(visit, server, tmp_path, settled):
+def test_treats_labels_file_names_and_cards_as_text(visit, server, tmp_path, drop, settled):
     server.listed["keep"] = True
     server.model |= {"name": HOSTILE, "labels": [HOSTILE, "b"]}
     rows = f"| {HOSTILE} | b\\|c |\n|-|-|\n| 1 | 2 |\n"
@@ -38,8 +26,7 @@ def test_treats_labels_file_names_and_cards_as_text(visit, server, tmp_path, set
         }
     )
     page = visit()
-    files = [["<img src=x onerror=alert(1)>.png", base64.b64encode(PICTURES[0].read_bytes()).decode()]]
-    page.evaluate(DROP, [files, "drop"])
+    drop(page, [("<img src=x onerror=alert(1)>.png", PICTURES[0].read_bytes())])
     settled(page, 1)
     assert page.locator("#cards h3").inner_text().startswith(HOSTILE)
     assert "<img src=x onerror=alert(1)>.png" in page.locator("#cards .file").inner_text()
