@@ -121,7 +121,7 @@ def watched(chromium):
     def new_page(**settings):
         contexts.append(chromium.new_context(**settings))
         page = contexts[-1].new_page()
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(60_000)
         page.on("pageerror", lambda error: wrong.append(str(error)))
         return page, wrong
 

@@ -58,9 +58,7 @@ def choose(settled):
 @pytest.fixture
 def settled():
     def settled(page, num):
-        page.wait_for_function(
-            "(n) => document.querySelectorAll('#cards .card:not(.waiting)').length === n", arg=num, timeout=15_000
-        )
+        page.wait_for_function("(n) => document.querySelectorAll('#cards .card:not(.waiting)').length === n", arg=num)
 
     return settled
 
