@@ -67,10 +67,11 @@ audit-bench: .venv/developing  ## measure what `keensight audit` finds of plante
 bench-smoke: .venv/developing  ## check that what makes keensight fast still does: two minutes
 	$(BIN)/python benchmarks/smoke.py
 
-lint: .venv/developing  ## ruff and mypy
+lint: .venv/developing  ## ruff, mypy, and the licences of what users install
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/mypy
+	$(BIN)/python scripts/licences --check
 
 format: .venv/developing  ## let ruff put the code into shape
 	$(BIN)/ruff check --fix src tests benchmarks
@@ -88,13 +89,15 @@ clean:  ## remove what the targets above made
 
 .venv/developing: .venv/installed scripts/apt-install
 	scripts/apt-install dataset-fashion-mnist chromium-headless-shell postgresql
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[all,dev]'
+	# Debian's pip knows no dependency groups yet
+	$(BIN)/python -m pip install --quiet -c constraints.txt 'pip>=25.1'
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[all,backbones,scale]' --group dev
 	# they name torchvision, which has no build for our torch; what is used of them does not import it
 	$(BIN)/pip install --quiet --no-deps torchattacks==3.5.1 torchcp==1.2.1 pytorch-ood==0.4.0
 	@touch $@
 
 .venv/documenting: .venv/developing
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[docs]'
+	$(BIN)/pip install --quiet -c constraints.txt --group docs
 	@touch $@
 
 .venv-keras/installed: .venv/installed scripts/make-keras-venv benchmarks/constraints-bench.txt
