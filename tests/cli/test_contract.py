@@ -77,7 +77,7 @@ OPTIONS = {  # of every verb, by name: scripts use them, so one that goes or is 
     "explain": "out key json",
     "sign": "key new-key json",
     "verify": "key json",
-    "predict": "out sort-into least-sure-first workers key json",
+    "predict": "out sort-into least-sure-first workers cluster key json",
     "scan": "out find least scales step overlap alone key json",
     "serve": "host port key watch batch-size batch-wait queue max-bytes max-pixels max-pictures timeout keep-alive "
     "connections rate trusted-proxy allow-origin api-keys new-api-key grace keep keep-db no-explain export-kept model "
@@ -163,7 +163,7 @@ def test_wrong_usage_is_2(warm, digits, tmp_path, words, keyword):
 DIFFERENT = {  # what a command has and its verb's function has not, or by another name, as README.md says
     "train": {"from"},  # a word of Python: from_
     "tune": {"lr_range"},
-    "predict": {"workers"},
+    "predict": {"workers", "cluster"},
     "sign": {"new_key"},
     "import-keras": {"labels_file"},
     "serve": {*LIMITS, "grace", "trusted_proxy", "allow_origin", "new_api_key", "export_kept", "model", "out"},

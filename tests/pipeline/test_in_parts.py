@@ -22,7 +22,7 @@ class Here:
     """Workers in this process, one after the other, the last order first."""
 
     def __init__(self, count, recipe):
-        self._work = recipe.make()
+        self._recipe = recipe
 
     def __enter__(self):
         return self
@@ -31,7 +31,7 @@ class Here:
         pass
 
     def map(self, orders):
-        return map(self._work, reversed(list(orders)))
+        return map(self._recipe.make(), reversed(list(orders)))
 
 
 @pytest.fixture

@@ -80,7 +80,7 @@ def crews(monkeypatch):
         yield cluster
 
     monkeypatch.setattr(on_ray, "Crew", Crew)
-    monkeypatch.setattr(on_ray, "_connected", connected)
+    monkeypatch.setattr(on_ray, "connected", connected)
     monkeypatch.setattr(on_ray, "SETTLE_S", 0.0)
     return ends, made, cluster
 
@@ -123,13 +123,6 @@ def test_it_gives_up_where_nothing_is_ever_reached(crews):
     assert len(made) == 16
 
 
-def test_machines_with_other_versions_are_refused():
-    own = {"keensight": on_ray.__version__, "torch": torch.__version__, "python": on_ray.platform.python_version()}
-    on_ray._check_versions([{"host": "a", "versions": own}])
-    with pytest.raises(RunError, match=r"The machine b has torch 1.0, and here it is .* Install the same"):
-        on_ray._check_versions([{"host": "a", "versions": own}, {"host": "b", "versions": own | {"torch": "1.0"}}])
-
-
 def test_what_cannot_work_is_refused_before_anything_is_written(tmp_path, monkeypatch):
     out = tmp_path / "run"
     for options, message in (
@@ -143,13 +136,6 @@ def test_what_cannot_work_is_refused_before_anything_is_written(tmp_path, monkey
     with pytest.raises(UsageError, match=r"needs Ray, which is not installed.*keensight\[scale\]"):
         train("digits", out=out, workers=2, set=["model=logistic", "epochs=1"])
     assert not out.exists()
-
-
-def test_an_address_where_nobody_answers():
-    with pytest.raises(RunError, match=r"Nobody answers at 127.0.0.1:9 .*ray start --head"):
-        on_ray._check_address("127.0.0.1:9")
-    with pytest.raises(UsageError, match=r"--cluster is 'auto'"):
-        on_ray._check_address("auto")
 
 
 def test_workers_are_sent_no_test_pictures_and_no_files(tmp_path):

@@ -27,6 +27,7 @@ def predict(
     out: Annotated[str | None, Parameter(help=OUT)],
     sort_into: Path | None,
     workers: int | None = None,
+    cluster: str | None = None,
     **asked: Any,
 ) -> int:
     """Predict, and print each answer as soon as it is known.
@@ -34,12 +35,16 @@ def predict(
     Args:
         workers: Answer by so many processes, each on a core of its own, into a folder of Parquet files (`out`). Killed
             anywhere, the same command goes on.
+        cluster: With --workers: the address of a Ray cluster, such as 10.0.0.1:6379, whose machines all see the same
+            BUNDLE, pictures and --out. This machine alone if left out.
     """
     from keensight.inference.predictor import refusal
     from keensight.values import Prediction
 
     if workers is not None:
-        return _in_parts(workers, out, sort_into, json, **asked)
+        return _in_parts(workers, cluster, out, sort_into, json, **asked)
+    if cluster is not None:
+        raise UsageError("--cluster is for several workers. Give their number, and a folder: --workers 2 --out DIR.")
     failed = done = 0
     for file, answer in verbs.predict.predict_each(**asked, out=out, sort_into=sort_into, watcher=Terminal()):
         done += 1
@@ -59,7 +64,13 @@ def predict(
 
 
 def _in_parts(
-    workers: int, out: str | None, sort_into: Path | None, json: bool, least_sure_first: bool, **asked: Any
+    workers: int,
+    cluster: str | None,
+    out: str | None,
+    sort_into: Path | None,
+    json: bool,
+    least_sure_first: bool,
+    **asked: Any,
 ) -> int:
     """Answer into a folder of parts, and print how many answers there are."""
     if out is None or sort_into is not None or least_sure_first:
@@ -68,7 +79,7 @@ def _in_parts(
             "--sort-into and --least-sure-first."
         )
     with Terminal() as terminal:
-        done = verbs.predict.predict_in_parts(**asked, out=out, workers=workers, watcher=terminal)
+        done = verbs.predict.predict_in_parts(**asked, out=out, workers=workers, cluster=cluster, watcher=terminal)
     if json:
         print_json(asdict(done))
     else:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,11 +27,10 @@ from keensight.pipeline.answer_parts import (
     to_part,
 )
 from keensight.pipeline.watch import Watcher
-from keensight.pipeline.workers import Json, Processes, Recipe, Work, Workers
+from keensight.pipeline.workers import Hire, Json, Processes, Recipe, Work
 from keensight.workspace import Kind, claim
 
 PARTS = Kind("folder of answers", "Predict", home=Path("answers"), begun=MANIFEST, kept=MANIFEST, finished="")
-Hire = Callable[[int, Recipe], Workers]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +81,6 @@ def predict_in_parts(
     with ExitStack() as stack:
         if store.is_local:
             stack.enter_context(claim(Path(store.root), "answers", goes_on, PARTS))
-        if not goes_on:
-            store.write(MANIFEST, job.manifest())
         there = store.found()
         known = [read_part(store, job, unit) for unit in range(job.units) if name_of(unit) in there]
         parts = {part.unit: part for part in known if part is not None}
@@ -96,6 +93,8 @@ def predict_in_parts(
         }  # fmt: skip
         if missing:
             crew = stack.enter_context(hire(min(workers, len(missing)), Recipe(__name__, "answerer", settings)))
+            if not goes_on:
+                store.write(MANIFEST, job.manifest())
             done = sum(part.rows for part in parts.values())
             for answer in crew.map(missing):
                 part = Part(**answer)
@@ -112,7 +111,8 @@ def answerer(settings: Json) -> Work:
 
     Raises RunError where it sees another bundle, or other pictures, than whoever gave the order.
     """
-    os.chdir(settings["folder"])  # where paths begin; a worker is a process of its own
+    with suppress(OSError):  # on another machine, where only URLs may be needed
+        os.chdir(settings["folder"])  # where paths begin; a worker is a process of its own
     opened = read_bundle(settings["bundle"], settings["key"])
     engine, onnx = settings["engine"], file_of(opened, "model.onnx")
     bundle = as_answered_by(engine, opened)
@@ -124,6 +124,12 @@ def answerer(settings: Json) -> Work:
         raise RunError(
             "A worker sees another bundle, or other pictures, than the process that started it. Did they change "
             "meanwhile? On several machines, all must see the same folders or URLs."
+        )
+
+    if begun(store, job) is None:
+        raise RunError(
+            f"There is no {store.place}/{MANIFEST} here, which the process that gave the orders has written: answers "
+            "would be scattered over several disks. Give --out a folder that all machines share, or a URL."
         )
 
     def work(unit: Json) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Workers that answer orders: processes of this machine here, actors of a cluster in `scale/on_ray.py`.
+"""Workers that answer orders: processes of this machine here, actors of a cluster in `scale/hired.py`.
 
 A worker is made once by a function of this program, found by its name, and keeps what it opened. Orders and answers are
 JSON. A worker that dies is replaced, and its order is given to another; so orders must be ones that can be repeated.
@@ -50,6 +50,9 @@ class Workers(Protocol):
 
     def map(self, orders: Iterable[Json]) -> Iterator[Json]:
         """Yield the answer to each order, in any order, with few under way. Raises what a worker raised."""
+
+
+Hire = Callable[[int, Recipe], Workers]  # so many workers, made like this
 
 
 class Processes:

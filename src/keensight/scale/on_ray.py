@@ -7,46 +7,43 @@ workers keep no files, so nothing has to be shared between machines.
 
 These are Ray's actors. Ray Train's own controller took 15 to 25 s to start, made every checkpoint wait for its poll,
 and kept a failed team's processors until its process ended.
-
-This is the only file that imports Ray.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
-import platform
 import queue
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 
-from keensight.errors import KeensightError, RunError, UsageError
+from keensight.errors import RunError
 from keensight.models.features import OnProgress
+from keensight.scale.cluster import (
+    START_S,
+    LostError,
+    about_here,
+    answer_of,
+    check_versions,
+    connected,
+    processors,
+    stop,
+    wait_for_processors,
+)
 from keensight.scale.gathered import Gathered, joined
 from keensight.training.checkpoint import bytes_of, load_state_bytes
 from keensight.training.loop import OnStep, Pauses, State, start
 from keensight.training.trainers import fit_any, fresh
 from keensight.values import Epoch, Recipe, Split, Splits
-from keensight.version import __version__
 
-ANSWERS_S = 5.0  # within which a cluster's address answers
-START_S = 60.0  # for a worker to start: importing torch takes seconds
-WAIT_S = 300.0  # for processors to come back, before all ends
+SAME = ("keensight", "python", "torch")  # or bits may differ
 SETTLE_S = 2.0  # after a loss, before the cluster is looked at again
 ATTEMPTS = 8  # in a row that end before a checkpoint
 STEPS_S = 0.5  # between two words about progress
-
-
-class LostError(Exception):
-    """A worker is gone, or its team fell apart: the others cannot go on without it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +79,7 @@ def fit_on_ray(
         RunError: nobody answers at the address, versions differ, or workers fail again and again.
         KeensightError: what a worker raised.
     """
-    with _connected(cluster, workers) as ray:
+    with connected(cluster, workers) as ray:
         work = ray.put(Work(_without_test(splits), recipe, pauses.every_s if pauses else None, fast))
         failures, before = 0, 0
         while not _is_over(state):
@@ -104,7 +101,7 @@ def fit_on_ray(
                             yield state.history[-1]
                         elif pauses:
                             pauses.keep()
-                        if crew.size < min(workers, _processors(ray)) and not _is_over(state):
+                        if crew.size < min(workers, processors(ray)) and not _is_over(state):
                             break  # more workers take over from this checkpoint
             except LostError as error:
                 failures = 1 if kept else failures + 1
@@ -124,18 +121,18 @@ class Crew:
 
     def __init__(self, ray: Any, most: int, note: Callable[[str], None]) -> None:
         self._ray = ray
-        kind, count = _wait_for_processors(ray, note)
+        kind, count = wait_for_processors(ray, note)
         options = {"num_cpus": 1, "num_gpus": 1 if kind == "GPU" else 0, "scheduling_strategy": "SPREAD"}
         actors = [ray.remote(Worker).options(**options).remote() for _ in range(min(most, count))]
         try:
             self._actors, known = self._present(actors)
-            _check_versions(known)
+            check_versions(known, SAME)
         except BaseException:
             self._actors = actors
             self.dismiss()
             raise
         for actor in set(actors) - set(self._actors):
-            ray.kill(actor)
+            stop(ray, actor)
         self.size = len(self._actors)
         self._address = known[0]["address"]
 
@@ -148,20 +145,19 @@ class Crew:
             ready, _ = self._ray.wait([stream, *waiting], timeout=None)
             for each in ready:
                 if each is not stream:
-                    self._get(each)
+                    answer_of(self._ray, each)
                     waiting.remove(each)
                     continue
                 try:
                     ref = next(stream)
                 except StopIteration:
                     return
-                yield self._get(ref)
+                yield answer_of(self._ray, ref)
 
     def dismiss(self) -> None:
         """Stop all workers."""
         for actor in self._actors:
-            with contextlib.suppress(Exception):
-                self._ray.kill(actor)
+            stop(self._ray, actor)
 
     def _present(self, actors: list[Any]) -> tuple[list[Any], list[dict[str, Any]]]:
         """Return the workers that started, and what they say of themselves."""
@@ -170,7 +166,7 @@ class Crew:
         present, known = [], []
         for ref in ready:
             try:
-                known.append(self._get(ref))
+                known.append(answer_of(self._ray, ref))
                 present.append(refs[ref])
             except LostError as error:
                 lost = error
@@ -178,35 +174,17 @@ class Crew:
             raise lost if ready else LostError(f"no worker started within {START_S:g} s")
         return present, known
 
-    def _get(self, ref: Any) -> Any:
-        """Return a worker's answer. Raises what keensight raised there, and LostError for all else."""
-        errors = self._ray.exceptions
-        try:
-            return self._ray.get(ref)
-        except errors.RayTaskError as error:
-            cause = error.cause
-            if isinstance(cause, KeensightError):
-                raise cause from None
-            if isinstance(cause, ModuleNotFoundError):
-                raise RunError(f"A worker lacks a package: {cause}. Install the same on each machine.") from None
-            raise LostError(_first_line(cause)) from error
-        except errors.RayError as error:
-            raise LostError(_first_line(error)) from error
-
 
 class Worker:
     """One worker, in a process of Ray's."""
 
     def about(self) -> dict[str, Any]:
         """Return the versions here, and an address at which others can meet this worker."""
-        import ray
-
-        host = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+        known = about_here()
         with socket.socket() as probe:
-            probe.bind((host, 0))
+            probe.bind((known["host"], 0))
             port = probe.getsockname()[1]
-        versions = {"keensight": __version__, "torch": torch.__version__, "python": platform.python_version()}
-        return {"address": f"{host}:{port}", "host": host, "versions": versions, "cpu": platform.machine()}
+        return {**known, "address": f"{known['host']}:{port}"}
 
     def lead(self, size: int, address: str, work: Work, content: bytes) -> Iterator[tuple[Any, ...]]:
         """Train as the first of a team; yield progress, and the state at each checkpoint."""
@@ -262,84 +240,6 @@ def _train(
             tell(("epoch", bytes_of(state)))
 
 
-@contextmanager
-def _connected(cluster: str | None, workers: int) -> Iterator[Any]:
-    """Yield Ray, connected to a cluster, or to one of this machine alone that ends with the block."""
-    try:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to Ray's makers
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # as will be its default
-        import ray
-    except ModuleNotFoundError:
-        raise UsageError(
-            "--workers needs Ray, which is not installed. Install it on each machine, with pip install "
-            "'keensight[scale]'; without --workers, training uses all cores of this one."
-        ) from None
-    quiet: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
-    try:
-        if cluster is None:
-            ray.init(num_cpus=workers, include_dashboard=False, **quiet)
-        else:
-            _check_address(cluster)
-            ray.init(address=cluster, **quiet)
-    except Exception as error:  # Ray raises plain ones, too
-        raise RunError(
-            f"The cluster {f'at {cluster} ' if cluster else ''}does not take this program: {_first_line(error)} All "
-            f"machines need the same versions (here Python {platform.python_version()}, Ray {ray.__version__}), and "
-            "the same token where they have one."
-        ) from error
-    try:
-        yield ray
-    finally:
-        ray.shutdown()
-
-
-def _check_address(cluster: str) -> None:
-    host, separator, port = cluster.removeprefix("ray://").rpartition(":")
-    if not separator or not port.isdigit():
-        raise UsageError(
-            f"--cluster is '{cluster}'. Give the head's address, such as 10.0.0.1:6379: `ray start --head` prints it."
-        )
-    try:
-        socket.create_connection((host, int(port)), ANSWERS_S).close()
-    except OSError as error:
-        raise RunError(
-            f"Nobody answers at {cluster} ({error}). Start Ray there with `ray start --head`, check the address and "
-            "the firewall, or leave --cluster out: then this machine alone is used."
-        ) from error
-
-
-def _check_versions(known: list[dict[str, Any]]) -> None:
-    own = {"keensight": __version__, "torch": torch.__version__, "python": platform.python_version()}
-    for each in known:
-        for name, version in own.items():
-            if each["versions"][name] != version:
-                raise RunError(
-                    f"The machine {each['host']} has {name} {each['versions'][name]}, and here it is {version}: other "
-                    "versions give other bits. Install the same on all machines: `pip freeze` on one lists them."
-                )
-
-
-def _processors(ray: Any, kind: str = "CPU") -> int:
-    return int(sum(node["Resources"].get(kind, 0) for node in ray.nodes() if node["Alive"]))
-
-
-def _wait_for_processors(ray: Any, note: Callable[[str], None]) -> tuple[str, int]:
-    """Return how many GPUs the cluster has or, if it has none, processors, as soon as there are some."""
-    begin = time.monotonic()
-    while True:
-        for kind in ("GPU", "CPU"):
-            if count := _processors(ray, kind):
-                return kind, count
-        if time.monotonic() - begin > WAIT_S:
-            raise RunError(
-                f"The cluster has had no processors for {WAIT_S:g} s. Start nodes with `ray start --address=...`, and "
-                "go on with --resume."
-            )
-        if time.monotonic() - begin < 1:
-            note("The cluster has no processors now; waiting for some.")
-        time.sleep(1)
-
-
 def _without_test(splits: Splits) -> Splits:
     """Return the splits without what training does not need: test pictures, names, and a file behind an array."""
 
@@ -353,7 +253,3 @@ def _without_test(splits: Splits) -> Splits:
 
 def _is_over(state: State) -> bool:
     return bool(state.history and state.history[-1].stopped)
-
-
-def _first_line(error: object) -> str:
-    return next(iter(str(error).splitlines()), "") or type(error).__name__

@@ -16,6 +16,8 @@ from keensight.pipeline.in_parts import Answered
 from keensight.pipeline.watch import Watcher
 from keensight.values import Prediction
 
+SAME = ("keensight", "python", "numpy", "pillow", "onnxruntime", "openvino")  # on all machines, or bits may differ
+
 
 def predict(
     bundle: str | Path,
@@ -65,6 +67,7 @@ def predict_in_parts(
     *,
     out: str | Path,
     workers: int = 1,
+    cluster: str | None = None,
     key: str | Path | None = None,
     watcher: Watcher | None = None,
 ) -> Answered:
@@ -76,6 +79,8 @@ def predict_in_parts(
         out: A new folder, or a URL such as s3://bucket/answers. Killed anywhere, the same call goes on: parts that are
             there are kept, and in the end each picture has one row.
         workers: How many processes answer.
+        cluster: The address of a Ray cluster whose machines answer, such as 10.0.0.1:6379; all must see the same
+            `bundle`, `pictures` and `out`. This machine alone if left out.
         key: Refuse the bundle unless the owner of this public key signed it.
         watcher: Is told of the progress.
 
@@ -89,7 +94,13 @@ def predict_in_parts(
         Answered(out='answers', answers=1797, failed=0, parts=8, kept=0)
     """
     paths = [pictures] if isinstance(pictures, (str, Path)) else [*pictures]
-    return in_parts.predict_in_parts(bundle, paths, out, workers, key, watcher or Watcher())
+    watcher = watcher or Watcher()
+    if cluster is None:
+        return in_parts.predict_in_parts(bundle, paths, out, workers, key, watcher)
+    from keensight.scale.hired import hire_on
+
+    hire = hire_on(cluster, SAME, watcher.note)
+    return in_parts.predict_in_parts(bundle, paths, out, workers, key, watcher, hire)
 
 
 def predict_each(
