@@ -136,7 +136,7 @@ def test_large_pictures_are_attacked_a_few_at_a_time(monkeypatch):
     images = np.zeros((20, 224, 224, 3), np.uint8)
     split = Split(images, np.arange(20), np.zeros(20, np.int64), ("",) * 20)
     outcome(random_linear(size=size), split, Threat("linf", 0.1), "counted")
-    assert sorted(counts) == [4, 8, 8]
+    assert counts == [4] * 5
     counts.clear()
     outcome(random_linear(), noise(), Threat("linf", 0.1), "counted")
     assert sorted(counts) == [44, 128, 128]

@@ -116,7 +116,7 @@ def _ask(
     if row and threat:
         _check_norm(row, threat)
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    few = images_at_a_time(*split.shape, most=CPU_BATCH)
+    few = images_at_a_time(*split.shape, most=CPU_BATCH, kept=row is not None)
 
     def ask(batch: slice) -> Asked:
         part = split.take(batch)
