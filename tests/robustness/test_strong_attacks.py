@@ -11,6 +11,7 @@ from keensight.models.classifier import Classifier
 from keensight.models.linear import linear_weights
 from keensight.models.zoo import build
 from keensight.robustness.attacks.auto import apgd, apgd_targeted
+from keensight.robustness.attacks.bumps import bump
 from keensight.robustness.attacks.descent import pgd
 from keensight.robustness.attacks.minimal import fmn
 from keensight.robustness.attacks.moved import rotated, shifted
@@ -105,15 +106,21 @@ def test_a_picture_that_is_very_sure_is_found_by_the_margin():
     assert by_margin < left(model, apgd(model, IMAGES, labels, threat, draw()), labels)
 
 
-def test_the_square_attack_asks_for_answers_only(net, labels):
+@pytest.mark.parametrize(("norm", "eps"), [("linf", 0.06), ("l2", 0.3)])
+def test_the_square_attack_asks_for_answers_only(net, labels, norm, eps):
     class Answers(nn.Module):
         def forward(self, images):
             return net(images).detach()
 
-    threat = Threat("linf", 0.06, 30)
-    ours = left(net, square(Answers(), IMAGES, labels, threat, draw()), labels)
-    theirs = torchattacks.Square(net, eps=0.06, n_queries=300, seed=0)(IMAGES, labels)
+    ours = left(net, square(Answers(), IMAGES, labels, Threat(norm, eps, 30), draw()), labels)
+    theirs = torchattacks.Square(net, {"linf": "Linf", "l2": "L2"}[norm], eps, n_queries=300, seed=0)(IMAGES, labels)
     assert ours <= left(net, theirs, labels) + 0.02 and ours < 0.7
+
+
+@pytest.mark.parametrize("side", [2, 3, 5, 8])
+def test_a_bump_is_that_of_torchattacks(net, side):
+    theirs = torchattacks.Square(net, norm="L2").eta(side)  # turned, or not, at random
+    assert torch.allclose(bump(side), theirs, atol=1e-6) or torch.allclose(bump(side).T, theirs, atol=1e-6)
 
 
 def test_the_minimal_attack_finds_the_boundary_of_a_linear_model():

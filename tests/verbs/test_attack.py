@@ -60,7 +60,7 @@ def test_other_norms(trained, norm, eps):
         ({"norm": "shift", "eps": [0.5]}, "Give whole numbers"),
         ({"norm": "rotation", "eps": [200]}, "give numbers from 0 to 180"),
         ({"attacks": ["squares"]}, "There is no attack 'squares'. Did you mean 'square'"),
-        ({"attacks": ["square"], "norm": "l2"}, "The square attack handles linf, and l2 was asked for"),
+        ({"attacks": ["fgsm"], "norm": "l2"}, "The FGSM handles linf, and l2 was asked for"),
         ({"attacks": ["exact"]}, "The exact attack needs linear models of two classes"),
         ({"steps": 0}, "give at least 1"),
         ({"split": "tset"}, "There is no split 'tset'"),

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from keensight.robustness.attacks.ball import project
+from keensight.robustness.attacks.bumps import bumped
 from keensight.robustness.attacks.look import is_wrong
 from keensight.robustness.attacks.objectives import margin
 from keensight.robustness.attacks.row import AttackRow
@@ -27,29 +28,24 @@ def square(
 ) -> torch.Tensor:
     """Paint random squares, ever smaller ones, by eps up or down in each channel, and keep those that help.
 
-    The square attack in linf (Andriushchenko et al., 2020, arXiv:1912.00049, algorithms 1 and 2), with 10 answers for
-    each of `threat.steps` (100). Returns pictures float NCHW.
+    The square attack (Andriushchenko et al., 2020, arXiv:1912.00049, algorithms 1 and 2), with 10 answers for each of
+    `threat.steps` (100). In l2, squares take their length from each other: see `bumps.py`. Returns pictures float NCHW.
     """
     queries = QUERIES_PER_STEP * (threat.steps or STEPS)
     attacked_NCHW = images_NCHW.clone()
+    moved = {"linf": painted, "l2": bumped}[threat.norm]
     with torch.no_grad():
         logits_NK = model(images_NCHW)
         rows = (~is_wrong(logits_NK, labels_N)).nonzero()[:, 0]
         if not threat.eps:
             return attacked_NCHW
-        _, channels, height, width = images_NCHW.shape
         worst_N = torch.full((len(rows),), -torch.inf, device=images_NCHW.device)
         for query in range(queries):
             if not len(rows):
                 break
             origin_NCHW, labels = images_NCHW[rows], labels_N[rows]
-            if query == 0:  # stripes from top to bottom
-                tried_NCHW = origin_NCHW + threat.eps * _signs((len(rows), channels, 1, width), draw, images_NCHW)
-            else:
-                side = side_of(query, queries, height, width)
-                inside_N1HW = _squares(len(rows), side, height, width, draw).to(images_NCHW.device)
-                painted_NCHW = origin_NCHW + threat.eps * _signs((len(rows), channels, 1, 1), draw, images_NCHW)
-                tried_NCHW = torch.where(inside_N1HW, painted_NCHW, attacked_NCHW[rows])
+            side = side_of(query, queries, *images_NCHW.shape[2:]) if query else 0
+            tried_NCHW = moved(origin_NCHW, attacked_NCHW[rows], side, threat.eps, draw)
             tried_NCHW = project(tried_NCHW, origin_NCHW, threat)
             logits_NK = model(tried_NCHW).float()
             margins_N = margin(logits_NK, labels)
@@ -59,6 +55,18 @@ def square(
             attacked_NCHW[rows[wrong_N]] = tried_NCHW[wrong_N]
             rows, worst_N = rows[~wrong_N], torch.maximum(worst_N, margins_N)[~wrong_N]
     return attacked_NCHW
+
+
+def painted(
+    images_NCHW: torch.Tensor, attacked_NCHW: torch.Tensor, side: int, eps: float, draw: torch.Generator
+) -> torch.Tensor:
+    """Return attacked pictures with a random square changed by `eps`; for a side of 0, with stripes from top down."""
+    count, channels, height, width = images_NCHW.shape
+    if not side:
+        return images_NCHW + eps * _signs((count, channels, 1, width), draw, images_NCHW)
+    inside_N1HW = _squares(count, side, height, width, draw).to(images_NCHW.device)
+    painted_NCHW = images_NCHW + eps * _signs((count, channels, 1, 1), draw, images_NCHW)
+    return torch.where(inside_N1HW, painted_NCHW, attacked_NCHW)
 
 
 def side_of(query: int, queries: int, height: int, width: int) -> int:
@@ -86,4 +94,4 @@ def _squares(count: int, side: int, height: int, width: int, draw: torch.Generat
     return rows_NH[:, None, :, None] & columns_NW[:, None, None, :]
 
 
-SQUARE = AttackRow(square, "square attack", norms=("linf",), needs=())
+SQUARE = AttackRow(square, "square attack", norms=("linf", "l2"), needs=())
