@@ -36,7 +36,7 @@ test-system: .venv/developing .venv-backbones/installed  ## build and run the co
 
 test-scale: .venv/developing  ## train on two machines that are network namespaces of this one; cut, kill, come back: minutes, as root
 	scripts/apt-install iproute2
-	$(BIN)/pytest -m system tests/scale
+	$(BIN)/pytest -rs -m system tests/scale
 
 example: .venv/installed .venv-keras/installed  ## train, sign, tamper, quantise and import on real pictures: examples/sealed_bundle.sh
 	scripts/apt-install unzip

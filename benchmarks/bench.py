@@ -1,4 +1,4 @@
-"""Measure keensight against what a user would pick instead, side by side; rewrite docs/benchmarks.md.
+"""Measure keensight against what a user would pick instead, side by side; rewrite the tables in docs/ made of it.
 
     make bench                                       every row: hours, on a machine with nothing else to do
     make bench ROWS="husky-throughput import"        some of them
@@ -32,6 +32,7 @@ from typing import Any
 
 from PIL import Image
 
+import capacity
 import keensight
 from comparisons import ROWS
 from keensight.errors import suggestion
@@ -72,7 +73,7 @@ def main() -> int:
     parser.add_argument("--table", action="store_true", help="only rewrite docs/benchmarks.md")
     asked = parser.parse_args()
     if asked.table:
-        write_atomically(TABLE, table(ROWS, results()))
+        write_tables()
         return 0
     rows = [chosen(row, asked.runs, asked.trial) for row in named(asked.rows)]
     status = 0
@@ -97,8 +98,14 @@ def main() -> int:
                     status = status or 3
             if not asked.trial:
                 write_atomically(RESULTS, to_json(merged(results(), new, [row.name for row in ROWS])))
-                write_atomically(TABLE, table(ROWS, results()))
+                write_tables()
     return status
+
+
+def write_tables() -> None:
+    """Rewrite docs/benchmarks.md, and what docs/scale.md makes of the figures."""
+    write_atomically(TABLE, table(ROWS, results()))
+    capacity.main()
 
 
 def named(names: Sequence[str]) -> list[Row]:
@@ -129,7 +136,7 @@ def prepare(work: Path, rows: Sequence[Row], asked: argparse.Namespace) -> Machi
     """Make what the rows need, no clock running, and return the machine to run them on."""
     # as pip does with the peers: under PYTHONDONTWRITEBYTECODE, an editable install compiles its source in each process
     compileall.compile_dir(Path(keensight.__file__).parent, quiet=1)
-    scripts = Path(sys.executable).parent
+    scripts, needs = Path(sys.executable).parent, {need for row in rows for need in row.needs}
     words = {
         "python": sys.executable,
         "keensight": str(scripts / "keensight"),
@@ -140,10 +147,10 @@ def prepare(work: Path, rows: Sequence[Row], asked: argparse.Namespace) -> Machi
         "picture": "",
         "digit": "",
     }
-    if any(row.theirs for row in rows) and not asked.peer.exists():
+    asks_peers = any(row.theirs and "{peer}" in row.theirs for row in rows)
+    if (asks_peers or "bundle" in needs) and not asked.peer.exists():
         raise SystemExit(f"{asked.peer} does not exist. Make it with scripts/make-bench-venv, or give --peer PYTHON.")
     machine = Machine(asked.threads, words, work / "cache")
-    needs = {need for row in rows for need in row.needs}
     if "folder" in needs:
         words["picture"] = str(unpack(asked.data / "huskies.zip", work / "folder", 1 if asked.trial else COPIES))
     if "bundle" in needs:

@@ -44,6 +44,24 @@ def serving(what: str, *words: str) -> Command:
     return ("{python}", "benchmarks/serving.py", what, *words, "--steps", "12", "--threads", "{threads}")
 
 
+def scale(*words: str) -> Command:
+    """Return two workers, or what they are measured against."""
+    return ("{python}", "benchmarks/scale.py", *words)
+
+
+def nodes(count: int, *words: str) -> Command:
+    """Return training on nodes of one core each."""
+    return scale("nodes", str(count), *words, "--epochs", "4")
+
+
+def lost(name: str, what: str, key: str) -> Row:
+    """Return a row of how soon a run goes on when something is lost."""
+    work = f"until a run on two nodes has learnt an epoch more: {what}"
+    return Row(
+        name, work, "a limit, in seconds", scale("faults"), None, (Measure("s", key),), 30, runs=2, group="scale-faults"
+    )
+
+
 WHOLE, ALONE = "whole command", "training alone"
 TEST = "metrics.test.accuracy"
 MNIST, HUSKIES = "{data}/mnist", "{data}/huskies.zip"
@@ -55,6 +73,7 @@ FASHION = ("--steps", "100", "--epochs", "4", "--seed", "{seed}")
 HUSKY = ("--steps", "13", "--epochs", "4", "--seed", "{seed}")
 AUTO = ("--precision", "auto")  # bfloat16 where the processor multiplies in it, as `keensight train` does
 RATE = (Measure("images/s", "images_per_s", "images_per_s"),)
+PER_CORE = (*RATE, Measure("by processor time", "images_per_processor_s", "images_per_processor_s"))
 EPOCHS_40 = (
     Measure(f"40 epochs / {WHOLE}", PROCESS_S, "training_s"),
     Measure(f"40 epochs / {ALONE}", "training_seconds", "training_s"),
@@ -287,6 +306,39 @@ ROWS = (
         ours("memory", HUSKIES, "--gigabytes", "20", "--steps", "300"), None,
         (Measure("GB", "peak_gb"), Measure("growth in second half", "growth"), Measure("GB of files", "peak_file_gb")),
         1.5, runs=1,
+    ),
+    Row(
+        "scale-ray", "`train --workers 2`, `husky` network at batch 32, images/s with validation and checkpoints",
+        "the same two processes, started by torchrun", scale("ray", "husky", HUSKIES, "--epochs", "4"),
+        scale("torchrun", "husky", HUSKIES, "--epochs", "4"), RATE, 0.91,
+    ),
+    Row(
+        "scale-husky-32", "training on two nodes of one core each, `husky` network at batch 32", "one such node",
+        nodes(2, "husky", HUSKIES, "--batch", "32"), nodes(1, "husky", HUSKIES, "--batch", "32"), PER_CORE, 1.7,
+    ),
+    Row(
+        "scale-husky-16", "the same at batch 16", "one such node",
+        nodes(2, "husky", HUSKIES, "--batch", "16"), nodes(1, "husky", HUSKIES, "--batch", "16"), PER_CORE, None,
+    ),
+    Row(
+        "scale-fashion", "the same, `fashion` network at batch 128", "one such node",
+        nodes(2, "fashion", "fashion-mnist", "--batch", "128"), nodes(1, "fashion", "fashion-mnist", "--batch", "128"),
+        PER_CORE, None,
+    ),
+    lost("scale-worker-lost", "a worker is killed", "worker_s"),
+    lost("scale-node-lost", "a node is killed", "node_s"),
+    lost("scale-link-lost", "the link between the nodes is cut", "link_s"),
+    lost("scale-driver-lost", "the process that was started is killed, and started again", "driver_s"),
+    Row(
+        "scale-shards", "training from shards of ten times the memory that the process may have, small `cnn` network",
+        "the same from memory", ("{python}", "benchmarks/shards.py", "streamed", "--gigabytes", "8"),
+        ("{python}", "benchmarks/shards.py", "memory", "--gigabytes", "8"), PER_CORE, 0.8,
+        Quality("times the limit", "times_the_limit", least=10), runs=1,
+    ),
+    Row(
+        "scale-predict", "`predict --workers 2 --out`, one thread each, `husky` network", "`--workers 1`",
+        scale("answers", "2", "{work}/run/bundle", "{work}/folder"),
+        scale("answers", "1", "{work}/run/bundle", "{work}/folder"), RATE, 1.8, runs=3, needs=("folder", "bundle"),
     ),
     Row(
         "bounds", "interval bounds of 256 pictures, the dearest of four networks", "a limit, in forward passes",

@@ -1,9 +1,11 @@
-"""Shards and answers in parts: pictures a second from shards and from memory, memory, and what a second worker brings.
+"""Training from shards of ten times the memory that the process may have, and from memory: pictures a second of both.
 
-    python benchmarks/shards.py stream                 training from shards of ten times the memory that it may add
-    python benchmarks/shards.py answers BUNDLE DATA    batch prediction by one worker and by two, on idle cores
+    python benchmarks/shards.py streamed      8 GB of shards, written to a temporary folder first; a limit of 0.8 GB
+    python benchmarks/shards.py memory        a sixth of these pictures, in an array, without a limit
 
-Both print one JSON object. `stream` takes turns, and its processor seconds hold on a busy machine, too.
+The limit is RLIMIT_DATA, as `ulimit -d` sets it: it counts all memory that is the process's own, torch's included, used
+or only asked for. pyarrow's own allocator asks for 1 GB at once, so the system's is used. Past the limit, training ends
+with an error. Pictures are noise of 64x64x3. Each prints one JSON object.
 """
 
 from __future__ import annotations
@@ -11,68 +13,61 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import multiprocessing
+import os
+import resource
 import tempfile
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+
+os.environ["ARROW_DEFAULT_MEMORY_POOL"] = "system"
 
 import keensight
 from keensight.data.shard_files import Fact, open_shards, to_parquet
 from keensight.data.shard_images import Streamed
 from keensight.data.shard_index import INDEX, Index, ShardFile
 from keensight.data.stores import open_store
-from keensight.machine import cores, hardware, share_the_cores
-from keensight.pipeline import in_parts
-from keensight.pipeline.watch import Watcher
-from keensight.pipeline.workers import Processes
+from keensight.machine import cores, keep_memory, share_the_cores, versions
 from keensight.values import Preprocessing, Split, Splits
 
 SIDE, IN_A_FILE = 64, 4096
-GOALS = {"speed": 0.8, "share of memory": 0.1, "second worker": 1.8}
+LIMIT_GB = 0.8
+IN_MEMORY = 6  # the array has a part of so many
+WARM = 2048  # pictures, before any clock runs
 
 
 def main() -> None:
-    """Run what is asked for."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("stream", "answers"))
-    parser.add_argument("given", nargs="*")
-    parser.add_argument("--pictures", type=int, default=65_536)
-    parser.add_argument("--turns", type=int, default=2)
+    """Train an epoch, and print one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("streamed", "memory"))
+    parser.add_argument("--gigabytes", type=float, default=8.0, help="of shards")
+    parser.add_argument("--threads", type=int, default=cores())
     asked = parser.parse_args()
     share_the_cores()
-    found = stream(asked.pictures, asked.turns) if asked.what == "stream" else answers(*asked.given)
-    print(json.dumps({**found, "goals": GOALS, "hardware": hardware(), "cores": cores()}))
+    keep_memory()
+    import torch
 
-
-def stream(count: int, turns: int) -> dict[str, object]:
-    """Train epochs by turns from shards and from memory; return pictures a second, and the memory beyond the start."""
-    with tempfile.TemporaryDirectory() as folder:
-        write(Path(folder), count)
-        streamed = Streamed(open_shards(folder))
-        labels = np.arange(count) % 2
-        recipe = keensight.load_recipe("default").having(epochs=1, precision="float32", pieces=2)
-        model = keensight.build("cnn", {"filters": 8}, Preprocessing(SIDE, SIDE, 3), 2, 0)
-        one_epoch(streamed, labels[:2048], model, recipe)  # torch is warm
-        before = anonymous_mb()
-        with peak() as highest:
-            first = one_epoch(streamed, labels, model, recipe)
-        more = highest[0] - before
-        whole = streamed[:]
-        rounds = [(first, one_epoch(whole, labels, model, recipe))]
-        rounds += [
-            tuple(one_epoch(images, labels, model, recipe) for images in (streamed, whole)) for _ in range(1, turns)
-        ]
-    wall, processor = ([theirs[i] / ours[i] for ours, theirs in rounds] for i in (0, 1))
-    return {
-        "data_mb": round(whole.nbytes / 1e6), "more_memory_mb": round(more),
-        "share": round(more * 1e6 / whole.nbytes, 3),
-        "pictures_per_s": [round(count / ours[0]) for ours, _ in rounds], "speed": [round(each, 3) for each in wall],
-        "speed_by_processor_time": [round(each, 3) for each in processor],
-    }  # fmt: skip
+    torch.set_num_threads(asked.threads)
+    count = max(2 * WARM, round(asked.gigabytes * 1e9 / (SIDE * SIDE * 3)))
+    with tempfile.TemporaryDirectory(prefix="keensight-shards-") as folder:
+        if asked.what == "streamed":
+            writer = multiprocessing.get_context("spawn").Process(target=write, args=(Path(folder), count))
+            writer.start()  # whose memory does not count
+            writer.join()
+            limit = round(LIMIT_GB * 1e9)
+            resource.setrlimit(resource.RLIMIT_DATA, (limit, resource.getrlimit(resource.RLIMIT_DATA)[1]))
+            images: Any = Streamed(open_shards(folder))
+        else:
+            count = max(2 * WARM, count // IN_MEMORY)
+            images = np.random.default_rng(0).integers(0, 256, (count, SIDE, SIDE, 3), np.uint8)
+        found = epoch_of(images, count)
+    sizes = {"images": count, "gigabytes": count * SIDE * SIDE * 3 / 1e9}
+    if asked.what == "streamed":
+        sizes |= {"times_the_limit": sizes["gigabytes"] / LIMIT_GB}
+    print(json.dumps({**found, **sizes, "versions": versions()}))
 
 
 def write(folder: Path, count: int) -> None:
@@ -88,61 +83,19 @@ def write(folder: Path, count: int) -> None:
     store.write(INDEX, Index("noise", ("a", "b"), tuple(files), (SIDE, SIDE, 3)).to_json().encode())
 
 
-def one_epoch(images: object, labels: np.ndarray, model: object, recipe: keensight.Recipe) -> tuple[float, float]:
-    """Return the seconds of an epoch, and the processor seconds."""
-    rows = np.arange(len(labels))
-    train, val = (Split(images, some, labels[some], ("",) * len(some)) for some in (rows, rows[:64]))
-    state = keensight.start(model, Splits(("a", "b"), Preprocessing(SIDE, SIDE, 3), train, val, None), recipe)
-    begin, processor = time.perf_counter(), time.process_time()
-    list(keensight.fit(state, Splits(("a", "b"), Preprocessing(SIDE, SIDE, 3), train, val, None), recipe))
-    return time.perf_counter() - begin, time.process_time() - processor
-
-
-def anonymous_mb() -> float:
-    """Return this process's own memory."""
-    (line,) = (each for each in Path("/proc/self/status").read_text().splitlines() if each.startswith("RssAnon"))
-    return int(line.split()[1]) / 1e3
-
-
-@contextmanager
-def peak() -> Iterator[list[float]]:
-    """Yield a list of one number: the most memory that was seen in the block."""
-    highest, done = [anonymous_mb()], threading.Event()
-
-    def watch() -> None:
-        while not done.wait(0.02):
-            highest[0] = max(highest[0], anonymous_mb())
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    yield highest
-    done.set()
-    thread.join()
-
-
-class Timed(Watcher):
-    """Notes when how many pictures were answered."""
-
-    def __init__(self) -> None:
-        self.seen: list[tuple[float, int]] = []
-
-    def pictures(self, done: int, total: int) -> None:
-        """Note the time."""
-        self.seen.append((time.perf_counter(), done))
-
-
-def answers(bundle: str, data: str) -> dict[str, object]:
-    """Return pictures a second of one worker and of two, by turns, without what starting takes."""
-    rates: dict[int, list[float]] = {1: [], 2: []}
-    for turn in range(3):
-        for workers in (1, 2) if turn % 2 == 0 else (2, 1):
-            with tempfile.TemporaryDirectory() as folder:
-                timed = Timed()
-                in_parts.predict_in_parts(bundle, [data], Path(folder, "out"), workers, None, timed, Processes)
-                (begin, first), (end, last) = timed.seen[workers], timed.seen[-1]
-                rates[workers].append((last - first) / (end - begin))
-    ratio = [two / one for one, two in zip(rates[1], rates[2], strict=True)]
-    return {"pictures_per_s": rates, "second worker": ratio}
+def epoch_of(images: Any, count: int) -> dict[str, float]:
+    """Train an epoch, after a short one; return pictures a second, and pictures per second of processor time."""
+    labels = np.arange(count) % 2
+    recipe = keensight.load_recipe("default").having(epochs=1, precision="float32", pieces=2)
+    model = keensight.build("cnn", {"filters": 4}, Preprocessing(SIDE, SIDE, 3), 2, 0)
+    for some in (WARM, count):
+        train, val = (Split(images, rows, labels[rows], ("",) * len(rows)) for rows in (np.arange(some), np.arange(64)))
+        splits = Splits(("a", "b"), Preprocessing(SIDE, SIDE, 3), train, val, None)
+        state = keensight.start(model, splits, recipe)
+        begin, processor = time.perf_counter(), time.process_time()
+        list(keensight.fit(state, splits, recipe))
+        wall, spent = time.perf_counter() - begin, time.process_time() - processor
+    return {"images_per_s": count / wall, "images_per_processor_s": count / spent}
 
 
 if __name__ == "__main__":

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+import keensight
+from keensight.values import Preprocessing
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -16,7 +19,9 @@ def harness():
     """The harness's modules: scripts that stand beside each other, and so import each other by name."""
     patch = pytest.MonkeyPatch()
     patch.syspath_prepend(str(ROOT / "benchmarks"))
-    modules = {name: importlib.import_module(name) for name in ("measuring", "comparisons", "bench", "smoke")}
+    modules = {
+        name: importlib.import_module(name) for name in ("measuring", "comparisons", "bench", "smoke", "capacity")
+    }
     yield type("Harness", (), modules)
     patch.undo()
     for name in modules:
@@ -180,6 +185,32 @@ def test_the_table_in_the_docs_is_that_of_the_results(harness):
     assert bench.TABLE.read_text() == bench.table(harness.comparisons.ROWS, bench.results()), (
         "bench.py --table mends it"
     )
+
+
+def test_the_capacity_on_paper_is_that_of_the_results(harness):
+    capacity = harness.capacity
+    text = capacity.PAGE.read_text()
+    assert text == capacity.page(text, capacity.results()), "benchmarks/capacity.py mends it"
+
+
+def test_a_step_of_many_workers_is_the_formula_of_the_page(harness):
+    capacity = harness.capacity
+    weights = keensight.build("husky", {}, Preprocessing(128, 128, 3), 2, 0).network.parameters()
+    assert sum(4 * each.numel() for each in weights) == capacity.WEIGHTS_BYTES
+    expected = 0.006 * 32 + 2 * (1 - 1 / 10) * capacity.WEIGHTS_BYTES / 1.25e9 + 2 * 10 * 20e-6 + 2 * 0.2e-3
+    assert capacity.step_s(10, 0.006) == pytest.approx(expected)
+    assert capacity.step_s(1, 0.006) == pytest.approx(0.006 * 32)
+
+
+def test_the_capacity_uses_rows_once_they_are_measured(harness):
+    found = {
+        "scale-husky-32": {
+            "measures": {"by processor time": {"theirs": [100, 300, 200]}}, "hardware": "a chip", "date": "2026-11-29",
+        },
+        **{f"scale-{what}-lost": {"measures": {"s": {"ours": [each, 1]}}}
+           for what, each in (("worker", 5), ("node", 7), ("link", 6))},
+    }  # fmt: skip
+    assert harness.capacity.measured(found) == (0.005, 7, "one core, a chip, 2026-11-29")
 
 
 def test_every_row_names_scripts_that_exist_and_takes_known_words(harness):

@@ -5,6 +5,7 @@ All of it runs in three processes that are started once, as importing torch take
 
 import hashlib
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -75,7 +76,7 @@ def worker(rank, address, folder):
     from keensight.scale.gathered import Gathered, joined
 
     torch.set_num_threads(1 + rank % 2)
-    with joined(rank, 3, address, timeout_s=60):
+    with joined(rank, 3, address, timeout_s=900):
         three = Gathered()
         pair = dist.new_group([0, 1])
         teams = {"3": three, **({"2": Gathered(group=pair)} if rank < 2 else {})}
@@ -99,7 +100,9 @@ def worker(rank, address, folder):
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     folder = tmp_path_factory.mktemp("team")
-    port = 20_000 + os.getpid() % 10_000
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "2"}
     running = [
         subprocess.Popen(
@@ -109,7 +112,7 @@ def found(tmp_path_factory):
         for rank in range(3)
     ]  # fmt: skip
     for each in running:
-        _, said = each.communicate(timeout=300)
+        _, said = each.communicate(timeout=900)
         assert each.returncode == 0, said
     return folder
 

@@ -58,6 +58,8 @@ def crews(monkeypatch):
             self.size = min(most, ray.processors)
             self.is_lost_after = ends.pop(0) if ends else None
             made.append(self.size)
+            if self.is_lost_after == "start":
+                raise LostError("no worker started")
 
         def train(self, work, content):
             state = begin()
@@ -103,6 +105,40 @@ def test_workers_that_are_lost_go_on_from_the_last_checkpoint(crews, every_s):
     assert made == [1, "dismissed"] * 3 and bool(kept) == bool(every_s)
     assert notes[0] == "Of the 2 workers asked for, 1 can train now."
     assert notes[1] == "A worker is lost (its machine is gone). Going on from the last checkpoint."
+
+
+def test_workers_that_do_not_start_are_started_again(crews):
+    ends, made, _ = crews
+    ends += ["start", None]
+    notes = []
+    assert [epoch.number for epoch in run(begin(), notes)] == [1, 2, 3] and made == [1, 1, "dismissed"]
+    assert notes[0] == "A worker is lost (no worker started). Going on from the last checkpoint."
+
+
+def test_workers_of_a_machine_that_is_gone_are_not_waited_for(monkeypatch):
+    monkeypatch.setattr(on_ray, "START_S", float("inf"))
+    about = {"address": "a:1", "host": "a", "versions": on_ray.about_here.__globals__["versions"]()}
+
+    class Ray(Cluster):
+        """A cluster that still counts two processors at first, and starts one worker."""
+
+        def options(self, **_):
+            return type("Actors", (), {"remote": lambda _: type("Actor", (), {"about": self})()})()
+
+        def wait(self, refs, num_returns, timeout):
+            self.processors = 1
+            return refs[:1], refs[1:]
+
+        def get(self, ref):
+            return about
+
+        def kill(self, actor):
+            killed.append(actor)
+
+    killed, ray = [], Ray(2)
+    ray.remote = lambda kind=None: ray if kind else object()
+    ray.exceptions = type("Errors", (), {"RayTaskError": KeyError, "RayError": KeyError})
+    assert on_ray.Crew(ray, 2, print).size == 1 and len(killed) == 1
 
 
 def test_more_workers_take_over_when_there_are_more_processors(crews):

@@ -57,9 +57,9 @@ class Store:
     def read(self, name: str, most: int) -> bytes:
         """Return a file's content. Raises DataError if it cannot be read, or is larger than `most` bytes."""
         with told(f"{self.place}/{name}", "read"), self.open(name) as file:
-            if file.size() > most:
-                raise DataError(f"{self.place}/{name} has {file.size():,} bytes; at most {most:,} are accepted.")
-            return bytes(file.read(most))
+            if (size := file.size()) > most:
+                raise DataError(f"{self.place}/{name} has {size:,} bytes; at most {most:,} are accepted.")
+            return bytes(file.read(size))  # pyarrow takes as much memory as it is asked for, read or not
 
     def write(self, name: str, content: bytes) -> None:
         """Write a file, whole or not at all, over any of its name. Raises KeensightError."""

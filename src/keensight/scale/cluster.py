@@ -18,7 +18,7 @@ from keensight.errors import KeensightError, RunError, UsageError
 from keensight.machine import versions
 
 ANSWERS_S = 5.0  # within which a cluster's address answers
-START_S = 60.0  # for a worker to start: importing torch takes seconds
+START_S = 120.0  # for a worker to start: importing torch takes seconds, and much longer on a busy machine
 WAIT_S = 300.0  # for processors to come back, before all ends
 
 

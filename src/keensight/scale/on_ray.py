@@ -41,6 +41,7 @@ from keensight.training.trainers import fit_any, fresh
 from keensight.values import Epoch, Recipe, Split, Splits
 
 SAME = ("keensight", "python", "torch")  # or bits may differ
+LOOK_S = 1.0  # between two looks at how many processors the cluster still has
 SETTLE_S = 2.0  # after a loss, before the cluster is looked at again
 ATTEMPTS = 8  # in a row that end before a checkpoint
 STEPS_S = 0.5  # between two words about progress
@@ -83,9 +84,9 @@ def fit_on_ray(
         work = ray.put(Work(_without_test(splits), recipe, pauses.every_s if pauses else None, fast))
         failures, before = 0, 0
         while not _is_over(state):
-            kept = False
-            crew = Crew(ray, workers, note)
+            kept, crew = False, None
             try:
+                crew = Crew(ray, workers, note)
                 if crew.size != before and (before or crew.size < workers):
                     note(f"Of the {workers} workers asked for, {crew.size} can train now.")
                 before = crew.size
@@ -113,7 +114,8 @@ def fit_on_ray(
                     ) from error
                 time.sleep(SETTLE_S)
             finally:
-                crew.dismiss()
+                if crew:
+                    crew.dismiss()
 
 
 class Crew:
@@ -125,7 +127,7 @@ class Crew:
         options = {"num_cpus": 1, "num_gpus": 1 if kind == "GPU" else 0, "scheduling_strategy": "SPREAD"}
         actors = [ray.remote(Worker).options(**options).remote() for _ in range(min(most, count))]
         try:
-            self._actors, known = self._present(actors)
+            self._actors, known = self._present(actors, kind)
             check_versions(known, SAME)
         except BaseException:
             self._actors = actors
@@ -159,10 +161,16 @@ class Crew:
         for actor in self._actors:
             stop(self._ray, actor)
 
-    def _present(self, actors: list[Any]) -> tuple[list[Any], list[dict[str, Any]]]:
-        """Return the workers that started, and what they say of themselves."""
+    def _present(self, actors: list[Any], kind: str) -> tuple[list[Any], list[dict[str, Any]]]:
+        """Return the workers that started, and what they say of themselves.
+
+        Those of a machine that is lost meanwhile are not waited for: Ray would start them when there is another.
+        """
         refs = {actor.about.remote(): actor for actor in actors}
-        ready, _ = self._ray.wait(list(refs), num_returns=len(refs), timeout=START_S)
+        ready: list[Any] = []
+        begin = time.monotonic()
+        while len(ready) < min(len(refs), processors(self._ray, kind)) and time.monotonic() - begin < START_S:
+            ready, _ = self._ray.wait(list(refs), num_returns=len(refs), timeout=LOOK_S)
         present, known = [], []
         for ref in ready:
             try:
