@@ -212,6 +212,14 @@ ROWS = (
         Quality("validation accuracy", "metrics.val.accuracy", "accuracy", behind=0.02), group="transfer",
     ),
     Row(
+        "default", "`train` without a recipe, huskies.zip to a report and a bundle, cold",
+        "plain torch, features once and then the head, no report",
+        ("{keensight}", "train", HUSKIES, "--seed", "{seed}", "--out", "{fresh}/run", "--json"),
+        peer("torch_transfer", HUSKIES, "--way", "features", "--seed", "{seed}"),
+        (Measure(WHOLE, PROCESS_S, PROCESS_S),), 2.5,
+        Quality("validation accuracy", "metrics.val.accuracy", "accuracy", behind=0.02), group="transfer",
+    ),
+    Row(
         "predict-folder", "`predict` of a folder of JPEGs, `husky` network", "Keras/TensorFlow `predict`",
         ours("predict", "{work}/run/bundle", "{work}/folder"),
         peer("keras_predict", "folder", "{work}/model.keras", "{work}/folder"), RATE, 3,
