@@ -81,6 +81,15 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     return f"Did you mean '{nearest[0]}'? " if nearest else ""
 
 
+def counted(number: int, one: str, many: str = "") -> str:
+    """Write how many there are; `many` is `one` with an s, if left out.
+
+    >>> counted(1, "trial"), counted(2000, "trial"), counted(2, "picture is", "pictures are")
+    ('1 trial', '2,000 trials', '2 pictures are')
+    """
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
+
+
 def shortlist(names: Sequence[str], most: int = 5) -> str:
     """Join names for a message, the first few of them and a count of the rest.
 

@@ -11,6 +11,7 @@ import pytest
         (("--imgsz=64",), "'size'. Write --set size=64;"),
         (("--arch",), "'model'. Write --set model=VALUE;"),
         (("--device", "cuda"), "trains on a GPU by itself if torch finds one, by CUDA or Apple's MPS"),
+        (("--name", "mine"), "Write --out runs/mine."),
         (("--nonsense", "1"), "Unknown option: --nonsense"),
         (("--about", "x"), "Unknown option: --about"),
     ],

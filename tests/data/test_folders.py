@@ -200,7 +200,7 @@ def test_a_class_without_a_usable_picture_is_named(pets):
     (pets / "owl").mkdir()
     (pets / "owl/1.jpg").touch()
     (pets / "cat/empty.jpg").touch()
-    with pytest.raises(DataError, match=r"None of the 1 pictures of class 'owl' .*owl/1\.jpg: an empty file"):
+    with pytest.raises(DataError, match=r"The only picture of class 'owl' .* cannot .*owl/1\.jpg: an empty file"):
         open_dataset(pets)
 
 

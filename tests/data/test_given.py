@@ -37,6 +37,7 @@ def test_arrays_are_taken_as_they_are():
 @pytest.mark.parametrize(
     ("given", "said"),
     [
+        (Image.new("RGB", (0, 5)), "an image of 0x5 pixels, which shows nothing"),
         (np.zeros((5, 6), np.float32), "may be 1 or 255"),
         (np.zeros((3, 5, 6), np.uint8), "channels come first"),
         (np.zeros((5, 6, 2), np.uint8), "1, 3 or 4 channels"),

@@ -153,7 +153,7 @@ def test_with_a_pattern_folders_give_splits_only():
     assert found == {"w/train/any/cat__1.jpg": ("cat", "train"), "w/test/dog__1.jpg": ("dog", "test")}
     assert skipped["w/train/odd.jpg"] == "its name does not fit the label pattern '{label}__*'"
     assert "beside the split folders" in skipped["w/owl__1.jpg"]
-    with pytest.raises(DataError, match=r"None of the 1 pictures in x fits .* one is named 'b\.jpg'"):
+    with pytest.raises(DataError, match=r"No picture in x fits .* one is named 'b\.jpg'"):
         laid_out(["a/b.jpg"], pattern="{label}__*")
 
 

@@ -176,6 +176,17 @@ def test_a_missing_file_is_named(copied):
 # --- hostile ---------------------------------------------------------------------------------------------------------
 
 
+def test_a_link_is_followed_only_inside_the_folder(copied, tmp_path):
+    file, aside = copied / "shard-000000.parquet", copied / "aside.parquet"
+    file.rename(aside)
+    file.symlink_to(aside)
+    assert not pixels_of(copied).dataset.skipped
+    aside.rename(tmp_path / "elsewhere.parquet")
+    file.unlink()
+    file.symlink_to(tmp_path / "elsewhere.parquet")
+    assert "a link that leads out of the folder" in pixels_of(copied).dataset.skipped[0].reason
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -92,7 +92,7 @@ def test_a_class_that_validation_lacks(pets):
 
 def test_a_class_whose_pictures_are_all_empty_in_one_split(pets):
     (pets / "val/dog/1.png").write_bytes(b"")
-    assert "None of the 1 pictures of class 'dog' in the val split of" in refusal(pets)
+    assert "The only picture of class 'dog' in the val split of" in refusal(pets)
 
 
 def test_only_a_test_split_is_enough_to_evaluate_on(pets):

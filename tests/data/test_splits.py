@@ -131,7 +131,7 @@ def test_a_picture_in_two_given_splits_is_named():
     found = split(pixels(samples)).findings[0]
     assert found.kind == "leak" and found.samples == ("0/3", "validation/again.png")
     note = sentence(found)
-    assert "1 pictures are in two of the given splits" in note and "0/3 = validation/again.png" in note
+    assert "1 picture is in two of the given splits, which" in note and "0/3 = validation/again.png" in note
 
 
 @pytest.mark.parametrize("few", [1, 2])
@@ -236,7 +236,7 @@ def test_class_names_that_may_be_one_are_told():
 def test_what_could_not_be_read_is_named_where_a_class_lacks_it():
     made = pixels(pictures(50, 0) + pictures(1, 1))
     with_reasons = replace(made.dataset, skipped=(Skipped("1/away.png", "permission denied"),))
-    with pytest.raises(DataError, match=r"1 files were left out: 1/away\.png \(permission denied\)"):
+    with pytest.raises(DataError, match=r"1 file was left out: 1/away\.png \(permission denied\)"):
         split(replace(made, dataset=with_reasons))
 
 

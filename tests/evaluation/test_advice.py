@@ -41,8 +41,8 @@ def test_what_a_person_must_decide_about_the_pictures_is_told():
     report.data["findings"] = [{"kind": "held-out"}]
     assert to_decide(report) == []
     report.data["findings"].append({"kind": "label"})
-    (step,) = to_decide(report)
-    assert "keensight audit" in step and "keensight clean" in step
+    (step,) = to_decide(report, "'my pictures'")
+    assert "keensight audit 'my pictures', " in step and "keensight clean" in step
 
 
 def test_all_of_four_right_is_said_to_rest_on_four():
@@ -129,6 +129,7 @@ def test_what_may_be_luck_is_not_followed_by_predicting():
     floors = (Floor("majority class", 0.5, 0.5), Floor("logistic regression", 0.97, 0.975))
     report = dataclasses.replace(a_report(265, 269), floors=floors)
     assert "may be luck" in warnings(report)[0] and "keensight tune DATA" in next_steps(report)[-1]
+    assert next_steps(report, "pictures.zip")[-1].endswith("keensight tune pictures.zip")
 
 
 def test_more_of_a_rare_class_is_asked_for_before_settings_are_searched():

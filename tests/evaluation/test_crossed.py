@@ -40,6 +40,11 @@ def test_the_accuracy_is_that_on_held_out_pictures():
     assert crossed(LOGISTIC, part(range(200)), part(range(200, 240))) == found
 
 
+def test_folds_are_cut_into_fewer_pieces_where_they_have_fewer_pictures():
+    cut = LOGISTIC.having(pieces=90, epochs=2)  # batches of 100 in the run, and of 76 in a fold
+    assert crossed(cut, part(range(200)), part(range(200, 240))).n == 240
+
+
 def test_what_cannot_be_learnt_is_not_found():
     noise = np.random.default_rng(0).integers(0, 2, len(IMAGES))
     found = crossed(LOGISTIC, part(range(160), labels=noise), part(range(160, 200), labels=noise), ("a", "b"))

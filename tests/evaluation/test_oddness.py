@@ -8,7 +8,17 @@ from sklearn.covariance import EmpiricalCovariance
 from sklearn.datasets import load_digits
 
 import keensight
-from keensight.evaluation.oddness import Known, fit_oddness, fit_with_few, oddness, prototypes, threshold, whitening
+from keensight.evaluation.oddness import (
+    Known,
+    as_split,
+    fit_oddness,
+    fit_with_few,
+    oddness,
+    prototypes,
+    softened,
+    threshold,
+    whitening,
+)
 
 
 def cluster(middle, n, seed, num_features=40):
@@ -205,3 +215,13 @@ def test_what_looks_unlike_in_statistics_alone_is_refused():
     plain = fit_oddness(KNOWN, num_classes=2, seed=0)
     limit = threshold(oddness(plain, KNOWN.val_NF), 0.95)
     assert (oddness(plain, other_NF[:, :40]) <= limit).mean() > 0.88
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 1, 3), (1, 6, 3), (6, 1, 3), (5, 4, 1), (5, 4, 3)])
+def test_pictures_of_any_shape_are_softened(shape):
+    images = np.random.default_rng(0).integers(0, 256, (2, *shape), np.uint8)
+    for soft, image in zip(softened(as_split(images)).gather(), images, strict=True):
+        for channel in range(shape[2]):  # each by itself, as Pillow does it for one
+            large = Image.fromarray(image[..., channel]).resize((4 * shape[1], 4 * shape[0]), Image.Resampling.BICUBIC)
+            expected = np.asarray(large.resize(shape[1::-1], Image.Resampling.BILINEAR))
+            assert np.array_equal(soft[..., channel], expected)

@@ -45,6 +45,14 @@ def test_a_robust_model_is_not_talked_down():
     assert "masked" in " ".join(what_breaks(replace(strong, gradient_masking=True)))
 
 
+def test_the_page_tells_of_no_more_than_it_shows():
+    all_of_it = render_html(REPORT, [], "b")
+    assert "as they are, corrupted as happens every day, changed by an attacker and by proof.</p>" in all_of_it
+    quick = replace(REPORT, attacked=(), certified=(), shifted=(), turned=(), eps=None, per_class=())
+    page = render_html(quick, [], "b")
+    assert "as they are and corrupted as happens every day.</p>" in page and "proof" not in page
+
+
 def test_the_page_shows_everything_and_escapes_names():
     before = np.full((8, 8, 1), 100, np.uint8)
     after = before.copy()

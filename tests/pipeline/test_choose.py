@@ -12,8 +12,9 @@ from keensight.errors import UsageError
 from keensight.pipeline import choose as module
 from keensight.pipeline.budget import Budget
 from keensight.pipeline.choose import Look, Tries, choose, chooses
+from keensight.pipeline.look import look_at
 from keensight.pipeline.watch import Watcher
-from keensight.values import Attempt
+from keensight.values import Attempt, Recipe
 from keensight.verbs import train
 
 SMALL = ["size=32", "val_fraction=0.3", "test_fraction=0.2"]
@@ -54,6 +55,15 @@ def test_photographs_get_a_backbone_and_the_choice_is_told(folder):
     assert attempt.val_n == len(result.material.splits.val) and attempt.val_low <= attempt.val_accuracy
     assert attempt.cv_accuracy > 0.8
     assert result.state.history[-1].stopped
+
+
+def test_the_size_that_info_tells_is_the_one_that_is_tried_first(folder, monkeypatch):
+    assert keensight.info(folder)["default_size"] == {"height": 224, "width": 224, "channels": 3, "fit": "squash"}
+    tries = Tries(open_dataset(folder), Recipe(), None, Notes())
+    assert next(module._ways(look_at(tries._dataset, tries.own), tries))["size"] == 224
+    monkeypatch.setattr("keensight.pipeline.look.is_installed", lambda name: False)
+    assert keensight.info(folder)["default_size"]["height"] == 64
+    assert keensight.info("digits")["default_size"]["height"] == 8
 
 
 @pytest.mark.thorough

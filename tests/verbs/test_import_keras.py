@@ -79,7 +79,7 @@ def test_labels(model, tmp_path):
     made = keensight.import_keras(model, tmp_path / "a")
     assert made.labels == ("0", "1") and "its 2 classes, so they are called 0 and 1." in made.notes[-1]
     for labels, why in (
-        (["a"], "1 labels were given"), (["a", "a"], "'a' was given twice"), (["a", " "], "'' is not a label"),
+        (["a"], "1 label was given"), (["a", "a"], "'a' was given twice"), (["a", " "], "'' is not a label"),
         (["a", "\x1b"], "is not a label"),
     ):  # fmt: skip
         with pytest.raises(UsageError, match=why):

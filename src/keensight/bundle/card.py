@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from keensight.bundle.info import BundleInfo
+from keensight.errors import counted
 from keensight.evaluation.advice import warnings
 from keensight.evaluation.words import confused_pairs, duration, percent
 from keensight.values import Metrics, Report
@@ -57,7 +58,7 @@ def model_card(report: Report) -> str:
         + ", ".join(f"{n:,} {name}" for name, n in counts.items()),
         *(f"- {_plain(note)}" for note in report.data["notes"]),
         *(
-            [f"- {len(report.data['skipped']):,} files were skipped; the report names them."]
+            [f"- {counted(len(report.data['skipped']), 'file was', 'files were')} skipped; the report names them."]
             * bool(report.data["skipped"])
         ),
         "",

@@ -9,7 +9,7 @@ from typing import Any
 from keensight.care.copies import Copy
 from keensight.care.decisions import looked_at
 from keensight.care.whole import Levels, digests
-from keensight.errors import DataError, shortlist
+from keensight.errors import DataError, counted, shortlist
 from keensight.values import Dataset, Decision, SplitName
 
 STRICTEST: tuple[SplitName | None, ...] = ("test", "val", "train", None)
@@ -79,7 +79,8 @@ def copies_in(facts: Mapping[str, Any], dataset: Dataset, source: str) -> list[C
                 found.append(Copy(one, other, by))
     if changed:
         raise DataError(
-            f"{len(changed):,} pictures that {source} names are not in {dataset.name} as they were then: "
+            f"{counted(len(changed), 'picture')} that {source} names {'is' if len(changed) == 1 else 'are'} not in "
+            f"{dataset.name} as {'it was' if len(changed) == 1 else 'they were'} then: "
             f"{shortlist(sorted(changed))}. Nothing was changed. Audit again, or leave {source} out, as --auto looks "
             "by itself."
         )

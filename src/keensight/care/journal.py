@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from keensight.data.decided import JOURNAL, quarantine_of, record_of
-from keensight.errors import DataError, RunError, shortlist
+from keensight.errors import DataError, RunError, counted, shortlist
 from keensight.files import explained, make_folder, remove_half_written, write_atomically
 from keensight.workspace import LOCK
 
@@ -295,7 +295,8 @@ def _not_undone(missing: Sequence[str], taken: Sequence[str]) -> str:
     parts, advice = [], []
     if missing:
         parts.append(
-            f"{len(missing):,} files are neither where they were nor where they were moved: {shortlist(missing)}"
+            f"{counted(len(missing), 'file is', 'files are')} neither at the old place nor at the new one: "
+            f"{shortlist(missing)}"
         )
         advice.append("The missing files were removed by something else; if you have them, put them there.")
     if taken:

@@ -20,7 +20,7 @@ from keensight.care.copies import Copy
 from keensight.data.cache import decode
 from keensight.models.backbone import BACKBONES
 from keensight.models.features import OnProgress, features
-from keensight.models.pretrained import is_installed, package_of
+from keensight.models.packages import is_installed, package_of
 from keensight.models.zoo import build
 from keensight.training.folds import folds
 from keensight.training.head import regularisation_path

@@ -10,7 +10,7 @@ from keensight.care.journal import Move, Quarantine
 from keensight.data.folders import on_disk, walk
 from keensight.data.layout import Layout, arrange, layout_of
 from keensight.data.listing import Entry
-from keensight.errors import DataError, shortlist
+from keensight.errors import DataError, counted, shortlist
 from keensight.values import Dataset, SplitName
 
 
@@ -152,7 +152,7 @@ def _check_meaning(
                 wrong.append(path)
     if wrong:
         raise DataError(
-            f"With these decisions, the folders of {root} would mean something else for {len(wrong):,} pictures: "
-            f"{shortlist(wrong)}. A folder that they would empty may have told a split or a class. Nothing was "
-            "changed; take fewer at a time, or keep a picture in each folder."
+            f"With these decisions, the folders of {root} would mean something else for "
+            f"{counted(len(wrong), 'picture')}: {shortlist(wrong)}. A folder that they would empty may have told a "
+            "split or a class. Nothing was changed; take fewer at a time, or keep a picture in each folder."
         )

@@ -8,6 +8,7 @@ from typing import Any
 from keensight import verbs
 from keensight.cli.options import Json, options_of
 from keensight.cli.output import Terminal, percent, print_json, say
+from keensight.errors import counted
 
 
 @options_of("attack.attack")
@@ -19,7 +20,7 @@ def attack(*, json: Json = False, **asked: Any) -> int:
         print_json({**asdict(result), "bundle": str(result.bundle), "page": str(result.page or "")})
         return 0
     clean, *others = result.survivals
-    say(f"clean      {percent(clean.accuracy)} of {result.n:,} pictures, split: {result.split}")
+    say(f"clean      {percent(clean.accuracy)} of {counted(result.n, 'picture')}, split: {result.split}")
     say()
     say(f"{result.norm:>10}  accuracy  95 % interval   moved  after each attack")
     for each in others:

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from keensight import verbs
 from keensight.cli.options import Json, options_of
 from keensight.cli.output import Terminal, paragraph, percent, print_json, say
-from keensight.errors import shortlist
+from keensight.errors import counted, shortlist
 
 
 @options_of("audit.audit")
@@ -42,7 +42,7 @@ def audit(*, budget: Annotated[str, Parameter(allow_leading_hyphen=True)], json:
             say(verdict(result.findings, result.looked))
         say(*paragraph(shortlist(list(result.looked), 9) or "nothing", "looked at"))
     elif not result.findings:
-        say(f"Nothing was found in {result.num_pictures:,} pictures. {result.page} says what was looked for.")
+        say(f"Nothing was found in {counted(result.num_pictures, 'picture')}. {result.page} says what was looked for.")
     say(f"page  {result.page}")
     if result.findings and not (result.looked or result.notes):
         say(f"next  decide on the page, save, then: {next_command(result.data)}")

@@ -8,6 +8,7 @@ from typing import Any
 from keensight import verbs
 from keensight.cli.options import Json, options_of
 from keensight.cli.output import Terminal, percent, print_json, say
+from keensight.errors import counted
 
 METHODS = {"intervals": "intervals", "linear": "linear", "cases": "cases", "smoothing": "by noise"}
 
@@ -24,7 +25,8 @@ def certify(*, json: Json = False, **asked: Any) -> int:
         print_json(plain | {"bundle": str(result.bundle), "certified": shares, "pictures": pictures})
         return 0
     of = f" of the answers under noise of {result.noise:g}" if result.noise else ""
-    say(f"accuracy   {percent(result.accuracy)}{of}, {result.n:,} pictures of {result.data}, split: {result.split}")
+    pictures = f"{counted(result.n, 'picture')} of {result.data}, split: {result.split}"
+    say(f"accuracy   {percent(result.accuracy)}{of}, {pictures}")
     say()
     columns = [method for method in METHODS if any(method in share.methods for share in result.shares)]
     titles = "".join(f"{METHODS[method]:>11}" for method in columns)

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from keensight import verbs
 from keensight.cli.options import Json, options_of
 from keensight.cli.output import Terminal, percent, print_json, say
+from keensight.errors import counted
 
 if TYPE_CHECKING:
     from keensight.evaluation.comparison import Comparison
@@ -50,7 +51,7 @@ def _print(result: Comparison) -> None:
     from keensight.pages.comparison import fixed_answers, luck
 
     width = max(len(each.name) for each in result.bundles) + 2
-    say(f"{result.n:,} pictures of {result.data}, split: {result.split}")
+    say(f"{counted(result.n, 'picture')} of {result.data}, split: {result.split}")
     say()
     say(f"{'':{width}}  accuracy   95 % interval  balanced  ROC-AUC    loss     ECE  parameters")
     for each in result.bundles:
@@ -74,7 +75,7 @@ def _print(result: Comparison) -> None:
         )
     if results := result.bundles[0].attacks:
         say()
-        say(f"accuracy under attack ({results[0].attack}), {results[0].n:,} pictures")
+        say(f"accuracy under attack ({results[0].attack}), {counted(results[0].n, 'picture')}")
         say(f"{'epsilon':{width}}" + "".join(f"{each.threat.eps:8g}" for each in results))
         for each in result.bundles:
             accuracies = "".join(f"{percent(one.accuracy):>8}" for one in each.attacks)

@@ -40,13 +40,19 @@ def setting(typed: str, verb: str, words: Sequence[str]) -> str:
             f"There is no option {option}: keensight trains on a GPU by itself if torch finds one, by CUDA or Apple's "
             "MPS, and answers on the processor. Leave it out; CUDA_VISIBLE_DEVICES= (empty) in front hides a GPU."
         )
+    following = list(words)[list(words).index(typed) + 1 :] if typed in words else []
+    if not value and following and not following[0].startswith("-"):
+        value = following[0]
+    if name == "name" and verb in TRAINS:
+        home = {"train": "runs", "tune": "tunings"}[verb]
+        return (
+            f"`keensight {verb}` has no option {option}: what it writes is called as its folder is. Write --out "
+            f"{home}/{value or 'NAME'}."
+        )
     meant = {alias: key for key in KEYS.values() for alias in (key.name, key.field, *key.also)}
     key = meant.get(name)
     if verb not in TRAINS or key is None or key.name in STORY:
         return ""
-    following = list(words)[list(words).index(typed) + 1 :] if typed in words else []
-    if not value and following and not following[0].startswith("-"):
-        value = following[0]
     return (
         f"`keensight {verb}` has no option {option}: it is the recipe's key '{key.name}'. Write --set "
         f"{key.name}={value or 'VALUE'}; `keensight info default --json` has all keys."

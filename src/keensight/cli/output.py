@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
+from keensight.errors import counted
 from keensight.evaluation import words
 from keensight.files import to_json_line
 from keensight.names import printable
@@ -69,7 +70,7 @@ def accuracy_line(metrics: Metrics) -> str:
 
 def with_interval(accuracy: float, low: float, high: float, n: int) -> str:
     """Return an accuracy in [0, 1] with its interval and its n."""
-    return f"{percent(accuracy)} (95 % interval {100 * low:.1f} to {100 * high:.1f}, {n:,} pictures)"
+    return f"{percent(accuracy)} (95 % interval {100 * low:.1f} to {100 * high:.1f}, {counted(n, 'picture')})"
 
 
 class Terminal(Watcher):

@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from keensight import verbs
 from keensight.cli.options import options_of
 from keensight.cli.output import Terminal, answered, print_json, say
-from keensight.errors import UsageError
+from keensight.errors import UsageError, counted
 
 OUT = (
     "Write the answers into this new .csv or .jsonl file, too. In a .csv, an apostrophe (') comes before text such as "
@@ -57,9 +57,9 @@ def predict(
             notes = "".join(f" ({note})" for note in answer.notes)
             say(f"{file}: {answered(answer)}{notes}")
     if out is not None:
-        say(f"wrote {out}: {done:,} lines", file=sys.stderr)
+        say(f"wrote {out}: {counted(done, 'line')}", file=sys.stderr)
     if sort_into is not None:
-        say(f"copied {done - failed:,} pictures into {sort_into}; none was moved", file=sys.stderr)
+        say(f"copied {counted(done - failed, 'picture')} into {sort_into}; nothing was moved", file=sys.stderr)
     return 1 if failed else 0
 
 
@@ -84,7 +84,10 @@ def _in_parts(
         print_json(asdict(done))
     else:
         kept = f"; {done.kept:,} of its {done.parts:,} parts were there already" if done.kept else ""
-        say(f"wrote {done.out}: {done.answers:,} answers in {done.parts:,} parts{kept}")
+        say(f"wrote {done.out}: {counted(done.answers, 'answer')} in {counted(done.parts, 'part')}{kept}")
         if done.failed:
-            say(f"{done.failed:,} pictures have no answer: the column error says why", file=sys.stderr)
+            say(
+                f"{counted(done.failed, 'picture has', 'pictures have')} no answer: the column error says why",
+                file=sys.stderr,
+            )
     return 1 if done.failed else 0

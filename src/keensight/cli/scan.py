@@ -8,6 +8,7 @@ from typing import Any
 from keensight import verbs
 from keensight.cli.options import Json, options_of
 from keensight.cli.output import Terminal, percent, print_json, say
+from keensight.errors import counted
 from keensight.evaluation.words import duration
 
 SHOWN = 10
@@ -29,6 +30,6 @@ def scan(*, json: Json = False, **asked: Any) -> int:
         say(f"... and {len(result.found) - SHOWN:,} more")
     say(f"found      {len(result.found):,} in {result.width:,}x{result.height:,} pixels")
     rate = result.places / max(result.seconds, 1e-9)
-    say(f"looked at  {result.places:,} places in {duration(result.seconds)}, {rate:,.0f} a second")
+    say(f"looked at  {counted(result.places, 'place')} in {duration(result.seconds)}, {rate:,.0f} a second")
     say(f"files      {result.out}: found.geojson, found.csv, boxes.jpg, heat.jpg")
     return 0

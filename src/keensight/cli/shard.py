@@ -9,6 +9,7 @@ from typing import Any, Literal
 from keensight import verbs
 from keensight.cli.options import Json, options_of
 from keensight.cli.output import Terminal, print_json, say
+from keensight.errors import counted
 
 
 @options_of("shard.shard")
@@ -20,6 +21,7 @@ def shard(*, fit: Literal["squash", "letterbox", "crop"], json: Json = False, **
         print_json(asdict(written))
         return 0
     form = "encoded pictures" if written.shape is None else f"pixels, {'x'.join(map(str, written.shape))}"
-    say(f"wrote {written.out}: {written.pictures:,} {form}, in {written.files:,} files of {written.bytes:,} bytes")
+    files = f"{counted(written.files, 'file')} of {counted(written.bytes, 'byte')}"
+    say(f"wrote {written.out}: {written.pictures:,} {form}, in {files}")
     say(f"next  keensight train {shlex.quote(written.out)}")
     return 0

@@ -10,6 +10,7 @@ from typing import Any
 from keensight import verbs
 from keensight.cli.options import Json, options_of
 from keensight.cli.output import Terminal, accuracy_line, command, percent, print_json, say
+from keensight.errors import counted
 from keensight.evaluation.advice import is_thin, next_steps, to_decide, warnings
 from keensight.evaluation.words import NARROW, duration
 from keensight.workspace import RunFolder
@@ -51,7 +52,7 @@ def train(*, json: Json = False, **asked: Any) -> int:
         f"{floor.name} {percent(floor.val_accuracy if floor.test_accuracy is None else floor.test_accuracy)}"
         for floor in report.floors
     )
-    few = f"; only {headline.n:,} pictures" if is_thin(headline) else ""
+    few = f"; only {counted(headline.n, 'picture')}" if is_thin(headline) else ""
     say(f"{split} accuracy  {accuracy_line(headline)}{few}")
     say(f"to beat        {floors}")
     if report.attacks:
@@ -67,7 +68,8 @@ def train(*, json: Json = False, **asked: Any) -> int:
         say(f"warning        {warning}")
     say(f"report         {RunFolder(run.folder).page}")
     say(f"bundle         {run.bundle}")
-    steps = next_steps(report) or [f"{command()} predict {shlex.quote(str(run.bundle))} PICTURE"]
-    for step in [*to_decide(report), *steps]:
+    data = shlex.join(asked["data"])
+    steps = next_steps(report, data) or [f"{command()} predict {shlex.quote(str(run.bundle))} PICTURE"]
+    for step in [*to_decide(report, data), *steps]:
         say(f"next           {step.replace(NARROW, ' ')}")
     return 0

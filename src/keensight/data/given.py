@@ -28,6 +28,8 @@ def _pixels_of_image(image: Image.Image) -> Uint8Array:
             f"it has the mode {image.mode}, in which nobody says what is white. Give the file, or image.convert('L') "
             "after scaling its levels to 0 to 255"
         )
+    if 0 in image.size:
+        raise PictureError(f"it is an image of {image.width}x{image.height} pixels, which shows nothing. {ACCEPTED}")
     try:
         image.load()  # which turns a TIFF by itself
         upright = ImageOps.exif_transpose(image)

@@ -128,7 +128,7 @@ def _by_folders(paths: list[list[str]], source: str, pattern: str) -> tuple[list
         entries.append(Entry(name, fields.label, split or None, fields.group))
     if not entries:
         raise DataError(
-            f"None of the {len(paths):,} pictures in {source} fits the label pattern '{pattern}'; one is "
+            f"{_none_of(len(paths))} in {source} fits the label pattern '{pattern}'; one is "
             f"'{'/'.join(paths[0])}'. It has a part for each folder and for the file name; ** stands for any number."
         )
     return entries, skipped
@@ -152,7 +152,7 @@ def _by_pattern(paths: list[list[str]], source: str, pattern: str) -> tuple[list
             entries.append(Entry(name, fields.label, splits.get(path[depth]), fields.group))
     if not entries:
         raise DataError(
-            f"None of the {len(paths):,} pictures in {source} fits the label pattern '{pattern}'; one is named "
+            f"{_none_of(len(paths))} in {source} fits the label pattern '{pattern}'; one is named "
             f"'{paths[0][-1]}'. {{label}} stands for the label, * for anything, and all else for itself; the suffix "
             "is ignored. Change the pattern, or leave it out if folders are named after the classes."
         )
@@ -285,3 +285,7 @@ def _folders_without_pictures(paths: list[list[str]], others: Sequence[str], lev
         if folder and folder not in used:
             left.setdefault(folder, []).append(other)
     return [Skipped(folder, f"a folder without pictures (found: {describe(left[folder])})") for folder in sorted(left)]
+
+
+def _none_of(count: int) -> str:
+    return "No picture" if count == 1 else f"None of the {count:,} pictures"

@@ -232,10 +232,10 @@ def _check_usable(data: str, listed: Sequence[Entry], usable: Sequence[Entry], u
         if not after[label, split]:
             of_class = {entry.path for entry in listed if (entry.label, entry.split) == (label, split)}
             first = next(skipped for skipped in unusable if skipped.path in of_class)
+            none, can = ("The only picture", "cannot") if count == 1 else (f"None of the {count:,} pictures", "can")
             raise DataError(
-                f"None of the {count:,} pictures of class '{label}'{f' in the {split} split' if split else ''} of "
-                f"{data} can be used ({first.path}: {first.reason}). Each class needs at least one; "
-                "replace or remove them."
+                f"{none} of class '{label}'{f' in the {split} split' if split else ''} of {data} {can} be used "
+                f"({first.path}: {first.reason}). Each class needs at least one; replace or remove them."
             )
 
 

@@ -14,7 +14,7 @@ from keensight.data.dealing import deal
 from keensight.data.looks import looks
 from keensight.data.several import missing_classes
 from keensight.data.spellings import spellings
-from keensight.errors import DataError, RecipeError, RunError, shortlist
+from keensight.errors import DataError, RecipeError, RunError, counted, shortlist
 from keensight.values import SPLIT_NAMES, Dataset, Finding, IntArray, Pixels, Sample, Split, SplitName, Splits
 
 BY_PIXELS = BY_ALL_LABELS = 2
@@ -326,4 +326,4 @@ def _left_out(dataset: Dataset) -> str:
     if not dataset.skipped:
         return ""
     named = shortlist([f"{skipped.path} ({skipped.reason})" for skipped in dataset.skipped], 3)
-    return f" {len(dataset.skipped):,} files were left out: {named}."
+    return f" {counted(len(dataset.skipped), 'file was', 'files were')} left out: {named}."

@@ -51,8 +51,11 @@ class Store:
             }
 
     def open(self, name: str) -> NativeFile:
-        """Open a file for reading anywhere in it. Raises OSError."""
-        return self.files.open_input_file(self._path(name))
+        """Open a file for reading anywhere in it. Raises OSError, also for a link that leads out of a folder."""
+        path = self._path(name)
+        if self.is_local and os.path.dirname(os.path.realpath(path)) != os.path.realpath(self.root):  # noqa: PTH120
+            raise OSError("it is a link that leads out of the folder")
+        return self.files.open_input_file(path)
 
     def read(self, name: str, most: int) -> bytes:
         """Return a file's content. Raises DataError if it cannot be read, or is larger than `most` bytes."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from keensight.data.cache import TINY_PX
+from keensight.errors import counted
 from keensight.evaluation.gain import gain
 from keensight.evaluation.metrics import accuracy_interval
 from keensight.evaluation.words import NARROW, floor_pairs, percent
@@ -39,8 +40,8 @@ def warnings(report: Report) -> list[str]:
             found.append(f"The model is {place} the {name} baseline of {percent(accuracy)}, within the noise: {moral}.")
         elif shown.accuracy_low <= accuracy:
             found.append(
-                f"The interval reaches down to the {name} baseline of {percent(accuracy)}: with {shown.n:,} pictures, "
-                "being above it may be luck."
+                f"The interval reaches down to the {name} baseline of {percent(accuracy)}: with "
+                f"{counted(shown.n, 'picture')}, being above it may be luck."
             )
     if report.test is None:
         found.append(
@@ -121,14 +122,22 @@ def unchecked_confidence(report: Report) -> str:
     )
 
 
-def to_decide(report: Report) -> list[str]:
-    """Return where to decide on what was found in the pictures, if anything was that a person must decide on."""
+def to_decide(report: Report, data: str = "DATA") -> list[str]:
+    """Return where to decide on what was found in the pictures, if anything was that a person must decide on.
+
+    `data` is DATA as it was given, for commands.
+    """
     found = any(finding["kind"] in TO_DECIDE for finding in report.data.get("findings", ()))
-    return ["decide on what was found in the pictures: keensight audit DATA, and then keensight clean"] if found else []
+    return (
+        [f"decide on what was found in the pictures: keensight audit {data}, and then keensight clean"] if found else []
+    )
 
 
-def next_steps(report: Report) -> list[str]:
-    """Return what would help a model whose accuracy is not to be relied on, the most helpful first; else nothing."""
+def next_steps(report: Report, data: str = "DATA") -> list[str]:
+    """Return what would help a model whose accuracy is not to be relied on, the most helpful first; else nothing.
+
+    `data` is DATA as it was given, for commands.
+    """
     shown, split = report.headline, report.headline_split
     learnt_by_heart = bool(by_heart(report))
     near_floor = any(shown.accuracy_low <= accuracy for _, accuracy in floor_pairs(report))
@@ -139,7 +148,7 @@ def next_steps(report: Report) -> list[str]:
             "where they do, gather more training pictures of each class"
         )
     if (learnt_by_heart or near_floor) and _suits_a_backbone(report):
-        steps.append("begin with a network that knows photographs: keensight train DATA --recipe husky-transfer")
+        steps.append(f"begin with a network that knows photographs: keensight train {data} --recipe husky-transfer")
     if shown.accuracy == 0:
         return steps
     size = report.preprocessing
@@ -154,11 +163,11 @@ def next_steps(report: Report) -> list[str]:
     elif near_floor and not rare:
         look = "look at the mistakes in the report, for wrong labels; or " if report.mistakes else ""
         if report.model["name"] != "transfer":
-            more = "search for settings: keensight tune DATA"
+            more = f"search for settings: keensight tune {data}"
         elif (report.choice and report.choice.budget_s) or _per_class(report) < VERY_FEW_PER_CLASS:
             more = "gather more labelled pictures"
         else:  # nothing of a fitted head is left to tune
-            more = "give it more time: keensight train DATA --budget 10m"
+            more = f"give it more time: keensight train {data} --budget 10m"
         steps.append(look + more)
     if is_thin(shown):
         steps.append(

@@ -20,6 +20,7 @@ from keensight.models.transfer import Transfer
 from keensight.training.folds import folds
 from keensight.training.head import best_head
 from keensight.training.loop import predict_logits, start
+from keensight.training.pieces import smallest_batch
 from keensight.training.trainers import fit_best, fresh
 from keensight.values import CrossValidation, FloatArray, IntArray, Recipe, Split, Splits
 
@@ -119,6 +120,9 @@ def _by_head(
 
 def _by_network(splits: Splits, recipe: Recipe, learnt: Split, chooses: Split, held_out: Split) -> FloatArray:
     fold = replace(splits, train=learnt, val=chooses, test=None)
+    # a fold learns from fewer pictures than the run, and its batches may not be cut into as many pieces
+    most = smallest_batch(len(learnt), recipe.train.batch_size)
+    recipe = recipe.having(pieces=min(recipe.train.pieces, most))
     state = start(fresh(recipe, splits.preprocessing, splits.class_names), fold, recipe)
     fit_best(state, fold, recipe)
     logits_NK: FloatArray = predict_logits(state.model.eval(), held_out, recipe).cpu().numpy()

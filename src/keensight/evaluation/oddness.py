@@ -108,7 +108,8 @@ def softened(split: Split) -> Split:
     height, width, _ = split.shape
     images = []
     for image_HWC in split.gather():
-        large = Image.fromarray(image_HWC.squeeze()).resize((4 * width, 4 * height), Image.Resampling.BICUBIC)
+        levels = image_HWC[..., 0] if image_HWC.shape[2] == 1 else image_HWC
+        large = Image.fromarray(levels).resize((4 * width, 4 * height), Image.Resampling.BICUBIC)
         images.append(np.asarray(large.resize((width, height), Image.Resampling.BILINEAR)).reshape(split.shape))
     return Split(np.stack(images), np.arange(len(split)), split.labels, split.paths)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from keensight.errors import counted
 from keensight.values import (
     Metrics,
     Report,
@@ -14,7 +15,7 @@ def verdict(report: Report) -> str:
     """Say in one sentence how good the model is, on test pictures where there are any."""
     shown, split = report.headline, report.headline_split
     interval = f"95{NARROW}% interval {span(shown)}"
-    sentence = f"Right on {percent(shown.accuracy)} of {shown.n:,} {split} pictures ({interval})"
+    sentence = f"Right on {percent(shown.accuracy)} of {counted(shown.n, f'{split} picture')} ({interval})"
     comparisons = []
     for name, accuracy in floor_pairs(report):
         gained = 100 * (shown.accuracy - accuracy)

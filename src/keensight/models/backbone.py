@@ -18,7 +18,8 @@ from torch import nn
 
 from keensight.errors import RecipeError, suggestion
 from keensight.models.external import is_external, load_external, package_of_external
-from keensight.models.pretrained import load_pretrained, package_of
+from keensight.models.packages import package_of
+from keensight.models.pretrained import load_pretrained
 
 NUM_FEATURES = 1280
 # (kernel, stride, expansion, channels after, blocks) of lite0's stages: table 1 of the paper

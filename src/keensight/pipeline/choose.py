@@ -13,17 +13,16 @@ from functools import cached_property
 from itertools import chain
 from typing import Any, TypeAlias
 
-import numpy as np
-
-from keensight.data.cache import SMALL_PX, TINY_PX, choose_preprocessing, peek
+from keensight.data.cache import SMALL_PX
 from keensight.errors import DataError, shortlist
 from keensight.evaluation.metrics import accuracy_interval
 from keensight.models.backbone import BACKBONES
 from keensight.models.classifier import set_normalisation
 from keensight.models.features import seconds_per_picture
 from keensight.models.layers import layers
-from keensight.models.pretrained import is_installed, package_of
+from keensight.models.packages import is_installed, package_of
 from keensight.pipeline.budget import Budget
+from keensight.pipeline.look import FEW, FIRST, SIDE_PX, Look, look_at, side_of, suits_a_backbone
 from keensight.pipeline.prepare import Material, prepare
 from keensight.pipeline.watch import Watcher
 from keensight.training.head import MOST_FOLDED, FoldScore, fold_score
@@ -35,25 +34,15 @@ from keensight.values.recipe import KEYS, name_of
 
 Settings: TypeAlias = Mapping[str, Any]  # a recipe's keys and values, by name
 
-FEW = 3_000  # small pictures: with more, a network from scratch learns from them what a backbone knows
-SIZES = (224, 160, 128, 96)
+SIZES = (SIDE_PX, 160, 128, 96)
 SCRATCH_S = 120.0
 SCRATCH: Settings = {}
-FIRST, SECOND = "efficientnet-lite0", "efficientnet-lite2"
+SECOND = "efficientnet-lite2"
 BEHIND_S = 12.0  # kept for what comes after the choice, besides the network's own work
 LEAST_S = 1.0  # for a training from scratch, however little time is left
 BACKWARD = 3.5  # a step of training takes this many forward passes
 MOST_EPOCHS = 8  # of fine-tuning
 TITLES = {"efficientnet-lite0": "EfficientNet-Lite0", "efficientnet-lite2": "EfficientNet-Lite2"}
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What pictures are like: how many, their typical shorter side in pixels, and whether they are few and all grey."""
-
-    n: int
-    side: int
-    grey: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,7 +78,7 @@ def chooses(recipe: str | None, changes: Sequence[str]) -> bool:
 def why_no_choice(dataset: Dataset, changes: Sequence[str]) -> str:
     """Say what ended the choice, where a backbone might have been chosen and no model is asked for; else ""."""
     learning = _about_learning(changes)
-    if {"model", "weights"} & {*learning} or _side(dataset) <= SMALL_PX:
+    if {"model", "weights"} & {*learning} or side_of(dataset) <= SMALL_PX:
         return ""
     return (
         f"--set {shortlist(learning)} says how a network learns. So nothing is chosen by the pictures, and the recipe "
@@ -116,9 +105,7 @@ def choose(
     Without a budget, only what suits them is tried, at whatever it costs. Raises what `prepare` raises.
     """
     own = load_recipe("default", changes, seed).having(label_pattern=label_pattern)
-    n = len(dataset.samples)
-    # where all pictures are grey, each header is read: only few pictures are looked at so, as it decides for no more
-    look = Look(n, _side(dataset), n <= FEW and choose_preprocessing(dataset, own).channels == 1)
+    look = look_at(dataset, own)
     tries = Tries(dataset, own, budget, watcher)
     ways = _ways(look, tries)
     first = next(ways)
@@ -139,23 +126,16 @@ def choose(
     return Chosen(tries.best.material, choice, tries.best.state)
 
 
-def _side(dataset: Dataset) -> int:
-    return int(np.median([min(header.height, header.width) for header in peek(dataset)]))
-
-
 def _ways(look: Look, tries: Tries) -> Iterator[Settings]:
     """Yield the keys of what to try next, while there is time."""
-    small = look.side <= SMALL_PX
-    asked_px = tries.own.data.size or look.side
-    suits = min(look.side, asked_px) >= TINY_PX and not (small and (look.grey or look.n > FEW))
-    if not suits or tries.lacks(FIRST):
+    if not suits_a_backbone(look, tries.own) or tries.lacks(FIRST):
         yield SCRATCH
         if tries.budget:
             yield from _larger(look, tries)
         return
     size = tries.own.data.size or next((px for px in SIZES if tries.has_time(_features(FIRST, px))), SIZES[-1])
     yield _features(FIRST, size)
-    if (small or look.grey) and look.n <= FEW:
+    if (look.small or look.grey) and look.n <= FEW:
         yield SCRATCH
     if tries.budget:
         yield from _more_features(look, tries)
@@ -344,7 +324,7 @@ def _what(settings: Settings) -> str:
 
 def _words(look: Look, material: Material) -> str:
     """Say what to call the pictures."""
-    small, grey = look.side <= SMALL_PX, material.splits.preprocessing.channels == 1
+    small, grey = look.small, material.splits.preprocessing.channels == 1
     kind = "pictures" if small or grey else "photographs"
     return f"{'small ' * small}{'grey ' * grey}{kind}, {look.n:,} of them"
 

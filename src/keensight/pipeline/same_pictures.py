@@ -9,7 +9,7 @@ import numpy as np
 from keensight.bundle.read import Bundle
 from keensight.data.cache import decode
 from keensight.data.sources import only
-from keensight.errors import DataError
+from keensight.errors import DataError, counted
 from keensight.pipeline.labelled import count_learnt, known_splits, no_such_split, part_of
 from keensight.pipeline.watch import Watcher
 from keensight.values import Dataset, Split, SplitName
@@ -52,7 +52,7 @@ def same_pictures(
     if any(each != rows for each in allowed):
         notes.append(
             f"The bundles drew different {chosen} splits of {dataset.name} ({WHY}): they are compared on the "
-            f"{len(rows):,} pictures that are in all of these splits."
+            f"{counted(len(rows), 'picture')} in all of these splits."
         )
     parts = [part_of(each, np.searchsorted(each.rows, sorted(rows))) for each in pixels]
     for bundle in bundles:

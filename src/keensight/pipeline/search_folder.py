@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from keensight.data.cache import fingerprint
-from keensight.errors import RunError
+from keensight.errors import RunError, counted
 from keensight.files import to_json, write_atomically
 from keensight.pipeline.prepare import Material
 from keensight.training.recipe import changed, from_table, to_toml
@@ -136,11 +136,6 @@ def read_trials(folder: Path) -> list[Trial]:
 def accuracy_of(trial: Trial) -> str:
     """Write a trial's accuracy, for one line."""
     return "no result" if trial.val_accuracy is None else f"{trial.val_accuracy:.4f}"
-
-
-def counted(number: int, word: str) -> str:
-    """Write how many there are: ``1 trial``, ``2 trials``."""
-    return f"{number:,} {word}{'' if number == 1 else 's'}"
 
 
 def how_to_go_on(folder: Path, data: str) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from torch import nn
 
 from keensight.data.polarity import Borders
-from keensight.errors import UsageError, suggestion
+from keensight.errors import UsageError, counted, suggestion
 from keensight.evaluation.metrics import accuracy_interval
 from keensight.files import to_json, write_atomically
 from keensight.pages.robustness import render_html
@@ -136,7 +136,7 @@ def attack(
     num_classes = len(opened.bundle.labels)
     names = _checked(attacks, known_norm, model, num_classes)
     if len(pictures) < len(opened.pictures):
-        notes.append(f"{len(pictures):,} of {len(opened.pictures):,} pictures were attacked; --most sets how many.")
+        notes.append(f"Attacking {len(pictures):,} of {len(opened.pictures):,} pictures; --most sets how many.")
     for note in notes:
         watcher.note(note)
     threats = [Threat(known_norm, each, steps) for each in epsilons if each]
@@ -227,7 +227,7 @@ def _signs(
 def _told(signs: Masking) -> str:
     return (
         f"Gradients seem to be masked: within {signs.threat.norm} {signs.threat.eps:.4g}, an attack without gradients "
-        f"fools {signs.only_square:,} of {signs.n:,} pictures that those with gradients do not; "
+        f"fools {signs.only_square:,} of {counted(signs.n, 'picture')} that those with gradients do not; "
         f"of {signs.looked_at:,}, one step leaves {signs.one_step:,} right and twenty {signs.many_steps:,}. The true "
         "accuracy may be lower."
     )

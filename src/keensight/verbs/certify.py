@@ -131,7 +131,7 @@ def certify(
     most = how_many(opened.pictures) if most is None else most
     part = opened.pictures.thinned(most) if most else opened.pictures
     if len(part) < len(opened.pictures):
-        watcher.note(f"{len(part):,} of {len(opened.pictures):,} pictures are looked at. --most 0 takes all.")
+        watcher.note(f"Looking at {len(part):,} of {len(opened.pictures):,} pictures. --most 0 takes all.")
     if said := told_inverted(num_inverted(opened.predictor, part), len(part), "pictures"):
         watcher.note(said)
     if smooth and epsilons[-1] > (widest := widest_radius(smooth, draws)):

@@ -22,7 +22,7 @@ from keensight.data.decided import audit_facts, decisions_jsonl, read_decisions,
 from keensight.data.folders import read_file
 from keensight.data.named import NAMES
 from keensight.data.sources import is_cleaned_by_moves, open_dataset
-from keensight.errors import DataError, PictureError, UsageError, shortlist
+from keensight.errors import DataError, PictureError, UsageError, counted, shortlist
 from keensight.pipeline.watch import Watcher
 from keensight.values import Dataset, Decision, Recipe
 from keensight.version import __version__
@@ -98,7 +98,9 @@ def clean(
             return Cleaned(str(data), quarantine.record, None, (), back, undone=True)
         for each in live:
             if each.written is None:
-                watcher.note(f"An interrupted cleaning is taken back first: {quarantine.take_back(each):,} files.")
+                watcher.note(
+                    f"An interrupted cleaning is taken back first: {counted(quarantine.take_back(each), 'file')}."
+                )
         dataset = open_dataset(data, label_pattern=label_pattern)
         watcher.found(dataset, label_pattern or "")
         settled = _decided(dataset, decisions, auto, who, watcher)
@@ -226,6 +228,6 @@ def _check_unchanged(root: Path, dataset: Dataset, moved: dict[str, str]) -> Non
         changed.append(path)
     if changed:
         raise DataError(
-            f"{len(changed):,} files of {root} changed while they were looked at: {shortlist(changed)}. Nothing was "
+            f"{counted(len(changed), 'file')} of {root} changed meanwhile: {shortlist(changed)}. Nothing was "
             "moved. Wait until whatever writes them has finished, audit again, and decide again."
         )

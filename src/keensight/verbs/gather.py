@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from keensight.care.gather.client import Client
-from keensight.care.gather.folder import JOURNAL, GatherFolder
+from keensight.care.gather.folder import ATTRIBUTION, JOURNAL, GatherFolder
 from keensight.care.gather.licences import wanted
 from keensight.care.gather.loop import Gathering, Stop, Wish, gather_into
 from keensight.care.gather.manifest import MANIFEST
 from keensight.care.gather.network import Network
 from keensight.care.gather.queries import listed_in, queries_of
 from keensight.care.gather.sources import Source, key_of, source_called
-from keensight.errors import KeensightError, UsageError, shortlist
+from keensight.errors import KeensightError, UsageError, counted, shortlist
 from keensight.files import write_atomically
 from keensight.names import printable
 from keensight.pages.attribution import render_attribution
@@ -25,7 +25,6 @@ from keensight.pipeline.watch import Watcher
 from keensight.values import Finding
 from keensight.workspace import Kind, claim
 
-ATTRIBUTION = "ATTRIBUTION.md"
 GATHERING = Kind("gathering", "Gather", home=Path("gathered"), begun=JOURNAL, kept=JOURNAL, finished="")
 COUNT = 100
 CONTACT = "KEENSIGHT_CONTACT"
@@ -181,7 +180,7 @@ def _after(wish: Wish, result: Gathering) -> Iterator[str]:
     elif lacking and any(result.labels.values()):
         yield f"fewer than wanted: {shortlist(lacking)}."
     if result.later:
-        yield f"{result.later:,} pictures could not be fetched now; the same command tries them again."
+        yield f"{counted(result.later, 'picture')} could not be fetched now; the same command tries them again."
 
 
 def _stopped(stop: Stop, source: Source | None) -> str:

@@ -14,7 +14,7 @@ from keensight.bundle.info import BundleInfo
 from keensight.bundle.read import Bundle
 from keensight.bundle.write import write_files
 from keensight.data.polarity import Borders
-from keensight.errors import ModelFileError, UsageError, suggestion
+from keensight.errors import ModelFileError, UsageError, counted, suggestion
 from keensight.inference.predictor import Predictor, load
 from keensight.interop.keras.model import Imported, read_keras
 from keensight.interop.keras.pixels import PIXELS
@@ -163,7 +163,8 @@ def _named(imported: Imported, given: tuple[str, ...] | None) -> tuple[tuple[str
         return tuple(map(str, range(classes))), notes
     if len(given) != classes:
         raise UsageError(
-            f"{len(given)} labels were given ({', '.join(given[:5])}{', ...' * (len(given) > 5)}), but the model "
+            f"{counted(len(given), 'label was', 'labels were')} given "
+            f"({', '.join(given[:5])}{', ...' * (len(given) > 5)}), but the model "
             f"has {classes}. Give one for each, in the order of its outputs."
             + " One sigmoid cell has two: first what its 0 means, then its 1."
             * (classes == 2)

@@ -10,13 +10,13 @@ from typing import Any
 
 from keensight.bundle.read import read_bundle
 from keensight.cached import Entry, entries, limit, trim
-from keensight.data.cache import choose_preprocessing
 from keensight.data.shard_files import open_shards
 from keensight.data.shard_index import described, is_shards
 from keensight.data.sources import open_dataset
 from keensight.data.splits import read_splits
 from keensight.errors import DataError, KeensightError, RunError, UsageError, shortlist, suggestion
 from keensight.files import cache_root, write_atomically
+from keensight.pipeline.look import first_size
 from keensight.pipeline.watch import cut_notes, holdings, name_notes
 from keensight.values import Preprocessing, Recipe, best_epoch
 from keensight.workspace import RunFolder, bundle_in, is_run, read_history
@@ -205,7 +205,6 @@ def _data(data: str | Path, label_pattern: str | None) -> dict[str, Any]:
     counts: dict[str, dict[str, int]] = {}
     for (split, label), n in sorted(Counter((s.split or "all", s.label) for s in dataset.samples).items()):
         counts.setdefault(split, {})[dataset.class_names[label]] = n
-    preprocessing = choose_preprocessing(dataset, Recipe())
     shards = is_shards(dataset.root) and not dataset.parts
     decided = Counter(each.action for each in dataset.decisions)
     return {
@@ -218,7 +217,7 @@ def _data(data: str | Path, label_pattern: str | None) -> dict[str, Any]:
         "class_names": list(dataset.class_names),
         "counts": counts,
         **({"decisions": dict(decided)} if decided else {}),
-        "default_size": _size(preprocessing),
+        "default_size": _size(first_size(dataset)),
         **({"shards": described(open_shards(dataset.root).index)} if shards else {}),
         "notes": [*cut_notes(dataset, label_pattern or ""), *name_notes(dataset.class_names)],
         "skipped": [asdict(skipped) for skipped in dataset.skipped],

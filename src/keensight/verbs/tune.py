@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from keensight.data.sources import open_dataset
-from keensight.errors import TrainingError, UsageError
+from keensight.errors import TrainingError, UsageError, counted
 from keensight.evaluation.gain import Gain, gain
 from keensight.files import to_json, write_atomically
 from keensight.pages.tuning import render_tuning
@@ -23,7 +23,6 @@ from keensight.pipeline.search_folder import (
     PAGE,
     TUNING,
     accuracy_of,
-    counted,
     how_to_go_on,
     keep,
     make_plan,

@@ -59,6 +59,8 @@ def test_a_refused_key_is_told_without_the_key(pictures, tmp_path, monkeypatch):
         (["x" * 101], {}, "cannot be a folder's name"),
         (["a\x1b=dog"], {}, "cannot be a folder's name"),
         (["dog,cat"], {}, "several queries and no label"),
+        (["Manifest.jsonl=dog"], {}, "a file that gathering writes"),
+        (["cat", "ATTRIBUTION.md=dog"], {}, "a file that gathering writes"),
         (["train", "test"], {}, "name of a split"),
         (["Cat=a", "cat=b"], {}, "capital letters"),
         (["cat"], {"source": ["bing"]}, "There is no source 'bing'"),

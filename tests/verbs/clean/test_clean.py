@@ -80,7 +80,7 @@ def test_files_that_are_gone_for_good_are_told_once_and_block_nothing(pets, tree
         keensight.clean(pets, decide(pets, [row], f"{number}.jsonl"))
     (pets / "test/dog/0-2.png").unlink()  # what the third round moved
     with pytest.raises(
-        DataError, match=r"1 files are neither .* were moved: pets/train/dog/0-2.png\. All else is back"
+        DataError, match=r"1 file is neither at .* the new one: pets/train/dog/0-2.png\. All else is back"
     ):
         keensight.clean(pets, undo=True)
     assert len(read_decisions(pets.with_name("pets.decisions.jsonl"))) == 2

@@ -2,6 +2,7 @@
 
     <label>/<source>-<hash of the address>.<suffix>   the pictures, each written whole
     manifest.jsonl     a line for each of them
+    ATTRIBUTION.md     their creators and licences, to be given on with them
     gather.jsonl       what the services answered, what was kept, and what was left out and why
 
 A picture's facts are written to gather.jsonl, then the picture, then its line in manifest.jsonl. So a process can be
@@ -37,6 +38,7 @@ from keensight.files import explained, make_folder, write_atomically
 from keensight.workspace import LEFTOVER
 
 JOURNAL = "gather.jsonl"
+ATTRIBUTION = "ATTRIBUTION.md"
 GONE = "removed from the folder"  # by its owner, who does not want it again
 
 

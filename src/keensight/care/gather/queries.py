@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from keensight.care.gather.folder import ATTRIBUTION, JOURNAL
 from keensight.care.gather.found import Found
 from keensight.care.gather.listed import ACCEPTED, read_list
+from keensight.care.gather.manifest import MANIFEST
 from keensight.data.layout import split_named
 from keensight.data.listing import is_hidden
 from keensight.errors import DataError, UsageError
 from keensight.names import clean_label, odd_name
 
 MOST_LETTERS = 100
+OWN = {name.casefold() for name in (MANIFEST, JOURNAL, ATTRIBUTION)}  # files, where labels are folders
 EXAMPLE = 'keensight gather "husky=siberian husky" "nothusky=dog,cat,forest" --out pictures'
 
 
@@ -71,6 +74,11 @@ def checked_label(text: str) -> str:
 
 
 def _check_names(labels: list[str]) -> None:
+    if taken := [label for label in labels if label.casefold() in OWN]:
+        raise UsageError(
+            f"The label {taken[0]} is the name of a file that gathering writes beside the labels' folders. Choose "
+            "another label."
+        )
     if all(map(split_named, labels)):
         raise UsageError(
             f"The label{'s' * (len(labels) > 1)} {', '.join(labels)} would be taken for the name of a split. Choose "
