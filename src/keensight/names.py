@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 # Characters that garble a terminal or cannot be written as UTF-8: controls, line separators, lone surrogates.
 _ODD = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -12,7 +12,8 @@ WESTERN = "cp1252"  # Latin-1 as Windows extends it: what names that are not UTF
 # What a terminal is not sent: those, and invisible marks that turn the order of letters, so that names look alike.
 UNPRINTABLE = re.compile(_ODD.pattern[:-1] + "\u061c\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
 
-
+# Labels for all that is none of the others.
+CATCH_ALL = re.compile("others?|background|none|nothing|rest|unknown|negative|misc|else|empty")
 _SUFFIX = re.compile(rb"\.[\x00-\x7f]*\Z")
 
 
@@ -155,3 +156,19 @@ def printable(text: str) -> str:
     ('\\\\x1b[2J.jpg', 'Äpfel 猫.jpg')
     """
     return UNPRINTABLE.sub(lambda odd: odd.group().encode("unicode_escape").decode(), text)
+
+
+def catch_alls_of(class_names: Sequence[str]) -> list[str]:
+    """Return the classes that are named like one for everything else.
+
+    >>> catch_alls_of(["husky", "nothusky"]), catch_alls_of(["cat", "none", "other"]), catch_alls_of(["note", "novel"])
+    (['nothusky'], ['none', 'other'], [])
+    """
+    names = {each.casefold() for each in class_names}
+    return [name for name in class_names if _catches_all(name.casefold(), names)]
+
+
+def _catches_all(name: str, names: Collection[str]) -> bool:
+    words = re.split(r"[\s_.-]+", name)
+    negated = [name.removeprefix(no) for no in ("not", "non", "no") if name.startswith(no)]
+    return bool(CATCH_ALL.fullmatch(name)) or words[0] in ("not", "non", "no") or any(each in names for each in negated)

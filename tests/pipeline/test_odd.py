@@ -15,7 +15,8 @@ from keensight.errors import RecipeError
 from keensight.evaluation.calibration import fit_temperature, softmax
 from keensight.evaluation.conformal import calibrate
 from keensight.evaluation.crossed import cross_validate
-from keensight.pipeline.notes import catch_alls_of, notes
+from keensight.names import catch_alls_of
+from keensight.pipeline.notes import notes
 from keensight.pipeline.prepare import prepare
 from keensight.pipeline.watch import Watcher
 from keensight.training.recipe import load_recipe

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import shlex
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator
 
 from keensight.models.external import Expected
+from keensight.names import catch_alls_of
 from keensight.pages.findings import sentence
 from keensight.values import Recipe, Splits
-
-CATCH_ALLS = ("other", "others", "background", "none", "nothing", "rest", "unknown", "negative", "misc", "else")
 
 
 def notes(splits: Splits, recipe: Recipe, dataset: str) -> list[str]:
@@ -24,22 +22,6 @@ def notes(splits: Splits, recipe: Recipe, dataset: str) -> list[str]:
             "pictures that are unlike all that was learnt; without, they are none of these."
         )
     return said
-
-
-def catch_alls_of(class_names: Sequence[str]) -> list[str]:
-    """Return the classes that are named like one for everything else.
-
-    >>> catch_alls_of(["husky", "nothusky"]), catch_alls_of(["cat", "none", "other"]), catch_alls_of(["note", "novel"])
-    (['nothusky'], ['none', 'other'], [])
-    """
-    names = {each.casefold() for each in class_names}
-    return [name for name in class_names if _catches_all(name.casefold(), names)]
-
-
-def _catches_all(name: str, names: Collection[str]) -> bool:
-    words = re.split(r"[\s_.-]+", name)
-    negated = [name.removeprefix(no) for no in ("not", "non", "no") if name.startswith(no)]
-    return name in CATCH_ALLS or words[0] in ("not", "non", "no") or any(each in names for each in negated)
 
 
 def pictures_of_backbone(name: str, expected: Expected) -> str:

@@ -29,6 +29,7 @@ from keensight.inference.scanning import (
     without_overlaps,
 )
 from keensight.machine import cores
+from keensight.names import catch_alls_of
 from keensight.pages.scene import with_boxes, with_heat
 from keensight.pipeline.answer_files import FORMULA
 from keensight.pipeline.watch import Watcher
@@ -44,7 +45,6 @@ TILE = 512  # pixels of a tile, high and wide; larger ones leave the processor's
 MOST_OVERVIEW = 2048  # pixels of the pictures that are written, at their longer side
 LOOSER = 0.25  # a place is looked at alone if its shared score has so much of the least probability
 LEAST_STEPS = 8  # places in the width of a window, by default
-BACKGROUND = {"background", "other", "others", "none", "nothing", "negative", "no", "rest", "empty"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,9 +188,8 @@ def wanted_labels(labels: Sequence[str], find: Sequence[str]) -> list[str]:
         return list(dict.fromkeys(find))
     if set(labels) == {"0", "1"}:
         return ["1"]
-    plain = {label: "".join(letter for letter in label.casefold() if letter.isalnum()) for label in labels}
-    denied = {f"{no}{each}" for each in plain.values() for no in ("no", "not", "non")} | BACKGROUND
-    return [label for label in labels if plain[label] not in denied] or list(labels)
+    denied = catch_alls_of(labels)
+    return [label for label in labels if label not in denied] or list(labels)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
