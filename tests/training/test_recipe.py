@@ -78,6 +78,8 @@ def test_a_file_takes_its_name(tmp_path):
         ("default", ["channels=2"], "channels is '2'.*It can be 0, 1, 3"),
         ("default", ["dropout=1.0"], "dropout is 1; it must lie between 0 and 0.999"),
         ("default", ["filters=0"], "filters is 0; it must lie between 1"),
+        ("default", ["eps=8"], "eps is 8; it must lie between 0 and 1. For 8 levels of 255, give 0.03137"),
+        ("default", ["attack_eps=[4]"], "An epsilon of 4 was asked for.*For 4 levels of 255, give 0.01569"),
         ("dense", ["hidden=[0]"], r"hidden is \[0\]; whole numbers from 1"),
         ("dense", ["hidden=x"], r"hidden is 'x'; it must be a list, such as \[512\]"),
     ],

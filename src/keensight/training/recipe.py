@@ -23,6 +23,7 @@ from keensight.training.losses import LOSSES
 from keensight.training.schedule import SCHEDULES
 from keensight.values import Recipe, Splits, Threat
 from keensight.values.recipe import KEYS, TABLES, Around, Key, UpTo, flattened, name_of, nested
+from keensight.values.threats import levels
 
 AT_MOST = ("parameters",)  # promised as a maximum; all others as a minimum
 ROWS: dict[str, Mapping[str, Any]] = {  # keys that name a row
@@ -243,7 +244,8 @@ def _checked(key: Key, value: Any) -> Any:
         and key.high is not None
         and not key.low <= value <= key.high
     ):
-        raise RecipeError(f"{key.name} is {value:g}; it must lie between {key.low:g} and {key.high:g}.")
+        meant = levels(value) if key.name in ("eps", "eps_extra") else ""
+        raise RecipeError(f"{key.name} is {value:g}; it must lie between {key.low:g} and {key.high:g}.{meant}")
     return value
 
 

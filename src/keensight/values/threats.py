@@ -19,6 +19,15 @@ from keensight.values.data import FloatArray
 Norm = Literal["linf", "l2", "shift", "rotation"]
 
 
+def levels(eps: float) -> str:
+    """Return what to give instead of an epsilon that looks like levels of 255, as a sentence; nothing is converted.
+
+    >>> levels(8), levels(-1)
+    (' For 8 levels of 255, give 0.03137.', '')
+    """
+    return f" For {eps:g} levels of 255, give {eps / 255:.4g}." if 1 < eps <= 255 else ""
+
+
 @dataclass(frozen=True, slots=True)
 class Threat:
     """A bound on an attacker: a picture may move by at most `eps` in a norm, with pixels in [0, 1].
@@ -36,7 +45,10 @@ class Threat:
         if self.norm not in get_args(Norm):
             raise RecipeError(f"The norm is '{self.norm}'; {', '.join(get_args(Norm))} are accepted.")
         if self.norm == "linf" and not 0 <= self.eps <= 1:
-            raise RecipeError(f"An epsilon of {self.eps} was asked for; pixels lie in [0, 1], and so must epsilon.")
+            raise RecipeError(
+                f"An epsilon of {self.eps:g} was asked for; pixels lie in [0, 1], and so must epsilon."
+                f"{levels(self.eps)}"
+            )
         if not 0 <= self.eps < math.inf:
             raise RecipeError(f"An epsilon of {self.eps} was asked for; give a finite number of 0 or more.")
         if self.norm == "shift" and self.eps != int(self.eps):
