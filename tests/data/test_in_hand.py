@@ -1,9 +1,11 @@
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image as Pictures
+from sklearn.datasets import load_digits
 
 import keensight
 from keensight.data.sources import reader
@@ -82,6 +84,36 @@ def test_what_cannot_be_used_is_told_by_its_row_and_nothing_is_written(given, sa
     with pytest.raises(DataError, match=said):
         keensight.open_dataset(given)
     assert not list(tmp_path.glob("datasets/*"))
+
+
+def test_a_mapping_of_splits_keeps_them():
+    first, last = Pairs(PIXELS[:6], (0, 1) * 3), Pairs(PIXELS[6:], (0, 1))
+    dataset = keensight.open_dataset({"train": first, "test": last})
+    assert [sample.path for sample in dataset.samples if sample.split == "test"] == ["test-0.png", "test-1.png"]
+    assert [sample.split for sample in dataset.samples].count("train") == 6
+    with reader(dataset) as read, Pictures.open(io.BytesIO(read(dataset.samples[-1]))) as picture:
+        assert any(np.array_equal(np.asarray(picture), pixels) for pixels in PIXELS)
+    alone = keensight.open_dataset({"train": Pairs(), "validation": last})
+    assert {sample.split for sample in alone.samples} == {"train", "val"}
+    for wrong in ({"train": first, "unsupervised": last}, {"val": first, "validation": last}):
+        with pytest.raises(DataError, match=r"The dict has the splits .*Accepted are train, validation and test"):
+            keensight.open_dataset(wrong)
+
+
+@pytest.mark.thorough
+def test_a_bundle_is_measured_and_attacked_on_what_is_in_hand():
+    digits, bundle = load_digits(), Path(__file__).parents[1] / "bundle" / "frozen" / "bundle"
+
+    class Digits(Pairs):
+        classes = tuple(map(str, range(10)))
+
+    given = Digits((digits.images[:40] * 15.9375).astype(np.uint8), digits.target[:40].tolist())
+    measured = keensight.evaluate(bundle, given)
+    answers = keensight.load(bundle)(list(given.pictures))
+    right = np.mean([answer.label == str(label) for answer, label in zip(answers, given.labels, strict=True)])
+    assert measured.metrics.accuracy == right and measured.metrics.n == 40 and measured.split == "all"
+    attacked = keensight.attack(bundle, {"test": given}, eps=[0.1], steps=2)
+    assert (attacked.n, attacked.split) == (40, "test")
 
 
 def test_what_is_neither_pictures_in_hand_nor_a_path_is_refused():

@@ -1,4 +1,6 @@
-"""Labelled pictures that a caller has in hand: a Hugging Face `datasets.Dataset`, or a torch `Dataset` with `classes`.
+"""Labelled pictures that a caller has in hand: a Hugging Face `Dataset`, or a torch `Dataset` with `classes`.
+
+Several in a mapping from splits' names, such as a Hugging Face `DatasetDict`, keep these splits.
 
 They are written once, as PNG files with a manifest in the cache, named by their content: so a run can be resumed, its
 list of pictures read again, and all that is known of files holds for them. Pictures of any size are accepted.
@@ -10,7 +12,7 @@ import csv
 import hashlib
 import io
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, TypeGuard, runtime_checkable
 
@@ -19,13 +21,14 @@ from PIL import Image
 
 from keensight.cached import cached
 from keensight.data.given import pixels_in_hand
+from keensight.data.layout import split_named
 from keensight.errors import DataError, PictureError, UsageError, shortlist
 from keensight.files import filling
 from keensight.values import Uint8Array
 
 ACCEPTED = (
     "Accepted are a Hugging Face Dataset with a column of pictures and one of labels, and a torch Dataset of (PIL "
-    "image or uint8 array, label) that has `classes`"
+    "image or uint8 array, label) that has `classes`; or a DatasetDict, or another mapping of them by split"
 )
 
 
@@ -40,7 +43,7 @@ class Rows(Protocol):
         """Return one: a mapping with a picture and a label, or the two."""
 
 
-Data: TypeAlias = str | Path | Rows
+Data: TypeAlias = str | Path | Rows | Mapping[str, Rows]
 
 
 def places_of(data: Data | Iterable[Data]) -> list[str | Path]:
@@ -55,28 +58,46 @@ def places_of(data: Data | Iterable[Data]) -> list[str | Path]:
     return [_written(one) if _is_in_hand(one) else one for one in each]  # type: ignore[misc]
 
 
-def _is_in_hand(data: object) -> TypeGuard[Rows]:
+def _is_in_hand(data: object) -> TypeGuard[Rows | Mapping[str, Rows]]:
+    if isinstance(data, Mapping):
+        return bool(data) and all(_is_in_hand(each) and not isinstance(each, Mapping) for each in data.values())
     return isinstance(data, Rows) and (hasattr(data, "features") or hasattr(data, "classes"))
 
 
-def _written(data: Rows) -> Path:
+def _written(data: Rows | Mapping[str, Rows]) -> Path:
     """Return the manifest of what is in hand, after writing it and the pictures if they are not in the cache."""
+    parts = _by_split(data)
     digest = hashlib.sha256()
-    for pixels, label in _rows(data):
-        digest.update(f"{label!r} {pixels.shape}\n".encode() + pixels.tobytes())
+    for split, rows in parts.items():
+        for pixels, label in _rows(rows):
+            digest.update(f"{split}{label!r} {pixels.shape}\n".encode() + pixels.tobytes())
     folder = cached("datasets", f"in-hand-{digest.hexdigest()[:32]}")
     if not folder.exists():
         with filling(folder) as new:
             table = io.StringIO(newline="")
             writer = csv.writer(table, lineterminator="\n")
-            writer.writerow(["file", "label"])
-            for row, (pixels, label) in enumerate(_rows(data)):
-                Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(
-                    new / f"{row}.png", compress_level=1
-                )
-                writer.writerow([f"{row}.png", label])
+            writer.writerow(["file", "label", *["split"] * ("" not in parts)])
+            for split, rows in parts.items():
+                for row, (pixels, label) in enumerate(_rows(rows)):
+                    file = f"{split and f'{split}-'}{row}.png"
+                    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+                    image.save(new / file, compress_level=1)
+                    writer.writerow([file, label, *[split] * (split != "")])
             (new / "in-hand.csv").write_text(table.getvalue(), encoding="utf-8")
     return folder / "in-hand.csv"
+
+
+def _by_split(data: Rows | Mapping[str, Rows]) -> Mapping[str, Rows]:
+    """Return what is in hand by the names of its splits; without any, all of it under an empty name."""
+    if not isinstance(data, Mapping):
+        return {"": data}
+    parts = {split_named(str(name)): rows for name, rows in data.items()}
+    if None in parts or len(parts) < len(data):
+        raise DataError(
+            f"The {type(data).__name__} has the splits {shortlist([str(name) for name in data], 12)}. Accepted are "
+            "train, validation and test, each once; rename them, or give one alone."
+        )
+    return {name: rows for name, rows in parts.items() if name}
 
 
 def _rows(data: Rows) -> Iterator[tuple[Uint8Array, str]]:

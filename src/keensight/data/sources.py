@@ -89,7 +89,8 @@ def open_dataset(
     have no picture, and any other label is refused.
 
     Pictures in hand are DATA too: a Hugging Face Dataset, or a torch Dataset of (PIL image or array, label) that has
-    `classes`. They are written once, as PNG files with a manifest in the cache.
+    `classes`; in a DatasetDict, or another mapping, their splits are kept. They are written once, as PNG files with a
+    manifest in the cache.
 
     What `keensight clean` noted beside the data is followed: pictures are left out, have other labels or other splits.
     Of several DATA, labels are matched by name, and each path begins with the name of its DATA.

@@ -10,6 +10,7 @@ import numpy as np
 
 from keensight.bundle.read import Bundle
 from keensight.data.cache import decode
+from keensight.data.in_hand import Data, places_of
 from keensight.errors import UsageError
 from keensight.inference.predictor import Predictor, load
 from keensight.pipeline.labelled import count_learnt, known_splits, no_such_split, open_for, part_of, split_asked
@@ -34,7 +35,7 @@ class Part:
 
 def open_part(
     bundle: str | Path,
-    data: str | Path | Iterable[str | Path],
+    data: Data | Iterable[Data],
     split: str | None,
     label_pattern: str | None,
     key: str | Path | None,
@@ -52,7 +53,7 @@ def open_part(
     predictor = load(bundle, key)
     known = predictor.bundle
     watcher.opened(known)
-    places = [data] if isinstance(data, str | Path) else list(data)
+    places = places_of(data)
     pixels = decode(open_for(places, [known], label_pattern), known.preprocessing, watcher.pictures)
     watcher.skipped(pixels.dataset)
     chosen, members = _choose(pixels, name, known)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
+from keensight.data.in_hand import Data
 from keensight.data.polarity import Borders
 from keensight.errors import UsageError, counted, suggestion
 from keensight.evaluation.metrics import accuracy_interval
@@ -68,7 +69,7 @@ class Attacked:
 
 def attack(
     bundle: str | Path,
-    data: str | Path | Iterable[str | Path],
+    data: Data | Iterable[Data],
     *,
     norm: str = "linf",
     eps: Sequence[float] | None = None,

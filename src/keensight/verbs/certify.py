@@ -10,6 +10,7 @@ from pathlib import Path
 
 from keensight.bundle.network import network_of, recipe_of
 from keensight.bundle.read import Bundle
+from keensight.data.in_hand import Data
 from keensight.errors import UsageError
 from keensight.evaluation.metrics import accuracy_interval
 from keensight.evaluation.words import duration
@@ -72,7 +73,7 @@ class Certification:
 
 def certify(
     bundle: str | Path,
-    data: str | Path | Iterable[str | Path],
+    data: Data | Iterable[Data],
     *,
     eps: Sequence[float] | None = None,
     split: str | None = None,

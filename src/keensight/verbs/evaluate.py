@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from keensight.data.in_hand import Data
 from keensight.evaluation.metrics import metrics
 from keensight.inference.predictor import num_inverted, told_inverted
 from keensight.pipeline.part import open_part
@@ -29,7 +30,7 @@ class Evaluation:
 
 def evaluate(
     bundle: str | Path,
-    data: str | Path | Iterable[str | Path],
+    data: Data | Iterable[Data],
     *,
     split: str | None = None,
     label_pattern: str | None = None,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from keensight.data.in_hand import Rows, places_of
+from keensight.data.in_hand import Data, places_of
 from keensight.data.named import NAMES
 from keensight.data.run_list import data_json
 from keensight.data.sources import open_dataset
@@ -44,7 +44,7 @@ class Run:
 
 
 def train(
-    data: str | Path | Rows | Iterable[str | Path | Rows],
+    data: Data | Iterable[Data],
     *,
     recipe: str | None = None,
     from_: str | Path | None = None,
