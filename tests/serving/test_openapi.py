@@ -1,8 +1,11 @@
+import io
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import httpx2 as httpx
 import pytest
 from starlette.routing import Route
 
@@ -94,6 +97,36 @@ def test_the_page_needs_nothing_from_elsewhere(client):
     assert not re.findall(r"https?://", answer.text)
     assert "<script" not in answer.text
     assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'; style-src 'sha256-")
+
+
+@pytest.mark.thorough
+def test_a_generated_client_works(start, frozen, digit, tmp_path, monkeypatch):
+    server = start(frozen)
+    (tmp_path / "openapi.json").write_text(json.dumps(openapi(Limits())))
+    words = ("generate", "--path", "openapi.json", "--output-path", "client", "--meta", "none")
+    subprocess.run(
+        [Path(sys.executable).with_name("openapi-python-client"), *words], check=True, cwd=tmp_path, capture_output=True
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    import client
+    from client.api.default import explain, metadata_v2, models, predict
+    from client.models import ExplainFormat, PredictFilesBody
+    from client.types import File
+
+    with client.Client(base_url=server.url) as asks:
+        (model,) = models.sync(client=asks).models
+        assert model.labels == list("0123456789")
+        (alone,) = predict.sync(client=asks, body=File(io.BytesIO(digit))).predictions
+        files = [File(io.BytesIO(content), name, "image/png") for name, content in (("a", digit), ("b", b"no"))]
+        first, second = predict.sync(client=asks, body=PredictFilesBody(files)).predictions
+        truth = httpx.post(f"{server.url}/v1/predict", content=digit).json()["predictions"][0]
+        assert alone.label == first.label == truth["label"] and alone.probabilities.to_dict() == truth["probabilities"]
+        assert first.file == "a" and second.error.code == "unsupported_format"
+        refused = predict.sync_detailed(client=asks, body=File(io.BytesIO(b"no")))
+        assert refused.status_code == 415 and refused.parsed.error.code == "unsupported_format"
+        heat = explain.sync(client=asks, body=File(io.BytesIO(digit)), format_=ExplainFormat.JSON)
+        assert heat.label == truth["label"] and (heat.height, heat.width) == (8, 8)
+        assert metadata_v2.sync(model.name, client=asks).inputs[0].shape == [-1, 8, 8, 1]
 
 
 @pytest.mark.slow

@@ -77,7 +77,7 @@ TYPES: Mapping[str, Any] = {  # the type on the command line, by a parameter's a
     "str | Path | None": Path | None,
     "str | Path | Iterable[str | Path]": tuple[Path, ...],
     "str | Iterable[str]": tuple[str, ...],  # of AS_TYPED
-    "str | Rows | Iterable[str | Rows]": tuple[str, ...],  # the same; what is in hand is for Python alone
+    "Data | Iterable[Data]": tuple[str, ...],  # the same; what is in hand is for Python alone
     "Sequence[str]": tuple[str, ...],
     "float | str | None": Annotated[str | None, Parameter(allow_leading_hyphen=True)],
     "Sequence[float] | None": Annotated[

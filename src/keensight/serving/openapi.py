@@ -53,8 +53,8 @@ def _version_1() -> Json:
         _query("label", TEXT, "The label that is asked about; the model's answer if left out."),
         _query(
             "format",
-            {"enum": ["png", "json"], "default": "png"},
-            "A transparent overlay, or numbers; if left out, what Accept names.",
+            {"enum": ["png", "json"]},
+            "A transparent overlay, or numbers; if left out, what Accept names, or else the overlay.",
         ),
     ]
     return {
