@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from keensight.verbs.certify import certify
     from keensight.verbs.clean import clean
     from keensight.verbs.compare import compare
-    from keensight.verbs.deploy import deploy_docker, deploy_kubernetes
+    from keensight.verbs.deploy import deploy_docker, deploy_kubernetes, deploy_page
     from keensight.verbs.evaluate import evaluate
     from keensight.verbs.explain import explain
     from keensight.verbs.explore import explore
@@ -80,6 +80,7 @@ _HOME = {
     "decode": "keensight.data.cache",
     "deploy_docker": "keensight.verbs.deploy",
     "deploy_kubernetes": "keensight.verbs.deploy",
+    "deploy_page": "keensight.verbs.deploy",
     "evaluate": "keensight.verbs.evaluate",
     "explain": "keensight.verbs.explain",
     "explore": "keensight.verbs.explore",
@@ -151,6 +152,7 @@ __all__ = [
     "decode",
     "deploy_docker",
     "deploy_kubernetes",
+    "deploy_page",
     "evaluate",
     "explain",
     "explore",

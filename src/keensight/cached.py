@@ -27,6 +27,7 @@ KINDS = (
     "features",
     "hashes",
     "pixels",
+    "runtimes",
 )  # what is ours in the cache's folder
 USERS = ".in-use"  # the folder of the processes' lists
 SIZE = "KEENSIGHT_CACHE_SIZE"

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from keensight.data import named
+from keensight.data import named, receiving
 from keensight.data.sources import open_dataset
 from keensight.errors import DataError, KeensightError
 
@@ -227,7 +227,8 @@ def test_a_mirror_that_drips_meets_the_deadline(serve, mirrors, monkeypatch):
             except OSError:
                 return
 
-    monkeypatch.setattr(named, "time", SimpleNamespace(monotonic=clock))
+    for module in (named, receiving):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=clock))
     mirrors(serve({FIRST: drip}))
     assert "it took longer than 10 minutes" in refusal()
     assert looks[-1] == named.DEADLINE_S + 60
@@ -235,7 +236,7 @@ def test_a_mirror_that_drips_meets_the_deadline(serve, mirrors, monkeypatch):
 
 def test_a_mirror_that_says_nothing_times_out(serve, mirrors, monkeypatch):
     stop = threading.Event()
-    monkeypatch.setattr(named, "TIMEOUT_S", 0.2)
+    monkeypatch.setattr(receiving, "TIMEOUT_S", 0.2)
     mirrors(serve({FIRST: lambda _: stop.wait(60)}))
     assert "timed out" in refusal()
     stop.set()
@@ -248,7 +249,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(serve, mirrors, own_cache, monke
         write(b"x")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(named, "_receive", full)
+    monkeypatch.setattr(named, "receive", full)
     with pytest.raises(KeensightError, match="The disk is full"):
         open_dataset("mnist")
     assert list((own_cache / "datasets/mnist").iterdir()) == []

@@ -202,6 +202,14 @@ VERBS = {
             "keensight deploy kubernetes husky --train s3://bucket/pictures --workers 4 --out job",
         ),
     ),
+    "deploy page": (
+        "Serve",
+        "Write one HTML file that answers in a browser, offline.",
+        (
+            "keensight deploy page runs/folder/bundle --key release.pem.pub --out page",
+            "keensight deploy page runs/folder/bundle --unsigned --out page --runtime onnxruntime-web-1.30.0.tgz",
+        ),
+    ),
     "import-keras": (
         "Serve",
         "Turn a model that Keras saved into a bundle.",
@@ -225,7 +233,7 @@ VERBS = {
         ),
     ),
 }
-FAMILIES = {"deploy": ("Serve", "Write the files that run a bundle in a container, or on Kubernetes.")}
+FAMILIES = {"deploy": ("Serve", "Write what runs a bundle in a container, on Kubernetes, or in a browser.")}
 HELP = "From pictures to a classifier you can trust."
 FIRST_STEPS = ("keensight demo", "keensight train path/to/folder", "keensight predict runs/folder/bundle picture.jpg")
 

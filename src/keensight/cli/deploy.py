@@ -1,4 +1,4 @@
-"""keensight deploy docker, keensight deploy kubernetes."""
+"""keensight deploy docker, keensight deploy kubernetes, keensight deploy page."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from keensight.deploy.resources import Resources
 from keensight.deploy.training import Training
 
 if TYPE_CHECKING:
-    from keensight.verbs.deploy import Deployment
+    from keensight.verbs.deploy import Deployment, Page
 
 
 @options_of("deploy.deploy_docker")
@@ -48,6 +48,20 @@ def kubernetes(
     return 0
 
 
+@options_of("deploy.deploy_page")
+def page(*, json: Json = False, **asked: Any) -> int:
+    """Write a page that answers in a browser, and say how to open it."""
+    done = verbs.deploy.deploy_page(**asked)
+    if json:
+        said = {"file": str(done.file), "bytes": done.size_bytes, "name": done.name, "version": done.version}
+        print_json(said | {"verified_by": done.verified_by, "signed": done.is_signed})
+        return 0
+    say(f"model          {done.name}@{done.version}, {_checked(done)}")
+    say(f"wrote          {done.file}: {done.size_bytes / 1e6:,.1f} MB, with all that it needs")
+    say("next           open it in a browser: a double click is enough, and no network is needed")
+    return 0
+
+
 def _tell_training(done: Deployment, json: bool) -> int:
     if json:
         print_json({"folder": str(done.folder), "files": done.files, "image": done.image, "name": done.name})
@@ -74,11 +88,15 @@ def _tell(done: Deployment, json: bool, next_step: str) -> None:
             }
         )
         return
-    unverified = (
-        "carries no signature: anyone could have changed it" if not done.is_signed else "signed, but not checked"
+    say(
+        f"model          {done.name}@{done.version}, {_checked(done)}{'' if done.verified_by else ', nor at the start'}"
     )
-    verified = f"signed by the key {done.verified_by[:16]}" if done.verified_by else f"{unverified}, nor at the start"
-    say(f"model          {done.name}@{done.version}, {verified}")
     say(f"wrote          {done.folder}: {len(done.files)} files")
     say(f"image          {done.image}")
     say(f"next           {next_step}")
+
+
+def _checked(done: Deployment | Page) -> str:
+    if done.verified_by:
+        return f"signed by the key {done.verified_by[:16]}"
+    return "signed, but not checked" if done.is_signed else "carries no signature: anyone could have changed it"

@@ -20,7 +20,7 @@ TOLD = ("name", *STORY, "kind", "run", "epochs_done", "best_epoch", "best_val_ac
         "splits")  # fmt: skip
 CACHED = {"archives": "unpacked archives", "backbones": "converted weights", "datasets": "downloads",
           "engines": "speeds of engines", "features": "features of backbones", "hashes": "hashes of files",
-          "pixels": "decoded pictures"}  # fmt: skip
+          "pixels": "decoded pictures", "runtimes": "runtimes for browsers"}  # fmt: skip
 COLOURS = {1: "grey", 3: "colour"}
 
 

@@ -79,8 +79,8 @@ class Model:
             "default": is_default,
             "drawing": size.channels == 1 and tuple(sorted(self.bundle.labels)) == DIGITS,
             "parameters": self.bundle.info.num_parameters,
-            "accuracy": _accuracy(self.bundle.info.metrics),
-            "warnings": _warnings(self.bundle.info.warnings),
+            "accuracy": accuracy_of(self.bundle.info.metrics),
+            "warnings": warnings_of(self.bundle.info.warnings),
         }
 
 
@@ -278,12 +278,12 @@ def stamp_of(source: Source) -> Stamp:
     return tuple((name, found.st_size, found.st_mtime_ns, found.st_ino) for name, found in stats)
 
 
-def _warnings(found: Any) -> list[str]:
+def warnings_of(found: Any) -> list[str]:
     """Return the warnings that a user must not miss, as sentences."""
     return [text for text in found if isinstance(text, str)] if isinstance(found, list) else []
 
 
-def _accuracy(measured: Any) -> dict[str, Any] | None:
+def accuracy_of(measured: Any) -> dict[str, Any] | None:
     """Return the accuracy on the test pictures, else on the validation pictures, else None."""
     for split in ("test", "val"):
         try:

@@ -1,4 +1,4 @@
-"""`keensight deploy`: write the files that run a bundle in a container or on Kubernetes. Nothing is built."""
+"""`keensight deploy`: write what runs a bundle in a container, on Kubernetes, or in a browser. Nothing is built."""
 
 from __future__ import annotations
 
@@ -26,6 +26,18 @@ class Deployment:
     folder: Path
     files: tuple[str, ...]
     image: str
+    name: str
+    version: str
+    verified_by: str | None
+    is_signed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page that was written: its file and size, the model's name and version, and who signed it (a key or None)."""
+
+    file: Path
+    size_bytes: int
     name: str
     version: str
     verified_by: str | None
@@ -68,6 +80,45 @@ def deploy_docker(
     release = _release(bundle, out, key, unsigned, name, no_explain)
     called = image_of(release.name if image is None else image, release.version)
     return _written(Path(out), docker_files(release, called), str(called), release)
+
+
+def deploy_page(
+    bundle: str | Path,
+    *,
+    out: str | Path,
+    key: str | Path | None = None,
+    unsigned: bool = False,
+    name: str | None = None,
+    runtime: str | Path | None = None,
+) -> Page:
+    """Write one HTML file that answers in a browser, without a server or a network, into `out`.
+
+    It may be opened by a double click, sent by mail, or served by anything. The network that it runs is the bundle's;
+    ONNX Runtime for browsers is downloaded from the npm registry the first time, and checked.
+
+    Args:
+        bundle: The bundle's folder, or the run folder around it.
+        out: The folder to write, new or empty.
+        key: The signer's public key, which the bundle is verified with now.
+        unsigned: Write it without verifying the bundle.
+        name: The model's name; made from the bundle's if left out.
+        runtime: The npm package of ONNX Runtime for browsers as a file, for machines without a network.
+
+    Raises:
+        BundleError: there is no bundle, or it cannot be loaded.
+        GateError: it is not signed, or not by `key`.
+        SigningKeyError: the key cannot be used.
+        UsageError: `out` is not empty, a name or the runtime is not valid, or there is neither `key` nor `unsigned`.
+        KeensightError: the runtime cannot be downloaded, or `out` cannot be written.
+    """
+    from keensight.deploy.one_page import FILE, one_page
+    from keensight.deploy.web_runtime import web_runtime
+
+    release = _release(bundle, out, key, unsigned, name, no_explain=False)
+    files = one_page(release, web_runtime(None if runtime is None else Path(runtime)))
+    write_folder(Path(out), files)
+    held = release.bundle
+    return Page(Path(out) / FILE, len(files[FILE]), release.name, release.version, held.verified_by, held.is_signed)
 
 
 def deploy_kubernetes(

@@ -16,8 +16,9 @@ import uvicorn
 from keensight.bundle.folder import SIGNATURE
 from keensight.data.apart import own_python
 from keensight.serving.addresses import bind
-from keensight.serving.studio.app import Doing, Studio, create_studio
+from keensight.serving.studio.app import create_studio
 from keensight.serving.studio.project import Project, open_project
+from keensight.serving.studio.state import Doing, Studio
 
 KEY = "signing-key.pem"
 
@@ -47,7 +48,7 @@ def studio(
     try:
         port = bound.getsockname()[1]
         token = secrets.token_urlsafe(24)
-        doing = Doing(_clean, _sign, own_python("keensight.verbs.studio_work", "main"), _containers)
+        doing = Doing(_clean, _sign, own_python("keensight.verbs.studio_work", "main"), _containers, _page)
         url = f"http://127.0.0.1:{port}/?token={token}"
 
         def ready() -> None:
@@ -113,3 +114,9 @@ def _containers(bundle: Path, public: Path, out: Path) -> None:
     from keensight.verbs.deploy import deploy_docker
 
     deploy_docker(bundle, out=out, key=public)
+
+
+def _page(bundle: Path, public: Path, out: Path) -> Path:
+    from keensight.verbs.deploy import deploy_page
+
+    return deploy_page(bundle, out=out, key=public).file

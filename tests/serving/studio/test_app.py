@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from keensight.serving.studio.app import Doing, Studio, create_studio
+from keensight.serving.studio.app import create_studio
 from keensight.serving.studio.jobs import Job, hear
 from keensight.serving.studio.project import open_project
+from keensight.serving.studio.state import Doing, Studio
 from keensight.verbs.clean import clean
 
 TOKEN, HOST = "secret-token", "127.0.0.1:8765"
@@ -27,7 +28,7 @@ def encoded(seed=0, kind="PNG"):
 
 @pytest.fixture
 def studio(tmp_path):
-    return Studio(open_project(tmp_path / "mine"), Doing(clean, lambda *_: None, [], lambda *_: None))
+    return Studio(open_project(tmp_path / "mine"), Doing(clean, lambda *_: None, [], lambda *_: None, lambda *_: None))
 
 
 @pytest.fixture
