@@ -123,6 +123,7 @@ def watched(chromium):
         page = contexts[-1].new_page()
         page.set_default_timeout(60_000)
         page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("filechooser", lambda _: None)  # so that choosers are caught from the start
         return page, wrong
 
     yield new_page

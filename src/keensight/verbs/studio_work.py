@@ -21,6 +21,7 @@ from keensight.pipeline.watch import Watcher
 from keensight.values import Epoch
 
 SURE = 0.05  # a p-value under which a difference is hardly luck
+SHOWN = ("file", "title", "creator", "licence", "licence_url", "landing_page", "source")  # of what was gathered
 EVERY_S = 0.2  # progress is told at most so often
 
 
@@ -64,6 +65,10 @@ class Teller(Watcher):
     def compared(self, done: int, total: int) -> None:
         """Tell how many pairs are compared."""
         self._progress("comparing pictures", done, total)
+
+    def gathered(self, done: int, total: int) -> None:
+        """Tell how many pictures of a search are there."""
+        self._progress("fetching pictures", done, total)
 
     def trial(self, number: int, trials: int | None, score: str) -> None:
         """Tell what is tried."""
@@ -154,9 +159,19 @@ def _compare(order: dict[str, Any], teller: Teller) -> dict[str, Any]:
     return {"sentence": sentence, "p_value": pair.p_value, "n": found.n}
 
 
+def _gather(order: dict[str, Any], teller: Teller) -> dict[str, Any]:
+    from keensight.care.gather.manifest import read_manifest
+    from keensight.verbs.gather import gather
+
+    found = gather([order.pop("query")], **order, watcher=teller)
+    rows = [{name: getattr(row, name) for name in SHOWN} for row in read_manifest(found.manifest)]
+    return {"new": found.new, "rows": rows}
+
+
 VERBS: dict[str, Callable[[dict[str, Any], Teller], dict[str, Any]]] = {
     "train": _train,
     "audit": _audit,
     "explore": _explore,
     "compare": _compare,
+    "gather": _gather,
 }

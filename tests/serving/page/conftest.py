@@ -37,7 +37,6 @@ def visit(watched, server):
     def open_page(wait="#ask", url=None, **settings):
         page, wrong = watched(**{"reduced_motion": "reduce"} | settings)
         page.on("console", lambda m: "Content Security Policy" in m.text and wrong.append(m.text))
-        page.on("filechooser", lambda _: None)  # so that choosers are caught from the start
         page.goto(url or server.url)
         if wait:
             page.locator(wait).wait_for()

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import zipfile
 
 import numpy as np
@@ -91,14 +90,6 @@ def says(page, selector, text, seconds=60):
     page.locator(selector, has_text=text).first.wait_for(timeout=1000 * seconds)
 
 
-def until(page, is_so, seconds=60):
-    """Wait until something outside of the page is so; the page goes on meanwhile."""
-    end = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < end, "it has never become so"
-        page.wait_for_timeout(20)
-
-
 def collect(page, **counts):
     for name, count in counts.items():
         page.fill("#class-name", name)
@@ -171,7 +162,7 @@ def test_a_killed_training_says_so(page, studio, tmp_path):
     assert page.is_enabled("#start")
 
 
-def test_findings_are_decided_about_and_the_camera_collects(page, tmp_path):
+def test_findings_are_decided_about_and_the_camera_collects(page, tmp_path, until):
     collect(page, round=12, square=12)
     page.evaluate(DROP, [[["copy.png", dropped("round", 1)[0][1]]], "square"])
     says(page, '[data-name="square"] p', "13 picture")

@@ -57,6 +57,7 @@ ROUTES: tuple[tuple[str, str, Endpoint], ...] = (
     ("POST", "/api/audit", work.audit),
     ("POST", "/api/explore", work.explore),
     ("POST", "/api/compare", work.compare),
+    ("POST", "/api/gather", work.gather),
     ("POST", "/api/enough", work.enough),
     ("POST", "/api/stop", work.stop),
     ("POST", "/api/models/{name}/try", models.try_picture),

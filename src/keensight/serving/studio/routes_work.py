@@ -9,13 +9,17 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from keensight.errors import KeensightError
 from keensight.files import make_folder
 from keensight.serving.limits import RefusalError
-from keensight.serving.studio.exchange import asked_in, done
+from keensight.serving.studio.exchange import asked_in, done, text_in
 from keensight.serving.studio.jobs import Job
 from keensight.serving.studio.state import BUDGETS, Studio
 from keensight.workspace import RunFolder
 
+SOURCES, COUNTS, MOST_WORDS = ("openverse", "commons", "inaturalist"), (20, 50, 100), 80  # that need no key
+PATIENCE = "30s"  # somebody sits before the page
+PLACE = "found"  # the label of a search, whose folder is moved into the class
 MAP_CSP = (
     "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:"
 )
@@ -68,6 +72,25 @@ async def compare(studio: Studio, request: Request) -> Response:
     return done(studio)
 
 
+async def gather(studio: Studio, request: Request) -> Response:
+    """Look for pictures of a class in a collection that lends them, and fetch them with their licences."""
+    asked = await asked_in(request)
+    name, words, source = (text_in(asked, each) for each in ("class", "words", "source"))
+    count = asked.get("count")
+    if source not in SOURCES or count not in COUNTS or not words or len(words) > MOST_WORDS or "," in words:
+        raise RefusalError(
+            400, "bad_request", f"A search is 1 to {MOST_WORDS} letters without commas, and one of the collections."
+        )
+    studio.project.class_folder(name)
+    out = _free(make_folder(studio.project.own / "gathered"))
+    order = {"query": f"{PLACE}={words}", "out": str(out), "source": [source], "count": count, "patience": PATIENCE}
+    if contact := str(asked.get("contact", "")).strip():
+        order["contact"] = contact
+    job = await studio.jobs.start("gather", order, lambda job: _after(studio, job))
+    job.about["class"] = name
+    return done(studio)
+
+
 async def enough(studio: Studio, request: Request) -> Response:
     """Ask training to end early, with the best so far."""
     await studio.jobs.enough()
@@ -90,6 +113,8 @@ async def the_map(studio: Studio, request: Request) -> Response:
 
 
 def _after(studio: Studio, job: Job) -> None:
+    if job.what == "gather" and job.status == "done":
+        _take_in(studio, job)
     if job.what == "audit" and job.status == "done":
         studio.findings = [each | {"number": i} for i, each in enumerate(job.result.pop("findings"))]
     if job.what == "compare" and job.status == "done":
@@ -100,3 +125,16 @@ def _after(studio: Studio, job: Job) -> None:
 
 def _free(folder: Path) -> Path:
     return folder / str(1 + max((int(each.name) for each in folder.iterdir() if each.name.isdigit()), default=0))
+
+
+def _take_in(studio: Studio, job: Job) -> None:
+    """Add what a search found to its class. Its folder keeps the licences: a manifest, and a list for people."""
+    name, rows, refused = str(job.about["class"]), [], []
+    for row in job.result.pop("rows"):
+        try:
+            content = (Path(job.about["out"]) / row["file"]).read_bytes()
+            rows.append(row | {"file": studio.project.add(name, Path(row["file"]).name, content, studio.limits)})
+        except (RefusalError, KeensightError, OSError) as error:
+            refused.append(str(error))
+    studio.acts.added([row["file"] for row in rows])
+    studio.gathered = {"class": name, "pictures": rows, "folder": job.about["out"], "refused": len(refused)}

@@ -42,6 +42,7 @@ class Studio:
     is_over: bool = False
     findings: list[dict[str, Any]] | None = None
     compared: dict[str, Any] | None = None
+    gathered: dict[str, Any] | None = None  # the last search: its class, and each picture's licence
     acts: Acts = field(init=False)
     jobs: Jobs = field(init=False)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -80,5 +81,6 @@ class Studio:
             "undo": self.acts.done[-1].title if self.acts.done else None,
             "findings": self.findings,
             "compared": self.compared,
+            "gathered": self.gathered,
             "budgets": BUDGETS,
         }

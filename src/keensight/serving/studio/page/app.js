@@ -4,6 +4,7 @@ import { call, follow } from "./api.js";
 import { show as showCheck } from "./check.js";
 import { show as showClasses } from "./collect.js";
 import { $, announce } from "./dom.js";
+import { show as showGathered } from "./gather.js";
 import { show as showTake } from "./take.js";
 import { show as showTrain } from "./train.js";
 import { show as showTry } from "./try.js";
@@ -13,7 +14,7 @@ function show(state) {
   $("folder").textContent = `Your pictures lie in ${state.folder}`;
   $("undo").disabled = !state.undo;
   $("undo").textContent = state.undo ? `Undo ${state.undo}` : "Undo";
-  for (const part of [showClasses, showCheck, showTrain, showTry, showTake]) part(state);
+  for (const part of [showClasses, showGathered, showCheck, showTrain, showTry, showTake]) part(state);
 }
 
 $("undo").addEventListener("click", async () => {

@@ -18,11 +18,18 @@ export function show(state) {
   if (now === shown) return;
   shown = now;
   const findings = state.findings;
+  const focused = document.activeElement?.closest("#findings .finding");
+  const [at, key] = [[...$("findings").children].indexOf(focused), document.activeElement?.dataset.key];
   $("findings").replaceChildren();
   if (!findings) return;
   const open = findings.filter((each) => each.samples.length && (each.decided ?? []).length < each.samples.length);
   const told = findings.length ? `${count(findings.length, "finding")}, ${open.length} of them to decide about.` : "Nothing was found that needs your eye.";
   $("findings").append(h("p", { role: "status" }, told), ...findings.map(card));
+  if (!focused) return;
+  // what was pressed may be gone: then to what is next in its card, or to the card
+  const own = $("findings").children[at];
+  const next = [...own.querySelectorAll("[data-key]")].find((each) => each.dataset.key === key) ?? own.querySelector("button, select") ?? own;
+  next.focus();
 }
 
 function card(finding) {
@@ -34,7 +41,7 @@ function card(finding) {
   if (left.length) all.append(button(left.length > 1 ? "Keep all as they are" : "Keep as it is", () => decide(finding, "keep", left)));
   return h(
     "div",
-    { className: `finding${left.length ? "" : " decided"}` },
+    { className: `finding${left.length ? "" : " decided"}`, tabindex: "-1" },
     h("p", {}, finding.sentence),
     h("ul", {}, ...shownFiles.map((file) => picture(finding, file, decided.has(file)))),
     more > 0 ? h("p", { className: "small" }, `and ${more} more`) : "",
@@ -51,6 +58,8 @@ function picture(finding, file, isDecided) {
   move.addEventListener("change", () => move.value && decide(finding, "relabel", [file], move.value));
   const drop = button("Remove", () => decide(finding, "drop", [file]));
   drop.setAttribute("aria-label", `Remove ${file}`);
+  drop.dataset.key = `${file}/drop`;
+  move.dataset.key = `${file}/move`;
   return h("li", {}, ...parts, h("br"), drop, " ", move);
 }
 

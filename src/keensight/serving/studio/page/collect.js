@@ -3,6 +3,7 @@
 import { call, small } from "./api.js";
 import { takePictures } from "./camera.js";
 import { $, announce, button, count, h } from "./dom.js";
+import { search } from "./gather.js";
 import { open } from "./grid.js";
 import { trouble } from "./trouble.js";
 
@@ -48,8 +49,9 @@ function card({ name, count: number }) {
       "p",
       { className: "buttons" },
       keyed(button("Add pictures", () => input.click()), "add"),
-      keyed(button("Camera", () => camera(name)), "camera"),
-      keyed(button("Look", () => open(name, latest)), "look"),
+      keyed(button("Camera", () => camera(name).then(() => back(name, "camera"))), "camera"),
+      keyed(button("Search", () => search(name).then(() => back(name, "search"))), "search"),
+      keyed(button("Look", () => open(name, latest).then(() => back(name, "look"))), "look"),
       keyed(button("Rename", () => rename(name)), "rename"),
     ),
     input,
@@ -57,6 +59,9 @@ function card({ name, count: number }) {
   item.dataset.name = name;
   return item;
 }
+
+// To the button that opened a dialog, which may have been drawn anew meanwhile.
+const back = (name, what) => document.querySelector(`[data-key="${CSS.escape(`${name}/${what}`)}"]`)?.focus();
 
 async function fill(strip, name) {
   const { files } = await call("pictures", { query: { class: name } }).catch(() => ({ files: [] }));

@@ -5,7 +5,7 @@ import { $, button, count, h } from "./dom.js";
 import { trouble } from "./trouble.js";
 
 const MINUTES = { "1m": "1 minute", "5m": "5 minutes", "20m": "20 minutes", "1h": "1 hour" };
-const WORDS = { train: "Training", audit: "Looking for problems", explore: "Drawing the map", compare: "Comparing" };
+const WORDS = { train: "Training", audit: "Looking for problems", explore: "Drawing the map", compare: "Comparing", gather: "Searching" };
 const NS = "http://www.w3.org/2000/svg";
 
 let began = 0;

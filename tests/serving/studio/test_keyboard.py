@@ -1,0 +1,83 @@
+"""The studio by keyboard."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytestmark = pytest.mark.thorough
+BRIEF = """
+import keensight.pipeline.finish
+from keensight.verbs import train as verb
+keensight.pipeline.finish.cross_validate = keensight.pipeline.finish.quick_robustness = lambda *_: None
+whole = verb.train
+def short(budget=None, resume=False, **order):
+    more = {} if resume else {"set": ["model=logistic", "epochs=12", "size=16"]}
+    return whole(**order, **more, resume=resume)
+verb.train = short
+"""
+CRASH = """
+import os
+from keensight.verbs.studio_work import Teller
+tell = Teller.epoch
+def dying(self, epoch, epochs):
+    tell(self, epoch, epochs)
+    if epoch.number == 5:
+        os.kill(os.getpid(), 9)
+Teller.epoch = dying
+"""
+SEEN = "() => parseFloat(getComputedStyle(document.activeElement).outlineWidth) >= 2"
+
+
+def pictures(folder, name, level, count=16):
+    """Files of noise, lighter at the left or the right, as a class has them."""
+    rng, files = np.random.default_rng(level), []
+    folder.mkdir(exist_ok=True)
+    for i in range(count):
+        pixels = rng.integers(0, 90, (24, 24, 3), np.uint8)
+        pixels[:, 12 * level : 12 * level + 12] += 120
+        files.append(folder / f"{name}{i}.png")
+        Image.fromarray(pixels).save(files[-1])
+    return list(map(str, files))
+
+
+def reach(page, selector):
+    """Press Tab until something has the focus, and see that a person sees where it is."""
+    for _ in range(120):
+        page.keyboard.press("Tab")
+        if page.evaluate("(selector) => document.activeElement.matches(selector)", selector):
+            assert page.evaluate(SEEN), f"the focus on {selector} is not seen"
+            return
+    raise AssertionError(f"Tab does not lead to {selector}")
+
+
+def has_focus(page, selector):
+    page.locator(f"{selector}:focus").wait_for()
+
+
+def make_class(page, name, files):
+    reach(page, "#class-name")
+    page.keyboard.type(name)
+    page.keyboard.press("Enter")
+    page.locator(f'[data-name="{name}"]').wait_for()
+    reach(page, f'[data-key="{name}/add"]')
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Enter")
+    chooser.value.set_files(files)
+    page.locator(f'[data-name="{name}"] p', has_text=f"{len(files)} pictures").first.wait_for()
+
+
+def test_a_training_that_was_killed_goes_on_where_it_was(changed_studio, tmp_path, violations):
+    page = changed_studio(BRIEF + CRASH)
+    for level, name in enumerate(("left", "right")):
+        make_class(page, name, pictures(tmp_path / "files", name, level))
+    page.click("#start")
+    page.locator("#ended", has_text="something ended its process. What it had learnt is kept").wait_for(timeout=300_000)
+    assert violations(page) == []
+    page.get_by_role("button", name="Go on with the interrupted one").click()
+    page.locator("#ended", has_text="The model is ready").wait_for(timeout=300_000)
+    state = json.loads(page.evaluate("fetch('api/state').then((answer) => answer.text())"))
+    assert [epoch["number"] for epoch in state["job"]["epochs"]] == list(range(6, 13))
+    assert [model["name"] for model in state["models"]] == ["1"]
+    assert page.locator("#resume").is_hidden()
