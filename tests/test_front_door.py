@@ -33,6 +33,7 @@ NAMES = [
     "decode",
     "deploy_docker",
     "deploy_kubernetes",
+    "deploy_page",
     "evaluate",
     "explain",
     "explore",
