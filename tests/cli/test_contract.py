@@ -83,6 +83,7 @@ OPTIONS = {  # of every verb, by name: scripts use them, so one that goes or is 
     "connections rate trusted-proxy allow-origin api-keys new-api-key grace keep keep-db no-explain export-kept model "
     "out",
     "deploy docker": "out key unsigned name no-explain image json",
+    "deploy page": "out key unsigned name runtime json",
     "deploy kubernetes": "out key unsigned name no-explain image namespace replicas max-replicas cpu cpu-limit memory "
     "memory-limit hostname gateway label train workers storage credentials json",
     "import-keras": "out labels labels-file pixels size exclusive json",
@@ -96,7 +97,7 @@ ARGUMENTS = {
     "certify": "BUNDLE DATA...", "compare": "BUNDLE BUNDLE... DATA...", "explain": "BUNDLE PICTURES...",
     "sign": "[ARGS]", "verify": "BUNDLE", "predict": "BUNDLE PICTURES...",
     "scan": "BUNDLE SCENE", "studio": "[ARGS]", "serve": "[ARGS...]",
-    "deploy docker": "BUNDLE", "deploy kubernetes": "BUNDLE", "import-keras": "FILE",
+    "deploy docker": "BUNDLE", "deploy kubernetes": "BUNDLE", "deploy page": "BUNDLE", "import-keras": "FILE",
     "export": "BUNDLE [ARGS]",
 }  # fmt: skip
 
