@@ -122,9 +122,9 @@ def test_a_stamp_changes_with_a_file(make_bundle, tmp_path):
     "metrics", [None, {}, {"test": None, "val": None}, {"test": {"accuracy": "x"}}, [], {"val": {"accuracy": 0.5}}]
 )
 def test_metrics_that_are_not_there_or_odd(frozen, metrics):
-    from keensight.serving.registry import _accuracy
+    from keensight.serving.registry import accuracy_of
 
-    assert _accuracy(metrics) is None
+    assert accuracy_of(metrics) is None
 
 
 def test_an_edited_bundle_is_served_with_a_warning(make_service, frozen, tmp_path, capsys):
