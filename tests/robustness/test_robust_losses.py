@@ -186,7 +186,7 @@ def test_every_robust_recipe_says_what_it_promises_and_trains_for_its_epsilon_at
         recipe = keensight.load_recipe(name)
         assert recipe.train.eps in recipe.evaluate.certify_eps and reach(recipe) >= recipe.train.eps
         assert recipe.promise[f"certified.{recipe.train.eps:g}"] > 0.7 and recipe.train.keep == "last"
-    assert reach(keensight.load_recipe("digits-certified", ["eps=0.3"])) == pytest.approx(0.31)
+    assert reach(keensight.load_recipe("digits-certified", ["eps=0.3"])) == pytest.approx(0.32)
     assert reach(keensight.load_recipe("digits-robust")) == 0.3
 
 
