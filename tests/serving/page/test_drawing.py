@@ -63,8 +63,9 @@ def test_sends_a_drawing_only_when_asked_to_where_pictures_are_kept(visit, serve
     server.listed["keep"] = True
     page = visit()
     assert "This server keeps the pictures" in page.locator("#privacy").inner_text()
+    page.clock.install()
     draw(page, TWO_UP)
-    page.wait_for_timeout(500)
+    page.clock.run_for(60_000)  # whatever waits for a pause has its turn
     assert not server.pictures
     page.get_by_role("button", name="What is it?").click()
     page.locator("#pad-answer .bars").wait_for()

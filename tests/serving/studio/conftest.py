@@ -31,6 +31,7 @@ def changed_studio(watched, tmp_path, own_cache):
         work = WORK.format(path=repr(sys.path), changes=changes)
         words = [sys.executable, "-c", STUDIO, str(tmp_path / "mine"), work]
         environment = os.environ | {"KEENSIGHT_CACHE": str(own_cache), "PYTHONUNBUFFERED": "1"}
+        environment["NPM_CONFIG_REGISTRY"] = "http://127.0.0.1:1"  # where nobody listens
         running.append(subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment))
         page, wrong = watched(**{"reduced_motion": "reduce", "bypass_csp": True} | settings)
         url = running[-1].stdout.readline().split()[0]

@@ -1,4 +1,4 @@
-"""The studio by keyboard."""
+"""The studio by keyboard alone, from two classes to a model, with axe's opinion of every state; and a crash."""
 
 import json
 
@@ -66,6 +66,75 @@ def make_class(page, name, files):
         page.keyboard.press("Enter")
     chooser.value.set_files(files)
     page.locator(f'[data-name="{name}"] p', has_text=f"{len(files)} pictures").first.wait_for()
+
+
+def use_dialogs(page, violations):
+    """The grid, the camera and the search: each gives the focus back to the button that opened it."""
+    reach(page, '[data-key="left/look"]')
+    page.keyboard.press("Enter")
+    has_focus(page, "#grid")
+    page.locator("#grid .tile").first.wait_for()
+    assert violations(page) == []
+    page.keyboard.press("End")
+    page.keyboard.press("Space")
+    for _ in range(8):  # nothing behind a dialog gets the focus
+        page.keyboard.press("Tab")
+        assert page.evaluate(
+            "document.activeElement === document.body || document.activeElement.closest('dialog') !== null"
+        )
+    reach(page, "#remove")
+    page.keyboard.press("Enter")
+    page.locator("#chosen", has_text="15 pictures").wait_for()
+    page.keyboard.press("Escape")
+    page.locator('[data-name="left"] p', has_text="15 pictures").first.wait_for()
+    has_focus(page, '[data-key="left/look"]')
+    reach(page, "#undo")
+    page.keyboard.press("Space")
+    page.locator('[data-name="left"] p', has_text="16 pictures").first.wait_for()
+
+    reach(page, '[data-key="right/camera"]')
+    page.keyboard.press("Enter")
+    has_focus(page, "#shoot")
+    assert violations(page) == []
+    page.keyboard.press("Escape")
+    has_focus(page, '[data-key="right/camera"]')
+
+    reach(page, '[data-key="right/search"]')
+    page.keyboard.press("Space")
+    has_focus(page, "#gather-words")
+    page.keyboard.press("Escape")
+    has_focus(page, '[data-key="right/search"]')
+
+
+def test_all_is_done_by_keyboard_alone(changed_studio, tmp_path, violations):
+    page = changed_studio(BRIEF)
+    assert violations(page) == []
+    for level, name in enumerate(("left", "right")):
+        make_class(page, name, pictures(tmp_path / "files", name, level))
+
+    use_dialogs(page, violations)
+    reach(page, "#start")
+    page.keyboard.press("Enter")
+    page.locator("#ended", has_text="The model is ready").wait_for(timeout=300_000)
+    reach(page, "#models button")
+    page.keyboard.press("Space")
+    page.locator("#models li").first.wait_for()
+    reach(page, "#choose-try")
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Enter")
+    chooser.value.set_files(pictures(tmp_path / "new", "new", 1, 1))
+    reach(page, "#answer button")
+    page.keyboard.press("Space")
+    page.locator("#try-look:visible").wait_for()
+    reach(page, "#taking a")
+    with page.expect_download() as download:
+        page.keyboard.press("Enter")
+    assert download.value.suggested_filename == "keensight-model-1.zip"
+    reach(page, "#taking button")
+    page.keyboard.press("Enter")
+    page.locator("#trouble", has_text="could not be downloaded (connection refused). Connect to the network").wait_for()
+    has_focus(page, "#taking button")
+    assert violations(page) == []
 
 
 def test_a_training_that_was_killed_goes_on_where_it_was(changed_studio, tmp_path, violations):
