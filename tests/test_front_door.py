@@ -75,6 +75,13 @@ def test_every_name_is_there(name):
     assert getattr(keensight, name) is not None
 
 
+def test_the_version_is_the_same_everywhere():
+    root = Path(__file__).parents[1]
+    newest = next(line for line in (root / "CHANGELOG.md").read_text().splitlines() if line.startswith("## "))
+    assert newest.startswith(f"## [{keensight.__version__}] - ")
+    assert f"\nversion: {keensight.__version__}\n" in (root / "CITATION.cff").read_text()
+
+
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'trian'"):
         _ = keensight.trian
