@@ -70,7 +70,9 @@ def _tell_training(done: Deployment, json: bool) -> int:
     say(f"wrote          {done.folder}: {len(done.files)} files")
     say(f"image          {done.image}")
     say(f"next           docker build --tag {done.image} {folder} && docker push {done.image}")
-    say(f"then           kubectl apply -k {shlex.quote(str(done.folder / 'job'))}")
+    for folder, operator in (("kubeflow", "Kubeflow Trainer"), ("kuberay", "KubeRay")):
+        place = shlex.quote(str(done.folder / "job" / folder))
+        say(f"then           kubectl apply -k {place}  # in a cluster with {operator}")
     return 0
 
 

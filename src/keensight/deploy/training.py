@@ -1,15 +1,18 @@
-"""A folder that trains on Kubernetes: what its image is built from, and a job for Kubeflow Trainer."""
+"""A folder that trains on Kubernetes: what its image is built from, and a job for Kubeflow Trainer or for KubeRay."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
+import shlex
 from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 
 from keensight.data.stores import is_url
 from keensight.deploy.cluster import Cluster
 from keensight.deploy.names import check_name, image_of
-from keensight.deploy.resources import bytes_of
+from keensight.deploy.resources import bytes_of, cores_of
 from keensight.deploy.templates import fill, templates_in
 from keensight.deploy.wheel import own_wheel
 from keensight.errors import UsageError
@@ -17,6 +20,7 @@ from keensight.machine import versions
 from keensight.version import __version__
 
 MOST_WORKERS = 1000
+RAY = "2.60.0"  # where none is installed
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +62,13 @@ def training_files(name: str, recipe: str, training: Training, cluster: Cluster)
     assert training.train is not None
     check_name(name)
     wheel, packed = own_wheel()
-    version = hashlib.sha256(packed + recipe.encode()).hexdigest()[:12]
-    image = str(image_of(cluster.image or name, version))
+    tag = hashlib.sha256(packed + recipe.encode()).hexdigest()[:12]
+    image = str(image_of(cluster.image or name, tag))
     args = [training.train, "--out", f"/runs/{name}", "--recipe", "/recipe/recipe.toml", "--checkpoint-every", "10m"]
+    cores = max(1, math.floor(cores_of(cluster.resources.cpu_limit, "--cpu-limit")))
     values = {
-        "name": name, "image": image, "keensight": __version__, "namespace": cluster.namespace or "",
+        "name": name, "data": shlex.quote(training.train), "cores": str(cores), "ray": ray_version(),
+        "image": image, "keensight": __version__, "namespace": cluster.namespace or "",
         "workers": str(training.workers), "storage": training.storage, "credentials": training.credentials or "",
         "args": json.dumps(args), "cpu": cluster.resources.cpu_limit,
         "memory": cluster.resources.memory_limit or cluster.resources.memory or "4Gi",
@@ -72,7 +78,7 @@ def training_files(name: str, recipe: str, training: Training, cluster: Cluster)
     return {
         **found,
         "requirements.txt": _requirements(wheel).encode(),
-        "job/recipe.toml": recipe.encode(),
+        "job/base/recipe.toml": recipe.encode(),
         f"wheels/{wheel}": packed,
     }, image
 
@@ -81,4 +87,13 @@ def _requirements(wheel: str) -> str:
     """Return what is installed to train: the versions that are installed here, since bits depend on them."""
     known = {name: version for name, version in versions().items() if name not in ("keensight", "python")}
     pins = [f"{name}=={version.partition('+')[0]}" for name, version in known.items()]
-    return "\n".join([f"./wheels/{wheel}[train,scale]", *pins]) + "\n"
+    # KubeRay wants more of Ray than training does: its dashboard, which jobs are submitted to
+    return "\n".join([f"./wheels/{wheel}[train,scale]", *pins, f"ray[default]=={ray_version()}"]) + "\n"
+
+
+def ray_version() -> str:
+    """Return the version of Ray that is installed here or, without, the one that the tests have."""
+    try:
+        return version("ray")
+    except PackageNotFoundError:
+        return RAY
