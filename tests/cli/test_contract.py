@@ -67,7 +67,7 @@ OPTIONS = {  # of every verb, by name: scripts use them, so one that goes or is 
     "clean": "auto undo who label-pattern json",
     "train": "recipe budget checkpoint-every workers cluster reduce from out set seed resume label-pattern "
     "weights-only log json",
-    "tune": "recipe trials budget set search lr-range out resume seed label-pattern json",
+    "tune": "recipe trials budget set search lr-range out resume seed label-pattern workers cluster seeds json",
     "recipes": "json",
     "demo": "",
     "evaluate": "split label-pattern key json",

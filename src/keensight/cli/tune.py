@@ -30,6 +30,9 @@ def tune(
     search: str | None = None,
     resume: bool,
     lr_range: bool = False,
+    workers: int | None,
+    cluster: str | None,
+    seeds: int,
     json: Json = False,
     **asked: Any,
 ) -> int:
@@ -40,14 +43,33 @@ def tune(
         lr_range: Run a learning-rate range test instead: it takes at most 240 steps, and suggests a rate.
     """
     if lr_range:
-        _refuse({"--trials": trials, "--budget": budget, "--search": search, "--resume": resume or None})
+        _refuse(
+            {
+                "--trials": trials,
+                "--budget": budget,
+                "--search": search,
+                "--resume": resume or None,
+                "--workers": workers,
+                "--cluster": cluster,
+                "--seeds": seeds or None,
+            }
+        )
         return _lr_range(json, data=data, **asked)
     verbs.tune  # noqa: B018 - loads torch, before the clock starts
     begin = time.perf_counter()
     keys = [key.strip() for key in search.split(",") if key.strip()] if search else []
     with Terminal() as terminal:
         found = verbs.tune.tune(
-            data, trials=trials, budget=budget, search=keys, resume=resume, **asked, watcher=terminal
+            data,
+            trials=trials,
+            budget=budget,
+            search=keys,
+            resume=resume,
+            workers=workers,
+            cluster=cluster,
+            seeds=seeds,
+            **asked,
+            watcher=terminal,
         )
     seconds = round(time.perf_counter() - begin, 3)
     if json:
@@ -76,6 +98,7 @@ def _as_json(found: Tuning, seconds: float) -> dict[str, object]:
         "baseline": measured(found.trials[0]),
         "gain": {**asdict(found.gain), "noise": found.gain.is_noise} if found.gain else None,
         "importances": dict(found.importances),
+        "seeds": asdict(found.spread) if found.spread else None,
         "warnings": cautions(found.trials, found.gain, found.num_val),
     }
 
@@ -89,7 +112,7 @@ def _interval(found: Tuning, trial: Trial) -> dict[str, float | None]:
 
 def _print(found: Tuning, data: str, seconds: float) -> None:
     from keensight.evaluation.words import NARROW, duration
-    from keensight.pages.tuning import cautions, gain_line, hint
+    from keensight.pages.tuning import cautions, gain_line, hint, seeds_line
 
     own, winner = found.trials[0], found.winner
     say(f"best           {_accuracy_line(found, winner)}, trial {winner.number}")
@@ -99,6 +122,8 @@ def _print(found: Tuning, data: str, seconds: float) -> None:
         say(f"gain           {gain_line(found.gain).replace(NARROW, ' ')}: {worth}")
     elif not winner.number:
         say("gain           none: no trial is better than the recipe as it is")
+    if said := seeds_line(found.trials, winner, found.spread):
+        say(f"seeds          {said}")
     say()
     for line in _table(found):
         say(line)

@@ -12,7 +12,7 @@ from keensight.pages import tuning_figures
 from keensight.pages.report import render, svg
 from keensight.training.lr_range import LrRange
 from keensight.training.search_space import Dimension, values_of
-from keensight.training.tune import Trial
+from keensight.training.tune import Spread, Trial
 from keensight.values import Recipe
 
 INTERRUPTED = "The search was interrupted: these are the trials that had ended. More trials may find better settings."
@@ -32,10 +32,12 @@ def render_tuning(
     seconds: float,
     command: str,
     is_over: bool = True,
+    spread: Spread | None = None,
 ) -> str:
     """Return the page of a search: the best settings and their gain, what mattered, and every trial, best first.
 
-    `command` trains with the advised recipe; `is_over` is False for an interrupted search.
+    `command` trains with the advised recipe; `is_over` is False for an interrupted search. `spread` is what other seeds
+    gave.
     """
     own = trials[0]
     keys = [dimension.key for dimension in space]
@@ -53,7 +55,7 @@ def render_tuning(
         own_interval=interval,
         found=found,
         shares=shares,
-        verdict=verdict(trials, winner, found, num_val),
+        verdict=" ".join(filter(None, [verdict(trials, winner, found, num_val), seeds_line(trials, winner, spread)])),
         cautions=cautions(trials, found, num_val) + ([] if is_over else [INTERRUPTED]),
         hint=hint(trials, shares),
         space=space,
@@ -100,6 +102,27 @@ def verdict(trials: Sequence[Trial], winner: Trial, found: Gain | None, num_val:
         f"Trial {winner.number} is right on {accuracy} of {num_val:,} validation pictures, where the recipe as it is "
         f"reaches {percent(trials[0].val_accuracy)}: {gain_line(found)}, {worth}."
     )
+
+
+def seeds_line(trials: Sequence[Trial], winner: Trial, spread: Spread | None) -> str:
+    """Say what the best settings and the recipe as it is reach with all their seeds, the search's own included."""
+    if spread is None:
+        return ""
+
+    def reached(trial: Trial, others: Sequence[float | None]) -> tuple[float, float] | None:
+        found = [each for each in (trial.val_accuracy, *others) if each is not None]
+        return (min(found), max(found)) if found else None
+
+    own, best = reached(trials[0], spread.own), reached(winner, spread.best)
+    number = len(spread.seeds) + 1
+    if best is None or own is None or winner.number == 0:
+        least, most = best or own or (0.0, 0.0)
+        return f"With {number} seeds it reaches {percent(least)} to {percent(most)}."
+    said = (
+        f"With {number} seeds, its settings reach {percent(best[0])} to {percent(best[1])}, and the recipe as it is "
+        f"{percent(own[0])} to {percent(own[1])}: "
+    )
+    return said + ("the best is better with each." if best[0] > own[1] else "these overlap, so luck may be part of it.")
 
 
 def cautions(trials: Sequence[Trial], found: Gain | None, num_val: int) -> list[str]:

@@ -15,7 +15,7 @@ from keensight.files import to_json, write_atomically
 from keensight.pipeline.prepare import Material
 from keensight.training.recipe import changed, from_table, to_toml
 from keensight.training.search_space import Dimension, check_can_be_tuned, search_space
-from keensight.training.tune import Trial, best_of
+from keensight.training.tune import Trial, best_of, trial_of
 from keensight.workspace import RECIPE, Kind
 
 TRIALS = 20
@@ -29,15 +29,21 @@ TUNING = Kind(
 
 def make_plan(
     folder: Path, data: str, material: Material, changes: Sequence[str], keys: Sequence[str],
-    trials: int | None, budget_s: float | None, resume: bool,
+    trials: int | None, budget_s: float | None, resume: bool, at_once: int = 1,
 ) -> dict[str, Any]:  # fmt: skip
-    """Write the search's plan; when resuming, check that it is unchanged."""
+    """Write the search's plan; when resuming, check that it is unchanged. `at_once` is the size of its batches."""
     kept, digest = _read_plan(folder) if resume else {}, fingerprint(material.pixels.dataset)
     if kept and kept["fingerprint"] != digest:
         raise RunError(
             f"The pictures or labels are not those that the search in {folder} began with, so its trials could not be "
             "compared with new ones. Give the same DATA and --label-pattern, or search into another folder."
         )
+    if kept and at_once > (begun := kept.get("at_once", 1)):
+        raise RunError(
+            f"The search in {folder} tries one recipe after the other, each chosen by all before it. Several workers "
+            "would try other ones. Resume without --workers, or search into another folder with --out."
+        )
+    at_once = begun if kept else at_once
     fixed = [change.partition("=")[0].strip() for change in changes]
     if not kept or fixed or keys:
         check_can_be_tuned(material.model)
@@ -63,6 +69,7 @@ def make_plan(
         "search": space,
         "trials": trials,
         "budget_s": budget_s,
+        "at_once": at_once,
         "recipe": material.recipe.table(),
     }
     write_atomically(folder / TUNING.begun, to_json(plan))
@@ -121,11 +128,7 @@ def read_trials(folder: Path) -> list[Trial]:
     file = folder / TUNING.kept
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     try:
-        tables = [json.loads(line) for line in lines]
-        return [
-            Trial(**{**table, "reached": {int(step): share for step, share in table["reached"].items()}})
-            for table in tables
-        ]
+        return [trial_of(json.loads(line)) for line in lines]
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise RunError(
             f"{file} is damaged ({error}), so the search cannot continue. Repair or remove its last lines, or search "

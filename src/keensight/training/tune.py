@@ -61,15 +61,28 @@ class Trial:
     reason: str = ""
 
 
-def propose(space: Sequence[Dimension], own: Mapping[str, Any], seed: int, done: Sequence[Trial]) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Validation accuracies with other seeds, of the recipe as it is and of the best settings; None: it failed."""
+
+    seeds: tuple[int, ...]
+    own: tuple[float | None, ...]
+    best: tuple[float | None, ...]
+
+
+def propose(
+    space: Sequence[Dimension], own: Mapping[str, Any], seed: int, done: Sequence[Trial], number: int | None = None
+) -> dict[str, Any]:
     """Return the values to try next: first the recipe's `own`, then what the sampler learns from the trials `done`.
 
-    The sampler is the tree-structured Parzen estimator (Bergstra et al. 2011).
+    The sampler is the tree-structured Parzen estimator (Bergstra et al. 2011). Trial `number` comes right after those
+    in `done` unless given; so several may be proposed at once.
     """
-    if not done:
+    number = len(done) if number is None else number
+    if not number:
         return dict(own)
     with _optuna() as optuna:
-        own_seed = int(np.random.SeedSequence([seed, len(done)]).generate_state(1)[0])
+        own_seed = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
         study = optuna.create_study(
             direction="maximize", sampler=optuna.samplers.TPESampler(seed=own_seed, n_startup_trials=RANDOM)
         )
@@ -116,6 +129,13 @@ def run(objective: Objective, values: Mapping[str, Any], number: int, done: Sequ
     except TrainingError as error:
         return ended("failed", str(error))
     return ended("finished") if points else ended("failed", "it gave no epoch")
+
+
+def trial_of(table: Mapping[str, Any]) -> Trial:
+    """Return a trial from what JSON made of it: there, the tenths of a run are text. Raises TypeError and others."""
+    names = Trial.__dataclass_fields__
+    known = {key: value for key, value in table.items() if key in names}
+    return Trial(**{**known, "reached": {int(step): share for step, share in table["reached"].items()}})
 
 
 def best_of(trials: Sequence[Trial]) -> Trial | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,12 +32,13 @@ from keensight.pipeline.search_folder import (
     space_of,
     write_best,
 )
+from keensight.pipeline.trials import AT_ONCE, SAME, how_to_try, next_trials, objective_of, with_seeds
 from keensight.pipeline.watch import Watcher
-from keensight.training.loop import start
+from keensight.pipeline.workers import Hire, Processes, Workers
+from keensight.scale.hired import hire_on
 from keensight.training.recipe import load_recipe
 from keensight.training.search_space import values_of
-from keensight.training.trainers import fit_any, fresh
-from keensight.training.tune import Objective, Point, Trial, best_of, importances, propose, run
+from keensight.training.tune import Spread, Trial, best_of, importances, propose, run
 from keensight.workspace import RECIPE, claim
 
 
@@ -58,6 +59,7 @@ class Tuning:
     importances: Mapping[str, float]
     num_val: int
     seconds: float  # of all trials
+    spread: Spread | None = None  # with other seeds, where asked for
 
     @property
     def advised(self) -> Path:
@@ -81,6 +83,9 @@ def tune(
     resume: bool = False,
     seed: int | None = None,
     label_pattern: str | None = None,
+    workers: int | None = None,
+    cluster: str | None = None,
+    seeds: int = 0,
     watcher: Watcher | None = None,
 ) -> Tuning:
     """Search for a better learning rate, batch size, number of epochs and so on, by validation accuracy.
@@ -100,6 +105,11 @@ def tune(
         seed: The seed of all randomness, including the search's.
         label_pattern: Take labels from file names, such as '{label}__*'; '{label...}_*' reaches to the last _;
             '{label}/**' takes them from folders.
+        workers: Try so many recipes at once, each on a core of its own. The trials are the same for any number, and
+            others than without: they are chosen eight at a time.
+        cluster: With `workers`: the address of a Ray cluster, such as 10.0.0.1:6379, whose machines all see the same
+            DATA. This machine alone if left out.
+        seeds: Train the best recipe and the one as it was with so many other seeds, too: is the gain more than luck?
         watcher: Is told of the progress.
 
     Raises:
@@ -113,6 +123,9 @@ def tune(
     watcher = watcher or Watcher()
     if trials is not None and trials < 1:
         raise UsageError(f"{trials} trials were asked for. It takes at least 1; the first is the recipe as it is.")
+    if seeds < 0:
+        raise UsageError(f"{seeds} seeds were asked for; give 0 or more, such as 3.")
+    hire = _way_to_hire(workers, cluster, watcher)
     budget_s = None if budget is None else seconds_of(budget)
     out = None if out is None else Path(out)
     if out and resume:
@@ -128,19 +141,36 @@ def tune(
         asked = (asked or same_recipe(folder, recipe, set, seed, TUNING)).having(label_pattern=label_pattern)
         try:
             material = prepare(dataset, asked, watcher, choosing=True)
-            plan = make_plan(folder, str(data), material, set, search, trials, budget_s, resume)
-            return _tune(folder, plan, material, watcher)
+            at_once = 1 if workers is None else AT_ONCE
+            plan = make_plan(folder, str(data), material, set, search, trials, budget_s, resume, at_once)
+            return _tune(folder, plan, material, watcher, seeds, workers or 1, hire)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(how_to_go_on(folder, str(data))) from None
 
 
-def _tune(folder: Path, plan: Mapping[str, Any], material: Material, watcher: Watcher) -> Tuning:
+def _way_to_hire(workers: int | None, cluster: str | None, watcher: Watcher) -> Hire:
+    """Return how to get workers: here, or on Ray. Raises UsageError for options that make no sense."""
+    if workers is None and cluster is not None:
+        raise UsageError("--cluster is for several workers. Give their number: --workers 2.")
+    if workers is not None and workers < 1:
+        raise UsageError(f"--workers is {workers}; give 1 or more, such as the number of cores.")
+    return Processes if cluster is None else hire_on(cluster, SAME, watcher.note)
+
+
+def _tune(
+    folder: Path, plan: Mapping[str, Any], material: Material, watcher: Watcher, seeds: int, workers: int, hire: Hire
+) -> Tuning:
     trials = read_trials(folder)
     if trials:
         write_best(folder, material, trials)  # a kill may have come between the last line and its recipe
         watcher.note(_resumed(plan, trials))
+    together = plan["at_once"] > 1
     try:
-        _search(folder, plan, material, trials, watcher)
+        if not together:
+            _search(folder, plan, material, trials, watcher)
+        elif not _is_done(plan, trials, workers):
+            with hire(min(workers, AT_ONCE), how_to_try(plan["data"], plan)) as crew:
+                _search_together(crew, folder, plan, material, trials, watcher, workers)
     except KeyboardInterrupt:
         if best_of(kept := read_trials(folder)):
             watcher.stage("interrupted, writing the page")
@@ -151,8 +181,13 @@ def _tune(folder: Path, plan: Mapping[str, Any], material: Material, watcher: Wa
             f"None of the {counted(len(trials), 'trial')} has a result. The first failed with: {trials[0].reason} "
             f"All are in {folder / TUNING.kept}."
         )
+    spread = None
+    if seeds:
+        watcher.stage("other seeds")
+        with hire(workers, how_to_try(plan["data"], plan)) as crew:
+            spread = _spread(crew, material, trials, seeds)
     watcher.stage("what mattered")
-    tuning = _sum_up(folder, plan, material, trials, is_over=True)
+    tuning = _sum_up(folder, plan, material, trials, is_over=True, spread=spread)
     result = {
         "best": tuning.winner.number,
         "values": dict(tuning.winner.values),
@@ -160,6 +195,7 @@ def _tune(folder: Path, plan: Mapping[str, Any], material: Material, watcher: Wa
         "gain": asdict(tuning.gain) if tuning.gain else None,
         "importances": dict(tuning.importances),
         "seconds": tuning.seconds,
+        "seeds": asdict(spread) if spread else None,
     }
     write_atomically(folder / TUNING.begun, to_json({**plan, "result": result}))
     return tuning
@@ -178,7 +214,7 @@ def _search(
         if trials and _is_used_up(plan, used + time.perf_counter() - begin):
             raise _BudgetUsed
 
-    objective = _objective(material, watcher, check_budget)
+    objective = objective_of(material, watcher, check_budget)
     with suppress(_BudgetUsed):
         while not _is_enough(plan, trials):
             check_budget()
@@ -186,6 +222,40 @@ def _search(
             values = propose(space, own, material.recipe.seed, trials)
             trials.append(run(objective, values, len(trials), trials))
             keep(folder, material, trials)
+
+
+def _search_together(
+    crew: Workers, folder: Path, plan: Mapping[str, Any], material: Material, trials: list[Trial], watcher: Watcher,
+    workers: int,
+) -> None:  # fmt: skip
+    """Add trials by several workers, batch by batch, and keep each once all before it have ended."""
+    begin = time.perf_counter()
+    used = sum(trial.seconds for trial in trials) / workers
+    watcher.trial(len(trials), plan["trials"], _score(trials))
+    while not _is_enough(plan, trials):
+        ended: dict[int, Trial] = {}
+        for trial in next_trials(crew, space_of(plan), material, trials, plan["trials"]):
+            ended[trial.number] = trial
+            while len(trials) in ended:
+                trials.append(ended.pop(len(trials)))
+                keep(folder, material, trials)
+            watcher.trial(len(trials), plan["trials"], _score(trials))
+            if trials and _is_used_up(plan, used + time.perf_counter() - begin):
+                return
+
+
+def _spread(crew: Workers, material: Material, trials: Sequence[Trial], seeds: int) -> Spread | None:
+    """Train the best settings, and those of the recipe as it was, with `seeds` other seeds."""
+    winner, own = best_of(trials), trials[0]
+    assert winner is not None
+    tried = [own] if winner is own else [own, winner]
+    others = range(material.recipe.seed + 1, material.recipe.seed + 1 + seeds)
+    found = with_seeds(crew, [trial.values for trial in tried], others)
+    return Spread(tuple(others), *(tuple(each) for each in (found[0], found[-1])))
+
+
+def _is_done(plan: Mapping[str, Any], trials: Sequence[Trial], workers: int) -> bool:
+    return _is_enough(plan, trials) or _is_used_up(plan, sum(trial.seconds for trial in trials) / workers)
 
 
 def _is_enough(plan: Mapping[str, Any], trials: Sequence[Trial]) -> bool:
@@ -208,28 +278,9 @@ def _resumed(plan: Mapping[str, Any], trials: Sequence[Trial]) -> str:
     return f"Continuing after {counted(len(trials), 'trial')}."
 
 
-def _objective(material: Material, watcher: Watcher, check_budget: Any) -> Objective:
-    splits = material.splits
-
-    def objective(values: Mapping[str, Any]) -> Iterator[Point]:
-        recipe = material.recipe.having(**values)
-        model = fresh(recipe, splits.preprocessing, splits.class_names)
-        state = start(model, splits, recipe)
-
-        def on_step(done: int, total: int) -> None:
-            watcher.step(len(state.history) + 1, recipe.train.epochs, done, total)
-
-        for epoch in fit_any(state, splits, recipe, on_step, watcher.features):
-            watcher.epoch(epoch, recipe.train.epochs)
-            yield Point(epoch.number / recipe.train.epochs, epoch.val_accuracy, epoch.val_loss)
-            if not epoch.stopped:  # a finished trial counts, however late it is
-                check_budget()
-
-    return objective
-
-
 def _sum_up(
-    folder: Path, plan: Mapping[str, Any], material: Material, trials: Sequence[Trial], is_over: bool
+    folder: Path, plan: Mapping[str, Any], material: Material, trials: Sequence[Trial], is_over: bool,
+    spread: Spread | None = None,
 ) -> Tuning:  # fmt: skip
     """Compare the best trial, which must exist, with the recipe as it was, and write the page."""
     winner, own = best_of(trials), trials[0]
@@ -249,11 +300,13 @@ def _sum_up(
         importances=importances(space, trials, material.recipe.seed),
         num_val=num_val,
         seconds=round(sum(trial.seconds for trial in trials), 3),
+        spread=spread,
     )
     command = shlex.join(["keensight", "train", plan["data"], "--recipe", str(tuning.advised)])
     page = render_tuning(
         name=folder.resolve().name, recipe=material.recipe, space=space, trials=trials, winner=winner, found=found,
         shares=tuning.importances, num_val=num_val, seconds=tuning.seconds, command=command, is_over=is_over,
+        spread=spread,
     )  # fmt: skip
     write_atomically(tuning.page, page)
     return tuning
