@@ -85,7 +85,7 @@ OPTIONS = {  # of every verb, by name: scripts use them, so one that goes or is 
     "deploy docker": "out key unsigned name no-explain image json",
     "deploy page": "out key unsigned name runtime json",
     "deploy kubernetes": "out key unsigned name no-explain image namespace replicas max-replicas cpu cpu-limit memory "
-    "memory-limit hostname gateway label train workers storage credentials json",
+    "memory-limit hostname gateway label serve train workers storage credentials json",
     "import-keras": "out labels labels-file pixels size exclusive json",
     "studio": "port no-browser",
     "export": "to out weights-only max-drop even-if-slower label-pattern key json",
@@ -175,6 +175,7 @@ DIFFERENT = {  # what a command has and its verb's function has not, or by anoth
         "memory",
         "memory_limit",
         "label",
+        "serve",
         "train",
         "workers",
         "storage",

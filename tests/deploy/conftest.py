@@ -1,10 +1,13 @@
 """The frozen bundle (signed), a copy of it without a signature, and `keensight deploy` on them."""
 
+import lzma
 import shutil
 import subprocess
 from pathlib import Path
 
+import jsonschema
 import pytest
+import yaml
 
 from keensight.cli import main
 
@@ -48,3 +51,36 @@ def deploy(capsys):
         return subprocess.CompletedProcess(words, end.value.code or 0, said.out, said.err)
 
     return run
+
+
+SCHEMAS = Path(__file__).parents[3] / "shared" / "schemas"
+
+
+def strict(schema):
+    """The schema of a custom resource as one that refuses fields it does not name."""
+    if isinstance(schema, dict):
+        found = {key: strict(value) for key, value in schema.items()}
+        if "properties" in found and not schema.get("x-kubernetes-preserve-unknown-fields"):
+            found.setdefault("additionalProperties", False)
+        if schema.get("x-kubernetes-int-or-string"):
+            found["type"] = ["integer", "string"]
+        return found
+    return [strict(each) for each in schema] if isinstance(schema, list) else schema
+
+
+@pytest.fixture(scope="session")
+def checks():
+    """What validates one kind of custom resource by its own schema, unknown fields refused."""
+    return validator
+
+
+def validator(name, version):
+    """What validates one kind of custom resource, with the field that a Kubernetes resource has besides."""
+    file = SCHEMAS / f"{name}.yaml.xz"
+    if not file.is_file():
+        pytest.skip(f"The operators' schemas are missing: {file} does not exist")
+    kinds = yaml.load(lzma.decompress(file.read_bytes()), yaml.CSafeLoader)["spec"]["versions"]
+    (found,) = (each for each in kinds if each["name"] == version)
+    whole = strict(found["schema"]["openAPIV3Schema"])
+    whole["properties"]["metadata"] = {"type": "object"}  # of every resource, and not in these schemas
+    return jsonschema.Draft202012Validator(whole).validate

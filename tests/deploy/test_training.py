@@ -2,7 +2,6 @@
 
 import copy
 import inspect
-import lzma
 import os
 import subprocess
 from pathlib import Path
@@ -17,40 +16,14 @@ from keensight.deploy.resources import Resources
 from keensight.deploy.training import RAY, Training
 from keensight.errors import UsageError
 
-SCHEMAS = Path(__file__).parents[3] / "shared" / "schemas"
-
-
-def strict(schema):
-    """The schema of a custom resource as one that refuses fields it does not name."""
-    if isinstance(schema, dict):
-        found = {key: strict(value) for key, value in schema.items()}
-        if "properties" in found and not schema.get("x-kubernetes-preserve-unknown-fields"):
-            found.setdefault("additionalProperties", False)
-        if schema.get("x-kubernetes-int-or-string"):
-            found["type"] = ["integer", "string"]
-        return found
-    return [strict(each) for each in schema] if isinstance(schema, list) else schema
-
-
-def checks(name, version):
-    """What validates one kind of custom resource, with the field that a Kubernetes resource has besides."""
-    file = SCHEMAS / f"{name}.yaml.xz"
-    if not file.is_file():
-        pytest.skip(f"The operators' schemas are missing: {file} does not exist")
-    kinds = yaml.load(lzma.decompress(file.read_bytes()), yaml.CSafeLoader)["spec"]["versions"]
-    (found,) = (each for each in kinds if each["name"] == version)
-    whole = strict(found["schema"]["openAPIV3Schema"])
-    whole["properties"]["metadata"] = {"type": "object"}  # of every resource, and not in these schemas
-    return jsonschema.Draft202012Validator(whole).validate
-
 
 @pytest.fixture(scope="module")
-def check():
+def check(checks):
     return checks("trainer.kubeflow.org_trainjobs", "v1alpha1")
 
 
 @pytest.fixture(scope="module")
-def check_ray():
+def check_ray(checks):
     return checks("ray.io_rayjobs", "v1")
 
 
@@ -96,6 +69,8 @@ def test_the_ray_job_is_valid_and_a_misspelt_field_is_not(written, check_ray, cl
     (group,) = ray["workerGroupSpecs"]
     assert group["replicas"] == group["minReplicas"] == group["maxReplicas"] == options.get("workers", 2)
     assert ray["authOptions"] == {"mode": "token"}
+    if cluster is None:
+        return
     for place in (job["spec"], ray, ray["headGroupSpec"], group["template"]["spec"]["containers"][0], group):
         place["replica"] = 3
         with pytest.raises(jsonschema.ValidationError, match="replica"):

@@ -37,6 +37,12 @@ def kubernetes(
         done = verbs.deploy.deploy_kubernetes(out=out, cluster=cluster, training=training, **asked)
         return _tell_training(done, json)
     done = verbs.deploy.deploy_kubernetes(out=out, cluster=replace(cluster, resources=resources), **asked)
+    if cluster.serve is not None:
+        place, there = shlex.quote(str(out)), shlex.quote(str(out / "service"))
+        _tell(done, json, f"docker build --tag {done.image} {place} && docker push {done.image}")
+        if not json:
+            say(f"then           kubectl apply -k {there}")
+        return 0
     folder = out / ("base" if cluster.gateway is None else "overlays/gateway")
     _tell(done, json, f"kubectl apply -k {shlex.quote(str(folder))}")
     if not json:

@@ -36,6 +36,10 @@ class Cluster:
     labels: Sequence[str] = field(
         default=(), metadata={"option": "label", "help": "A label for everything, as KEY=VALUE. Can be repeated."}
     )
+    serve: str | None = field(
+        default=None,
+        metadata={"help": "With ray: write a RayService and its image's folder instead, for a cluster with KubeRay."},
+    )
     resources: Resources = field(default_factory=Resources)
 
     def __post_init__(self) -> None:
@@ -45,6 +49,8 @@ class Cluster:
                 f"--replicas is {self.replicas} and --max-replicas {self.max_replicas}. Both must be from 1 to "
                 f"{MOST_REPLICAS:,}, and --max-replicas not below --replicas; 2 and 10 are usual."
             )
+        if self.serve not in (None, "ray"):
+            raise UsageError(f"--serve is {self.serve[:40]!a}. Only ray is accepted; without it, no Ray is needed.")
         if (self.hostname is None) != (self.gateway is None):
             raise UsageError(
                 "Only one of --hostname and --gateway was given. A route needs the host name that clients use and the "

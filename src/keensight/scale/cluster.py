@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import re
 import socket
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -19,6 +20,8 @@ from keensight.machine import versions
 
 ANSWERS_S = 5.0  # within which a cluster's address answers
 START_S = 120.0  # for a worker to start: importing torch takes seconds, and much longer on a busy machine
+HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"  # RFC 9113, 3.4: Ray speaks gRPC
+SETTINGS = b"\4"  # the kind of frame that answers it; Ray itself would try for minutes
 WAIT_S = 300.0  # for processors to come back, before all ends
 
 
@@ -70,12 +73,21 @@ def check_address(cluster: str) -> None:
             f"--cluster is '{cluster}'. Give the head's address, such as 10.0.0.1:6379: `ray start --head` prints it."
         )
     try:
-        socket.create_connection((host, int(port)), ANSWERS_S).close()
+        with socket.create_connection((host, int(port)), ANSWERS_S) as connection:
+            if os.environ.get("RAY_USE_TLS", "0") != "0":
+                return  # it answers to none but Ray
+            connection.sendall(HELLO)
+            answer = connection.makefile("rb").read(4)
     except (OSError, OverflowError) as error:
         raise RunError(
             f"Nobody answers at {cluster} ({error}). Start Ray there with `ray start --head`, check the address and "
             "the firewall, or leave --cluster out: then this machine alone is used."
         ) from error
+    if answer[3:4] != SETTINGS:
+        raise RunError(
+            f"What answers at {cluster} is no Ray cluster. Give the head's address with the port of its `ray start "
+            "--head --port`, usually 6379; 8265 is that of its dashboard."
+        )
 
 
 def about_here() -> dict[str, Any]:
@@ -135,6 +147,8 @@ def answer_of(ray: Any, ref: Any) -> Any:
             raise RunError(f"A worker lacks a package: {cause}. Install the same on each machine.") from None
         raise LostError(first_line(cause)) from error
     except errors.RayError as error:
+        if found := re.search(r"\b(ModuleNotFoundError|ImportError): .*", str(error)):  # the actor could not be made
+            raise RunError(f"A worker cannot load its program: {found[0]}. Install the same on each machine.") from None
         raise LostError(first_line(error)) from error
 
 

@@ -126,10 +126,8 @@ class Actors:
     def _hire(self) -> None:
         """Start as many actors as are missing and the cluster has processors for."""
         there = len(self._starting) + len(self._busy) + len(self._free)
-        if there == self._count:
-            return
         found = processors(self._ray)
-        if not there and not found:
+        if not found and there == len(self._starting):
             _, found = wait_for_processors(self._ray, self._note)
         for _ in range(min(self._count, found) - there):
             options = {"num_cpus": 1, "scheduling_strategy": "SPREAD"}

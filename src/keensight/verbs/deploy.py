@@ -12,6 +12,7 @@ from keensight.deploy.cluster import Cluster
 from keensight.deploy.docker import docker_files
 from keensight.deploy.kubernetes import kubernetes_files
 from keensight.deploy.names import check_name, image_of, made_valid
+from keensight.deploy.ray_service import ray_service_files
 from keensight.deploy.release import Release, release_of
 from keensight.deploy.training import Training, training_files
 from keensight.errors import UsageError
@@ -134,8 +135,9 @@ def deploy_kubernetes(
 ) -> Deployment:
     """Write manifests for Kubernetes into `out`, which must be new or empty: a Kustomize base and overlays.
 
-    They run the image that is built from `deploy_docker`'s folder. With `training.train`, it is a job that trains, and
-    what its image is built from. The errors are the same as there.
+    They run the image that is built from `deploy_docker`'s folder. With `cluster.serve`, it is a RayService, and what
+    its image is built from. With `training.train`, it is a job that trains, and what its image is built from.
+    The errors are the same as there.
 
     Args:
         bundle: The bundle's folder, or the run folder around it; to train, a recipe's name or file, too.
@@ -153,6 +155,8 @@ def deploy_kubernetes(
         return _training(bundle, Path(out), name, training, cluster)
     release = _release(bundle, out, key, unsigned, name, no_explain)
     named = str(image_of(release.name if cluster.image is None else cluster.image, release.version))
+    if cluster.serve == "ray":
+        return _written(Path(out), ray_service_files(release, cluster), named, release)
     return _written(Path(out), kubernetes_files(release, cluster), named, release)
 
 
