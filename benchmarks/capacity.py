@@ -1,4 +1,4 @@
-"""What many workers would do, on paper: rewrite the table in docs/scale.md from what was measured and assumed.
+"""What a loss costs, and what many workers would do on paper: rewrite both tables in docs/scale.md.
 
     python benchmarks/capacity.py
 
@@ -9,7 +9,10 @@ benchmarks/results.json). All else is in the constants here, and in the text bes
 from __future__ import annotations
 
 import json
+import re
+import statistics
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,7 @@ from keensight.files import write_atomically
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results.json"
 PAGE = ROOT / "docs" / "scale.md"
-MARKS = ("<!-- from here: benchmarks/capacity.py -->\n", "<!-- to here -->\n")
+BLOCK = re.compile(r"(<!-- from here: benchmarks/capacity.py (\w+) -->\n).*?(<!-- to here -->\n)", re.DOTALL)
 
 WORKERS = (1, 10, 100, 1_000)
 PICTURES = (10**6, 10**9)
@@ -32,8 +35,28 @@ MESSAGE_S = 20e-6
 DELAY_S = 0.2e-3
 LOST_ONCE_IN_S = 30 * 86_400.0  # each machine
 CHECKPOINT_S = 600.0
-# measured by hand on 29 November 2026, for as long as the rows are not: an Intel Xeon with AMX, one core
-BY_HAND = {"picture_s": 5.5e-3, "recovery_s": 15.0}
+LOST = {  # what may be lost, to what it is called in the row
+    "a worker's process": "worker", "a machine": "node", "the link to a machine": "link",
+    "the process that was started, which is started again with `--resume`": "driver",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The seconds for a picture on one core and until a run goes on, and on what machine that was measured."""
+
+    picture_s: float
+    lost_s: Mapping[str, float]
+    picture_place: str
+    lost_place: str
+
+
+# by hand, for as long as the rows are not measured
+BY_HAND = Measured(
+    5.5e-3, {"worker": 11, "node": 6, "link": 15, "driver": 17}, "one core of an Intel Xeon with AMX, 29 November 2026",
+    "One run, two cores of an Intel Xeon that others used too, 29 November 2026; an epoch that was on its way when "
+    "something was lost counted",
+)  # fmt: skip
 
 
 def main() -> None:
@@ -48,21 +71,28 @@ def results() -> dict[str, Any]:
 
 
 def page(text: str, found: Mapping[str, Any]) -> str:
-    """Return docs/scale.md with the table made anew."""
-    before, rest = text.split(MARKS[0])
-    _, after = rest.split(MARKS[1])
-    return f"{before}{MARKS[0]}{table(*measured(found))}{MARKS[1]}{after}"
+    """Return docs/scale.md with its tables made anew."""
+    known = measured(found)
+    tables = {"losses": losses(known), "capacity": table(known)}
+    return BLOCK.sub(lambda block: f"{block[1]}{tables[block[2]]}{block[3]}", text)
 
 
-def measured(found: Mapping[str, Any]) -> tuple[float, float, str]:
-    """Return the seconds for a picture on one core, those until a run goes on after a loss, and on what machine."""
-    try:
-        row = found["scale-husky-32"]
-        rates = sorted(row["measures"]["by processor time"]["theirs"])
-        lost = [max(found[f"scale-{what}-lost"]["measures"]["s"]["ours"]) for what in ("worker", "node", "link")]
-    except KeyError:
-        return BY_HAND["picture_s"], BY_HAND["recovery_s"], "one core of an Intel Xeon with AMX, 29 November 2026"
-    return 1 / rates[len(rates) // 2], max(lost), f"one core, {row['hardware']}, {row['date']}"
+def measured(found: Mapping[str, Any]) -> Measured:
+    """Return what the rows say, or what was measured by hand while they say nothing."""
+    if not {"scale-husky-32", *(f"scale-{what}-lost" for what in LOST.values())} <= set(found):
+        return BY_HAND
+    row, faults = found["scale-husky-32"], {what: found[f"scale-{what}-lost"] for what in LOST.values()}
+    rate = statistics.median(row["measures"]["by processor time"]["theirs"])
+    seconds = {what: statistics.median(each["measures"]["s"]["ours"]) for what, each in faults.items()}
+    some = faults["node"]
+    place = f"The median of {some['n']['ours']} runs, {some['hardware']}, {some['date']}"
+    return Measured(1 / rate, seconds, f"one core, {row['hardware']}, {row['date']}", place)
+
+
+def losses(known: Measured) -> str:
+    """Return the table of what a loss costs."""
+    rows = [f"| {what} | {known.lost_s[name]:.0f} s |" for what, name in LOST.items()]
+    return "\n".join(["| lost | until the next epoch was done |", "|---|---|", *rows, "", f"{known.lost_place}.\n"])
 
 
 def step_s(workers: int, picture_s: float) -> float:
@@ -84,12 +114,14 @@ def lost_share(workers: int, recovery_s: float) -> float:
     return min(1.0, (recovery_s + CHECKPOINT_S / 2) * workers / LOST_ONCE_IN_S)
 
 
-def table(picture_s: float, recovery_s: float, place: str) -> str:
-    """Return the sentence of what was measured, and the table."""
+def table(known: Measured) -> str:
+    """Return the sentences of what was measured and assumed, and the table of the capacity."""
+    picture_s, recovery_s = known.picture_s, max(known.lost_s[what] for what in ("worker", "node", "link"))
     passes = " | ".join(f"a pass over 10{power(count)}" for count in PICTURES)
     lines = [
         f"Measured: {1e3 * picture_s:.1f} ms of processor time for a picture of 128×128 with the network `husky` "
-        f"({place}), {recovery_s:.0f} s until a run goes on after a loss, and {WEIGHTS_BYTES / 1e6:.1f} MB of weights.",
+        f"({known.picture_place}), {recovery_s:.0f} s until a run goes on after a loss, and "
+        f"{WEIGHTS_BYTES / 1e6:.1f} MB of weights.",
         f"Assumed: {LINK_BYTES_S * 8 / 1e9:g} Gbit/s for each worker, {1e6 * MESSAGE_S:g} µs a message, "
         f"{1e3 * DELAY_S:g} ms of delay, each machine lost once in {LOST_ONCE_IN_S / 86_400:g} days, and "
         f"`--checkpoint-every {CHECKPOINT_S / 60:g}m`.",

@@ -165,12 +165,12 @@ def faults(folder: Path) -> dict[str, float]:
     """Return the seconds until a run on two nodes has learnt an epoch more, after each thing that it loses."""
     sys.path.insert(0, str(ROOT / "tests" / "scale"))
     from faults import all_faults
-    from nodes import Nodes, why_not
+    from nodes import QUICK, Nodes, why_not
 
     if why_not():
         raise SystemExit(f"There can be no two nodes here: {why_not()}.")
     changes = ["--set", "model=cnn", "--set", "filters=40", "--set", "batch_size=64", "--set", "pieces=2"]
-    with Nodes(folder) as nodes:
+    with Nodes(folder, QUICK) as nodes:
         _, took = all_faults(nodes, folder / "run", "--recipe", "default", *changes, "--checkpoint-every", "2s")
     return took
 

@@ -203,14 +203,20 @@ def test_a_step_of_many_workers_is_the_formula_of_the_page(harness):
 
 
 def test_the_capacity_uses_rows_once_they_are_measured(harness):
+    dated = {"hardware": "a chip", "date": "2026-11-29", "n": {"ours": 3}}
+    seconds = {"worker": 5, "node": 7, "link": 6, "driver": 9}
     found = {
-        "scale-husky-32": {
-            "measures": {"by processor time": {"theirs": [100, 300, 200]}}, "hardware": "a chip", "date": "2026-11-29",
-        },
-        **{f"scale-{what}-lost": {"measures": {"s": {"ours": [each, 1]}}}
-           for what, each in (("worker", 5), ("node", 7), ("link", 6))},
+        "scale-husky-32": {"measures": {"by processor time": {"theirs": [100, 300, 200]}}, **dated},
+        **{f"scale-{what}-lost": {"measures": {"s": {"ours": [each, 1, 99]}}, **dated}
+           for what, each in seconds.items()},
     }  # fmt: skip
-    assert harness.capacity.measured(found) == (0.005, 7, "one core, a chip, 2026-11-29")
+    known = harness.capacity.measured(found)
+    assert (known.picture_s, known.lost_s) == (0.005, seconds)
+    text = harness.capacity.page(harness.capacity.PAGE.read_text(), found)
+    assert "| a machine | 7 s |" in text and "The median of 3 runs, a chip, 2026-11-29." in text
+    assert "Measured: 5.0 ms" in text and "| 1 | 32 | 160 ms | 200 | 100 % | 0.0 % |" in text
+    del found["scale-link-lost"]
+    assert harness.capacity.measured(found) is harness.capacity.BY_HAND
 
 
 def test_every_row_names_scripts_that_exist_and_takes_known_words(harness):

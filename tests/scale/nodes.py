@@ -23,12 +23,12 @@ PREFIX = "keensight"  # of the namespaces' names, before this process's number
 LIMIT_S = 900.0  # for whatever is waited for: far more than it takes on a busy machine
 AGENTS = ("dashboard_agent_listen", "metrics_agent", "metrics_export")  # what tells Ray its ports, if it has them
 RAYLET = re.compile(r"raylet/raylet .*/(?P<session>session_[^/]+)/sockets/raylet .*--node_id=(?P<node>\w+)")
-QUICK = {  # losses are noticed in seconds
-    "RAY_health_check_period_ms": "1000", "RAY_health_check_timeout_ms": "2000",
-    "RAY_health_check_failure_threshold": "3", "RAY_health_check_initial_delay_ms": "2000",
-    "RAY_worker_niceness": "0", "RAY_USAGE_STATS_ENABLED": "0", "RAY_agent_register_timeout_ms": "600000",
-    "RAY_raylet_start_wait_time_s": "600",
+RAY = {
+    "RAY_health_check_period_ms": "1000", "RAY_health_check_initial_delay_ms": "2000", "RAY_worker_niceness": "0",
+    "RAY_USAGE_STATS_ENABLED": "0", "RAY_agent_register_timeout_ms": "600000", "RAY_raylet_start_wait_time_s": "600",
 }  # fmt: skip
+QUICK = {"RAY_health_check_timeout_ms": "2000", "RAY_health_check_failure_threshold": "3"}  # a loss is noticed in 6 s
+PATIENT = {"RAY_health_check_timeout_ms": "10000", "RAY_health_check_failure_threshold": "6"}  # for a busy machine
 
 
 @functools.cache
@@ -59,12 +59,12 @@ def ip(*words: str) -> str:
 class Nodes:
     """A head with one processor, and another node with one."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, health: dict[str, str] = PATIENT):
         self.folder, self.running = folder, {}
         self.spaces = {name: f"{PREFIX}-{os.getpid()}-{name}" for name in NAMES}
         self.environment = {
-            **os.environ, **QUICK, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1",
-            "HOME": str(folder), "KEENSIGHT_CACHE": str(folder / "cache"),
+            **os.environ, **RAY, **health, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+            "OMP_NUM_THREADS": "1", "HOME": str(folder), "KEENSIGHT_CACHE": str(folder / "cache"),
         }  # fmt: skip
 
     def __enter__(self):
