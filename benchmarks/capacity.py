@@ -21,7 +21,7 @@ from keensight.files import write_atomically
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results.json"
 PAGE = ROOT / "docs" / "scale.md"
-BLOCK = re.compile(r"(<!-- from here: benchmarks/capacity.py (\w+) -->\n).*?(<!-- to here -->\n)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- from here: benchmarks/capacity.py (\w+) -->\n\n).*?(\n<!-- to here -->\n)", re.DOTALL)
 
 WORKERS = (1, 10, 100, 1_000)
 PICTURES = (10**6, 10**9)
