@@ -16,6 +16,8 @@ from nodes import HEAD, PORT, Nodes, kill, text_of, until
 # The run's words for what it noticed. A worker that is lost before its team begins is only missed.
 LOST, GROWN = "A worker is lost|1 can train now", "2 can train now"
 MORE = 3  # epochs, after the last fault
+# keensight, which waits for workers that take minutes to start, as on a busy machine
+KEENSIGHT = "import sys, keensight.scale.on_ray as ray, keensight.cli as cli; ray.START_S = 900; cli.main(sys.argv[1:])"
 
 
 class Training:
@@ -29,7 +31,7 @@ class Training:
     def begin(self, *words: str) -> subprocess.Popen:
         """Start `keensight train`."""
         own = ["--out", str(self.run), "--workers", "2", "--cluster", f"{HEAD}:{PORT}"]
-        return self.nodes.popen("head", [sys.executable, "-m", "keensight", "train", *words, *own], self.log)
+        return self.nodes.popen("head", [sys.executable, "-c", KEENSIGHT, "train", *words, *own], self.log)
 
     def epochs(self) -> int:
         """Return how many epochs are done."""
