@@ -318,20 +318,22 @@ ROWS = (
     Row(
         "scale-ray", "`train --workers 2`, `husky` network at batch 32, images/s with validation and checkpoints",
         "the same two processes, started by torchrun", scale("ray", "husky", HUSKIES, "--epochs", "4"),
-        scale("torchrun", "husky", HUSKIES, "--epochs", "4"), RATE, 0.91,
+        scale("torchrun", "husky", HUSKIES, "--epochs", "4"), PER_CORE, 0.91, runs=3,
     ),
     Row(
         "scale-husky-32", "training on two nodes of one core each, `husky` network at batch 32", "one such node",
         nodes(2, "husky", HUSKIES, "--batch", "32"), nodes(1, "husky", HUSKIES, "--batch", "32"), PER_CORE, 1.7,
+        runs=3,
     ),
     Row(
         "scale-husky-16", "the same at batch 16", "one such node",
         nodes(2, "husky", HUSKIES, "--batch", "16"), nodes(1, "husky", HUSKIES, "--batch", "16"), PER_CORE, None,
+        runs=3,
     ),
     Row(
         "scale-fashion", "the same, `fashion` network at batch 128", "one such node",
         nodes(2, "fashion", "fashion-mnist", "--batch", "128"), nodes(1, "fashion", "fashion-mnist", "--batch", "128"),
-        PER_CORE, None,
+        PER_CORE, None, runs=3,
     ),
     lost("scale-worker-lost", "a worker is killed", "worker_s"),
     lost("scale-node-lost", "a node is killed", "node_s"),

@@ -54,7 +54,7 @@ def main() -> None:
     each.add_argument("workers", type=int)
     each.add_argument("bundle")
     each.add_argument("data")
-    each.add_argument("--times", type=int, default=4, help="answer for the data so many times")
+    each.add_argument("--times", type=int, default=3, help="answer for the data so many times")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="keensight-scale-") as folder:
         if asked.what == "faults":
