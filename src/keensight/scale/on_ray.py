@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from keensight.errors import RunError
+from keensight.machine import keep_memory
 from keensight.models.features import OnProgress
 from keensight.scale.cluster import (
     START_S,
@@ -233,6 +234,7 @@ def _train(
     now: Callable[[str, int, int], None],
     tell: Callable[[tuple[Any, ...]], None],
 ) -> None:
+    keep_memory()  # as the command line does
     splits, recipe = work.splits, work.recipe
     model = fresh(recipe.having(weights=""), splits.preprocessing, splits.class_names)
     state = start(model, splits, recipe)

@@ -26,6 +26,7 @@ from keensight.data.sources import open_dataset
 from keensight.data.splits import splits_jsonl
 from keensight.errors import KeensightError, RunError, UsageError, shortlist
 from keensight.files import to_json, write_atomically
+from keensight.machine import keep_memory
 from keensight.pipeline.budget import seconds_of
 from keensight.pipeline.choose import Chosen
 from keensight.pipeline.prepare import prepare
@@ -57,6 +58,7 @@ class Lines(Watcher):
 
 def main(words: Sequence[str] | None = None) -> int:
     """Train with the other workers; return the exit status."""
+    keep_memory()
     asked = _parser().parse_args(words)
     try:
         with _team(os.environ, asked.reduce == "fast") as team:
