@@ -27,6 +27,15 @@ def dying(self, epoch, epochs):
         os.kill(os.getpid(), 9)
 Teller.epoch = dying
 """
+HOLD = """
+from keensight.verbs.studio_work import Teller
+tell = Teller.epoch
+def holding(self, epoch, epochs):
+    tell(self, epoch, epochs)
+    if epoch.number == 3:
+        self.enough.wait()
+Teller.epoch = holding
+"""
 SEEN = "() => parseFloat(getComputedStyle(document.activeElement).outlineWidth) >= 2"
 
 
@@ -150,3 +159,16 @@ def test_a_training_that_was_killed_goes_on_where_it_was(changed_studio, tmp_pat
     assert [epoch["number"] for epoch in state["job"]["epochs"]] == list(range(6, 13))
     assert [model["name"] for model in state["models"]] == ["1"]
     assert page.locator("#resume").is_hidden()
+
+
+def test_a_training_that_is_stopped_early_keeps_its_best(changed_studio, tmp_path):
+    page = changed_studio(BRIEF + HOLD)
+    for level, name in enumerate(("left", "right")):
+        make_class(page, name, pictures(tmp_path / "files", name, level))
+    page.click("#start")
+    page.locator("#curve", has_text="round 3 of 12").wait_for(timeout=300_000)
+    page.get_by_role("button", name="Stop here, keep the best").click()
+    page.locator("#ended", has_text="The model is ready").wait_for(timeout=300_000)
+    state = json.loads(page.evaluate("fetch('api/state').then((answer) => answer.text())"))
+    assert len(state["job"]["epochs"]) < 12
+    assert page.locator("#models").inner_text().startswith("Model 1:")
