@@ -187,6 +187,8 @@ def answers(bundle: str, data: Sequence[str], workers: int, folder: Path) -> dic
             seen.append((time.perf_counter(), done))
 
     predict_in_parts(bundle, data, folder / "out", workers, None, Timed())
+    if len(seen) < 3 * workers:
+        raise SystemExit(f"{len(seen)} parts of 256 pictures are too few for {workers} workers: raise --times.")
     (begin, first), (end, last) = seen[workers - 1], seen[-1]
     return {"images_per_s": (last - first) / (end - begin), "images": last - first}
 
