@@ -36,16 +36,20 @@ def bits(state):
 
 
 class Cluster:
-    """What is needed of Ray here: the processors that there are, one more after each look where `grows`."""
+    """What is needed of Ray here: the processors that there are, and how many others use."""
 
     def __init__(self, processors):
-        self.processors = processors
+        self.processors, self.taken, self.others = processors, 0, 0
 
     def put(self, work):
         return work
 
     def nodes(self):
         return [{"Alive": True, "Resources": {"CPU": self.processors}}, {"Alive": False, "Resources": {"CPU": 9}}]
+
+    def available_resources(self):
+        free = self.processors - self.taken - self.others
+        return {"CPU": float(free)} if free else {}  # Ray leaves out what is used up
 
 
 @pytest.fixture
@@ -54,8 +58,10 @@ def crews(monkeypatch):
     ends, made, cluster = [], [], Cluster(1)
 
     class Crew:
+        kind = "CPU"
+
         def __init__(self, ray, most, note):
-            self.size = min(most, ray.processors)
+            ray.taken = self.size = min(most, ray.processors - ray.others)
             self.is_lost_after = ends.pop(0) if ends else None
             made.append(self.size)
             if self.is_lost_after == "start":
@@ -149,6 +155,14 @@ def test_more_workers_take_over_when_there_are_more_processors(crews):
         cluster.processors = 2
     assert made == [1, "dismissed", 2, "dismissed"] and torch.equal(bits(whole), bits(grown))
     assert notes[1] == "Of the 2 workers asked for, 2 can train now."
+
+
+def test_processors_that_others_use_are_not_waited_for(crews):
+    _, made, cluster = crews
+    cluster.processors, cluster.others = 3, 2
+    notes = []
+    assert [epoch.number for epoch in run(begin(), notes)] == [1, 2, 3] and made == [1, "dismissed"]
+    assert notes == ["Of the 2 workers asked for, 1 can train now."]
 
 
 def test_it_gives_up_where_nothing_is_ever_reached(crews):

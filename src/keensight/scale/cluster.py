@@ -117,6 +117,11 @@ def processors(ray: Any, kind: str = "CPU") -> int:
     return int(sum(node["Resources"].get(kind, 0) for node in ray.nodes() if node["Alive"]))
 
 
+def free_processors(ray: Any, kind: str = "CPU") -> int:
+    """Return how many of them nobody uses: neither this program nor others on a shared cluster."""
+    return int(ray.available_resources().get(kind, 0))
+
+
 def wait_for_processors(ray: Any, note: Callable[[str], None]) -> tuple[str, int]:
     """Return how many GPUs the cluster has or, if it has none, processors, as soon as there are some."""
     begin = time.monotonic()

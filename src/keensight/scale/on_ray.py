@@ -31,6 +31,7 @@ from keensight.scale.cluster import (
     answer_of,
     check_versions,
     connected,
+    free_processors,
     processors,
     stop,
     wait_for_processors,
@@ -103,7 +104,7 @@ def fit_on_ray(
                             yield state.history[-1]
                         elif pauses:
                             pauses.keep()
-                        if crew.size < min(workers, processors(ray)) and not _is_over(state):
+                        if crew.size < workers and free_processors(ray, crew.kind) and not _is_over(state):
                             break  # more workers take over from this checkpoint
             except LostError as error:
                 failures = 1 if kept else failures + 1
@@ -124,11 +125,11 @@ class Crew:
 
     def __init__(self, ray: Any, most: int, note: Callable[[str], None]) -> None:
         self._ray = ray
-        kind, count = wait_for_processors(ray, note)
-        options = {"num_cpus": 1, "num_gpus": 1 if kind == "GPU" else 0, "scheduling_strategy": "SPREAD"}
+        self.kind, count = wait_for_processors(ray, note)
+        options = {"num_cpus": 1, "num_gpus": 1 if self.kind == "GPU" else 0, "scheduling_strategy": "SPREAD"}
         actors = [ray.remote(Worker).options(**options).remote() for _ in range(min(most, count))]
         try:
-            self._actors, known = self._present(actors, kind)
+            self._actors, known = self._present(actors)
             check_versions(known, SAME)
         except BaseException:
             self._actors = actors
@@ -162,7 +163,7 @@ class Crew:
         for actor in self._actors:
             stop(self._ray, actor)
 
-    def _present(self, actors: list[Any], kind: str) -> tuple[list[Any], list[dict[str, Any]]]:
+    def _present(self, actors: list[Any]) -> tuple[list[Any], list[dict[str, Any]]]:
         """Return the workers that started, and what they say of themselves.
 
         Those of a machine that is lost meanwhile are not waited for: Ray would start them when there is another.
@@ -170,7 +171,7 @@ class Crew:
         refs = {actor.about.remote(): actor for actor in actors}
         ready: list[Any] = []
         begin = time.monotonic()
-        while len(ready) < min(len(refs), processors(self._ray, kind)) and time.monotonic() - begin < START_S:
+        while len(ready) < min(len(refs), processors(self._ray, self.kind)) and time.monotonic() - begin < START_S:
             ready, _ = self._ray.wait(list(refs), num_returns=len(refs), timeout=LOOK_S)
         present, known = [], []
         for ref in ready:
