@@ -98,9 +98,24 @@ def test_a_model_that_learnt_by_heart_is_told_so_and_what_to_do():
 def test_confidence_that_few_pictures_checked_is_said_to_be_so():
     (said,) = [text for text in plain(warnings(a_report(val=measured(2, 2)))) if "confidence" in text]
     assert said == (
-        "Its confidence was checked on 2 validation pictures only: where it says 99 % or 100 %, it may still be wrong."
+        "Its confidence was checked on 2 validation pictures only: where it is sure, it may still be wrong."
     )
     assert not any("confidence" in text for text in warnings(a_report(val=measured(19, 20))))
+
+
+def test_a_model_that_seldom_answers_is_said_to():
+    for coverage, none_of_these, expected in (
+        (0.8, 0.1, None),
+        (0.3, 0.1, "for 70.0 % of the test pictures, most of which it is not sure enough of"),
+        (0.3, 0.6, "for 70.0 % of the test pictures, most of which it takes for none of these"),
+    ):
+        shown = dataclasses.replace(measured(90, 100), coverage=coverage, none_of_these=none_of_these)
+        said = [
+            text
+            for text in plain(warnings(dataclasses.replace(a_report(), test=shown)))
+            if "It gives no answer" in text
+        ]
+        assert said == [] if expected is None else expected in said[0]
 
 
 def test_mistakes_are_to_be_looked_at_only_where_there_are_any():

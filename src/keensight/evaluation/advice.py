@@ -16,6 +16,7 @@ WIDE = 0.15  # an interval from here on says little
 NARROW_ENOUGH = 0.1  # the interval that is worth gathering pictures for
 MUCH_BETTER = 0.1  # on training pictures than on validation pictures: from here on, they were learnt by heart
 FEW_TO_CALIBRATE = 20  # validation pictures: with fewer, nobody knows how often a "99 %" is wrong
+MOSTLY = 0.7  # of the pictures answered: a model that answers fewer is not what one expects
 FEW_PER_CLASS = 100  # training pictures: with fewer, a network from scratch learns them by heart
 VERY_FEW_PER_CLASS = 20  # with fewer, pictures help more than time
 FEW_PX = 16  # on a side: most things cannot be told apart in smaller pictures
@@ -26,7 +27,9 @@ MANY_TIMES = 5  # as many pictures of another class: more of the rare one help m
 def warnings(report: Report) -> list[str]:
     """Return what a reader must not miss: a baseline that is not exceeded, numbers that flatter or say little."""
     shown = report.headline
-    found = [said for said in (thinness(report), by_heart(report), unchecked_confidence(report)) if said]
+    found = [
+        said for said in (thinness(report), by_heart(report), withheld(report), unchecked_confidence(report)) if said
+    ]
     for name, accuracy in floor_pairs(report):
         if shown.accuracy == accuracy == 0:
             found.append(
@@ -112,13 +115,27 @@ def by_heart(report: Report) -> str:
     )
 
 
+def withheld(report: Report) -> str:
+    """Say that many pictures get no answer, if so; else ""."""
+    shown = report.headline
+    if shown.coverage > MOSTLY:
+        return ""
+    said = f"It gives no answer for {percent(1 - shown.coverage)} of the {report.headline_split} pictures"
+    if shown.not_sure < shown.none_of_these:
+        return f"{said}, most of which it takes for none of these. More pictures like them help, in training."
+    return (
+        f"{said}, most of which it is not sure enough of. More labelled pictures help most; with --set abstain_below="
+        f"{report.abstain_below / 2:g} it answers more often, and is wrong more often."
+    )
+
+
 def unchecked_confidence(report: Report) -> str:
     """Say that too few pictures tell how far its confidence can be trusted, if so; else ""."""
     if (n := report.val.n) >= FEW_TO_CALIBRATE:
         return ""
     return (
-        f"Its confidence was checked on {n:,} validation picture{'s' * (n != 1)} only: where it says 99{NARROW}% or "
-        f"100{NARROW}%, it may still be wrong."
+        f"Its confidence was checked on {n:,} validation picture{'s' * (n != 1)} only: where it is sure, it may still be "
+        "wrong."
     )
 
 
