@@ -1,15 +1,11 @@
 """Two machines that are one, and what may happen to them: `make test-scale`, as root, some minutes."""
 
-import sys
 import tomllib
-from pathlib import Path
 
 import pytest
-from safetensors.numpy import load_file
-
-sys.path.insert(0, str(Path(__file__).parent))
 from faults import all_faults
 from nodes import Nodes, text_of, why_not
+from safetensors.numpy import load_file
 
 from keensight import train
 

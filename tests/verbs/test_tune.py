@@ -15,12 +15,12 @@ from keensight.errors import RecipeError, RunError, TrainingError, UsageError
 from keensight.evaluation.gain import Gain
 from keensight.files import write_atomically
 from keensight.pipeline import search_folder
+from keensight.pipeline import trials as module
 from keensight.pipeline.budget import seconds_of
 from keensight.pipeline.prepare import prepare
 from keensight.pipeline.watch import Watcher
 from keensight.training.recipe import load_recipe
 from keensight.values.recipe import flattened
-from keensight.verbs import tune as module
 
 CHANGES = ["model=logistic", "epochs=4", "learning_rate=0.0005"]
 

@@ -133,10 +133,8 @@ def unchecked_confidence(report: Report) -> str:
     """Say that too few pictures tell how far its confidence can be trusted, if so; else ""."""
     if (n := report.val.n) >= FEW_TO_CALIBRATE:
         return ""
-    return (
-        f"Its confidence was checked on {n:,} validation picture{'s' * (n != 1)} only: where it is sure, it may still be "
-        "wrong."
-    )
+    checked = counted(n, "validation picture")
+    return f"Its confidence was checked on {checked} only: where it is sure, it may still be wrong."
 
 
 def to_decide(report: Report, data: str = "DATA") -> list[str]:

@@ -155,7 +155,7 @@ def test_auto_takes_copies_from_an_audit_that_still_fits(pets, tmp_path):
         keensight.clean(pets, facts)
     done = keensight.clean(pets, facts, auto=True)
     assert [each.file for each in done.decisions] == ["train/cat/copy.png"]
-    with pytest.raises(DataError, match=r"are not in pets as they were then: train/cat/copy.png"):
+    with pytest.raises(DataError, match=r"is not in pets as it was then: train/cat/copy.png"):
         keensight.clean(pets, facts, auto=True)
 
 

@@ -100,7 +100,7 @@ def test_a_file_that_vanishes_while_others_are_moved_blocks_no_later_cleaning(pe
         return real(path, target)
 
     monkeypatch.setattr(Path, "rename", rename)
-    with pytest.raises(DataError, match="neither where they were nor where they were moved: pets/train/dog/0-2.png"):
+    with pytest.raises(DataError, match="is neither at the old place nor at the new one: pets/train/dog/0-2.png"):
         keensight.clean(pets, decide(pets, rows))
     monkeypatch.undo()
     assert tree(pets.parent) == {f"pets/{n}": c for n, c in before.items() if n != "train/dog/0-2.png"} | {"pets": None}

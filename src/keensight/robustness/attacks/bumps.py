@@ -30,7 +30,7 @@ def bump(side: int) -> torch.Tensor:
     """Return a move SS of length 1: up in one half, down in the other, and more the nearer to each half's middle.
 
     >>> [[round(value, 2) for value in row] for row in bump(2).tolist()]
-    [[0.5, 0.5], [-0.5, -0.5]]
+    [[0.14, 0.69], [-0.14, -0.69]]
     """
     up, down = side // 2, side - side // 2
     found_SS = torch.cat([_pyramid(up, side), -_pyramid(down, side)] if up else [-_pyramid(down, side)])
