@@ -30,10 +30,19 @@ def test_what_breaks_first_is_said_in_words():
     assert said == [
         "Of everyday changes of middling strength, fog (fog) costs most: 35 points of accuracy.",
         "A shift by up to 2 pixels, in the worst direction, costs 12 points.",
-        "An attacker who may change every pixel by 4/255 halves the accuracy.",
+        "An attacker who may change every pixel by 4/255 lowers the accuracy from 95.0\N{NARROW NO-BREAK SPACE}% to "
+        "40.0\N{NARROW NO-BREAK SPACE}%.",
         "For 10.0\N{NARROW NO-BREAK SPACE}% of the pictures it is proved that no change of any pixel by 4/255 or less "
         "changes the right answer.",
     ]
+
+
+def test_an_attack_that_leaves_nothing_is_not_said_to_halve():
+    lost = replace(REPORT, clean=0.5, attacked=(Within(0.1, 0.0),))
+    assert "An attacker who may change every pixel by 0.1 takes all of the accuracy: no picture stays right." in list(
+        what_breaks(lost)
+    )
+    assert "nothing to take" in " ".join(what_breaks(replace(lost, clean=0.0)))
 
 
 def test_a_robust_model_is_not_talked_down():
@@ -57,10 +66,24 @@ def test_the_page_shows_everything_and_escapes_names():
     before = np.full((8, 8, 1), 100, np.uint8)
     after = before.copy()
     after[2, 3] += 8
-    html = render_html(REPORT, [Fooled(before, after, 8 / 255, "<cat>", "dog", (8.14, 2.2), (-1, 3))], "mine & yours")
+    html = render_html(
+        REPORT,
+        [Fooled(before, after, 8 / 255, "<cat>", "dog", (8.14, 2.2), (-1, 3))],
+        "mine & yours",
+        ["3 were learnt"],
+    )
     assert "&lt;cat&gt;" in html and "<cat>" not in html and "mine &amp; yours" in html
     assert "for <b><bdi>&lt;cat&gt;</bdi></b> 8.1 and 2.2, for <b><bdi>dog</bdi></b> -1.0 and 3.0." in html
-    for text in ("Attacked, 4/255", "Certified, 4/255", "2 pixels", "5 degrees", "saved as a small JPEG", "Severity 3"):
+    for text in (
+        "Attacked, 4/255",
+        "Certified, 4/255",
+        "2 pixels",
+        "5 degrees",
+        "saved as a small JPEG",
+        "Severity 3",
+        "3 were learnt",
+        "33.5\N{NARROW NO-BREAK SPACE}% to 46.9",
+    ):
         assert text in html
     assert html.count("<img") == 3 and html.count('role="img"') == 1
 

@@ -110,7 +110,7 @@ def test_distances_are_in_the_threats_norm(monkeypatch):
     found = outcome(random_linear(), noise(50), Threat("l2", 2.0), "brighter")
     assert not found.survived_N.all()
     np.testing.assert_allclose(found.distance_N[~found.survived_N], 2.0, rtol=1e-5)
-    with pytest.raises(RecipeError, match="A threat in linf was asked for, but the brighter handles l2"):
+    with pytest.raises(RecipeError, match="A threat in linf was asked for, but 'brighter' is for l2"):
         outcome(random_linear(), noise(50), Threat("linf", 0.1), "brighter")
 
 

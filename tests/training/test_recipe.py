@@ -79,7 +79,11 @@ def test_a_file_takes_its_name(tmp_path):
         ("default", ["dropout=1.0"], "dropout is 1; it must lie between 0 and 0.999"),
         ("default", ["filters=0"], "filters is 0; it must lie between 1"),
         ("default", ["eps=8"], "eps is 8; it must lie between 0 and 1. For 8 levels of 255, give 0.03137"),
-        ("default", ["attack_eps=[4]"], "An epsilon of 4 was asked for.*For 4 levels of 255, give 0.01569"),
+        (
+            "default",
+            ["attack_eps=[4]"],
+            "attack_eps is 4; it must lie between 0 and 1.*For 4 levels of 255, give 0.01569",
+        ),
         ("dense", ["hidden=[0]"], r"hidden is \[0\]; whole numbers from 1"),
         ("dense", ["hidden=x"], r"hidden is 'x'; it must be a list, such as \[512\]"),
     ],
@@ -87,6 +91,11 @@ def test_a_file_takes_its_name(tmp_path):
 def test_what_makes_no_sense_is_refused_by_name(name, changes, message):
     with pytest.raises(RecipeError, match=message):
         load_recipe(name, changes)
+
+
+def test_epsilons_may_be_fractions():
+    recipe = load_recipe("default", ["eps=8/255", "certify_eps=[4/255, 0.1]"])
+    assert recipe.train.eps == 8 / 255 and recipe.evaluate.certify_eps == (4 / 255, 0.1)
 
 
 def test_a_file_that_is_not_toml(tmp_path):

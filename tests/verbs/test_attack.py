@@ -60,15 +60,29 @@ def test_other_norms(trained, norm, eps):
         ({"norm": "shift", "eps": [0.5]}, "Give whole numbers"),
         ({"norm": "rotation", "eps": [200]}, "give numbers from 0 to 180"),
         ({"attacks": ["squares"]}, "There is no attack 'squares'. Did you mean 'square'"),
-        ({"attacks": ["fgsm"], "norm": "l2"}, "The FGSM handles linf, and l2 was asked for"),
+        ({"attacks": ["fgsm"], "norm": "l2"}, "'fgsm' attacks within linf, not within l2. Give --norm linf"),
         ({"attacks": ["exact"]}, "The exact attack needs linear models of two classes"),
-        ({"steps": 0}, "give at least 1"),
+        ({"steps": 0}, "--steps is 0. Give a whole number of at least 1"),
+        ({"most": -1}, "--most is -1"),
+        ({"most": "3"}, "--most is '3'"),
+        ({"eps": []}, "No epsilon is in the list"),
+        ({"eps": [True]}, "An epsilon of True"),
+        ({"norm": "shift", "eps": 8}, "pictures of 8x8, of which that leaves nothing. Give less than 8"),
         ({"split": "tset"}, "There is no split 'tset'"),
     ],
 )
 def test_what_makes_no_sense_is_refused(trained, options, words):
     with pytest.raises(UsageError, match=words):
         keensight.attack(trained.bundle, "digits", **{"eps": [0.1], "steps": 1, "most": 5} | options)
+
+
+def test_pictures_that_were_learnt_are_in_the_notes(trained):
+    options = {"eps": "8/255", "split": "train", "most": 2}
+    attacked = keensight.attack(trained.bundle, "digits", attacks=["fgsm"], steps=1, **options)
+    certified = keensight.certify(trained.bundle, "digits", **options)
+    assert attacked.survivals[1].eps == certified.shares[0].eps == 8 / 255
+    for found in (attacked, certified):
+        assert "were among those that the model learnt from" in found.notes[0]
 
 
 def test_without_weights_it_is_attacked_by_its_answers(trained, tmp_path):
@@ -83,9 +97,14 @@ def test_without_weights_it_is_attacked_by_its_answers(trained, tmp_path):
 
 
 def test_the_page_has_all_four_numbers(trained, tmp_path, monkeypatch):
-    found = keensight.attack(trained.bundle, "digits", eps=[0.1], steps=5, most=40, split="test", out=tmp_path / "page")
+    found = keensight.attack(trained.bundle, "digits", eps=0.05, steps=5, most=40, split="test", out=tmp_path / "page")
     facts = json.loads((tmp_path / "page" / "robustness.json").read_text())
     assert found.page == tmp_path / "page" / "robustness.html" and len(facts["corrupted"]) == 15
+    assert (
+        0.1 in {each["eps"] for each in facts["attacked"]}
+        and facts["eps"] == 0.05
+        and "Attacking 40 of" in facts["notes"][0]
+    )
     at = {each["eps"]: each["share"] for each in facts["attacked"]}
     for each in facts["certified"]:
         assert each["share"] <= at[each["eps"]] <= facts["clean"]  # a proof is never beaten by an attack
@@ -106,6 +125,7 @@ def test_how_long_it_takes_is_said_beforehand(trained, monkeypatch):
 
     monkeypatch.setattr(beforehand, "WORTH_S", 0.0)
     monkeypatch.setattr(beforehand, "LEAST", 2)
+    monkeypatch.setattr(beforehand, "SLOW_S", float("inf"))
     for attack, options in ((keensight.attack, {"steps": 10, "attacks": ["fgsm"]}), (keensight.certify, {})):
         attack(trained.bundle, "digits", eps=[0.001], most=20, watcher=Ears(), **options)
         (said,) = (each for each in told if each.startswith("This takes about "))
@@ -120,11 +140,13 @@ def test_the_time_for_all_is_that_for_a_few_times_how_many_more_there_are(monkey
         def note(self, text):
             told.append(text)
 
-    clock = iter([100.0, 101.5, 200.0, 200.01])
+    clock = iter([50.0, 50.1, 100.0, 101.5, 200.0, 200.0, 201.0, 201.01, 300.0, 300.01, 400.0, 402.0])
     monkeypatch.setattr(beforehand.time, "monotonic", lambda: next(clock))
     pictures = Split(np.zeros((1600, 2, 2, 1), np.uint8), np.arange(1600), np.zeros(1600, np.int64), ("",) * 1600)
     beforehand.say_how_long(Ears(), pictures, seen.append, of=100, share=0.5)  # 1.5 s x 2 x 100
     assert told == ["This takes about 5 min 0 s, by the time for 16 of the 1,600 pictures."]
     beforehand.say_how_long(Ears(), pictures, seen.append, of=100)  # a second is not worth a sentence
     beforehand.say_how_long(Ears(), pictures.thinned(100), seen.append, of=2)  # and these are as soon done
-    assert len(told) == 1 and [len(each) for each in seen] == [16, 16]
+    assert len(told) == 1 and [len(each) for each in seen] == [1, 16, 1, 16, 1]
+    beforehand.say_how_long(Ears(), pictures.thinned(5), seen.append, of=16, share=0.1)  # few, but slow: 2 s x 10 x 5
+    assert told[1:] == ["This takes about 1 min 40 s, by the time for 1 of the 5 pictures."]

@@ -134,6 +134,8 @@ def test_noise_certifies_any_network_and_bounds_name_the_layer(home):
         ({"smooth": 0.1, "draws": 3}, "--draws is 3, which proves nothing"),
         ({"branch": -1}, "--branch is -1. Give seconds"),
         ({"most": -1}, "--most is -1"),
+        ({"most": 1.5}, "--most is 1.5"),
+        ({"eps": []}, "No epsilon is in the list"),
         ({"split": "tset"}, "There is no split 'tset'"),
     ],
 )

@@ -22,7 +22,8 @@ def attack(*, json: Json = False, **asked: Any) -> int:
     clean, *others = result.survivals
     say(f"clean      {percent(clean.accuracy)} of {counted(result.n, 'picture')}, split: {result.split}")
     say()
-    say(f"{result.norm:>10}  accuracy  95 % interval   moved  after each attack")
+    moved = "moved" if result.norm in ("linf", "l2") else "up to"  # by how far, or to the smallest epsilon that fooled
+    say(f"{result.norm:>10}  accuracy  95 % interval  {moved:>6}  after each attack")
     for each in others:
         low_to_high = f"{100 * each.accuracy_low:.1f} to {100 * each.accuracy_high:.1f}"
         moved = "" if each.median_distance is None else f"{each.median_distance:.4f}"

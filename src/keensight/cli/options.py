@@ -25,6 +25,7 @@ from cyclopts import Parameter, Token
 from docstring_parser import DocstringStyle, parse
 
 from keensight.errors import UsageError
+from keensight.values.threats import fraction
 
 Command = Callable[..., int]
 Json = Annotated[bool, Parameter(help="Print one JSON object on stdout.")]
@@ -58,14 +59,14 @@ def fractions(_: Any, tokens: Sequence[Token]) -> tuple[float, ...]:
 
 def _number(token: Token) -> float:
     try:
-        above, _, below = token.value.partition("/")
-        return float(above) / float(below or 1)
-    except (ValueError, ZeroDivisionError):
+        return fraction(token.value)
+    except ValueError:
         raise UsageError(
             f"{token.keyword} is '{token.value}'. Numbers are accepted, such as {token.keyword} 0.1 4/255."
         ) from None
 
 
+NUMBERS: Any = Annotated[tuple[float, ...] | None, Parameter(consume_multiple=True, converter=fractions)]
 TYPES: Mapping[str, Any] = {  # the type on the command line, by a parameter's annotation
     "bool": bool,
     "float": float,
@@ -80,9 +81,8 @@ TYPES: Mapping[str, Any] = {  # the type on the command line, by a parameter's a
     "Data | Iterable[Data]": tuple[str, ...],  # the same; what is in hand is for Python alone
     "Sequence[str]": tuple[str, ...],
     "float | str | None": Annotated[str | None, Parameter(allow_leading_hyphen=True)],
-    "Sequence[float] | None": Annotated[
-        tuple[float, ...] | None, Parameter(consume_multiple=True, converter=fractions)
-    ],
+    "Sequence[float] | None": NUMBERS,
+    "float | str | Sequence[float | str] | None": NUMBERS,
 }
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from keensight.evaluation.metrics import accuracy_interval
 from keensight.evaluation.words import percent
 from keensight.pages import figures
 from keensight.pages.pictures import picture_data_uri
@@ -36,9 +37,9 @@ class Fooled:
     for_called: tuple[float, float]
 
 
-def render_html(report: RobustnessReport, examples: Sequence[Fooled], title: str) -> str:
+def render_html(report: RobustnessReport, examples: Sequence[Fooled], title: str, notes: Sequence[str] = ()) -> str:
     """Return the measurements as one self-contained page, with pictures before and after."""
-    return render("pages/robustness.html", name=title, **context(report, examples))
+    return render("pages/robustness.html", name=title, notes=notes, **context(report, examples))
 
 
 def context(report: RobustnessReport, examples: Sequence[Fooled] = ()) -> dict[str, Any]:
@@ -64,6 +65,9 @@ def context(report: RobustnessReport, examples: Sequence[Fooled] = ()) -> dict[s
         "robust_curve": svg(figures.accuracy_over_eps(lines)) if lines else Markup(""),
         "robust_examples": [(each, *_uris(each)) for each in examples],
         "eps_words": eps_words,
+        "robust_within": [(each.eps, each.share, proved.get(each.eps)) for each in report.attacked],
+        "robust_widest": 100 * (report.n // 2 / report.n - accuracy_interval(report.n // 2, report.n)[0]),
+        "robust_span": robust_span,
     }
 
 
@@ -75,6 +79,15 @@ def eps_words(eps: float) -> str:
     """
     levels = eps * 255
     return f"{levels:.0f}/255" if 0 < levels <= 32 and abs(levels - round(levels)) < 1e-6 else f"{eps:.3g}"
+
+
+def robust_span(share: float | None, n: int) -> str:
+    """Write the 95 % interval of a share of `n` pictures.
+
+    >>> robust_span(0.8, 10)
+    '49.0\\u202f% to 94.3\\u202f%'
+    """
+    return "" if share is None else " to ".join(map(percent, accuracy_interval(round(share * n), n)))
 
 
 def what_breaks(report: RobustnessReport) -> Iterator[str]:
@@ -98,8 +111,16 @@ def what_breaks(report: RobustnessReport) -> Iterator[str]:
                 f"{verb} up to {first.eps:g} {unit}{many}, in the worst direction, costs "
                 f"{100 * (report.clean - first.share):.0f} points."
             )
-    if halved := [each for each in report.attacked if each.share <= report.clean / 2]:
-        yield f"An attacker who may change every pixel by {eps_words(halved[0].eps)} halves the accuracy."
+    if report.attacked and not report.clean:
+        yield "No picture is right as it is, so attacks have nothing to take."
+    elif halved := [each for each in report.attacked if each.share <= report.clean / 2]:
+        first = halved[0]
+        takes = (
+            f"lowers the accuracy from {percent(report.clean)} to {percent(first.share)}"
+            if first.share
+            else "takes all of the accuracy: no picture stays right"
+        )
+        yield f"An attacker who may change every pixel by {eps_words(first.eps)} {takes}."
     elif report.attacked:
         last = report.attacked[-1]
         yield f"Even within {eps_words(last.eps)}, attacks leave {percent(last.share)} right."

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Real
+from typing import TypeAlias
 
 from keensight.errors import UsageError
 from keensight.values import Norm
+from keensight.values.threats import fraction
 
+Epsilons: TypeAlias = float | str | Sequence[float | str]
 LEVELS = 255
 RANGES: dict[Norm, tuple[int, float, str, str]] = {  # the smallest and largest, what it is, and an example
     "linf": (0, 1, "a part of the pixel range", "--eps 0.1 0.2"),
@@ -17,11 +21,16 @@ RANGES: dict[Norm, tuple[int, float, str, str]] = {  # the smallest and largest,
 }
 
 
-def checked_eps(epsilons: Sequence[float], norm: Norm = "linf") -> tuple[float, ...]:
-    """Return epsilons in ascending order, each once.
+def checked_eps(asked: Epsilons, norm: Norm = "linf") -> tuple[float, ...]:
+    """Return epsilons in ascending order, each once. A single one will do, and a fraction in words, such as "8/255".
 
-    Raises UsageError for one that is out of the norm's range, above all for one in levels of 255.
+    Raises UsageError for none, for what is no number, and for one that is out of the norm's range, above all for one in
+    levels of 255.
     """
+    listed = [asked] if isinstance(asked, (str, int, float, Real)) else asked
+    epsilons = [_number(each, norm) for each in listed]
+    if not epsilons:
+        raise UsageError(f"No epsilon is in the list. Give one or more, such as {RANGES[norm][3]}, or leave it out.")
     for eps in epsilons:
         if norm == "linf" and 1 < eps <= LEVELS:
             raise UsageError(
@@ -37,4 +46,15 @@ def checked_eps(epsilons: Sequence[float], norm: Norm = "linf") -> tuple[float, 
             )
         if norm == "shift" and eps != int(eps):
             raise UsageError(f"A shift by {eps:g} pixels was asked for. Give whole numbers, such as {example}.")
-    return tuple(sorted({float(eps) for eps in epsilons}))
+    return tuple(sorted(set(epsilons)))
+
+
+def _number(asked: object, norm: Norm) -> float:
+    try:
+        if isinstance(asked, str):
+            return fraction(asked)
+        if isinstance(asked, Real) and not isinstance(asked, bool):
+            return float(asked)
+    except ValueError:
+        pass
+    raise UsageError(f"An epsilon of {asked!r} was asked for. Give numbers, such as {RANGES[norm][3]}.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ class Part:
     data: str
     split: str
     pictures: Split
+    notes: tuple[str, ...] = ()  # what a reader of its numbers should know; told already
 
     @property
     def bundle(self) -> Bundle:
@@ -58,12 +60,14 @@ def open_part(
     watcher.skipped(pixels.dataset)
     chosen, members = _choose(pixels, name, known)
     samples = [pixels.dataset.samples[i] for i in members]
+    notes = []
     if learnt := count_learnt(known, [sample.sha256 for sample in samples]):
-        watcher.note(
+        notes.append(
             f"{learnt:,} of these {len(members):,} pictures were among those that the model learnt from, so these "
             "numbers are too good. Measure on others; --split test takes those held out of the training data."
         )
-    return Part(predictor, " ".join(map(str, places)), chosen, part_of(pixels, members))
+        watcher.note(notes[0])
+    return Part(predictor, " ".join(map(str, places)), chosen, part_of(pixels, members), tuple(notes))
 
 
 def _choose(pixels: Pixels, name: SplitName | None, bundle: Bundle) -> tuple[str, IntArray]:
@@ -84,3 +88,10 @@ def checked_seed(seed: int) -> int:
     if not 0 <= seed < 2**32:
         raise UsageError(f"--seed is {seed}. Give a whole number from 0 to {2**32 - 1}.")
     return seed
+
+
+def checked_count(option: str, count: object) -> int:
+    """Return a whole number of 1 or more. Raises UsageError, with the option's name, for anything else."""
+    if isinstance(count, bool) or not isinstance(count, Integral) or count < 1:
+        raise UsageError(f"{option} is {count!r}. Give a whole number of at least 1, such as {option} 100.")
+    return int(count)

@@ -5,8 +5,9 @@ Shape letters: N pictures, H height, W width, C channels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,10 +81,12 @@ def full_robustness(
     steps: int,
     watcher: Watcher,
     linf: Sequence[Left] = (),
+    asked: Mapping[Norm, Sequence[float]] = MappingProxyType({}),
 ) -> tuple[RobustnessReport, list[Fooled]]:
     """Measure everything on all pictures of a split, and show some that were fooled.
 
-    `linf` is what attacks within 0 and EPS["linf"] left of the same pictures, where that is known already.
+    `linf` is what attacks within 0 and EPS["linf"] left of the same pictures, where that is known already. `asked` are
+    epsilons to measure beside those of EPS; the classes are then measured within one of them.
     """
     names, borders = predictor.bundle.labels, predictor.bundle.borders
     watcher.stage("corrupting pictures")
@@ -91,11 +94,12 @@ def full_robustness(
 
     def left(norm: Norm) -> list[Left]:
         chosen = fitting(model, len(names), norm)
-        threats = [Threat(norm, eps, steps) for eps in (0.0, *EPS[norm])]
+        threats = [Threat(norm, eps, steps) for eps in sorted({0.0, *EPS[norm], *asked.get(norm, ())})]
         return ensemble(model, split, threats, chosen, borders, seed, told(watcher))
 
     clean, *lefts = linf or left("linf")
-    middle = min(lefts, key=lambda each: abs(each.worst.accuracy - clean.worst.accuracy / 2))
+    wanted = [each for each in lefts if each.worst.threat.eps in asked.get("linf", ())] or lefts
+    middle = min(wanted, key=lambda each: abs(each.worst.accuracy - clean.worst.accuracy / 2))
     watcher.stage("certifying")
     epsilons = [each.worst.threat.eps for each in lefts]
     why_not, proofs, proved_N = "", [], None

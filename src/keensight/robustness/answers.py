@@ -151,6 +151,6 @@ def _distances(asked: Asked, threat: Threat) -> torch.Tensor:
 def _check_norm(row: AttackRow, threat: Threat) -> None:
     if threat.norm not in row.norms:
         raise RecipeError(
-            f"A threat in {threat.norm} was asked for, but the {row.title} handles {' and '.join(row.norms)}. "
+            f"A threat in {threat.norm} was asked for, but '{row.title}' is for {' and '.join(row.norms)}. "
             "Ask for such a threat, or choose another attack."
         )

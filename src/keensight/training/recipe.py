@@ -21,9 +21,9 @@ from keensight.models.zoo import MODELS, options_of
 from keensight.robustness.attacks.table import ATTACKS, within
 from keensight.training.losses import LOSSES
 from keensight.training.schedule import SCHEDULES
-from keensight.values import Recipe, Splits, Threat
+from keensight.values import Recipe, Splits
 from keensight.values.recipe import KEYS, TABLES, Around, Key, UpTo, flattened, name_of, nested
-from keensight.values.threats import levels
+from keensight.values.threats import fraction, levels
 
 AT_MOST = ("parameters",)  # promised as a maximum; all others as a minimum
 ROWS: dict[str, Mapping[str, Any]] = {  # keys that name a row
@@ -40,6 +40,7 @@ OWN = {  # the models' own keys that have a range
         Key("model", "backbone_rate", 0.0, low=0, high=1, example=0.1, search=Around(30, 30)),
     )
 }
+EPSILONS = ("eps", "eps_extra", "attack_eps", "certify_eps")  # keys in parts of the pixel range
 WORK = 6e11  # multiplications of a default run, forward passes only: about a minute on two cores
 
 
@@ -230,8 +231,8 @@ def _checked(key: Key, value: Any) -> Any:
         return _promise(value)
     if type(key.default) is tuple:
         return _items(key, [value] if type(value) is int else value)
-    if type(key.default) is float and type(value) is int:
-        value = float(value)
+    if type(key.default) is float:
+        value = _decimal(value)
     if type(value) is not type(key.default):
         words = {int: "a whole number", float: "a number", bool: "true or false", str: "a name"}
         raise RecipeError(f"{key.name} is {value!r}; it must be {words[type(key.default)]}{_such_as(key)}.")
@@ -244,25 +245,37 @@ def _checked(key: Key, value: Any) -> Any:
         and key.high is not None
         and not key.low <= value <= key.high
     ):
-        meant = levels(value) if key.name in ("eps", "eps_extra") else ""
+        meant = levels(value) if key.name in EPSILONS else ""
         raise RecipeError(f"{key.name} is {value:g}; it must lie between {key.low:g} and {key.high:g}.{meant}")
     return value
 
 
 def _items(key: Key, value: Any) -> tuple[Any, ...]:
     kind = type((key.example or key.default)[0])
+    if kind is float and isinstance(value, str) and value[:1] + value[-1:] == "[]":  # fractions are not TOML
+        value = [each.strip() for each in value[1:-1].split(",")]
     if not isinstance(value, (list, tuple)):
         raise RecipeError(f"{key.name} is {value!r}; it must be a list{_such_as(key)}.")
     if kind is str:
         return tuple(map(str, value))
     if kind is float:
-        each = replace(key, default=0.0, example=0.1)
-        return tuple(Threat("linf", _checked(each, item)).eps for item in value)
+        each = replace(key, default=0.0, example=0.1, low=0, high=1)
+        return tuple(_checked(each, item) for item in value)
     if not all(type(item) is int and 1 <= item <= 65_536 for item in value) or (
         key.name == "shape" and len(value) not in (0, 3)
     ):
         raise RecipeError(f"{key.name} is {value!r}; whole numbers from 1 to 65,536 are accepted{_such_as(key)}.")
     return tuple(value)
+
+
+def _decimal(value: Any) -> Any:
+    """Return a whole number, or a fraction such as 8/255, as a float; anything else as it is."""
+    if isinstance(value, str) and "/" in value:
+        try:
+            return fraction(value)
+        except ValueError:
+            return value
+    return float(value) if type(value) is int else value
 
 
 def _promise(value: Any) -> dict[str, float]:

@@ -28,6 +28,19 @@ def levels(eps: float) -> str:
     return f" For {eps:g} levels of 255, give {eps / 255:.4g}." if 1 < eps <= 255 else ""
 
 
+def fraction(text: str) -> float:
+    """Read a number, also as a fraction. Raises ValueError for anything else.
+
+    >>> fraction("0.25"), fraction("1/4")
+    (0.25, 0.25)
+    """
+    above, _, below = text.partition("/")
+    try:
+        return float(above) / float(below or 1)
+    except ZeroDivisionError:
+        raise ValueError(f"{text} divides by 0") from None
+
+
 @dataclass(frozen=True, slots=True)
 class Threat:
     """A bound on an attacker: a picture may move by at most `eps` in a norm, with pixels in [0, 1].

@@ -18,7 +18,7 @@ from keensight.files import to_json, write_atomically
 from keensight.pages.robustness import render_html
 from keensight.pipeline.beforehand import say_how_long
 from keensight.pipeline.epsilons import checked_eps
-from keensight.pipeline.part import checked_seed, open_part
+from keensight.pipeline.part import checked_count, checked_seed, open_part
 from keensight.pipeline.robust import EPS, attackable, full_robustness, how_many, told
 from keensight.pipeline.watch import Watcher
 from keensight.robustness.attacks.table import ATTACKS, within
@@ -37,7 +37,8 @@ class Survival:
     """How many of `n` pictures are still right after the worst of all attacks within `eps`, with a 95 % interval.
 
     `after` has the accuracy after each attack and all those before it. `median_distance` is how far the pictures that
-    were fooled had to move, in the threat's norm; None if none was.
+    were fooled had to move, in the threat's norm; None if none was. For shifts and rotations, no nearest picture is
+    looked for: it counts the smallest epsilon asked for that fooled each.
     """
 
     eps: float
@@ -72,7 +73,7 @@ def attack(
     data: Data | Iterable[Data],
     *,
     norm: str = "linf",
-    eps: Sequence[float] | None = None,
+    eps: float | str | Sequence[float | str] | None = None,
     attacks: Sequence[str] = (),
     steps: int = 100,
     most: int | None = None,
@@ -125,11 +126,12 @@ def attack(
     known_norm = _known(norm)
     epsilons = checked_eps(EPS[known_norm] if eps is None else eps, known_norm)
     checked_seed(seed)
-    if steps < 1 or (most is not None and most < 1):
-        asked = f"{steps} steps" if most is None else f"{steps} steps on {most} pictures"
-        raise UsageError(f"{asked} were asked for; give at least 1 of each.")
+    checked_count("--steps", steps)
+    if most is not None:
+        checked_count("--most", most)
     opened = open_part(bundle, data, split, label_pattern, key, watcher)
     pictures = opened.pictures.thinned(most or how_many(opened.pictures))
+    _check_shift(known_norm, epsilons, pictures)
     notes = []
     model, why_opaque = attackable(opened.predictor)
     if why_opaque:
@@ -138,8 +140,15 @@ def attack(
     names = _checked(attacks, known_norm, model, num_classes)
     if len(pictures) < len(opened.pictures):
         notes.append(f"Attacking {len(pictures):,} of {len(opened.pictures):,} pictures; --most sets how many.")
+    if not all(epsilons):
+        notes.append("Epsilon 0 is no attack: the clean accuracy is that of the pictures as they are.")
+    if out and known_norm == "l2":
+        notes.append(
+            "The page has attacks in linf, shifts and rotations; those in l2 are in the table and --json only."
+        )
     for note in notes:
         watcher.note(note)
+    notes = [*opened.notes, *notes]
     threats = [Threat(known_norm, each, steps) for each in epsilons if each]
 
     borders = opened.bundle.borders
@@ -163,10 +172,19 @@ def attack(
         if folder:
             is_all = known_norm == "linf" and eps is None and not attacks
             linf = [clean, *lefts] if is_all else []
-            report, fooled = full_robustness(model, opened.predictor, pictures, seed, steps, watcher, linf)
+            report, fooled = full_robustness(
+                model,
+                opened.predictor,
+                pictures,
+                seed,
+                steps,
+                watcher,
+                linf,
+                {} if eps is None else {known_norm: epsilons},
+            )
             title = f"{opened.bundle.name} on {opened.data}"
-            write_atomically(folder / FACTS, to_json(asdict(report)))
-            write_atomically(folder / PAGE, render_html(report, fooled, title))
+            write_atomically(folder / FACTS, to_json(asdict(report) | {"notes": notes}))
+            write_atomically(folder / PAGE, render_html(report, fooled, title, notes))
     return Attacked(
         opened.bundle.path,
         opened.data,
@@ -187,6 +205,15 @@ def _known(norm: str) -> Norm:
     raise UsageError(f"There is no norm '{norm}'. {suggestion(norm, EPS)}The norms are {', '.join(EPS)}.")
 
 
+def _check_shift(norm: Norm, epsilons: Sequence[float], pictures: Split) -> None:
+    height, width = pictures.shape[:2]
+    if norm == "shift" and (eps := max(epsilons)) >= min(height, width) and min(height, width) > 1:
+        raise UsageError(
+            f"A shift by {eps:g} pixels was asked for, and the model sees pictures of {width}x{height}, of which that "
+            f"leaves nothing. Give less than {min(height, width)}, such as --eps 1 2."
+        )
+
+
 def _checked(asked: Sequence[str], norm: Norm, model: nn.Module, num_classes: int) -> list[str]:
     names = fitting(model, num_classes, norm)
     if not asked:
@@ -204,8 +231,8 @@ def _checked(asked: Sequence[str], norm: Norm, model: nn.Module, num_classes: in
         row = ATTACKS[name]
         if name not in within(norm):
             raise UsageError(
-                f"The {row.title} handles {' and '.join(row.norms)}, and {norm} was asked for. Give --norm "
-                f"{row.norms[0]}, or one of {', '.join(names)}."
+                f"'{name}' attacks within {' and '.join(row.norms)}, not within {norm}. Give --norm {row.norms[0]}, or "
+                f"with --norm {norm} one of {', '.join(names)}."
             )
         if not are_met(row.needs, model, num_classes):
             raise UsageError(

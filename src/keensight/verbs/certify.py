@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 
 from keensight.bundle.network import network_of, recipe_of
@@ -69,13 +70,14 @@ class Certification:
     accuracy: float
     shares: tuple[CertifiedShare, ...]
     pictures: tuple[CertifiedPicture, ...]
+    notes: tuple[str, ...] = ()
 
 
 def certify(
     bundle: str | Path,
     data: Data | Iterable[Data],
     *,
-    eps: Sequence[float] | None = None,
+    eps: float | str | Sequence[float | str] | None = None,
     split: str | None = None,
     most: int | None = None,
     branch: float = 0.0,
@@ -131,15 +133,19 @@ def certify(
     epsilons = asked or (EPS_L2 if smooth else _of_training(known) or EPS)
     most = how_many(opened.pictures) if most is None else most
     part = opened.pictures.thinned(most) if most else opened.pictures
+    notes = []
     if len(part) < len(opened.pictures):
-        watcher.note(f"Looking at {len(part):,} of {len(opened.pictures):,} pictures. --most 0 takes all.")
+        notes.append(f"Looking at {len(part):,} of {len(opened.pictures):,} pictures. --most 0 takes all.")
     if said := told_inverted(num_inverted(opened.predictor, part), len(part), "pictures"):
-        watcher.note(said)
+        notes.append(said)
     if smooth and epsilons[-1] > (widest := widest_radius(smooth, draws)):
-        watcher.note(
+        notes.append(
             f"{draws:,} draws of this noise can certify {widest:.3g} at most. A larger --draws or --smooth can certify "
             "more."
         )
+    for note in notes:
+        watcher.note(note)
+    notes = [*opened.notes, *notes]
 
     def prove(pictures: Split, branch_s: float = 0.0, on_picture: OnPicture | None = None) -> list[Certificate]:
         if smooth:
@@ -172,12 +178,13 @@ def certify(
             )
             for i, (path, label) in enumerate(zip(part.paths, part.labels.tolist(), strict=True))
         ),
+        notes=tuple(notes),
     )
 
 
 def _check(most: int | None, branch: float, smooth: float, draws: int) -> None:
-    if most is not None and most < 0:
-        raise UsageError(f"--most is {most}. Give how many pictures to certify at most, or 0 for all.")
+    if most is not None and (isinstance(most, bool) or not isinstance(most, Integral) or most < 0):
+        raise UsageError(f"--most is {most!r}. Give how many pictures to certify at most, or 0 for all.")
     if not 0 <= branch < float("inf"):
         raise UsageError(f"--branch is {branch:g}. Give seconds, such as --branch 60, or 0 for no cases.")
     if not 0 <= smooth <= 10:

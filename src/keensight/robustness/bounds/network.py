@@ -9,7 +9,7 @@ from typing import TypeAlias
 import torch
 from torch import nn
 
-from keensight.errors import RecipeError, shortlist
+from keensight.errors import RecipeError
 from keensight.models.classifier import Classifier
 from keensight.models.foreign import Add
 from keensight.models.graph import INPUT
@@ -100,11 +100,10 @@ def _op(step: Step) -> Op:
     op: Op | None = AFFINE[kind](step.layer) if kind in AFFINE else None
     op = BENDS[kind](step.layer) if op is None and kind in BENDS else op
     if op is None:
-        known = list(dict.fromkeys(each.__name__ for each in [*AFFINE, *BENDS]))
         options = " with these options" if kind in AFFINE or kind in BENDS else ""
         raise RecipeError(
-            f"No bounds are known for the layer '{step.name}', a {step.what}{options}, so nothing can be certified. "
-            f"These layers have bounds: {shortlist(known, 40)}. {OTHERWISE}"
+            f"No bounds are known for the layer '{step.name}', a {step.what}{options}, so nothing can be certified "
+            f"by them. Networks that `train` chooses for photographs have such layers. {OTHERWISE}"
         )
     return op
 
