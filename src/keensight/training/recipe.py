@@ -253,7 +253,7 @@ def _checked(key: Key, value: Any) -> Any:
 def _items(key: Key, value: Any) -> tuple[Any, ...]:
     kind = type((key.example or key.default)[0])
     if kind is float and isinstance(value, str) and value[:1] + value[-1:] == "[]":  # fractions are not TOML
-        value = [each.strip() for each in value[1:-1].split(",")]
+        value = [_number(each.strip()) for each in value[1:-1].split(",")]
     if not isinstance(value, (list, tuple)):
         raise RecipeError(f"{key.name} is {value!r}; it must be a list{_such_as(key)}.")
     if kind is str:
@@ -271,11 +271,15 @@ def _items(key: Key, value: Any) -> tuple[Any, ...]:
 def _decimal(value: Any) -> Any:
     """Return a whole number, or a fraction such as 8/255, as a float; anything else as it is."""
     if isinstance(value, str) and "/" in value:
-        try:
-            return fraction(value)
-        except ValueError:
-            return value
+        return _number(value)
     return float(value) if type(value) is int else value
+
+
+def _number(text: str) -> float | str:
+    try:
+        return fraction(text)
+    except ValueError:
+        return text
 
 
 def _promise(value: Any) -> dict[str, float]:
