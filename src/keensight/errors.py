@@ -17,6 +17,10 @@ class DataError(KeensightError):
     """The pictures, labels, archive, manifest or array cannot be used as they are."""
 
 
+class PatternError(DataError):
+    """No picture's name or path fits the label pattern."""
+
+
 class PictureError(DataError):
     """One picture cannot be read. Readers of many pictures name it, count it and go on."""
 
@@ -74,11 +78,15 @@ def suggestion(name: str, known: Iterable[str]) -> str:
 
     >>> suggestion("learning_rat", ["learning_rate", "epochs"])
     "Did you mean 'learning_rate'? "
+    >>> suggestion("nonsense", ["seed", "epochs"]), suggestion("Dogs", ["dog", "cat"])
+    ('', "Did you mean 'dog'? ")
     """
     import difflib  # imported here, as `--help` needs no suggestions
 
-    nearest = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"Did you mean '{nearest[0]}'? " if nearest else ""
+    by_small = {each.casefold(): each for each in known}
+    near = 0.5 if len(name) <= 3 else 0.6  # of two letters, one may be wrong
+    nearest = difflib.get_close_matches(name.casefold(), list(by_small), n=1, cutoff=near)
+    return f"Did you mean '{by_small[nearest[0]]}'? " if nearest else ""
 
 
 def counted(number: int, one: str, many: str = "") -> str:

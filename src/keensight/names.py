@@ -158,6 +158,15 @@ def printable(text: str) -> str:
     return UNPRINTABLE.sub(lambda odd: odd.group().encode("unicode_escape").decode(), text)
 
 
+def shortened(text: str, most: int = 60) -> str:
+    """Return text of at most so many characters: of longer ones, both ends.
+
+    >>> shortened("a-long-name-of-a-class", 12)
+    'a-lon...lass'
+    """
+    return text if len(text) <= most else f"{text[: (most - 2) // 2]}...{text[len(text) - (most - 3) // 2 :]}"
+
+
 def catch_alls_of(class_names: Sequence[str]) -> list[str]:
     """Return the classes that are named like one for everything else.
 

@@ -37,6 +37,13 @@ def test_a_model_has_nothing_but_its_own_keys(warm):
     assert said.startswith(f"{first}\n\nAll other values are the defaults.\n")
 
 
+def test_data_are_told_in_words(warm):
+    lines = warm("info", "digits", COLUMNS="120").out.splitlines()
+    assert lines[0].startswith("digits            data of 1,797 pictures: 10 classes: 0 178, 1 182")
+    assert "learnt as         8 x 8, grey, squash, if left to keensight" in lines
+    assert lines[-2:] == ["left out          nothing", "every key         keensight info digits --json"]
+
+
 def test_plot_says_what_was_written_and_no_more(warm, digits):
     assert warm("info", digits, "--plot").out == f"wrote          {digits / 'history.svg'}\n"
     assert warm("info", digits, "--plot", "--json").json()["epochs_done"] == 20

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from keensight.bundle.read import read_bundle
 from keensight.data.listing import KEPT_BY_SYSTEM
 from keensight.data.sources import open_dataset
-from keensight.data.unlabelled import pictures_in
-from keensight.errors import DataError, PictureError
+from keensight.data.unlabelled import given_picture, pictures_in, places_given
+from keensight.errors import DataError, PictureError, UsageError
 
 
 def found(*paths):
@@ -102,3 +103,31 @@ def test_a_manifest_of_what_is_to_be_answered_needs_no_labels(tmp_path, png, nam
     (tmp_path / name).write_text(text.replace("file", "path"))
     with pytest.raises(DataError, match="A manifest has the columns file"):
         found(tmp_path / name)
+
+
+@pytest.mark.parametrize("given", [None, 5, np.zeros((8, 8), np.uint8), [np.zeros((8, 8), np.uint8)]])
+def test_what_is_no_path_is_refused_in_words(given):
+    with pytest.raises(UsageError, match=r"of the type \w+\. Accepted are paths .*keensight\.Predictor\(bundle\)"):
+        places_given(given)
+
+
+def test_what_is_no_bundle_and_no_data_is_refused_in_words():
+    with pytest.raises(UsageError, match=r"The bundle given is of the type NoneType\. Give the path"):
+        read_bundle(None)
+    with pytest.raises(UsageError, match=r"DATA is of the type NoneType\. Accepted are"):
+        open_dataset(None)
+
+
+def test_a_folder_is_no_picture_but_is_not_called_empty(tmp_path, png):
+    (tmp_path / "cats").mkdir()
+    (tmp_path / "cats" / "1.png").write_bytes(png(1))
+    with pytest.raises(PictureError, match="it is a folder, and one picture .* keensight.predict answers for all"):
+        given_picture(tmp_path).read()
+
+
+def test_a_class_folder_with_a_blank_name_is_refused(tmp_path, png):
+    for label in ("cats", " "):
+        (tmp_path / label).mkdir()
+        (tmp_path / label / "1.png").write_bytes(png(1))
+    with pytest.raises(DataError, match="a class without a name"):
+        open_dataset(tmp_path)

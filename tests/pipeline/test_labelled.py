@@ -77,6 +77,14 @@ def test_the_label_pattern_of_any_of_them_is_tried(named, recipe):
         open_for(named, [with_pattern], "{label}++*")
 
 
+def test_a_label_pattern_that_nobody_gave_is_named_as_the_bundles(tmp_path):
+    for label in ("dog", "elk"):
+        (tmp_path / label).mkdir()
+        Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / label / "1.png")
+    with pytest.raises(DataError, match=r"unknown label elk;.*with which the bundle was trained, '\{label\}__\*'"):
+        open_for(tmp_path, [bundle(("dog", "cat"), {"label_pattern": "{label}__*"})])
+
+
 def test_split_names():
     assert [split_asked(name) for name in (None, "Validation", "test")] == [None, "val", "test"]
     with pytest.raises(UsageError, match="There is no split 'tset'. It can be train, val, test"):

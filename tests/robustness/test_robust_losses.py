@@ -142,8 +142,8 @@ def stripes(count, seed):
 
 
 def trained(loss, epochs=6, stop=None):
-    changes = ["model=strided", "filters=[4,4]", "hidden=16", f"loss={loss}", "eps=0.1", f"epochs={epochs}",
-               "batch_size=32", "keep=last", "precision=float32"]  # fmt: skip
+    changes = ["model=strided", "filters=[4,4]", "hidden=16", f"loss={loss}", f"epochs={epochs}",
+               *["eps=0.1"] * (loss != "cross-entropy"), "batch_size=32", "keep=last", "precision=float32"]  # fmt: skip
     recipe = keensight.load_recipe("default", changes)
     splits = Splits(("a", "b", "c"), SIZE, stripes(400, 0), stripes(100, 1), None)
     model = build("strided", {"filters": (4, 4), "hidden": 16}, SIZE, 3, seed=0)

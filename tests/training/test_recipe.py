@@ -1,6 +1,6 @@
 import pytest
 
-from keensight.errors import RecipeError
+from keensight.errors import RecipeError, UsageError
 from keensight.models.zoo import MODELS, options_of
 from keensight.training.recipe import changed, from_table, keys_of, load_recipe, recipe_names, to_toml
 from keensight.values import Recipe
@@ -64,6 +64,11 @@ def test_a_file_takes_its_name(tmp_path):
         ("default", ["attack_eps=[2]"], "eps.* 2.*1"),
         ("default", ["model=cmn"], r"no model 'cmn'. Did you mean 'cnn'\?"),
         ("default", ["epochs"], "--set epochs has no value"),
+        ("default", ["=3"], "--set =3 has no key"),
+        ("default", ["nonsense=1"], r"no key 'nonsense'\. Its keys are"),
+        ("default", ["loss=magic"], "robust-hinge, intervals, intervals-attacked, fast, trades"),
+        ("default", ["loss=fast"], "eps, which is 0 here.*Set eps, such as --set eps=0.1"),
+        ("default", ["eps=0.1"], "'cross-entropy' takes no notice of it.*robust-hinge, intervals"),
         ("default", ["epochs=1.5"], "epochs is 1.5; it must be a whole number, such as 20"),
         ("default", ["size=big"], "size is 'big'; it must be a whole number, such as 64"),
         ("default", ["dropout=no"], "dropout is 'no'; it must be a number, such as 0.2"),
@@ -214,3 +219,22 @@ def test_what_is_changed_makes_the_same_recipe(tmp_path):
         again = load_recipe(str(tmp_path / "short.toml"))
         assert changed(again) == changed(recipe)
         assert "" not in changed(recipe).values()
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "seed", "message"),
+    [
+        (5, (), None, "recipe is 5"),
+        ("default", [3], None, r"set is \[3\]\. Give a list of texts KEY=VALUE"),
+        ("default", {"epochs": -2}, None, r"set is \{'epochs': -2\}\. Give a list"),
+        ("default", None, None, "set is None"),
+        ("default", ["seed=1"], 2, "--set seed=1 and --seed 2 were given"),
+    ],
+)
+def test_what_is_no_recipe_and_no_change_of_one(name, changes, seed, message):
+    with pytest.raises(UsageError, match=message):
+        load_recipe(name, changes, seed)
+
+
+def test_the_same_seed_twice_is_no_contradiction():
+    assert load_recipe("default", ["seed=2"], 2).seed == 2

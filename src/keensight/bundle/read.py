@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from keensight.bundle.statement import changes_since, open_signature, signed_fil
 from keensight.bundle.strict_json import strict_json
 from keensight.bundle.tensors import check_tensors
 from keensight.data.polarity import Borders
-from keensight.errors import BundleError, GateError, shortlist
+from keensight.errors import BundleError, GateError, UsageError, shortlist
 from keensight.values import Preprocessing
 from keensight.workspace import bundle_in, is_run, run_name
 
@@ -79,6 +80,11 @@ def read_bundle(path: str | Path, key: str | Path | None = None, *, though_chang
 
     Raises what `load` does. The ONNX model is checked by `Predictor`, before ONNX Runtime loads it.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise UsageError(
+            f"The bundle given is of the type {type(path).__name__}. Give the path of its folder, such as "
+            "'runs/digits/bundle', or that of its run."
+        )
     if key is None:
         folder = _folder_of(Path(path), is_signed=False)
         files, verified_by = read_folder(folder), None

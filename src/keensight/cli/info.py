@@ -11,9 +11,10 @@ from typing import Any
 from keensight import verbs
 from keensight.cli.options import Json, options_of
 from keensight.cli.output import Terminal, command, paragraph, percent, print_json, say, with_interval
-from keensight.errors import BundleError, shortlist
+from keensight.errors import BundleError, counted, shortlist
 from keensight.evaluation.words import duration
-from keensight.values import Recipe
+from keensight.pipeline.watch import account
+from keensight.values import Recipe, Skipped
 from keensight.values.recipe import STORY, TABLES, flattened, nested
 
 TOLD = ("name", *STORY, "kind", "run", "epochs_done", "best_epoch", "best_val_accuracy", "training_seconds", "stopped",
@@ -43,9 +44,7 @@ def info(*, thing: str | None, plot: bool, json: Json = False, **asked: Any) -> 
     elif said["kind"] == "recipe":
         _print_recipe(str(thing), said)
     elif said["kind"] == "data":
-        for key, value in said.items():
-            if key != "notes":
-                _print(key, value)
+        _print_data(str(thing), said)
     else:
         for title, text in _told(str(thing), said).items():
             say(*paragraph(text, title))
@@ -204,16 +203,23 @@ def _settings(table: Mapping[str, Any]) -> str:
     return ", ".join(f"{key} = {dumps(value, ensure_ascii=False)}" for key, value in table.items())
 
 
-def _print(key: str, value: Any, indent: str = "") -> None:
-    if isinstance(value, dict):
-        say(f"{indent}{key}")
-        for inner, item in value.items():
-            _print(inner, item, indent + "  ")
-    elif isinstance(value, list) and value and isinstance(value[0], (dict, list)):
-        say(f"{indent}{key}: {len(value)} entries (see --json)")
-    else:
-        text = ", ".join(map(str, value)) if isinstance(value, list) else str(value).strip().replace("\n", " ")
-        say(f"{indent}{key}: {'none' if value == [] else text}")
+def _print_data(thing: str, said: Mapping[str, Any]) -> None:
+    size, left_out, shards = said["default_size"], said["skipped"], said.get("shards")
+    same = said["pictures"] - said["different_pictures"]
+    lines = {
+        said["name"]: f"data of {counted(said['pictures'], 'picture')}: {said['found']}",
+        "copies": f"{counted(same, 'picture has', 'pictures have')} the same content as another" if same else "",
+        "groups": f"{said['groups']:,}, each of which is kept in one split" if said["groups"] else "",
+        "decided": ", ".join(f"{n:,} {action}" for action, n in said.get("decisions", {}).items()),
+        "learnt as": f"{size['height']} x {size['width']}, {COLOURS[size['channels']]}, {size['fit']}, if left to "
+        "keensight",
+        "shards": f"{shards['form']}, {counted(shards['files'], 'file')}, {_amount(shards['bytes'])}" if shards else "",
+        "left out": account([Skipped(**each) for each in left_out]) or "nothing",
+    }
+    for title, text in lines.items():
+        if text:
+            say(*paragraph(text, title))
+    say(*paragraph(f"{command()} info {shlex.quote(thing)} --json", "every key"))
 
 
 def _print_layers(thing: str, said: Mapping[str, Any]) -> None:

@@ -51,11 +51,12 @@ def places_of(data: Data | Iterable[Data]) -> list[str | Path]:
 
     Raises DataError for pictures or labels in hand that cannot be used, and UsageError for anything else.
     """
-    each = [data] if isinstance(data, str | Path) or _is_in_hand(data) else list(data)  # type: ignore[arg-type]
+    is_one = isinstance(data, str | Path) or _is_in_hand(data) or not isinstance(data, Iterable)
+    each: list[Any] = [data] if is_one else list(data)  # type: ignore[arg-type]
     if strange := [one for one in each if not (isinstance(one, str | os.PathLike) or _is_in_hand(one))]:
         kind = type(strange[0] if isinstance(data, list | tuple) else data).__name__
         raise UsageError(f"DATA is of the type {kind}. {ACCEPTED}, and paths and names as `keensight train` has them.")
-    return [_written(one) if _is_in_hand(one) else one for one in each]  # type: ignore[misc]
+    return [_written(one) if _is_in_hand(one) else one for one in each]
 
 
 def _is_in_hand(data: object) -> TypeGuard[Rows | Mapping[str, Rows]]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from keensight.data.listing import PICTURE_SUFFIXES, Entry, describe
 from keensight.data.patterns import label_pattern, path_pattern
-from keensight.errors import DataError, shortlist
+from keensight.errors import DataError, PatternError, shortlist
 from keensight.names import clean_label, natural_order
 from keensight.values import Skipped, SplitName
 
@@ -127,7 +127,7 @@ def _by_folders(paths: list[list[str]], source: str, pattern: str) -> tuple[list
             )
         entries.append(Entry(name, fields.label, split or None, fields.group))
     if not entries:
-        raise DataError(
+        raise PatternError(
             f"{_none_of(len(paths))} in {source} fits the label pattern '{pattern}'; one is "
             f"'{'/'.join(paths[0])}'. It has a part for each folder and for the file name; ** stands for any number."
         )
@@ -151,10 +151,11 @@ def _by_pattern(paths: list[list[str]], source: str, pattern: str) -> tuple[list
         else:
             entries.append(Entry(name, fields.label, splits.get(path[depth]), fields.group))
     if not entries:
-        raise DataError(
+        raise PatternError(
             f"{_none_of(len(paths))} in {source} fits the label pattern '{pattern}'; one is named "
             f"'{paths[0][-1]}'. {{label}} stands for the label, * for anything, and all else for itself; the suffix "
-            "is ignored. Change the pattern, or leave it out if folders are named after the classes."
+            "is ignored. Change the pattern; if folders are named after the classes, give --label-pattern "
+            "'{label}/**'."
         )
     return entries, skipped
 

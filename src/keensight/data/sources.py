@@ -204,6 +204,8 @@ def _finished(listing: Listing, data: str, wanted: tuple[str, ...] | None) -> Da
         if entry.path not in listing.hashes
     ]
     class_names = listing.class_names or tuple(natural_order({entry.label for entry in listing.entries}))
+    if "" in class_names:
+        raise DataError(f"{data} has a class without a name: its folder's is blank. Rename or move that folder.")
     _check_usable(data, listing.entries, entries, unusable)
     if wanted is None:
         _check_classes(data, class_names, entries)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from PIL import Image
 
@@ -22,11 +22,12 @@ from keensight.data.shard_list import list_shards, shard_reader
 from keensight.data.sources import FORMS, open_places
 from keensight.data.tars import is_tar, plain_tar, tar_members
 from keensight.data.zips import is_zip, zip_members
-from keensight.errors import PictureError
+from keensight.errors import PictureError, UsageError
 from keensight.names import natural_order
 from keensight.values import Sample, Skipped, Uint8Array
 
 Given: TypeAlias = str | Path | Image.Image | Uint8Array
+FOLDER = "it is a folder, and one picture is accepted here; keensight.predict answers for all pictures of a folder"
 IN_HAND = Path()  # what a picture without a file is called
 Account = Callable[[str, Sequence[Skipped]], None]  # hears what one of the places holds besides pictures
 
@@ -59,6 +60,20 @@ def pictures_in(paths: Iterable[Path | str], open_until: ExitStack, account: Acc
             yield Picture(path, partial(read_picture, path))
 
 
+def places_given(pictures: str | Path | Iterable[str | Path]) -> list[str | Path]:
+    """Return paths and names of DATA as a list. Raises UsageError for pictures in hand, and for all else."""
+    if isinstance(pictures, str | Path):
+        return [pictures]
+    is_array = hasattr(pictures, "shape")  # whose rows are no pictures
+    listed: list[Any] = list(pictures) if isinstance(pictures, Iterable) and not is_array else [pictures]
+    if strange := [each for each in listed if not isinstance(each, str | os.PathLike)]:
+        raise UsageError(
+            f"The pictures given are of the type {type(strange[0]).__name__}. Accepted are paths and names of DATA; "
+            "for PIL images and arrays, call keensight.Predictor(bundle) with them."
+        )
+    return [each if isinstance(each, str) else Path(each) for each in listed]
+
+
 def given_picture(given: Given) -> Picture:
     """Return what reads a picture: a path, a PIL image, or an array, uint8 HW or HWC with 1, 3 or 4 channels.
 
@@ -75,7 +90,7 @@ def read_picture(path: Path) -> bytes:
         if path.stat().st_size > MAX_PICTURE_BYTES:
             raise PictureError(f"it is larger than {MAX_PICTURE_BYTES // 2**20} MiB")
         if not path.is_file():
-            raise PictureError("it is a folder without pictures" if path.is_dir() else "it is not a file")
+            raise PictureError(FOLDER if path.is_dir() else "it is not a file")
         return path.read_bytes()
     except OSError as error:
         raise PictureError(os.strerror(error.errno or 0).lower()) from error
@@ -87,7 +102,7 @@ def _in_folder(folder: Path, account: Account) -> Iterator[Picture]:
     contents, _ = walk(folder, any_name=True)
     account(str(folder), contents.skipped)
     if not (names := _names(contents)):
-        yield Picture(folder, partial(read_picture, folder))
+        yield Picture(folder, partial(_refuse, "it is a folder without pictures"))
     for name in names:
         yield _picture(folder, name, contents, partial(read_file, folder, name))
 

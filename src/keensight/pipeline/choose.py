@@ -27,7 +27,7 @@ from keensight.pipeline.prepare import Material, prepare
 from keensight.pipeline.watch import Watcher
 from keensight.training.head import MOST_FOLDED, FoldScore, fold_score
 from keensight.training.loop import State, start
-from keensight.training.recipe import load_recipe
+from keensight.training.recipe import changes_of, load_recipe
 from keensight.training.trainers import fit_best, fresh
 from keensight.values import Attempt, Choice, Dataset, Epoch, Preprocessing, Recipe, best_epoch
 from keensight.values.recipe import KEYS, name_of
@@ -88,7 +88,7 @@ def why_no_choice(dataset: Dataset, changes: Sequence[str]) -> str:
 
 def _about_learning(changes: Sequence[str]) -> list[str]:
     """Return the keys of KEY=VALUE changes that say how a network learns."""
-    keys = [name_of(change.partition("=")[0].strip()) for change in changes]
+    keys = [name_of(change.partition("=")[0].strip()) for change in changes_of(changes)]
     return [key for key in keys if key not in KEYS or KEYS[key].table not in ("", "data", "evaluate")]
 
 

@@ -16,7 +16,7 @@ from keensight.data.layout import split_named
 from keensight.data.looks import looks
 from keensight.data.sources import only, open_dataset
 from keensight.data.splits import BY_PIXELS, assign, read_splits
-from keensight.errors import DataError, UsageError
+from keensight.errors import DataError, PatternError, UsageError
 from keensight.values import SPLIT_NAMES, Dataset, IntArray, Pixels, Split, SplitName
 from keensight.values.recipe import flattened
 from keensight.workspace import RunFolder
@@ -44,11 +44,17 @@ def open_for(
 
     try:
         return opened(label_pattern)
-    except DataError:
+    except DataError as error:
         learnt = next((recipe["label_pattern"] for recipe in recipes if recipe.get("label_pattern")), None)
         if label_pattern or not learnt:
             raise
-        return opened(learnt)
+        try:
+            return opened(learnt)
+        except PatternError:
+            raise DataError(
+                f"{error} (The label pattern with which the bundle was trained, '{learnt}', fits none of the names "
+                "either; --label-pattern gives another.)"
+            ) from None
 
 
 def split_asked(name: str | None) -> SplitName | None:

@@ -11,6 +11,7 @@ from keensight.data.decided import finding_of
 from keensight.data.listing import is_beside
 from keensight.data.patterns import cut_labels
 from keensight.errors import shortlist
+from keensight.names import shortened
 from keensight.pages.findings import sentence
 from keensight.values import NONE_OF_THESE, SPLIT_NAMES, Dataset, Epoch, Skipped
 
@@ -31,7 +32,7 @@ def holdings(dataset: Dataset) -> str:
     learnt = Counter(
         sample.label for sample in dataset.samples if "train" not in splits or sample.split in ("train", None)
     )
-    counts = [f"{name} {learnt[label]:,}" for label, name in enumerate(dataset.class_names)]
+    counts = [f"{shortened(name)} {learnt[label]:,}" for label, name in enumerate(dataset.class_names)]
     said = f"{len(counts):,} classes: {shortlist(counts, SHOWN_CLASSES)}"
     if len(counts) > SHOWN_CLASSES:
         fewest, most = min(learnt[label] for label in range(len(counts))), max(learnt.values())

@@ -63,19 +63,22 @@ def balanced_weights(labels_N: torch.Tensor, num_classes: int) -> torch.Tensor:
 class LossRow:
     """A recipe's loss: how to make it for the training pictures and classes, and what it needs of a model.
 
-    `hinge_eps` is the epsilon that a hinge loss counts on; other losses have none.
+    `hinge_eps` is the epsilon that a hinge loss counts on; other losses have none. Robust ones are those that train at
+    the recipe's `eps`.
     """
 
     make: Callable[[Recipe, Split, int], Loss]
     needs: Callable[[Recipe], tuple[Need, ...]] = lambda recipe: ()
     hinge_eps: Callable[[Recipe], float] | None = None
+    takes_eps: bool = False
 
 
-def _hinge(eps: Callable[[Recipe], float]) -> LossRow:
+def _hinge(eps: Callable[[Recipe], float], *, takes_eps: bool = False) -> LossRow:
     return LossRow(
         lambda recipe, train, num_classes: hinge(eps(recipe)),
         lambda recipe: (LINEAR, TWO_CLASSES) if eps(recipe) else (TWO_CLASSES,),
         eps,
+        takes_eps,
     )
 
 
@@ -90,6 +93,7 @@ def _intervals(attacked: bool) -> LossRow:
             reach(recipe), recipe.train.kappa, recipe.train.ramp, attacked
         ),
         lambda recipe: (BOUNDED,),
+        takes_eps=True,
     )
 
 
@@ -104,14 +108,15 @@ LOSSES: dict[str, LossRow] = {
     ),
     "squared-error": LossRow(lambda recipe, train, num_classes: squared_error()),
     "hinge": _hinge(lambda recipe: 0.0),
-    "robust-hinge": _hinge(lambda recipe: recipe.train.eps),
+    "robust-hinge": _hinge(lambda recipe: recipe.train.eps, takes_eps=True),
     "intervals": _intervals(attacked=False),
     "intervals-attacked": _intervals(attacked=True),
-    "fast": LossRow(lambda recipe, train, num_classes: fast_loss(reach(recipe), recipe.train.ramp)),
+    "fast": LossRow(lambda recipe, train, num_classes: fast_loss(reach(recipe), recipe.train.ramp), takes_eps=True),
     "trades": LossRow(
         lambda recipe, train, num_classes: trades_loss(
             reach(recipe), recipe.train.ramp, recipe.train.attack_steps, recipe.train.trades_weight
-        )
+        ),
+        takes_eps=True,
     ),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tomllib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
@@ -13,7 +14,7 @@ from typing import Any
 import tomli_w
 
 from keensight.data.kept import list_of
-from keensight.errors import PAGES, RecipeError, shortlist, suggestion
+from keensight.errors import PAGES, RecipeError, UsageError, shortlist, suggestion
 from keensight.models.classifier import Classifier
 from keensight.models.external import with_absolute_file
 from keensight.models.layers import layers
@@ -53,16 +54,25 @@ def load_recipe(
 
     Relative paths of `weights` and `splits` start at the working directory, and are returned as absolute ones.
 
-    Raises RecipeError, with the nearest name, for an unknown recipe or key, and for values that make no sense.
+    Raises RecipeError, with the nearest name, for an unknown recipe or key, and for values that make no sense; and
+    UsageError for what is no recipe's name and no list of changes, and for two seeds.
     """
+    if not isinstance(name, str | os.PathLike):
+        raise UsageError(f"recipe is {name!r}. Give a recipe's name or .toml file as text, such as recipe='husky'.")
+    name = str(name)
+    asked: set[str] = set()
     own = _read(name) if base is None else base.table()
     values = flattened(own)
-    for change in [changes] if isinstance(changes, str) else changes:
+    for change in changes_of(changes):
         key, separator, value = change.partition("=")
         if not separator or not key.strip():
-            raise RecipeError(f"--set {change} has no value. Write --set KEY=VALUE, such as --set epochs=5.")
+            lacks = "has no value" if key.strip() else "has no key"
+            raise RecipeError(f"--set {change} {lacks}. Write --set KEY=VALUE, such as --set epochs=5.")
         values |= {name_of(key.strip()): _value(value.strip())}
+        asked.add(name_of(key.strip()))
     if seed is not None:
+        if "seed" in asked and values["seed"] != seed:
+            raise UsageError(f"--set seed={values['seed']} and --seed {seed} were given. Leave one of them out.")
         values["seed"] = seed
     try:
         recipe = from_table(values)
@@ -70,11 +80,28 @@ def load_recipe(
         if base is None and _is_file(name) and _complaint(own) == str(error):
             raise RecipeError(f"In {name}: {error}") from None
         raise
+    _check_eps(recipe, "eps" in asked)
     weights, splits = recipe.model.weights, recipe.data.splits
     recipe = recipe.having(weights=str(Path(weights).absolute())) if weights else recipe
     if backbone := recipe.model.options.get("backbone"):
         recipe = recipe.having(backbone=with_absolute_file(str(backbone)))
     return recipe.having(splits=str(list_of(Path(splits).absolute()))) if splits else recipe
+
+
+def changes_of(changes: Iterable[str]) -> list[str]:
+    """Return changes of a recipe, KEY=VALUE, as a list; a text is one. Raises UsageError for anything else.
+
+    >>> changes_of("epochs=5")
+    ['epochs=5']
+    """
+    if isinstance(changes, str):
+        return [changes]
+    listed: list[Any] = [None]
+    if isinstance(changes, Iterable) and not isinstance(changes, Mapping):
+        listed = list(changes)
+    if not all(isinstance(each, str) for each in listed):
+        raise UsageError(f"set is {str(changes)[:200]}. Give a list of texts KEY=VALUE, such as set=['epochs=5'].")
+    return listed
 
 
 def recipe_names() -> list[str]:
@@ -164,6 +191,21 @@ def _is_file(name: str) -> bool:
     return name.endswith(".toml") or "/" in name
 
 
+def _check_eps(recipe: Recipe, is_asked: bool) -> None:
+    """Raise RecipeError for a robust loss that has nothing to be robust against, and an `eps` that no loss heeds."""
+    loss, takes_eps = recipe.train.loss, [name for name, row in LOSSES.items() if row.takes_eps]
+    if loss in takes_eps and not (recipe.train.eps or recipe.train.eps_extra):
+        raise RecipeError(
+            f"The loss '{loss}' makes a model robust within eps, which is 0 here, so it would do nothing. Set eps, "
+            "such as --set eps=0.1, or use the loss 'cross-entropy'."
+        )
+    if is_asked and recipe.train.eps and loss not in takes_eps:
+        raise RecipeError(
+            f"eps is {recipe.train.eps:g}, and the loss '{loss}' takes no notice of it. Leave eps out, or set a loss "
+            f"that uses it: {', '.join(takes_eps)}. To attack the finished model, set attack_eps."
+        )
+
+
 def _complaint(table: Mapping[str, Any]) -> str:
     try:
         from_table(table)
@@ -238,7 +280,7 @@ def _checked(key: Key, value: Any) -> Any:
         raise RecipeError(f"{key.name} is {value!r}; it must be {words[type(key.default)]}{_such_as(key)}.")
     if (choices := choices_of(key)) and value not in choices:
         near = suggestion(str(value), map(str, choices))
-        raise RecipeError(f"{key.name} is '{value}'. {near}It can be {shortlist([str(c) for c in choices])}.")
+        raise RecipeError(f"{key.name} is '{value}'. {near}It can be {shortlist([str(c) for c in choices], 30)}.")
     if (
         type(value) in (int, float)
         and key.low is not None

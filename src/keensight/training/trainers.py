@@ -14,7 +14,7 @@ from keensight.models.transfer import Transfer
 from keensight.models.zoo import build
 from keensight.robustness.attacks.table import ATTACKS
 from keensight.robustness.bounds.network import nodes_of
-from keensight.robustness.needs import TWO_CLASSES, are_met, in_words
+from keensight.robustness.needs import BOUNDED, TWO_CLASSES, are_met, in_words
 from keensight.training.byhand import check_by_hand, fit_by_hand
 from keensight.training.checkpoint import load_weights
 from keensight.training.head import fit_transfer
@@ -57,9 +57,10 @@ def check_fits(recipe: Recipe, model: Classifier, class_names: Sequence[str]) ->
         asked.append(("attack", recipe.evaluate.attack, ATTACKS[recipe.evaluate.attack].needs))
     for what, name, needs in asked:
         if not are_met(needs, model, num_classes):
+            fitting = "'strided'" if BOUNDED in needs else "'linear' for two classes"
             raise RecipeError(
                 f"The {what} '{name}' is for {in_words(needs)}, and the model here is '{recipe.model.name}', of "
-                f"{num_classes} classes. Use the model 'linear' for two classes, or another {what}."
+                f"{num_classes} classes. Use the model {fitting}, or another {what}."
             )
     if recipe.evaluate.certify_eps:
         nodes_of(model)  # which names a layer without bounds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -59,6 +60,11 @@ def info(
         )
     if thing is None:
         return _cache(clear_cache)
+    if not isinstance(thing, str | os.PathLike):
+        raise UsageError(
+            f"The thing given is of the type {type(thing).__name__}. Give the path of a run, a bundle, a recipe or "
+            "DATA, or the name of a recipe, a model or DATA, as text."
+        )
     if is_shards(thing):
         return _data(thing, label_pattern)
     path = Path(thing)

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from keensight.data.stores import place_of
-from keensight.data.unlabelled import Picture, pictures_in
+from keensight.data.unlabelled import Picture, pictures_in, places_given
 from keensight.inference.predictor import Answer, Predictor, load, refusal
 from keensight.pipeline import in_parts
 from keensight.pipeline.answer_files import folders, table
@@ -93,7 +93,7 @@ def predict_in_parts(
         >>> keensight.predict_in_parts("runs/digits/bundle", "digits", out="answers", workers=2)  # doctest: +SKIP
         Answered(out='answers', answers=1797, failed=0, parts=8, kept=0)
     """
-    paths = [pictures] if isinstance(pictures, (str, Path)) else [*pictures]
+    paths = places_given(pictures)
     watcher = watcher or Watcher()
     if cluster is None:
         return in_parts.predict_in_parts(bundle, paths, out, workers, key, watcher)
@@ -117,7 +117,7 @@ def predict_each(
 
     `out` and `sort_into` are complete when the last one has been taken.
     """
-    paths = [pictures] if isinstance(pictures, (str, Path)) else pictures
+    paths = places_given(pictures)
     predictor, watcher = load(bundle, key), watcher or Watcher()
     watcher.opened(predictor.bundle)
     wishes = (None if out is None else Path(out), None if sort_into is None else Path(sort_into), least_sure_first)

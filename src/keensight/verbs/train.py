@@ -14,7 +14,7 @@ from keensight.data.named import NAMES
 from keensight.data.run_list import data_json
 from keensight.data.sources import open_dataset
 from keensight.data.splits import splits_jsonl
-from keensight.errors import UsageError
+from keensight.errors import PatternError, UsageError
 from keensight.evaluation.report import from_dict
 from keensight.files import to_json, write_atomically
 from keensight.pipeline.budget import Budget, seconds_of
@@ -26,7 +26,7 @@ from keensight.pipeline.resume import own_recipe, same_recipe
 from keensight.pipeline.run import Fit, check_same_pictures, train_run
 from keensight.pipeline.watch import Watcher
 from keensight.scale.on_ray import fit_on_ray
-from keensight.training.recipe import load_recipe
+from keensight.training.recipe import changes_of, load_recipe
 from keensight.training.trainers import fit_any
 from keensight.values import Recipe, Report
 from keensight.workspace import RUN, RunFolder, claim, is_finished
@@ -101,7 +101,7 @@ def train(
     """
     check_log(log)
     watcher = watcher or Watcher()
-    places = places_of(data)
+    places, set = places_of(data), changes_of(set)
     if weights_only is not None:
         set = [*set, f"weights={json.dumps(str(weights_only))}"]  # JSON's quotes are TOML's
     if resume and from_ is not None:
@@ -115,8 +115,14 @@ def train(
     if time_given and not is_free:
         set = [*set, _time_for(time_given, resume)]
     asked = None if resume else _recipe_asked(from_, recipe, set, seed)
-    label_pattern = label_pattern or (asked or own_recipe(out, recipe)).data.label_pattern
-    dataset = open_dataset(places, label_pattern=label_pattern or None)
+    of_recipe = (asked or own_recipe(out, recipe)).data.label_pattern
+    own_pattern, label_pattern = label_pattern, label_pattern or of_recipe
+    try:
+        dataset = open_dataset(places, label_pattern=label_pattern or None)
+    except PatternError as error:
+        if own_pattern:
+            raise
+        raise PatternError(f"{error} This pattern comes from the recipe.") from None
     if not (resume or from_ or recipe or is_free) and (said := why_no_choice(dataset, set)):
         watcher.note(said)
     with claim(Path(out) if out is not None else None, dataset.name, resume) as folder:
