@@ -99,7 +99,7 @@ def test_what_makes_no_sense_is_refused_by_name(name, changes, message):
 
 
 def test_epsilons_may_be_fractions():
-    recipe = load_recipe("default", ["eps=8/255", "certify_eps=[4/255, 0.1]"])
+    recipe = load_recipe("digits-certified", ["eps=8/255", "certify_eps=[4/255, 0.1]"])
     assert recipe.train.eps == 8 / 255 and recipe.evaluate.certify_eps == (4 / 255, 0.1)
 
 
