@@ -8,6 +8,7 @@ from typing import Any
 from keensight import verbs
 from keensight.cli.options import Json, options_of
 from keensight.cli.output import Terminal, paragraph, print_json, say
+from keensight.errors import counted
 
 
 @options_of("gather.gather")
@@ -32,7 +33,7 @@ def gather(*, json: Json = False, **asked: Any) -> int:
         )
         return 0
     for label, number in result.labels.items():
-        say(f"{label}: {number:,} picture{'s' * (number != 1)}")
+        say(f"{label}: {counted(number, 'picture')}")
     if result.left_out:
         reasons = [f"{why} {number:,}" for why, number in result.left_out.items()]
         say(*paragraph("; ".join(reasons), "left out"))

@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from PIL import Image
 
+from keensight.data.given import as_image
 from keensight.values import FloatArray, Uint8Array
 
 # (images float NHWC in [0, 1], amount, draw) to images that may leave [0, 1]
@@ -169,7 +170,7 @@ def _pixelate(images: FloatArray, share: float, draw: np.random.Generator) -> Fl
 
 def _by_pillow(images: FloatArray, change: Callable[[Image.Image], Image.Image]) -> FloatArray:
     levels = np.rint(images * 255).astype(np.uint8)
-    pictures = (Image.fromarray(each[..., 0] if each.shape[2] == 1 else each) for each in levels)
+    pictures = (as_image(each) for each in levels)
     changed = np.stack([np.asarray(change(picture)) for picture in pictures])
     return changed.reshape(images.shape).astype(np.float32) / 255
 

@@ -22,6 +22,11 @@ def pixels_in_hand(given: Image.Image | Uint8Array) -> Uint8Array:
     return _pixels_of_image(given) if isinstance(given, Image.Image) else _pixels_of_array(given)
 
 
+def as_image(levels_HWC: Uint8Array) -> Image.Image:
+    """Return an array as an image: grey, colour, or with transparency, by its number of channels."""
+    return Image.fromarray(levels_HWC[..., 0] if levels_HWC.shape[2] == 1 else levels_HWC)
+
+
 def _pixels_of_image(image: Image.Image) -> Uint8Array:
     if is_deep(image):
         raise PictureError(

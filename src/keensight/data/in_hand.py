@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import Any, Protocol, TypeAlias, TypeGuard, runtime_checkable
 
 import numpy as np
-from PIL import Image
 
 from keensight.cached import cached
-from keensight.data.given import pixels_in_hand
+from keensight.data.given import as_image, pixels_in_hand
 from keensight.data.layout import split_named
 from keensight.errors import DataError, PictureError, UsageError, shortlist
 from keensight.files import filling
@@ -81,7 +80,7 @@ def _written(data: Rows | Mapping[str, Rows]) -> Path:
             for split, rows in parts.items():
                 for row, (pixels, label) in enumerate(_rows(rows)):
                     file = f"{split and f'{split}-'}{row}.png"
-                    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+                    image = as_image(pixels)
                     image.save(new / file, compress_level=1)
                     writer.writerow([file, label, *[split] * (split != "")])
             (new / "in-hand.csv").write_text(table.getvalue(), encoding="utf-8")

@@ -12,7 +12,7 @@ from keensight.data.folders import LEADS_OUT, hash_folder, problem_of
 from keensight.data.layout import SPLIT_ALIASES, split_named
 from keensight.data.listing import Entry, Listing
 from keensight.data.manifest_rows import ACCEPTED, NEEDED, READERS, rows
-from keensight.errors import DataError, UsageError, shortlist, suggestion
+from keensight.errors import DataError, UsageError, counted, shortlist, suggestion
 from keensight.names import clean_label, odd_name
 from keensight.values import Skipped
 
@@ -66,7 +66,7 @@ def list_manifest(path: Path, pattern: str | None, needs: Sequence[str] = NEEDED
             statuses[entry.path] = status
     if missing:
         raise DataError(
-            f"{path} names {len(missing):,} file{'s' * (len(missing) > 1)} not found in {root}: {shortlist(missing)}. "
+            f"{path} names {counted(len(missing), 'file')} not found in {root}: {shortlist(missing)}. "
             f"{ACCEPTED}. Correct the paths, or move the manifest to the folder where they begin."
         )
     found = [entry for _, entry in entries.values()]

@@ -22,6 +22,7 @@ from PIL import (  # noqa: F401
 
 from keensight.data.bare import bare
 from keensight.data.bare_tiff import check_parts
+from keensight.data.given import as_image
 from keensight.data.kinds import is_heif, rare_or_damaged, what_is
 from keensight.data.levels import in_eight_bits, is_deep, key_in_eight_bits, white_of
 from keensight.data.orientation import of_exif, upright
@@ -101,7 +102,7 @@ def decode_picture(picture: bytes | Uint8Array, preprocessing: Preprocessing) ->
     if isinstance(picture, np.ndarray):
         if picture.shape == (preprocessing.height, preprocessing.width, preprocessing.channels):
             return picture
-        return _fitted(Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else picture), preprocessing)
+        return _fitted(as_image(picture), preprocessing)
     return _fitted(_load(_open(picture), preprocessing), preprocessing)
 
 

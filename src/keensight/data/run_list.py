@@ -15,7 +15,7 @@ from keensight.data.listing import Entry, Listing
 from keensight.data.manifests import read_rows
 from keensight.data.several import joined
 from keensight.data.stores import is_url
-from keensight.errors import DataError, UsageError, shortlist
+from keensight.errors import DataError, UsageError, counted, shortlist
 from keensight.workspace import RunFolder, run_name
 
 ListData = Callable[[str | Path, str | None], Listing]
@@ -57,7 +57,7 @@ def list_run(path: Path, pattern: str | None, list_data: ListData) -> Listing:
             entries[found] = entry._replace(path=found, group=by_path[found].group)
     if missing:
         raise DataError(
-            f"{path} names {len(missing):,} picture{'s' * (len(missing) > 1)} not found in {shortlist(places)}: "
+            f"{path} names {counted(len(missing), 'picture')} not found in {shortlist(places)}: "
             f"{shortlist(missing)}. Put them back, or remove their lines."
         )
     return replace(

@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image
 
 from keensight.data.bare_tiff import TIFF
+from keensight.data.given import as_image
 from keensight.data.pixels import MAX_PIXELS, all_pixels
 from keensight.data.scene_tiff import parts_of_tiff
 from keensight.data.unlabelled import read_picture
@@ -107,8 +108,7 @@ def _shrunk_strips(scene: Scene, factor: float, height: int, width: int) -> Iter
             if high * factor > end and end < scene.height:
                 break
             box = (0.0, low * factor - top, min(width * factor, scene.width), min(high * factor, end) - top)
-            pixels = source_hWC[..., 0] if source_hWC.shape[2] == 1 else source_hWC
-            image = Image.fromarray(pixels).resize((width, high - low), Image.Resampling.BILINEAR, box)
+            image = as_image(source_hWC).resize((width, high - low), Image.Resampling.BILINEAR, box)
             resized = np.asarray(image).reshape(high - low, width, -1)
             yield resized[first - low : last - low]
             first = last
@@ -209,6 +209,6 @@ def _converted(pixels_hWC: Uint8Array, channels: Literal[1, 3]) -> Uint8Array:
     pixels_hWC = np.ascontiguousarray(pixels_hWC)
     if pixels_hWC.shape[2] == channels:
         return pixels_hWC
-    image = Image.fromarray(pixels_hWC[..., 0] if pixels_hWC.shape[2] == 1 else pixels_hWC)
+    image = as_image(pixels_hWC)
     converted: Uint8Array = np.asarray(image.convert("L" if channels == 1 else "RGB"))
     return np.atleast_3d(converted)

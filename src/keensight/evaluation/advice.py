@@ -84,7 +84,7 @@ def thinness(report: Report) -> str:
     if not is_thin(shown):
         return ""
     return (
-        f"The accuracy rests on {shown.n:,} {split} picture{'s' * (shown.n != 1)} only: on many more, it may be "
+        f"The accuracy rests on {counted(shown.n, f'{split} picture')} only: on many more, it may be "
         f"anything from {percent(shown.accuracy_low)} to {percent(shown.accuracy_high)}, {_width(shown)} points apart."
         f"{crossed(report)}"
     )

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from keensight.data.cache import SMALL_PX
+from keensight.data.given import as_image
 from keensight.data.nonsense import NONSENSE, nonsense
 from keensight.data.polarity import Borders, match_polarity
 from keensight.errors import DataError
@@ -108,8 +109,7 @@ def softened(split: Split) -> Split:
     height, width, _ = split.shape
     images = []
     for image_HWC in split.gather():
-        levels = image_HWC[..., 0] if image_HWC.shape[2] == 1 else image_HWC
-        large = Image.fromarray(levels).resize((4 * width, 4 * height), Image.Resampling.BICUBIC)
+        large = as_image(image_HWC).resize((4 * width, 4 * height), Image.Resampling.BICUBIC)
         images.append(np.asarray(large.resize((width, height), Image.Resampling.BILINEAR)).reshape(split.shape))
     return Split(np.stack(images), np.arange(len(split)), split.labels, split.paths)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from keensight.care.gather.licences import name_of
 from keensight.care.gather.manifest import Row
+from keensight.errors import counted
 from keensight.names import natural_order
 
 INTRO = """# Attribution
@@ -19,7 +20,7 @@ addresses stay with the pictures, and some forbid uses: sale (NC), changes (ND),
 
 def render_attribution(rows: Sequence[Row]) -> str:
     """Return the page for gathered pictures: how many there are of each licence, then a list for each label."""
-    parts = [INTRO.format(count=f"{len(rows):,} picture{'s' * (len(rows) != 1)}")]
+    parts = [INTRO.format(count=counted(len(rows), "picture"))]
     licences: dict[str, int] = {}
     for row in rows:
         licences[row.licence] = licences.get(row.licence, 0) + 1

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from PIL import Image
 
+from keensight.data.given import as_image
 from keensight.data.pixels import decode_picture, read_header
 from keensight.values import FloatArray, IntArray, Preprocessing, Split, Uint8Array
 
@@ -58,7 +59,7 @@ def picture_data_uri(picture_HWC: Uint8Array, height_px: int, *, lossy: bool = F
     Small pictures grow by a whole factor with their pixels kept square; large ones shrink with Lanczos' filter. With
     `lossy`, a colour picture becomes a JPEG if that is smaller: for a photograph, a sixth of the size.
     """
-    picture = Image.fromarray(picture_HWC[:, :, 0] if picture_HWC.shape[2] == 1 else picture_HWC)
+    picture = as_image(picture_HWC)
     scale = min(height_px / picture.height, 4 * height_px / picture.width)
     if scale >= 1:
         factor = int(scale)

@@ -11,8 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from PIL import Image
-
+from keensight.data.given import as_image
 from keensight.data.unlabelled import Picture
 from keensight.errors import PictureError, UsageError
 from keensight.files import encoded, explained, make_folder, replacing, to_json_line, write_atomically
@@ -79,7 +78,7 @@ def folders(path: Path, labels: Sequence[str]) -> Iterator[Callable[[Picture, Pr
         content, name = picture.read(), picture.path.name
         if not isinstance(content, bytes):  # of an array
             file = io.BytesIO()
-            Image.fromarray(content[..., 0] if content.shape[2] == 1 else content).save(file, "PNG")
+            as_image(content).save(file, "PNG")
             content, name = file.getvalue(), f"{name}.png"
         write_atomically(make_folder(path / home) / _free(name, taken, home), content)
 

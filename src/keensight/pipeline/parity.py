@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from PIL import Image
 
+from keensight.data.given import as_image
 from keensight.data.in_time import InTime
 from keensight.data.polarity import Borders
 from keensight.data.sources import reader
@@ -122,7 +122,7 @@ def _encoded(picture: bytes | Uint8Array) -> bytes:
     if isinstance(picture, bytes):
         return picture
     file = io.BytesIO()
-    Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else picture).save(file, "PNG")
+    as_image(picture).save(file, "PNG")
     return file.getvalue()
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
+from typing import TypeGuard
 
 import numpy as np
 
@@ -92,6 +93,11 @@ def checked_seed(seed: int) -> int:
 
 def checked_count(option: str, count: object) -> int:
     """Return a whole number of 1 or more. Raises UsageError, with the option's name, for anything else."""
-    if isinstance(count, bool) or not isinstance(count, Integral) or count < 1:
+    if not is_count(count):
         raise UsageError(f"{option} is {count!r}. Give a whole number of at least 1, such as {option} 100.")
     return int(count)
+
+
+def is_count(count: object, least: int = 1) -> TypeGuard[Integral]:
+    """Say whether something is a whole number of so many or more; a truth value is none."""
+    return isinstance(count, Integral) and not isinstance(count, bool) and int(count) >= least

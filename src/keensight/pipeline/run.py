@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from keensight.data.splits import splits_jsonl
-from keensight.errors import RunError
+from keensight.errors import RunError, counted
 from keensight.files import write_atomically
 from keensight.models.features import OnProgress
 from keensight.pipeline.choose import Chosen
@@ -127,5 +127,5 @@ def keep_best(
 def _how_far(state: State) -> str:
     epochs, partial = len(state.history), state.partial
     said = [f"epoch {epochs}"] if epochs else []
-    said += [f"{partial.steps:,} step{'s' * (partial.steps > 1)} of epoch {epochs + 1}"] if partial else []
+    said += [f"{counted(partial.steps, 'step')} of epoch {epochs + 1}"] if partial else []
     return " and ".join(said)

@@ -157,6 +157,12 @@ def answer_of(ray: Any, ref: Any) -> Any:
         raise LostError(first_line(error)) from error
 
 
+def hire(ray: Any, worker: type, *given: Any, kind: str = "CPU") -> Any:
+    """Start a worker as an actor, on one processor, or on a GPU beside it; machines get them by turns."""
+    options = {"num_cpus": 1, "num_gpus": 1 if kind == "GPU" else 0, "scheduling_strategy": "SPREAD"}
+    return ray.remote(worker).options(**options).remote(*given)
+
+
 def stop(ray: Any, actor: Any) -> None:
     """Stop a worker, if it is still there."""
     with contextlib.suppress(Exception):

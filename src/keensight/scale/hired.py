@@ -23,6 +23,7 @@ from keensight.scale.cluster import (
     answer_of,
     check_versions,
     connected,
+    hire,
     processors,
     stop,
     wait_for_processors,
@@ -130,8 +131,7 @@ class Actors:
         if not found and there == len(self._starting):
             _, found = wait_for_processors(self._ray, self._note)
         for _ in range(min(self._count, found) - there):
-            options = {"num_cpus": 1, "scheduling_strategy": "SPREAD"}
-            actor = self._ray.remote(Worker).options(**options).remote(tuple(self._recipe))
+            actor = hire(self._ray, Worker, tuple(self._recipe))
             self._starting[actor.about.remote()] = actor
 
     def _welcome(self, ref: Any) -> None:

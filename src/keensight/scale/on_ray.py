@@ -32,6 +32,7 @@ from keensight.scale.cluster import (
     check_versions,
     connected,
     free_processors,
+    hire,
     processors,
     stop,
     wait_for_processors,
@@ -126,8 +127,7 @@ class Crew:
     def __init__(self, ray: Any, most: int, note: Callable[[str], None]) -> None:
         self._ray = ray
         self.kind, count = wait_for_processors(ray, note)
-        options = {"num_cpus": 1, "num_gpus": 1 if self.kind == "GPU" else 0, "scheduling_strategy": "SPREAD"}
-        actors = [ray.remote(Worker).options(**options).remote() for _ in range(min(most, count))]
+        actors = [hire(ray, Worker, kind=self.kind) for _ in range(min(most, count))]
         try:
             self._actors, known = self._present(actors)
             check_versions(known, SAME)

@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from numbers import Integral
 from pathlib import Path
 
 from keensight.bundle.network import network_of, recipe_of
@@ -19,7 +18,7 @@ from keensight.inference.predictor import num_inverted, told_inverted
 from keensight.models.tensors import device
 from keensight.pipeline.beforehand import say_how_long
 from keensight.pipeline.epsilons import checked_eps
-from keensight.pipeline.part import checked_seed, open_part
+from keensight.pipeline.part import checked_seed, is_count, open_part
 from keensight.pipeline.robust import how_many
 from keensight.pipeline.watch import Watcher
 from keensight.robustness.bounds.smoothing import widest_radius
@@ -183,7 +182,7 @@ def certify(
 
 
 def _check(most: int | None, branch: float, smooth: float, draws: int) -> None:
-    if most is not None and (isinstance(most, bool) or not isinstance(most, Integral) or most < 0):
+    if most is not None and not is_count(most, 0):
         raise UsageError(f"--most is {most!r}. Give how many pictures to certify at most, or 0 for all.")
     if not 0 <= branch < float("inf"):
         raise UsageError(f"--branch is {branch:g}. Give seconds, such as --branch 60, or 0 for no cases.")

@@ -17,25 +17,18 @@ def short(budget=None, resume=False, **order):
     return whole(**order, **more, resume=resume)
 verb.train = short
 """
-CRASH = """
+AFTER = """
 import os
 from keensight.verbs.studio_work import Teller
 tell = Teller.epoch
-def dying(self, epoch, epochs):
+def changed(self, epoch, epochs):
     tell(self, epoch, epochs)
-    if epoch.number == 5:
-        os.kill(os.getpid(), 9)
-Teller.epoch = dying
+    if epoch.number == {epoch}:
+        {act}
+Teller.epoch = changed
 """
-HOLD = """
-from keensight.verbs.studio_work import Teller
-tell = Teller.epoch
-def holding(self, epoch, epochs):
-    tell(self, epoch, epochs)
-    if epoch.number == 3:
-        self.enough.wait()
-Teller.epoch = holding
-"""
+CRASH = AFTER.format(epoch=5, act="os.kill(os.getpid(), 9)")
+HOLD = AFTER.format(epoch=3, act="self.enough.wait()")
 SEEN = "() => parseFloat(getComputedStyle(document.activeElement).outlineWidth) >= 2"
 
 

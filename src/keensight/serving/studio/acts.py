@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from keensight.errors import DataError
+from keensight.errors import DataError, counted
 from keensight.files import explained, make_folder, to_json_line, write_atomically
 from keensight.serving.limits import RefusalError
 from keensight.serving.studio.project import Project
@@ -44,7 +44,9 @@ class Acts:
         if paths:
             self.count += 1
             number = self.count
-            self.done.append(Act(f"adding {_pictures(len(paths))}", lambda: self.project.remove(paths, number)))
+            self.done.append(
+                Act(f"adding {counted(len(paths), 'picture')}", lambda: self.project.remove(paths, number))
+            )
 
     def renamed(self, old: str, new: str) -> None:
         """Note that a class has another name."""
@@ -71,7 +73,7 @@ class Acts:
             self._move(list(found), self.project.class_folder(label) if label and action == "relabel" else None, title)
         else:
             undo = lambda: self.clean(self.project.pictures, undo=True)  # noqa: E731
-            self.done.append(Act(f"{title} ({_pictures(len(found))})", undo))
+            self.done.append(Act(f"{title} ({counted(len(found), 'picture')})", undo))
 
     def undo(self) -> str:
         """Take the last act back, and return what it was. Raises RefusalError if there is none."""
@@ -90,7 +92,7 @@ class Acts:
             moves.append((self.project.picture_file(path), _free(make_folder(folder) / file)))
         _shift(moves)
         back = [(new, old) for old, new in moves]
-        self.done.append(Act(f"{title} ({_pictures(len(paths))})", lambda: _shift(back)))
+        self.done.append(Act(f"{title} ({counted(len(paths), 'picture')})", lambda: _shift(back)))
 
 
 def _shift(moves: list[tuple[Path, Path]]) -> None:
@@ -110,7 +112,3 @@ def _free(path: Path) -> Path:
 def _sha256(file: Path) -> str:
     with file.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
-
-
-def _pictures(count: int) -> str:
-    return f"{count:,} picture{'s' * (count != 1)}"
