@@ -12,7 +12,7 @@ import statistics
 import time
 from collections.abc import Callable
 
-from keensight.machine import cores, share_the_cores
+from keensight.machine import cores, keep_memory, share_the_cores
 from keensight.values import Preprocessing
 
 SIZE, PICTURES = Preprocessing(28, 28, 1), 256
@@ -26,6 +26,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=15)
     parser.add_argument("--threads", type=int, default=cores())
     asked = parser.parse_args()
+    keep_memory()  # as the command line does
     share_the_cores()
     import torch
 
