@@ -93,6 +93,14 @@ def test_importing_is_light():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
+def test_training_on_arrays_imports_what_it_needs(tmp_path):
+    """scikit-learn and scipy.stats, and torch's compiler, take more than a second each."""
+    heavy = "{'sklearn', 'scipy.stats', 'torch._dynamo', 'torch._inductor', 'sympy', 'transformers', 'openvino'}"
+    run = f"keensight.train('digits', recipe='dense', set=['epochs=1'], out={str(tmp_path / 'run')!r})"
+    code = f"import sys, keensight; {run}; print(sorted({heavy} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
 def test_predicting_leaves_nothing_for_onnx_runtimes_telemetry(tmp_path):
     frozen = Path(__file__).parent / "bundle" / "frozen"
     words = [sys.executable, "-m", "keensight", "predict", frozen / "bundle", frozen / "pictures" / "0.png"]

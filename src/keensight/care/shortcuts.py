@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
-from sklearn.tree import DecisionTreeClassifier
 
 from keensight.care.containers import parts_of
 from keensight.care.exif import exif_of, private
@@ -91,6 +90,8 @@ def shortcuts(
 
 def out_of_fold(facts_NF: FloatArray, labels_N: IntArray, units_N: IntArray, seed: int) -> IntArray:
     """Return what small trees say of pictures that they have not learnt from, labels N."""
+    from sklearn.tree import DecisionTreeClassifier  # here, as its import takes a second, and arrays have no files
+
     said_N = np.zeros(len(labels_N), np.int64)
     for learnt, held_out in folds(labels_N, units_N, FOLDS, seed):
         tree = DecisionTreeClassifier(max_depth=DEPTH, min_samples_leaf=max(3, len(learnt) // 500), random_state=seed)

@@ -14,6 +14,7 @@ import numpy as np
 
 from keensight.data.hashing import Memo, are_hashes, hash_rows, is_hash
 from keensight.data.listing import Entry, Listing
+from keensight.data.of_sklearn import digits_file, handwritten_digits
 from keensight.errors import DataError, PictureError, UsageError
 from keensight.values import Sample, SplitName, Uint8Array
 
@@ -108,13 +109,6 @@ def load_digits(_: Path) -> dict[str, Uint8Array]:
 
 
 def _sklearn_digits() -> tuple[Uint8Array, list[int], Path]:
-    try:
-        from sklearn import datasets
-    except ImportError as error:
-        raise DataError(
-            "The digits come with scikit-learn, which is not installed. Run pip install 'keensight[all]', or "
-            "give pictures of your own."
-        ) from error
-    digits = datasets.load_digits()
-    images = np.rint(digits.images * (255 / 16)).astype(np.uint8)  # scikit-learn's grey levels go from 0 to 16
-    return images[..., None], digits.target.tolist(), Path(datasets.__file__).parent / "data" / "digits.csv.gz"
+    grey, labels = handwritten_digits()
+    images = np.rint(grey * (255 / 16)).astype(np.uint8)  # scikit-learn's grey levels go from 0 to 16
+    return images[..., None], labels.tolist(), digits_file()

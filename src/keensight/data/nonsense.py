@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from keensight.data.drawings import figures, letters, strokes
+from keensight.data.of_sklearn import handwritten_digits, photographs
 from keensight.data.textures import (
     Maker,
     Shape,
@@ -146,16 +147,9 @@ def _things(draw: np.random.Generator, shape: Shape, own_NHWC: Uint8Array) -> Ui
 FILLS: tuple[Maker, ...] = (spectrum, gradient, stripes, solid, noise, _blown_up, _tiles)
 
 
-@cache
-def _photographs() -> tuple[Uint8Array, ...]:
-    from sklearn.datasets import load_sample_images
-
-    return tuple(load_sample_images().images)  # a temple in China, and a flower
-
-
 def _photograph(draw: np.random.Generator, shape: Shape, own_NHWC: Uint8Array) -> Uint8Array:
     """A piece of one of two photographs that scikit-learn brings."""
-    photo = _photographs()[draw.integers(2)]
+    photo = photographs()[draw.integers(2)]
     side = round(min(photo.shape[:2]) * draw.uniform(0.35, 1))
     y, x = draw.integers(photo.shape[0] - side + 1), draw.integers(photo.shape[1] - side + 1)
     piece = photo[y : y + side, x : x + side] / 255
@@ -166,9 +160,7 @@ def _photograph(draw: np.random.Generator, shape: Shape, own_NHWC: Uint8Array) -
 
 @cache
 def _digits() -> Uint8Array:
-    from sklearn.datasets import load_digits
-
-    found: Uint8Array = (load_digits().images / 16 * 255).astype(np.uint8)
+    found: Uint8Array = (handwritten_digits()[0] / 16 * 255).astype(np.uint8)
     return found
 
 

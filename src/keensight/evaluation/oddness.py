@@ -20,6 +20,7 @@ from keensight.data.given import as_image
 from keensight.data.nonsense import NONSENSE, nonsense
 from keensight.data.polarity import Borders, match_polarity
 from keensight.errors import DataError
+from keensight.evaluation.kmeans import centres_of
 from keensight.models.classifier import Classifier
 from keensight.models.features import features
 from keensight.models.oddness import LEAST_NORM, Oddness, last_features, num_statistics
@@ -226,8 +227,6 @@ def threshold(own_N: NDArray[np.floating], coverage: float) -> float:
 
 def prototypes(features_NF: FloatArray, labels_N: IntArray, num_classes: int, most: int, seed: int) -> FloatArray:
     """Return at most `most` directions PF of length 1: centres of each class's features, or of all features."""
-    from sklearn.cluster import KMeans
-
     lengths_N1 = np.maximum(np.linalg.norm(features_NF, axis=1, keepdims=True), LEAST_NORM)
     unit_NF = features_NF / lengths_N1
     groups = [unit_NF[labels_N == k] for k in range(num_classes)] if num_classes <= most else [unit_NF]
@@ -235,7 +234,7 @@ def prototypes(features_NF: FloatArray, labels_N: IntArray, num_classes: int, mo
     for group_NF in groups:
         count = min(most // len(groups), len(np.unique(group_NF, axis=0)))  # k-means warns of equal rows
         if count:
-            centres.append(KMeans(count, n_init=1, max_iter=20, random_state=seed).fit(group_NF).cluster_centers_)
+            centres.append(centres_of(group_NF, count, seed))
     centres_PF = np.concatenate(centres)
     found: FloatArray = centres_PF / np.maximum(np.linalg.norm(centres_PF, axis=1, keepdims=True), LEAST_NORM)
     return found.astype(np.float32)
