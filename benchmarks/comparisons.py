@@ -54,6 +54,11 @@ def nodes(count: int, *words: str) -> Command:
     return scale("nodes", str(count), *words, "--epochs", "4")
 
 
+def pgd(whose: str) -> Command:
+    """Return an attack, ours or another's, on the same network."""
+    return ("{python}", "benchmarks/pgd.py", whose, MNIST, "--threads", "{threads}")
+
+
 def lost(name: str, what: str, key: str) -> Row:
     """Return a row of how soon a run goes on when something is lost."""
     work = f"until a run on two nodes has learnt an epoch more: {what}"
@@ -66,6 +71,7 @@ WHOLE, ALONE = "whole command", "training alone"
 TEST = "metrics.test.accuracy"
 MNIST, HUSKIES = "{data}/mnist", "{data}/huskies.zip"
 TRANSFER = "{work}/transfer/bundle"
+LEFT = Quality("answers left right", "left", "left", within=0.01)
 PEAK = (Measure("GB", "peak_gb"),)
 LIMIT_GB = "a limit, in GB"
 ARTICLE = peer("keras_fashion", "{fashion}", "--epochs", "40", "--seed", "{seed}")
@@ -357,6 +363,14 @@ ROWS = (
     Row(
         "bounds-certificate", "the same in float64, with rounding counted, as certificates need", "forward passes",
         ours("bounds", "float64"), None, (Measure("forward passes", "ratio"),), None,
+    ),
+    Row(
+        "pgd-foolbox", "50 steps of projected gradient descent on 1,000 MNIST pictures, the same small network",
+        "foolbox", pgd("ours"), pgd("foolbox"), RATE, 2, LEFT, runs=3, group="pgd",
+    ),
+    Row(
+        "pgd-torchattacks", "the same", "torchattacks", pgd("ours"), pgd("torchattacks"), RATE, 2, LEFT, runs=3,
+        group="pgd",
     ),
     Row(
         "import", "`import keensight`", "a limit, in seconds", ("{python}", "-c", "import keensight"), None,
