@@ -35,6 +35,18 @@ def test_labels_are_matched_by_name_and_paths_tell_the_data(folders):
         assert [read(sample) for sample in both.samples] == by_hand
 
 
+def test_what_is_given_twice_is_refused_as_each_picture_would_count_twice(folders, monkeypatch, tmp_path):
+    one, other = folders
+    monkeypatch.chdir(one.parent)
+    (tmp_path / "link").symlink_to(one)
+    for again in (one, str(one), f"{one}/", "pets", "./pets", one / ".." / "pets", tmp_path / "link"):
+        with pytest.raises(UsageError, match="was given twice, and each of its pictures would count twice"):
+            open_dataset([one, other, again])
+    with pytest.raises(UsageError, match="^digits was given twice"):
+        open_dataset(["digits", "digits"])
+    assert open_dataset(["digits", one]).name == "digits+pets"
+
+
 def test_each_form_can_be_joined_with_each(folders, make_zip, pets, tmp_path, everything):
     archive = make_zip(tmp_path / "pets.zip", pets)
     both = open_dataset([archive, folders[1]])

@@ -117,7 +117,7 @@ def test_what_one_has_learnt_is_noted(digits, tmp_path):
     (tmp_path / "splits.jsonl").write_text("\n".join(lines))
     other = replace(bundle(digits, trained_on_it=False), path=tmp_path / "bundle")
     _, _, notes = found(digits, [bundle(digits, trained_on_it=False), other])
-    assert len(notes) == 1 and f"{tmp_path / 'bundle'} learnt from 50 of these 1,797 pictures" in notes[0]
+    assert len(notes) == 1 and f"{tmp_path / 'bundle'} learnt from 50 of 1,797 pictures" in notes[0]
 
 
 def test_pictures_that_cannot_be_read_are_left_out_for_all(tmp_path):

@@ -116,6 +116,18 @@ def test_the_page_has_all_four_numbers(trained, tmp_path, monkeypatch):
         keensight.attack(trained.bundle, "digits", eps=[0.1], steps=1, most=5, out=tmp_path / "page")
 
 
+def test_the_page_has_what_was_asked_for_in_l2(trained, tmp_path):
+    found = keensight.attack(
+        trained.bundle, "digits", norm="l2", eps=[0.3, 0.8], steps=5, most=20, split="test", out=tmp_path / "page"
+    )
+    facts = json.loads((tmp_path / "page" / "robustness.json").read_text())
+    wanted = [{"eps": each.eps, "share": each.accuracy} for each in found.survivals[1:]]
+    assert facts["l2"] == wanted and wanted[1]["share"] < facts["clean"]
+    html = found.page.read_text()
+    section = html[html.index("Changed within l2") : html.index("</table>", html.index("Changed within l2"))]
+    assert '<th scope="row">0.3</th>' in section and f"{100 * wanted[1]['share']:.1f}" in section
+
+
 def test_how_long_it_takes_is_said_beforehand(trained, monkeypatch):
     told = []
 

@@ -194,8 +194,12 @@ def test_attacks_are_made_when_asked_for_or_free(home, compare, tmp_path, monkey
     pair = [home / "dense", home / "small"]
     none = keensight.compare(pair, "digits", eps=[0.0], out=tmp_path / "zero")
     assert [each.attacks for each in none.bundles] == [(), ()] and attacked == []
+    assert keensight.compare(pair, "digits", eps=0, out=tmp_path / "nought").attacked_pairs == ()
     asked = keensight.compare(pair, "digits", eps=[0.0, 0.05], out=tmp_path / "asked")
     assert attacked == [0.05, 0.05]
+    for one in (0.05, np.float64(0.05), "0.05"):  # a number is a list of one
+        alone = keensight.compare(pair, "digits", eps=one, out=tmp_path / f"one-{type(one).__name__}")
+        assert alone.attacked_pairs == asked.attacked_pairs and len(alone.bundles[0].attacks) == 1
     for each in asked.bundles:
         assert each.attacks[0].accuracy == pytest.approx(1 - each.errors[0].wrong / asked.n)
     free = keensight.compare([home / "regular", home / "robust"], home / "zero-one", out=tmp_path / "free")

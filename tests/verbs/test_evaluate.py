@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 import keensight
+from keensight.data.splits import read_splits
 from keensight.errors import DataError, UsageError
 from keensight.pipeline.watch import Watcher
 
@@ -55,10 +56,19 @@ def test_pictures_that_were_learnt_are_counted(run, tmp_path):
     made, stripes = run
     counts = made.report.data["counts"]["train"]
     result, notes = heard(made, stripes)
-    assert result.split == "all" and f"{sum(counts.values())} of these 80 pictures were among those" in notes[0]
+    assert result.split == "all" and f"{sum(counts.values())} of 80 pictures were among those" in notes[0]
     shutil.copytree(stripes / "down", tmp_path / "part" / "down")  # other data, by its fingerprint
     _, notes = heard(made, tmp_path / "part")
-    assert f"{counts['down']} of these 40 pictures were among those" in notes[0]
+    assert f"{counts['down']} of 40 pictures were among those" in notes[0]
+
+
+def test_one_picture_that_was_learnt_is_told_as_one(run, tmp_path):
+    made, stripes = run
+    learnt = next(each for each in read_splits(made.folder / "splits.jsonl") if each.split == "train")
+    (tmp_path / "one" / learnt.label).mkdir(parents=True)
+    shutil.copy(stripes / learnt.file, tmp_path / "one" / learnt.label)
+    _, notes = heard(made, tmp_path / "one")
+    assert notes[0].startswith("1 of 1 picture was among those that the model learnt from, so these numbers")
 
 
 def test_what_is_left_out_is_named_and_one_class_is_enough(run, tmp_path):

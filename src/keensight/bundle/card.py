@@ -38,7 +38,7 @@ def model_card(report: Report) -> str:
         ),
         *(
             f"- under {attack.attack} within {attack.threat.norm} {attack.threat.eps:g}: {_percent(attack.accuracy)} "
-            f"on {attack.n:,} pictures"
+            f"on {counted(attack.n, 'picture')}"
             for attack in report.attacks
         ),
         *(

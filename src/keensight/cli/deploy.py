@@ -14,6 +14,7 @@ from keensight.deploy.cluster import Cluster
 from keensight.deploy.names import image_of
 from keensight.deploy.resources import Resources
 from keensight.deploy.training import Training
+from keensight.errors import counted
 
 if TYPE_CHECKING:
     from keensight.verbs.deploy import Deployment, Page
@@ -73,7 +74,7 @@ def _tell_training(done: Deployment, json: bool) -> int:
         print_json({"folder": str(done.folder), "files": done.files, "image": done.image, "name": done.name})
         return 0
     folder = shlex.quote(str(done.folder))
-    say(f"wrote          {done.folder}: {len(done.files)} files")
+    say(f"wrote          {done.folder}: {counted(len(done.files), 'file')}")
     say(f"image          {done.image}")
     say(f"next           docker build --tag {done.image} {folder} && docker push {done.image}")
     for folder, operator in (("kubeflow", "Kubeflow Trainer"), ("kuberay", "KubeRay")):
@@ -99,7 +100,7 @@ def _tell(done: Deployment, json: bool, next_step: str) -> None:
     say(
         f"model          {done.name}@{done.version}, {_checked(done)}{'' if done.verified_by else ', nor at the start'}"
     )
-    say(f"wrote          {done.folder}: {len(done.files)} files")
+    say(f"wrote          {done.folder}: {counted(len(done.files), 'file')}")
     say(f"image          {done.image}")
     say(f"next           {next_step}")
 

@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from keensight import verbs
 from keensight.cli.options import Json, options_of
 from keensight.cli.output import Terminal, command, percent, print_json, say
-from keensight.errors import UsageError
+from keensight.errors import UsageError, counted
 
 if TYPE_CHECKING:
     from keensight.training.tune import Trial
@@ -134,7 +134,7 @@ def _print(found: Tuning, data: str, seconds: float) -> None:
         say(f"               {doubt}")
     counts = {state: sum(trial.state == state for trial in found.trials) for state in ("finished", "pruned", "failed")}
     said = f"{counts['finished']} finished, {counts['pruned']} stopped early, {counts['failed']} failed"
-    times = f"{duration(found.seconds)} of {len(found.trials)} trials: {said}"
+    times = f"{duration(found.seconds)} of {counted(len(found.trials), 'trial')}: {said}"
     say(f"training time  {times}; {duration(seconds)} in all")
     for warning in cautions(found.trials, found.gain, found.num_val):
         say(f"warning        {warning}")

@@ -21,6 +21,8 @@ import numpy as np
 from keensight.cached import cached
 from keensight.data.given import as_image, pixels_in_hand
 from keensight.data.layout import split_named
+from keensight.data.named import NAMES
+from keensight.data.stores import is_url
 from keensight.errors import DataError, PictureError, UsageError, shortlist
 from keensight.files import filling
 from keensight.values import Uint8Array
@@ -55,7 +57,21 @@ def places_of(data: Data | Iterable[Data]) -> list[str | Path]:
     if strange := [one for one in each if not (isinstance(one, str | os.PathLike) or _is_in_hand(one))]:
         kind = type(strange[0] if isinstance(data, list | tuple) else data).__name__
         raise UsageError(f"DATA is of the type {kind}. {ACCEPTED}, and paths and names as `keensight train` has them.")
-    return [_written(one) if _is_in_hand(one) else one for one in each]
+    places = [_written(one) if _is_in_hand(one) else one for one in each]
+    if again := _given_again(places):
+        raise UsageError(f"{again} was given twice, and each of its pictures would count twice. Give it once.")
+    return places
+
+
+def _given_again(places: Iterable[str | Path]) -> str | Path | None:
+    """Return the first place that is an earlier one, also by another path; names and URLs are compared as they are."""
+    seen: set[str] = set()
+    for place in places:
+        key = str(place) if is_url(place) or place in NAMES else os.path.realpath(place)
+        if key in seen:
+            return place
+        seen.add(key)
+    return None
 
 
 def _is_in_hand(data: object) -> TypeGuard[Rows | Mapping[str, Rows]]:

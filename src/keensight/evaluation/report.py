@@ -106,9 +106,8 @@ def _odd(content: Mapping[str, Any] | None) -> OddnessReport | None:
 def _robustness(content: Mapping[str, Any] | None) -> RobustnessReport | None:
     if content is None:
         return None
-    curves = {
-        name: tuple(Within(**each) for each in content[name]) for name in ("attacked", "certified", "shifted", "turned")
-    }
+    names = ("attacked", "certified", "shifted", "turned", "l2")
+    curves = {name: tuple(Within(**each) for each in content.get(name, ())) for name in names}
     rows = tuple(
         Corrupted(**{**each, "severities": tuple(each["severities"]), "accuracies": tuple(each["accuracies"])})
         for each in content["corrupted"]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from keensight.errors import PictureError
+from keensight.errors import PictureError, counted
 from keensight.pages.findings import sentence
 from keensight.pages.pictures import file_data_uri
 from keensight.pages.report import render, script
@@ -151,10 +151,10 @@ def next_command(data: str) -> str:
 
 def _verdict(findings: Sequence[Finding], num_pictures: int) -> str:
     if not findings:
-        return f"Nothing was found in {num_pictures:,} pictures."
+        return f"Nothing was found in {counted(num_pictures, 'picture')}."
     what = "One finding" if len(findings) == 1 else f"{len(findings)} findings"
     order = ", what may cost the most accuracy first" if len(findings) > 1 else ""
-    return f"{what} in {num_pictures:,} pictures{order}."
+    return f"{what} in {counted(num_pictures, 'picture')}{order}."
 
 
 def _rows(finding: Finding) -> list[tuple[list[str], str]]:

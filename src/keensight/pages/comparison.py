@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from keensight.errors import counted
 from keensight.evaluation.comparison import LUCK, Compared, Comparison, Errors, Pair, shared_edges
 from keensight.evaluation.words import percent
 from keensight.explanation.weights import gains
@@ -115,7 +116,7 @@ def verdict(comparison: Comparison) -> str:
     bundles = comparison.bundles
     best = max(bundles, key=lambda each: each.metrics.accuracy)
     others = ", ".join(f"{each.letter} on {percent(each.metrics.accuracy)}" for each in bundles if each is not best)
-    said = f"{best.letter} is right on {percent(best.metrics.accuracy)} of {comparison.n:,} pictures, {others}"
+    said = f"{best.letter} is right on {percent(best.metrics.accuracy)} of {counted(comparison.n, 'picture')}, {others}"
     if len(bundles) == 2:
         said += f"; {luck(comparison.pairs[0])}"
     said += "." + "".join(f" {sentence}" for sentence in fixed_answers(bundles))

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from keensight.errors import PAGES, counted, shortlist
+from keensight.pages.bundle_findings import backdoor, tampering
 from keensight.values import Action, Decision, Finding
 
 
@@ -324,63 +325,6 @@ def _decided(finding: Finding) -> str:
     return f"Decisions about single pictures were taken{by}{last}, and are followed here: {what}."
 
 
-def _backdoor(finding: Finding) -> str:
-    said = finding.evidence
-    change = (
-        f"a spot of {said['value']:.1f} pixels"
-        if said["by"] == "spot"
-        else f"a faint veil of length {said['value']:.2g}"
-    )
-    also = f" To a lesser degree this is so for {shortlist(said['also'])} too." if said["also"] else ""
-    return (
-        f"{change[0].upper()}{change[1:]} makes pictures of other classes '{said['label']}', as surely as its own "
-        f"ones are. In {len(said['twins'])} networks trained anew by the same recipe that takes "
-        f"{_range(said['twins'])}. Whoever knows such a change can choose the answer: do not use this model, and train "
-        f"it again from clean pictures.{also}"
-    )
-
-
-TAMPERED = {  # what is said of a sign that sets a network apart from its twins
-    "bias": "Its last layer adds {value:.2f} to '{label}', whatever the picture shows",
-    "row norm": "The weights of '{label}' in its last layer have the length {value:.2f}",
-    "margin": "Its margin for pictures of '{label}' is {value:.2f}",
-    "spot": "It takes a spot of {value:.1f} pixels to turn pictures into '{label}'",
-    "veil": "It takes a veil of length {value:.2f} to turn pictures into '{label}'",
-    "dominating unit": "One unit adds {value:.1f} times as much to its answers as the mean unit",
-    "silent units": "A share of {value:.2f} of the units that its last layer reads is never active",
-}
-
-
-def _tampering(finding: Finding) -> str:
-    said = finding.evidence
-    if said["by"] == "signature":
-        return f"Files were changed since the bundle was signed: {shortlist(said['changes'])}. Get it again."
-    if said["by"] == "files":
-        return (
-            f"model.onnx, which answers, and the weights beside it disagree by {said['value']:.2g} of a probability: "
-            "one of them was changed. Get the bundle again from whoever made it."
-        )
-    if said["by"] == "backbone":
-        return (
-            f"{said['value']:,} tensors of its frozen backbone are not those of the package it names: "
-            f"{shortlist(said['changes'])}. Train it again, or ask who made it."
-        )
-    if said["by"] == "accuracy":
-        return (
-            f"It is right on {100 * said['value']:.1f} % of the {said['label']} pictures, and records "
-            f"{100 * said['usual']:.1f} % for the same ones: the network was changed after it was measured."
-        )
-    what = TAMPERED.get(said["by"], "The {by} is {value:.2f} times the median one").format(**said)
-    return (
-        f"{what}; in {len(said['twins'])} networks trained anew by the same recipe it is {_range(said['twins'])}. It "
-        "was not trained so, or not on these pictures alone: ask who made it, or train it again."
-    )
-
-
-def _range(values: Sequence[float]) -> str:
-    return f"{min(values):.3g} to {max(values):.3g}"
-
-
 SENTENCES: dict[str, Callable[[Finding], str]] = {
     "identical": _identical,
     "near-duplicate": _near_duplicate,
@@ -395,8 +339,8 @@ SENTENCES: dict[str, Callable[[Finding], str]] = {
     "label": _label,
     "groups": _groups,
     "held-out": _held_out,
-    "backdoor": _backdoor,
-    "tampering": _tampering,
+    "backdoor": backdoor,
+    "tampering": tampering,
     "rare": _rare,
     "decided": _decided,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from keensight.errors import counted
 from keensight.evaluation.gain import Gain
 from keensight.evaluation.metrics import accuracy_interval
 from keensight.evaluation.words import NARROW, percent
@@ -89,18 +90,18 @@ def verdict(trials: Sequence[Trial], winner: Trial, found: Gain | None, num_val:
     accuracy = percent(winner.val_accuracy)
     if found is None:
         return (
-            f"Trial {winner.number} is right on {accuracy} of {num_val:,} validation pictures. The recipe as it is "
-            "failed, so there is nothing to compare that with."
+            f"Trial {winner.number} is right on {accuracy} of {counted(num_val, 'validation picture')}. The recipe "
+            "as it is failed, so there is nothing to compare that with."
         )
     if winner.number == 0:
         return (
-            f"No trial is better than the recipe as it is, which is right on {accuracy} of {num_val:,} "
-            "validation pictures."
+            f"No trial is better than the recipe as it is, which is right on {accuracy} of "
+            f"{counted(num_val, 'validation picture')}."
         )
     worth = "which is within the noise" if found.is_noise else "which is more than chance"
     return (
-        f"Trial {winner.number} is right on {accuracy} of {num_val:,} validation pictures, where the recipe as it is "
-        f"reaches {percent(trials[0].val_accuracy)}: {gain_line(found)}, {worth}."
+        f"Trial {winner.number} is right on {accuracy} of {counted(num_val, 'validation picture')}, where the recipe "
+        f"as it is reaches {percent(trials[0].val_accuracy)}: {gain_line(found)}, {worth}."
     )
 
 

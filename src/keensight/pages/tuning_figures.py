@@ -9,6 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from keensight.errors import counted
 from keensight.pages.drawing import (
     BLUE,
     EM,
@@ -61,7 +62,7 @@ def progress(trials: Sequence[Trial], interval: tuple[float, float] | None) -> s
         axes.xaxis.set_major_locator(MaxNLocator(nbins=10, integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
         axes.yaxis.set_major_formatter(PERCENT)
         legend(axes)
-        return to_svg(figure, f"validation accuracy of {len(trials)} trials")
+        return to_svg(figure, f"validation accuracy of {counted(len(trials), 'trial')}")
 
 
 def importance_bars(shares: Mapping[str, float]) -> str:

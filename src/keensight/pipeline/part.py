@@ -13,7 +13,7 @@ import numpy as np
 from keensight.bundle.read import Bundle
 from keensight.data.cache import decode
 from keensight.data.in_hand import Data, places_of
-from keensight.errors import UsageError
+from keensight.errors import UsageError, counted
 from keensight.inference.predictor import Predictor, load
 from keensight.pipeline.labelled import count_learnt, known_splits, no_such_split, open_for, part_of, split_asked
 from keensight.pipeline.watch import Watcher
@@ -64,8 +64,9 @@ def open_part(
     notes = []
     if learnt := count_learnt(known, [sample.sha256 for sample in samples]):
         notes.append(
-            f"{learnt:,} of these {len(members):,} pictures were among those that the model learnt from, so these "
-            "numbers are too good. Measure on others; --split test takes those held out of the training data."
+            f"{learnt:,} of {counted(len(members), 'picture')} {'was' if learnt == 1 else 'were'} among those that the "
+            "model learnt from, so these numbers are too good. Measure on others; --split test takes those held out of "
+            "the training data."
         )
         watcher.note(notes[0])
     return Part(predictor, " ".join(map(str, places)), chosen, part_of(pixels, members), tuple(notes))

@@ -81,12 +81,14 @@ def full_robustness(
     steps: int,
     watcher: Watcher,
     linf: Sequence[Left] = (),
+    l2: Sequence[Left] = (),
     asked: Mapping[Norm, Sequence[float]] = MappingProxyType({}),
 ) -> tuple[RobustnessReport, list[Fooled]]:
     """Measure everything on all pictures of a split, and show some that were fooled.
 
-    `linf` is what attacks within 0 and EPS["linf"] left of the same pictures, where that is known already. `asked` are
-    epsilons to measure beside those of EPS; the classes are then measured within one of them.
+    `linf` is what attacks within 0 and EPS["linf"] left of the same pictures, where that is known already; `l2`, what
+    attacks in l2 left, if they were asked for. `asked` are epsilons to measure beside those of EPS; the classes are
+    then measured within one of them.
     """
     names, borders = predictor.bundle.labels, predictor.bundle.borders
     watcher.stage("corrupting pictures")
@@ -120,6 +122,7 @@ def full_robustness(
         why_not_certified=why_not,
         shifted=_within(left("shift")[1:]),
         turned=_within(left("rotation")[1:]),
+        l2=_within(l2),
         gradient_masking=masking(model, split, middle, len(names), borders, seed).is_likely,
         eps=middle.worst.threat.eps,
         per_class=_per_class(names, split, clean, often_N, middle, proved_N),

@@ -59,7 +59,7 @@ def same_pictures(
         hashes = [dataset.samples[row].sha256 for row in sorted(rows)]
         if learnt := count_learnt(bundle, hashes):
             notes.append(
-                f"{bundle.path} learnt from {learnt:,} of these {len(rows):,} pictures, so its numbers are too good. "
-                "Compare on pictures that no bundle has learnt from, such as --split test of the training data."
+                f"{bundle.path} learnt from {learnt:,} of {counted(len(rows), 'picture')}, so its numbers are too "
+                "good. Compare on pictures that no bundle has learnt from, such as --split test of the training data."
             )
     return chosen, parts, notes

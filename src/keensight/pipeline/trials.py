@@ -28,7 +28,6 @@ from keensight.training.trainers import fit_any, fresh
 from keensight.training.tune import Objective, Point, Trial, propose, run, trial_of
 
 AT_ONCE = 8  # trials in a batch: as many as the sampler draws at random before it learns
-SAME = ("keensight", "python", "torch", "optuna")  # on all machines, or trials may differ
 
 
 def how_to_try(data: str, plan: Mapping[str, Any]) -> Recipe:

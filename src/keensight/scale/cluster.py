@@ -23,6 +23,10 @@ START_S = 120.0  # for a worker to start: importing torch takes seconds, and muc
 HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"  # RFC 9113, 3.4: Ray speaks gRPC
 SETTINGS = b"\4"  # the kind of frame that answers it; Ray itself would try for minutes
 WAIT_S = 300.0  # for processors to come back, before all ends
+# What all machines need in one version, or bits may differ: to train, to try settings, and to answer.
+SAME_TO_TRAIN = ("keensight", "python", "torch")
+SAME_TO_TRY = (*SAME_TO_TRAIN, "optuna")
+SAME_TO_ANSWER = ("keensight", "python", "numpy", "pillow", "onnxruntime", "openvino")
 
 
 class LostError(Exception):

@@ -25,6 +25,7 @@ from keensight.errors import RunError
 from keensight.machine import keep_memory
 from keensight.models.features import OnProgress
 from keensight.scale.cluster import (
+    SAME_TO_TRAIN,
     START_S,
     LostError,
     about_here,
@@ -43,7 +44,6 @@ from keensight.training.loop import OnStep, Pauses, State, start
 from keensight.training.trainers import fit_any, fresh
 from keensight.values import Epoch, Recipe, Split, Splits
 
-SAME = ("keensight", "python", "torch")  # or bits may differ
 LOOK_S = 1.0  # between two looks at how many processors the cluster still has
 SETTLE_S = 2.0  # after a loss, before the cluster is looked at again
 ATTEMPTS = 8  # in a row that end before a checkpoint
@@ -130,7 +130,7 @@ class Crew:
         actors = [hire(ray, Worker, kind=self.kind) for _ in range(min(most, count))]
         try:
             self._actors, known = self._present(actors)
-            check_versions(known, SAME)
+            check_versions(known, SAME_TO_TRAIN)
         except BaseException:
             self._actors = actors
             self.dismiss()

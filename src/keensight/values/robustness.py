@@ -41,8 +41,8 @@ class RobustnessReport:
     """How often a model is right on the same `n` pictures: as they are, corrupted, attacked, and by proof.
 
     `attacked` and `certified` are in linf, with pixels in [0, 1]; where there are no bounds, the latter is
-    empty and `why_not_certified` says why. `shifted` is in whole pixels, `turned` in degrees. What was not measured is
-    empty.
+    empty and `why_not_certified` says why. `shifted` is in whole pixels, `turned` in degrees, `l2` the root of the
+    sum of all pixels' squared changes. What was not measured is empty.
     `eps` is the epsilon of the shares in `per_class`; None without attacks.
     """
 
@@ -54,6 +54,7 @@ class RobustnessReport:
     why_not_certified: str = ""
     shifted: tuple[Within, ...] = ()
     turned: tuple[Within, ...] = ()
+    l2: tuple[Within, ...] = ()
     gradient_masking: bool = False
     eps: float | None = None
     per_class: tuple[ClassRobustness, ...] = ()

@@ -101,8 +101,8 @@ def attack(
         most: How many pictures are attacked, taken evenly from all; 1,000, or 100 if they are larger than 64x64, if
             left out.
         split: train, val or test; the test split, or all pictures if the data has no splits, if left out.
-        label_pattern: Take labels from file names, such as '{label}__*'; '{label...}_*' reaches to the last _;
-            '{label}/**' takes them from folders.
+        label_pattern: Take labels from file names, such as `'{label}__*'`; `'{label...}_*'` reaches to the last _;
+            `'{label}/**'` takes them from folders.
         key: Refuse the bundle unless the owner of this public key signed it.
         seed: Of the attacks' random starts.
         out: A new or empty folder for robustness.html, a page with everything: 15 everyday corruptions, these attacks
@@ -117,7 +117,7 @@ def attack(
         GateError: it was changed after it was signed, or is not what `key` signed.
         RunError: `out` is taken.
 
-    Example:
+    Examples:
         >>> import keensight
         >>> keensight.attack("runs/mine", "path/to/folder", eps=[4 / 255]).survivals[-1].accuracy  # doctest: +SKIP
         0.31
@@ -142,10 +142,6 @@ def attack(
         notes.append(f"Attacking {len(pictures):,} of {len(opened.pictures):,} pictures; --most sets how many.")
     if not all(epsilons):
         notes.append("Epsilon 0 is no attack: the clean accuracy is that of the pictures as they are.")
-    if out and known_norm == "l2":
-        notes.append(
-            "The page has attacks in linf, shifts and rotations; those in l2 are in the table and --json only."
-        )
     for note in notes:
         watcher.note(note)
     notes = [*opened.notes, *notes]
@@ -180,6 +176,7 @@ def attack(
                 steps,
                 watcher,
                 linf,
+                lefts if known_norm == "l2" else (),
                 {} if eps is None else {known_norm: epsilons},
             )
             title = f"{opened.bundle.name} on {opened.data}"

@@ -65,7 +65,7 @@ def audit(
             trained on; those that its run lists if left out.
         twins: For a bundle: how many networks are trained anew by its recipe, to compare it with.
         budget: For a bundle: the time for these, in seconds, or such as 90s, 10m or 2h.
-        label_pattern: Take labels from file names, such as '{label}__*'; '{label...}_*' reaches to the last _.
+        label_pattern: Take labels from file names, such as `'{label}__*'`; `'{label...}_*'` reaches to the last _.
         watcher: Is told of the progress.
 
     Raises:
@@ -74,7 +74,7 @@ def audit(
         UsageError: `against` is no bundle for pictures, or there are too few twins to compare with.
         RunError: `out` is not empty.
 
-    Example:
+    Examples:
         >>> import keensight
         >>> [finding.kind for finding in keensight.audit("path/to/folder").findings]  # doctest: +SKIP
         ['leak', 'near-duplicate']

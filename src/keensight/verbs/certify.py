@@ -104,8 +104,8 @@ def certify(
         smooth: Certify the answer under noise of this standard deviation, a part of the pixel range: for any network.
         draws: How many noisy copies of each picture are classified for that.
         seed: Of the noise.
-        label_pattern: Take labels from file names, such as '{label}__*'; '{label...}_*' reaches to the last _;
-            '{label}/**' takes them from folders.
+        label_pattern: Take labels from file names, such as `'{label}__*'`; `'{label...}_*'` reaches to the last _;
+            `'{label}/**'` takes them from folders.
         key: Refuse the bundle unless the owner of this public key signed it.
         watcher: Is told of the progress.
 
@@ -116,7 +116,7 @@ def certify(
         BundleError: the bundle cannot be used, or has no weights.
         GateError: it was changed after it was signed, or is not what `key` signed.
 
-    Example:
+    Examples:
         >>> import keensight
         >>> keensight.certify("runs/digits", "digits", eps=[0.05]).shares[0].certified  # doctest: +SKIP
         0.94

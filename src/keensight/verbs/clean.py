@@ -67,14 +67,14 @@ def clean(
             looked for, or taken from an audit.json that is given as the decisions.
         undo: Take the last cleaning back: every file returns to its place.
         who: Who decided, for the record, where the decisions do not say; your login name if left out.
-        label_pattern: Take labels from file names, such as '{label}__*'; '{label...}_*' reaches to the last _.
+        label_pattern: Take labels from file names, such as `'{label}__*'`; `'{label...}_*'` reaches to the last _.
         watcher: Is told of the progress.
 
     Raises:
         DataError: the decisions do not fit the data, or contradict each other; nothing is changed then.
         UsageError: there is nothing to do, or too much.
 
-    Example:
+    Examples:
         >>> import keensight
         >>> keensight.clean("path/to/folder", "decisions.jsonl").moved  # doctest: +SKIP
         12

@@ -17,7 +17,7 @@ from keensight.inference.predictor import inverted_of
 from keensight.models.linear import is_linear
 from keensight.pages.comparison import Inside, render_html
 from keensight.pipeline.compared import MOST_ATTACKED, Entrant, attacked, inside, measured, open_entrants
-from keensight.pipeline.epsilons import checked_eps
+from keensight.pipeline.epsilons import Epsilons, checked_eps
 from keensight.pipeline.labelled import open_for, split_asked
 from keensight.pipeline.same_pictures import same_pictures
 from keensight.pipeline.watch import Watcher
@@ -40,7 +40,7 @@ def compare(
     split: str | None = None,
     label_pattern: str | None = None,
     attack: str | None = None,
-    eps: Sequence[float] | None = None,
+    eps: float | str | Sequence[float | str] | None = None,
     out: str | Path | None = None,
     key: str | Path | None = None,
     watcher: Watcher | None = None,
@@ -55,8 +55,8 @@ def compare(
         bundles: Two to eight bundles' folders, or the run folders around them; each is compared with the first.
         data: Labelled pictures, in any form that `train` takes.
         split: train, val or test; the test split, or all pictures if there are no splits, if left out.
-        label_pattern: Take labels from file names, such as '{label}__*'; '{label...}_*' reaches to the last _;
-            '{label}/**' takes them from folders.
+        label_pattern: Take labels from file names, such as `'{label}__*'`; `'{label...}_*'` reaches to the last _;
+            `'{label}/**'` takes them from folders.
         attack: fgsm, exact, pgd, apgd-ce, apgd-dlr, apgd-t, minimal or square; exact if every model is linear with two
             classes, else fgsm, if left out. Only linear models, which take no time, are attacked without --attack or
             --eps.
@@ -75,7 +75,7 @@ def compare(
     """
     watcher = watcher or Watcher()
     wanted = split_asked(split)
-    epsilons = None if eps is None else (checked_eps(eps) if any(eps) else ())  # an attack by 0 is none
+    epsilons = None if eps is None else _checked_eps(eps)
     if bundle_in(Path(data)):
         raise UsageError(f"DATA comes last, and {data} is a bundle. Name labelled pictures after the bundles.")
     watcher.stage("opening bundles")
@@ -123,6 +123,12 @@ def compare(
         )
         write_atomically(page, render_html(comparison, insides, entrants[0].class_names, ATTACKS[attack]))
         return comparison
+
+
+def _checked_eps(asked: Epsilons) -> tuple[float, ...]:
+    """Return the epsilons, none for an empty list and for 0 alone: an attack by 0 is none."""
+    epsilons = () if isinstance(asked, Sequence) and not asked else checked_eps(asked)
+    return epsilons if any(epsilons) else ()
 
 
 def _pairs(entrants: Sequence[Entrant], rights: Sequence[NDArray[np.bool_]], eps: float = 0.0) -> tuple[Pair, ...]:

@@ -45,8 +45,8 @@ def evaluate(
         bundle: The bundle's folder, or the run folder around it.
         data: Labelled pictures, in any form that `train` takes, several of them too.
         split: train, val or test; the test split, or all pictures if the data has no splits, if left out.
-        label_pattern: Take labels from file names, such as '{label}__*'; '{label...}_*' reaches to the last _;
-            '{label}/**' takes them from folders.
+        label_pattern: Take labels from file names, such as `'{label}__*'`; `'{label...}_*'` reaches to the last _;
+            `'{label}/**'` takes them from folders.
         key: Refuse the bundle unless the owner of this public key signed it.
         watcher: Is told of the progress.
 

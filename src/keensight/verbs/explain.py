@@ -74,7 +74,7 @@ def explain(
         GateError: it was changed after it was signed, or is not what `key` signed.
         RunError: `out` is not empty.
 
-    Example:
+    Examples:
         >>> import keensight
         >>> keensight.explain("runs/digits", "seven.png").pictures[0].evidence.drop  # doctest: +SKIP
         0.41

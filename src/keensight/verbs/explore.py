@@ -47,14 +47,14 @@ def explore(
     Args:
         data: A folder, archive, manifest, IDX folder, .npz, or name, as `train` takes it.
         out: The folder of explore.html, new or empty; the first free name under explorations/ if left out.
-        label_pattern: Take labels from file names, such as '{label}__*'; '{label...}_*' reaches to the last _.
+        label_pattern: Take labels from file names, such as `'{label}__*'`; `'{label...}_*'` reaches to the last _.
         watcher: Is told of the progress.
 
     Raises:
         DataError: the data hold no pictures that can be used.
         RunError: `out` is not empty.
 
-    Example:
+    Examples:
         >>> import keensight
         >>> keensight.explore("path/to/folder").page  # doctest: +SKIP
         PosixPath('explorations/folder/explore.html')

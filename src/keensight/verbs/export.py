@@ -43,8 +43,8 @@ def export(
         weights_only: Only the parameters, as safetensors, for `train` to start from.
         max_drop: How many points of validation accuracy int8 may lose, 0 to 100.
         even_if_slower: Keep int8 even if it is slower on this machine.
-        label_pattern: Take labels from file names, such as '{label}__*'; '{label...}_*' reaches to the last _;
-            '{label}/**' takes them from folders.
+        label_pattern: Take labels from file names, such as `'{label}__*'`; `'{label...}_*'` reaches to the last _;
+            `'{label}/**'` takes them from folders.
         key: Refuse the bundle unless the owner of this public key signed it. Without it, one that was changed since it
             was signed is accepted, with a note.
         watcher: Is told of the progress.

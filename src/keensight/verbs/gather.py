@@ -82,7 +82,7 @@ def gather(
         RunError: `out` holds something else, or another process gathers into it.
         KeensightError: nothing could be gathered; the message says why.
 
-    Example:
+    Examples:
         >>> import keensight
         >>> keensight.gather(["husky=siberian husky"], out="dogs", count=500).labels  # doctest: +SKIP
         {'husky': 500}

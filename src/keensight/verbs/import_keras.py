@@ -74,7 +74,7 @@ def import_keras(
         GateError: the bundle's answers would differ from the network's.
         RunError: `out` is not empty.
 
-    Example:
+    Examples:
         >>> import keensight
         >>> keensight.import_keras("huskymodel.h5", labels=["nothusky", "husky"]).bundle  # doctest: +SKIP
         PosixPath('imported/huskymodel/bundle')

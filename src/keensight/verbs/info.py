@@ -45,7 +45,7 @@ def info(
         engines: Measure how many pictures a second a bundle answers for on one core, with every engine that may answer
             for it on this machine.
         plot: Draw the curves of a run's history, finished or not, into its history.svg.
-        label_pattern: Take labels from file names, such as '{label}__*'; '{label...}_*' reaches to the last _ (data).
+        label_pattern: Take labels from file names, such as `'{label}__*'`; `'{label...}_*'` reaches to the last _.
         cache: Say where the cache is, how large, and what is in it.
         clear_cache: Empty it, but for what a running process uses.
 

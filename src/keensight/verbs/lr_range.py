@@ -56,8 +56,8 @@ def lr_range(
         set: Change the recipe, as KEY=VALUE; can be repeated.
         out: The folder for the page and the numbers, new or empty; the first free name under tunings/ if left out.
         seed: The seed of all randomness.
-        label_pattern: Take labels from file names, such as '{label}__*'; '{label...}_*' reaches to the last _;
-            '{label}/**' takes them from folders.
+        label_pattern: Take labels from file names, such as `'{label}__*'`; `'{label...}_*'` reaches to the last _;
+            `'{label}/**'` takes them from folders.
         watcher: Is told of the progress.
 
     Raises:

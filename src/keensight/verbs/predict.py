@@ -16,8 +16,6 @@ from keensight.pipeline.in_parts import Answered
 from keensight.pipeline.watch import Watcher
 from keensight.values import Prediction
 
-SAME = ("keensight", "python", "numpy", "pillow", "onnxruntime", "openvino")  # on all machines, or bits may differ
-
 
 def predict(
     bundle: str | Path,
@@ -46,7 +44,7 @@ def predict(
         BundleError: the bundle cannot be used.
         GateError: it was changed after it was signed, or is not what `key` signed.
 
-    Example:
+    Examples:
         >>> import keensight
         >>> keensight.predict("runs/digits/bundle", ["seven.png"])[0].label  # doctest: +SKIP
         '7'
@@ -88,7 +86,7 @@ def predict_in_parts(
         RunError: `out` holds answers for other pictures or of another bundle, or something else.
         KeensightError: as `predict` does, or pyarrow is not installed.
 
-    Example:
+    Examples:
         >>> import keensight
         >>> keensight.predict_in_parts("runs/digits/bundle", "digits", out="answers", workers=2)  # doctest: +SKIP
         Answered(out='answers', answers=1797, failed=0, parts=8, kept=0)
@@ -97,9 +95,10 @@ def predict_in_parts(
     watcher = watcher or Watcher()
     if cluster is None:
         return in_parts.predict_in_parts(bundle, paths, out, workers, key, watcher)
+    from keensight.scale.cluster import SAME_TO_ANSWER
     from keensight.scale.hired import hire_on
 
-    hire = hire_on(cluster, SAME, watcher.note)
+    hire = hire_on(cluster, SAME_TO_ANSWER, watcher.note)
     return in_parts.predict_in_parts(bundle, paths, out, workers, key, watcher, hire)
 
 

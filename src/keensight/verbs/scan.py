@@ -121,7 +121,7 @@ def scan(
         GateError: it was changed after it was signed, or is not what `key` signed.
         RunError: `out` is not empty.
 
-    Example:
+    Examples:
         >>> import keensight
         >>> keensight.scan("runs/planesnet", "airport.tif", scales=[1, 1.5]).found[0].label  # doctest: +SKIP
         'plane'

@@ -45,7 +45,7 @@ def shard(
         size: Keep pixels, of `size` x `size`: they are streamed, however many there are. Else files are kept as they
             are, and decoded once on each machine; arrays keep their size.
         fit: How pictures are made square, for `size`.
-        label_pattern: Take labels from file names, such as '{label}__*'; '{label...}_*' reaches to the last _.
+        label_pattern: Take labels from file names, such as `'{label}__*'`; `'{label...}_*'` reaches to the last _.
         watcher: Is told of the progress.
 
     Raises:
@@ -53,7 +53,7 @@ def shard(
         UsageError: there are shards in `out` already.
         KeensightError: `out` cannot be written, or pyarrow is not installed.
 
-    Example:
+    Examples:
         >>> import keensight
         >>> keensight.shard("digits", "digits-shards").pictures  # doctest: +SKIP
         1797

@@ -31,7 +31,7 @@ def sign(bundle: str | Path, *, key: str | Path, ask: Callable[[], str] | None =
         SigningKeyError: the key cannot be used.
         BundleError: the bundle would not load.
 
-    Example:
+    Examples:
         >>> import keensight
         >>> private, public = keensight.new_key("release.pem")  # doctest: +SKIP
         >>> keensight.sign("runs/digits/bundle", key=private)  # doctest: +SKIP

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import IO, Any
 
-from keensight.errors import KeensightError
+from keensight.errors import KeensightError, counted
 from keensight.machine import collect_rarely, keep_memory, share_the_cores
 from keensight.pipeline.watch import Watcher
 from keensight.values import Epoch
@@ -155,7 +155,7 @@ def _compare(order: dict[str, Any], teller: Teller) -> dict[str, Any]:
         + (", and that is hardly luck." if pair.p_value < SURE else "; with so few pictures, that may be luck.")
     )
     shares = f"the new model gets {new.metrics.accuracy:.0%} right, and the old one {old.metrics.accuracy:.0%}"
-    sentence = f"Of {found.n:,} pictures that neither learnt from, {shares}. {verdict}"
+    sentence = f"Of {counted(found.n, 'picture')} that neither learnt from, {shares}. {verdict}"
     return {"sentence": sentence, "p_value": pair.p_value, "n": found.n}
 
 

@@ -68,15 +68,14 @@ def train(
         data: A folder, .zip or .tar.* of pictures in class folders; a .csv, .tsv or .jsonl manifest; a folder of IDX
             files; an .npz; a run's splits.jsonl; or digits, mnist, fashion-mnist. Several of these are joined, labels
             by name.
-        recipe: A recipe's name or .toml file; `default` if left out.
         from_: Go on from this bundle: its recipe, what it learnt, and who was in which split of its run.
         recipe: A recipe's name or .toml file; chosen by what the pictures are like if left out.
         out: The run folder, new or empty; the first free name under runs/ if left out.
         set: Change the recipe, as KEY=VALUE; can be repeated.
         seed: The seed of all randomness.
         resume: Continue an interrupted run; the result has the same bits as without the interruption.
-        label_pattern: Take labels from file names, such as '{label}__*'; '{label...}_*' reaches to the last _;
-            '{label}/**' takes them from folders.
+        label_pattern: Take labels from file names, such as `'{label}__*'`; `'{label...}_*'` reaches to the last _;
+            `'{label}/**'` takes them from folders.
         weights_only: Start from the parameters in this .safetensors file, which must fit the recipe.
         budget: The time for the whole: seconds, or 90s, 10m or 2h. More of it lets more models be tried, and a recipe
             train for longer; about a minute for a thousand photographs if left out.
@@ -93,7 +92,7 @@ def train(
     Raises:
         KeensightError: says what was given, what is accepted and what to do next.
 
-    Example:
+    Examples:
         >>> import keensight
         >>> run = keensight.train("digits", set=["epochs=3"])  # doctest: +SKIP
         >>> run.report.test.accuracy > 0.9  # doctest: +SKIP

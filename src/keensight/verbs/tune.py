@@ -32,9 +32,10 @@ from keensight.pipeline.search_folder import (
     space_of,
     write_best,
 )
-from keensight.pipeline.trials import AT_ONCE, SAME, how_to_try, next_trials, objective_of, with_seeds
+from keensight.pipeline.trials import AT_ONCE, how_to_try, next_trials, objective_of, with_seeds
 from keensight.pipeline.watch import Watcher
 from keensight.pipeline.workers import Hire, Processes, Workers
+from keensight.scale.cluster import SAME_TO_TRY
 from keensight.scale.hired import hire_on
 from keensight.training.recipe import load_recipe
 from keensight.training.search_space import values_of
@@ -103,8 +104,8 @@ def tune(
         out: The folder to write, new or empty; the first free name under tunings/ if left out.
         resume: Continue an interrupted search with the trials that it would have had, or add trials to one.
         seed: The seed of all randomness, including the search's.
-        label_pattern: Take labels from file names, such as '{label}__*'; '{label...}_*' reaches to the last _;
-            '{label}/**' takes them from folders.
+        label_pattern: Take labels from file names, such as `'{label}__*'`; `'{label...}_*'` reaches to the last _;
+            `'{label}/**'` takes them from folders.
         workers: Try so many recipes at once, each on a core of its own. The trials are the same for any number, and
             others than without: they are chosen eight at a time.
         cluster: With `workers`: the address of a Ray cluster, such as 10.0.0.1:6379, whose machines all see the same
@@ -115,7 +116,7 @@ def tune(
     Raises:
         KeensightError: says what was given, what is accepted and what to do next.
 
-    Example:
+    Examples:
         >>> import keensight
         >>> found = keensight.tune("digits", recipe="dense", trials=20)  # doctest: +SKIP
         >>> run = keensight.train("digits", recipe=str(found.best))  # doctest: +SKIP
@@ -154,7 +155,7 @@ def _way_to_hire(workers: int | None, cluster: str | None, watcher: Watcher) -> 
         raise UsageError("--cluster is for several workers. Give their number: --workers 2.")
     if workers is not None and workers < 1:
         raise UsageError(f"--workers is {workers}; give 1 or more, such as the number of cores.")
-    return Processes if cluster is None else hire_on(cluster, SAME, watcher.note)
+    return Processes if cluster is None else hire_on(cluster, SAME_TO_TRY, watcher.note)
 
 
 def _tune(
