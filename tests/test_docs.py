@@ -1,6 +1,8 @@
 """Docs cannot drift: help texts are compared, and README blocks run. REWRITE_DOCS=1 mends the former."""
 
 import ast
+import importlib
+import inspect
 import json
 import os
 import re
@@ -8,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import docstring_parser
 import pytest
 from PIL import Image
 
@@ -70,6 +73,21 @@ def test_the_help_of_every_verb_is_in_the_docs():
     texts = zip(VERBS, each, strict=True)
     parts += [f"## keensight {verb}\n\n```text\n{text}\n```\n" for verb, text in texts]
     compare(CLI, "\n".join(parts))
+
+
+REFERENCE = re.findall(r"^::: (keensight\.verbs\.\S+)$", (ROOT / "docs" / "api.md").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", REFERENCE)
+def test_the_reference_has_each_argument_of_a_verb_once(name):
+    module, _, function = name.rpartition(".")
+    verb = getattr(importlib.import_module(module), function)
+    told = [
+        each.arg_name for each in docstring_parser.parse(verb.__doc__, docstring_parser.DocstringStyle.GOOGLE).params
+    ]
+    assert sorted(told) == sorted(inspect.signature(verb).parameters)
+    # Markdown would take stars and underlines out of a pattern that is not marked as code
+    assert not re.search(r"(?<!`)'\{label", verb.__doc__) and "\n    Example:" not in verb.__doc__
 
 
 PYTHON = ROOT / "docs" / "python.md"
