@@ -4,6 +4,7 @@ import itertools
 import os
 import runpy
 import shutil
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -90,6 +91,28 @@ def draw() -> Callable[[Path, Sequence[str], int, int], Path]:
         return folder
 
     return draw
+
+
+@pytest.fixture
+def small_disk(tmp_path_factory):
+    """A file system of its own, with the options given; skipped where mounting is not permitted."""
+    folder = tmp_path_factory.mktemp("disk")
+    mounted = []
+
+    def mount(options: str) -> Path:
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            pytest.skip(f"a small disk cannot be mounted here: {done.stderr.strip()}")
+        mounted.append(folder)
+        return folder
+
+    if shutil.which("mount") is None or os.geteuid() != 0:
+        pytest.skip("mounting a small disk takes root and the mount command")
+    yield mount
+    for each in mounted:
+        subprocess.run(["umount", "--lazy", str(each)], check=True)
 
 
 BROWSERS = ("chromium-headless-shell", "chromium")  # without windows to draw, it takes a third of the time

@@ -288,28 +288,6 @@ def test_out_is_a_file_or_full(warm, tmp_path):
     assert len(list(pictures.rglob("*.png"))) == 16
 
 
-@pytest.fixture
-def small_disk(tmp_path_factory):
-    """A file system of its own, with the options given; skipped where mounting is not permitted."""
-    folder = tmp_path_factory.mktemp("disk")
-    mounted = []
-
-    def mount(options: str) -> Path:
-        done = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            pytest.skip(f"a small disk cannot be mounted here: {done.stderr.strip()}")
-        mounted.append(folder)
-        return folder
-
-    if shutil.which("mount") is None or os.geteuid() != 0:
-        pytest.skip("mounting a small disk takes root and the mount command")
-    yield mount
-    for each in mounted:
-        subprocess.run(["umount", "--lazy", str(each)], check=True)
-
-
 @pytest.mark.parametrize("existing", [True, False])
 def test_read_only_output_folder(warm, small_disk, tmp_path, existing):
     disk = small_disk("ro,size=1m")

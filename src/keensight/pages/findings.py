@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
@@ -20,6 +21,21 @@ def sentence(finding: Finding) -> str:
     if looked_at := finding.evidence.get("looked_at"):
         return f"Of {looked_at:,} pictures, taken evenly from all: {said}"
     return said
+
+
+def without_names(finding: Finding) -> str:
+    """Return the sentence without the files' names, for where the pictures themselves stand beside it.
+
+    >>> without_names(Finding("blank", ("dog/a.1.jpg", "dog/b.jpg")))
+    '2 pictures are blank, all of nearly one colour. Look whether they belong.'
+    """
+    said = sentence(finding)
+    named = [at for file in finding.samples if (at := said.find(f": {file}")) >= 0]
+    if not named:
+        return said
+    last = max(said.rfind(file) + len(file) for file in finding.samples if file in said)
+    end = re.compile(r"\.(?= |$)").search(said, last)
+    return said[: min(named)] + (said[end.start() :] if end else ".")
 
 
 def _identical(finding: Finding) -> str:

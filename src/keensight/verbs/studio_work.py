@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import threading
 import time
@@ -15,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import IO, Any
 
+from keensight.bundle.read import Bundle
 from keensight.errors import KeensightError, counted
 from keensight.machine import collect_rarely, keep_memory, share_the_cores
 from keensight.pipeline.watch import Watcher
@@ -22,6 +24,7 @@ from keensight.values import Epoch
 
 SURE = 0.05  # a p-value under which a difference is hardly luck
 SHOWN = ("file", "title", "creator", "licence", "licence_url", "landing_page", "source")  # of what was gathered
+SENTENCE_END, COMMAND = re.compile(r"(?<=[.:]) (?=[-A-Z`])"), re.compile(r"`keensight |(?<!\S)--\w")
 EVERY_S = 0.2  # progress is told at most so often
 
 
@@ -42,8 +45,12 @@ class Teller(Watcher):
         return self.enough.is_set()
 
     def note(self, text: str) -> None:
-        """Tell a note."""
-        self.tell("note", text=text)
+        """Tell a note, but for sentences about commands: who sits before the page has no terminal."""
+        if kept := " ".join(each for each in SENTENCE_END.split(text) if not COMMAND.search(each)):
+            self.tell("note", text=kept)
+
+    def opened(self, bundle: Bundle) -> None:
+        """Tell nothing of signatures: the studio's own models are signed when they are taken away."""
 
     def stage(self, name: str) -> None:
         """Tell the stage's name."""
@@ -127,11 +134,11 @@ def _train(order: dict[str, Any], teller: Teller) -> dict[str, Any]:
 
 
 def _audit(order: dict[str, Any], teller: Teller) -> dict[str, Any]:
-    from keensight.pages.findings import sentence
+    from keensight.pages.findings import without_names
     from keensight.verbs.audit import audit
 
     found = audit(**order, watcher=teller)
-    findings = [asdict(each) | {"sentence": sentence(each)} for each in found.findings]
+    findings = [asdict(each) | {"sentence": without_names(each)} for each in found.findings]
     return {"pictures": found.num_pictures, "findings": findings, "page": str(found.page)}
 
 

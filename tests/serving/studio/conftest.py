@@ -24,12 +24,12 @@ studio.studio(sys.argv[1], no_browser=True)
 
 @pytest.fixture
 def changed_studio(watched, tmp_path, own_cache):
-    """Open the page of a studio in `mine`; `changes` are made in each process that works."""
+    """Open the page of a studio, in `mine` if no folder is given; `changes` are made in each process that works."""
     running = []
 
-    def visit(changes="", **settings):
+    def visit(changes="", folder=tmp_path / "mine", **settings):
         work = WORK.format(path=repr(sys.path), changes=changes)
-        words = [sys.executable, "-c", STUDIO, str(tmp_path / "mine"), work]
+        words = [sys.executable, "-c", STUDIO, str(folder), work]
         environment = os.environ | {"KEENSIGHT_CACHE": str(own_cache), "PYTHONUNBUFFERED": "1"}
         environment["NPM_CONFIG_REGISTRY"] = "http://127.0.0.1:1"  # where nobody listens
         running.append(subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment))

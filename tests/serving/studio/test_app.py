@@ -77,6 +77,9 @@ def test_others_get_nothing(studio, headers, token):
         answer = client.get("/", params={"token": token}, headers=headers, follow_redirects=False)
         assert answer.status_code == 403 and "set-cookie" not in answer.headers
         assert client.get("/api/state").status_code == 403
+        page = client.get("/", headers={"Accept": "text/html,*/*"})  # as a browser asks for an old address
+        assert page.status_code == 403 and page.headers["content-type"].startswith("text/html")
+        assert "Open the studio by the whole address" in page.text
 
 
 def test_pages_of_other_sites_can_do_nothing(client, studio):
@@ -128,7 +131,10 @@ def test_pictures_land_in_ordinary_folders(client, studio):
 
 def test_what_is_refused_says_why(client, studio):
     post(client, "classes", json={"name": "cup"})
-    for content, why in ((b"hello", "not a picture"), (b"", "empty"), (b"%PDF-1.4 " + bytes(50), "PDF")):
+    cut = encoded(kind="JPEG")[:-40]
+    for content, why in (
+        (b"hello", "not a picture"), (b"", "empty"), (b"%PDF-1.4 " + bytes(50), "PDF"), (cut, "cut short"),
+    ):  # fmt: skip
         error = post(client, "pictures", {"class": "cup", "file": "a.png"}, content=content, status=400)["error"]
         assert why in error["message"]
     assert "already" in post(client, "classes", json={"name": "CUP"}, status=409)["error"]["message"]
@@ -145,6 +151,43 @@ def test_a_full_disk_says_so_and_leaves_nothing(client, studio, monkeypatch):
     told = post(client, "pictures", {"class": "cup", "file": "a.png"}, content=encoded(), status=409)
     assert "The disk is full" in told["error"]["message"]
     assert list((studio.project.pictures / "cup").iterdir()) == []
+
+
+def test_a_disk_that_fills_up_while_an_archive_is_added_keeps_what_fitted(client, studio, monkeypatch):
+    file, synced, room = io.BytesIO(), os.fsync, iter(range(2))
+    with zipfile.ZipFile(file, "w") as packed:
+        for i in range(4):
+            packed.writestr(f"pets/{'cat' if i % 2 else 'dog'}/{i}.png", encoded(i))
+
+    def sync(number):
+        if next(room, None) is None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        synced(number)
+
+    monkeypatch.setattr("keensight.files.os.fsync", sync)
+    told = post(client, "archive", {"file": "pets.zip"}, content=file.getvalue())
+    assert told["added"] == 2 == len(list(studio.project.pictures.rglob("*.png")))
+    assert len(told["refused"]) == 2 and all("The disk is full" in why for _, why in told["refused"])
+    post(client, "undo", json={})
+    assert list(studio.project.pictures.rglob("*.png")) == []
+
+
+def test_what_was_decided_about_a_finding_is_open_again_after_undo(client, studio):
+    filled(client)
+    alike = {"kind": "outlier", "evidence": {}, "sentence": "", "samples": ["cup/0.png", "cup/1.png", "glass/0.png"]}
+    studio.findings = [alike | {"number": 0}, alike | {"number": 1}]
+
+    def decided():
+        return [each["decided"] for each in client.get("/api/state").json()["findings"]]
+
+    post(client, "decide", json={"action": "drop", "files": ["cup/0.png"], "finding": 0})
+    post(client, "decide", json={"action": "keep", "files": ["cup/1.png"], "finding": 0})
+    post(client, "decide", json={"action": "relabel", "files": ["glass/0.png"], "label": "cup"})  # in the grid
+    gone = {"cup/0.png": "removed", "glass/0.png": "moved to cup"}
+    assert decided() == [gone | {"cup/1.png": "kept"}, gone]
+    for _ in range(3):
+        post(client, "undo", json={})
+    assert decided() == [{}, {}] and counts(client) == {"cup": 3, "glass": 3}
 
 
 def test_an_archive_becomes_classes(client):

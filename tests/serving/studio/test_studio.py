@@ -149,6 +149,26 @@ def test_from_an_empty_folder_to_a_downloaded_model(page, studio, tmp_path, viol
     page.click("#camera-live")
 
 
+def test_a_chosen_folder_becomes_classes_and_what_is_wrong_stays_in_sight(page, tmp_path):
+    for kind, i in (("round", 1), ("round", 2), ("square", 1)):
+        file = tmp_path / "mixed" / kind / f"{i}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(drawn(kind, i))
+    (tmp_path / "mixed" / "round" / ".DS_Store").write_bytes(b"x")
+    page.set_input_files("#folder-files", tmp_path / "mixed")
+    says(page, '[data-name="round"] p', "2 picture")
+    says(page, '[data-name="square"] p', "1 picture")
+    assert page.locator("#progress").inner_text() == "3 pictures added."
+    page.set_viewport_size(NARROW)
+    page.fill("#class-name", "a/b")
+    page.click("text=Add class")
+    says(page, "#trouble", "a sign that folders cannot have")
+    page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    assert page.evaluate("document.getElementById('trouble').getBoundingClientRect().top") >= 0
+    last = page.locator("nav a").last.bounding_box()
+    assert last["x"] + last["width"] <= NARROW["width"]  # all steps are to be seen
+
+
 def test_a_killed_training_says_so(page, studio, tmp_path):
     collect(page, round=12, square=12)
     page.click("#start")
@@ -159,6 +179,7 @@ def test_a_killed_training_says_so(page, studio, tmp_path):
     for child in children:
         os.kill(int(child), signal.SIGKILL)
     says(page, "#ended", "ended its process")
+    assert "Begin again" in page.locator("#ended").inner_text()  # nothing was kept yet
     assert page.is_enabled("#start")
 
 
@@ -167,7 +188,14 @@ def test_findings_are_decided_about_and_the_camera_collects(page, tmp_path, unti
     page.evaluate(DROP, [[["copy.png", dropped("round", 1)[0][1]]], "square"])
     says(page, '[data-name="square"] p', "13 picture")
     page.click("#audit")
+    page.locator("#check #job").wait_for()  # beside what was pressed
     page.locator(".finding li button").first.wait_for(timeout=300_000)
+    assert "copy.png" not in page.locator(".finding > p").first.inner_text()  # the picture itself stands below
+    page.get_by_label("Remove square/copy.png").first.click()
+    says(page, '[data-name="square"] p', "12 picture")
+    says(page, ".finding .decided", "removed")
+    page.click("#undo")
+    says(page, '[data-name="square"] p', "13 picture")
     page.get_by_label("Remove square/copy.png").first.click()
     says(page, '[data-name="square"] p', "12 picture")
     record = tmp_path / "mine" / "pictures.decisions.jsonl"

@@ -20,6 +20,7 @@ from keensight.serving.studio.project import Project
 
 Clean = Callable[..., object]  # `keensight.clean`
 ActName = Literal["drop", "relabel", "keep"]
+KEPT = "kept"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,8 @@ class Act:
 
     title: str
     undo: Callable[[], object]
+    decided: dict[str, str] = field(default_factory=dict)  # what was done, by the picture's path before
+    finding: int | None = None
 
 
 @dataclass(slots=True)
@@ -52,8 +55,10 @@ class Acts:
         """Note that a class has another name."""
         self.done.append(Act(f"renaming {old}", lambda: self.project.rename_class(new, old)))
 
-    def decide(self, action: ActName, files: Sequence[str], label: str | None, why: str) -> None:
-        """Carry out a decision about pictures. Raises RefusalError if it cannot be."""
+    def decide(
+        self, action: ActName, files: Sequence[str], label: str | None, why: str, finding: int | None = None
+    ) -> None:
+        """Carry out a decision about pictures, perhaps for a finding. Raises RefusalError if it cannot be."""
         found = {path: self.project.picture_file(path) for path in dict.fromkeys(files)}
         if action == "relabel" and label is None:
             raise RefusalError(400, "bad_request", "Moving a picture needs the class that it belongs to.")
@@ -62,6 +67,7 @@ class Acts:
             for path, file in found.items()
         ]
         title = {"drop": "removing", "relabel": f"moving to {label}", "keep": "keeping"}[action]
+        done = {"drop": "removed", "relabel": f"moved to {label}", "keep": KEPT}[action]
         self.count += 1
         decisions = make_folder(self.project.own / "decisions") / f"{self.count}-{len(lines)}.jsonl"
         write_atomically(decisions, "".join(to_json_line(each) + "\n" for each in lines))
@@ -70,10 +76,21 @@ class Acts:
         except DataError as error:
             if action == "keep":
                 raise RefusalError(409, "not_possible", str(error)) from error
-            self._move(list(found), self.project.class_folder(label) if label and action == "relabel" else None, title)
+            to = self.project.class_folder(label) if label and action == "relabel" else None
+            undo = self._move(list(found), to)
         else:
             undo = lambda: self.clean(self.project.pictures, undo=True)  # noqa: E731
-            self.done.append(Act(f"{title} ({counted(len(found), 'picture')})", undo))
+        decided = dict.fromkeys(found, done)
+        self.done.append(Act(f"{title} ({counted(len(found), 'picture')})", undo, decided, finding))
+
+    def decided_in(self, finding: int) -> dict[str, str]:
+        """Return what was done to pictures, by their paths before. Those kept for another finding are left out."""
+        return {
+            file: what
+            for act in self.done
+            for file, what in act.decided.items()
+            if what != KEPT or act.finding == finding
+        }
 
     def undo(self) -> str:
         """Take the last act back, and return what it was. Raises RefusalError if there is none."""
@@ -83,8 +100,8 @@ class Acts:
         act.undo()
         return act.title
 
-    def _move(self, paths: list[str], to: Path | None, title: str) -> None:
-        """Move pictures to another class, or out of all classes."""
+    def _move(self, paths: list[str], to: Path | None) -> Callable[[], object]:
+        """Move pictures to another class, or out of all classes; return what moves them back."""
         moves = []
         for path in paths:
             name, _, file = path.partition("/")
@@ -92,7 +109,7 @@ class Acts:
             moves.append((self.project.picture_file(path), _free(make_folder(folder) / file)))
         _shift(moves)
         back = [(new, old) for old, new in moves]
-        self.done.append(Act(f"{title} ({counted(len(paths), 'picture')})", lambda: _shift(back)))
+        return lambda: _shift(back)
 
 
 def _shift(moves: list[tuple[Path, Path]]) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -102,7 +103,8 @@ class Jobs:
         await process.wait()
         if job.status == "running":
             job.status = "crashed"
-            job.error = f"The work stopped without a word (status {process.returncode}): something ended its process."
+            perhaps = ", perhaps for want of memory" if process.returncode == -signal.SIGKILL else ""
+            job.error = f"The work stopped without a word{perhaps}: something ended its process."
         after(job)
         self._changed()
 

@@ -92,7 +92,7 @@ def answer(run: Path, content: bytes, looks: bool, limits: Limits) -> dict[str, 
         "none": found.is_none_of_these,
         "abstained": found.abstained,
         "reasons": list(found.reasons),
-        "notes": list(found.notes),
+        "notes": [each for each in found.notes if not any(each in reason for reason in found.reasons)],
     }
     if looks:
         index = predictor.bundle.labels.index(found.label)

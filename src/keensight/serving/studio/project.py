@@ -20,6 +20,7 @@ from keensight.errors import DataError, KeensightError, PictureError
 from keensight.files import explained, make_folder, write_atomically
 from keensight.names import natural_order, odd_name
 from keensight.serving.limits import Limits, RefusalError
+from keensight.serving.studio.thumbs import small_of
 from keensight.serving.uploads import refusals, suffix_of, tidy
 from keensight.workspace import RUN, RunFolder, is_finished, is_run
 
@@ -102,9 +103,7 @@ class Project:
         """Write a picture into a class, under a free name, and return its path. Raises RefusalError if it is none."""
         folder = self.class_folder(name)
         with refusals(limits):
-            from keensight.data.pixels import read_header  # Pillow
-
-            read_header(content)
+            small_of(content)
         stem = NOT_IN_NAMES.sub("_", tidy(file)).strip(" .") or "picture"
         suffix = suffix_of(content) or (Path(stem).suffix if Path(stem).suffix.lower() in SUFFIXES else ".png")
         base = Path(stem).stem[:100] or "picture"
@@ -124,7 +123,7 @@ class Project:
                 for label, path, read in _in_archive(archive, name, opened, refused):
                     try:
                         added.append(self.add(name or label, path.rpartition("/")[2], read, limits))
-                    except (RefusalError, PictureError) as error:
+                    except (RefusalError, KeensightError) as error:
                         refused.append((path, str(error)))
         except DataError as error:
             raise RefusalError(400, "bad_archive", str(error)) from error

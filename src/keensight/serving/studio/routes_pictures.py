@@ -91,11 +91,8 @@ async def decide(studio: Studio, request: Request) -> Response:
     if action not in ("drop", "relabel", "keep") or not files:
         raise RefusalError(400, "bad_request", "A decision is drop, relabel or keep, about one picture or more.")
     label, why = asked.get("label"), str(asked.get("why", "looked at in the studio"))[:200]
-    await asyncio.to_thread(studio.acts.decide, action, files, None if label is None else str(label), why)
-    if studio.findings is not None and isinstance(number := asked.get("finding"), int):
-        for each in studio.findings:
-            if each["number"] == number:
-                each["decided"] = sorted({*each.get("decided", []), *files})
+    finding = number if isinstance(number := asked.get("finding"), int) else None
+    await asyncio.to_thread(studio.acts.decide, action, files, None if label is None else str(label), why, finding)
     return done(studio)
 
 

@@ -7,7 +7,7 @@ from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from keensight.serving.guard import SECURITY_HEADERS
@@ -16,6 +16,16 @@ CSP = SECURITY_HEADERS["Content-Security-Policy"].replace(
     "frame-ancestors 'none'", "frame-src 'self'; frame-ancestors 'self'"
 )
 CSP = CSP.replace("img-src 'self' blob: data:", "img-src 'self' blob: data:; media-src 'self' blob:")
+
+WHOLE_ADDRESS = (
+    "Open the studio by the whole address that it printed: it ends in a token, which is new at each start. "
+    "If the studio is not running any more, start it again; your pictures and models are still in its folder."
+)
+PAGE = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark"><title>Studio · keensight</title>
+<h1>The studio is not open here</h1><p>{message}</p></html>
+"""
 
 
 class Safety:
@@ -40,17 +50,18 @@ class Safety:
                     headers.setdefault(name, value)
             await send(message)
 
-        response = self._refused(scope["method"], Headers(scope=scope)) or self._let_in(scope)
+        refused = self._refused(scope["method"], Headers(scope=scope))
+        response = self._let_in(scope) if refused is None else _refusal(refused, scope)
         await (response or self._app)(scope, receive, answer)
 
-    def _refused(self, method: str, headers: Headers) -> Response | None:
+    def _refused(self, method: str, headers: Headers) -> str | None:
         host, origin = headers.get("host", ""), headers.get("origin")
         site = headers.get("sec-fetch-site", "same-origin")
         if host not in self._hosts:
-            return _refusal("The studio answers only under the address that it printed.")
+            return "The studio answers only under the address that it printed."
         is_ours = origin is None or origin in {f"http://{each}" for each in self._hosts}
         if not is_ours or (method != "GET" and site not in ("same-origin", "none")):
-            return _refusal("A page of another site asked the studio. That is refused.")
+            return "A page of another site asked the studio. That is refused."
         return None
 
     def _let_in(self, scope: Scope) -> Response | None:
@@ -66,7 +77,7 @@ class Safety:
         except CookieError:
             cookie = None
         if cookie is None or not _same(cookie.value, self._token):
-            return _refusal("Open the studio by the whole address that it printed: it ends in a token.")
+            return _refusal(WHOLE_ADDRESS, scope)
         return None
 
 
@@ -74,5 +85,7 @@ def _same(given: str, token: str) -> bool:
     return secrets.compare_digest(given.encode(), token.encode())
 
 
-def _refusal(message: str) -> Response:
+def _refusal(message: str, scope: Scope) -> Response:
+    if "text/html" in Headers(scope=scope).get("accept", ""):
+        return HTMLResponse(PAGE.format(message=message), 403)
     return JSONResponse({"error": {"code": "forbidden", "message": message}}, 403)

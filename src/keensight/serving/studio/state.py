@@ -79,8 +79,18 @@ class Studio:
             "models": models_of(self.project),
             "unfinished": None if unfinished is None else unfinished.name,
             "undo": self.acts.done[-1].title if self.acts.done else None,
-            "findings": self.findings,
+            "findings": self._findings(),
             "compared": self.compared,
             "gathered": self.gathered,
             "budgets": BUDGETS,
         }
+
+    def _findings(self) -> list[dict[str, Any]] | None:
+        """Return the findings, each with what was decided about its pictures."""
+        if self.findings is None:
+            return None
+        decided = [self.acts.decided_in(each["number"]) for each in self.findings]
+        return [
+            each | {"decided": {file: done[file] for file in each["samples"] if file in done}}
+            for each, done in zip(self.findings, decided, strict=True)
+        ]

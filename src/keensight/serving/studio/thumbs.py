@@ -20,9 +20,13 @@ def thumb(file: Path) -> bytes:
     return _thumb(file, file.stat().st_mtime_ns)
 
 
+def small_of(content: bytes) -> Image.Image:
+    """Return the middle of an encoded picture, decoded to its end. Raises PictureError."""
+    return Image.fromarray(decode_picture(content, Preprocessing(SIDE_PX, SIDE_PX, 3, fit="crop")))
+
+
 @lru_cache(KEPT)
 def _thumb(file: Path, _: int) -> bytes:
-    pixels = decode_picture(file.read_bytes(), Preprocessing(SIDE_PX, SIDE_PX, 3, fit="crop"))
     out = io.BytesIO()
-    Image.fromarray(pixels).save(out, "JPEG", quality=80)
+    small_of(file.read_bytes()).save(out, "JPEG", quality=80)
     return out.getvalue()

@@ -22,7 +22,7 @@ export function show(state) {
   const [at, key] = [[...$("findings").children].indexOf(focused), document.activeElement?.dataset.key];
   $("findings").replaceChildren();
   if (!findings) return;
-  const open = findings.filter((each) => each.samples.length && (each.decided ?? []).length < each.samples.length);
+  const open = findings.filter((each) => each.samples.length && Object.keys(each.decided).length < each.samples.length);
   const told = findings.length ? `${count(findings.length, "finding")}, ${open.length} of them to decide about.` : "Nothing was found that needs your eye.";
   $("findings").append(h("p", { role: "status" }, told), ...findings.map(card));
   if (!focused) return;
@@ -33,8 +33,7 @@ export function show(state) {
 }
 
 function card(finding) {
-  const decided = new Set(finding.decided ?? []);
-  const left = finding.samples.filter((file) => !decided.has(file));
+  const left = finding.samples.filter((file) => !finding.decided[file]);
   const shownFiles = finding.samples.slice(0, SHOWN);
   const more = finding.samples.length - shownFiles.length;
   const all = h("p", { className: "buttons" });
@@ -43,16 +42,18 @@ function card(finding) {
     "div",
     { className: `finding${left.length ? "" : " decided"}`, tabindex: "-1" },
     h("p", {}, finding.sentence),
-    h("ul", {}, ...shownFiles.map((file) => picture(finding, file, decided.has(file)))),
+    h("ul", {}, ...shownFiles.map((file, i) => picture(finding, file, finding.evidence.suggested?.[i]))),
     more > 0 ? h("p", { className: "small" }, `and ${more} more`) : "",
     all,
   );
 }
 
-function picture(finding, file, isDecided) {
+// `other` is the class that the picture may be of, where the finding says one.
+function picture(finding, file, other) {
   const [label] = file.split("/");
-  const parts = [h("img", { src: small(file), alt: file, loading: "lazy" }), h("span", {}, label)];
-  if (isDecided) return h("li", { className: "decided" }, ...parts, " · decided");
+  const parts = [h("img", { src: small(file), alt: file, loading: "lazy" }), h("span", {}, other ? `${label}; or ${other}?` : label)];
+  const done = finding.decided[file];
+  if (done) return h("li", { className: "decided" }, ...parts, ` · ${done}`);
   const move = h("select", { "aria-label": `Move ${file} to` }, h("option", { value: "" }, "Move to …"));
   move.append(...classes.filter((each) => each !== label).map((each) => h("option", { value: each }, each)));
   move.addEventListener("change", () => move.value && decide(finding, "relabel", [file], move.value));
@@ -60,7 +61,9 @@ function picture(finding, file, isDecided) {
   drop.setAttribute("aria-label", `Remove ${file}`);
   drop.dataset.key = `${file}/drop`;
   move.dataset.key = `${file}/move`;
-  return h("li", {}, ...parts, h("br"), drop, " ", move);
+  const is = classes.includes(other) ? [button(`It is ${other}`, () => decide(finding, "relabel", [file], other)), " "] : [];
+  if (is.length) is[0].setAttribute("aria-label", `${file} is ${other}: move it there`);
+  return h("li", {}, ...parts, h("br"), ...is, drop, " ", move);
 }
 
 async function decide(finding, action, files, label) {

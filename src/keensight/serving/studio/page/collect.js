@@ -51,7 +51,7 @@ function card({ name, count: number }) {
       keyed(button("Add pictures", () => input.click()), "add"),
       keyed(button("Camera", () => camera(name).then(() => back(name, "camera"))), "camera"),
       keyed(button("Search", () => search(name).then(() => back(name, "search"))), "search"),
-      keyed(button("Look", () => open(name, latest).then(() => back(name, "look"))), "look"),
+      keyed(button("See all", () => open(name, latest).then(() => back(name, "look"))), "look"),
       keyed(button("Rename", () => rename(name)), "rename"),
     ),
     input,
@@ -194,6 +194,12 @@ document.addEventListener("paste", (event) => {
   if (!files.length) return;
   event.preventDefault();
   give(files.map((file) => ({ file, name: undefined })), document.activeElement?.closest?.("[data-name]")?.dataset.name);
+});
+$("choose-folder").addEventListener("click", () => $("folder-files").click());
+$("folder-files").addEventListener("change", () => {
+  const seen = [...$("folder-files").files].filter((file) => !/(^|\/)\./.test(file.webkitRelativePath));
+  give(seen.map((file) => ({ file, name: file.webkitRelativePath.split("/").at(-2) })));
+  $("folder-files").value = "";
 });
 $("choose-zip").addEventListener("click", () => $("zip").click());
 $("zip").addEventListener("change", () => {

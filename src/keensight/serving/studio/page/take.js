@@ -22,7 +22,7 @@ export function show({ models }) {
       ...entry("The model, signed", "All that answering needs, with its report and a signature. The key beside it shows that nobody changed it.", link("bundle", "Download the model")),
       ...entry("A page for anybody", "One file with the model inside. Whoever opens it in a browser gets answers, without a network and without installing anything; pictures stay on their machine. The first one takes a download of 33 MB.", pageButton(name)),
       ...entry("For other programs", "The network alone, in the format ONNX.", link("onnx", "Download ONNX")),
-      ...entry("For a server", "The files that build a container which answers over HTTP.", link("containers", "Download container files"), h("p", { className: "small" }, "Then send it a picture:"), h("pre", { tabindex: "0" }, h("code", {}, "curl --data-binary @picture.jpg http://localhost:8000/v1/predict"))),
+      ...entry("For a server", "The files that build a container which answers over HTTP.", link("containers", "Download container files"), h("p", { className: "small" }, "Then send it a picture:"), h("pre", {}, h("code", {}, "curl --data-binary @picture.jpg http://localhost:8000/v1/predict"))),
     ),
   );
 }

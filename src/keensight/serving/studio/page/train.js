@@ -6,6 +6,7 @@ import { trouble } from "./trouble.js";
 
 const MINUTES = { "1m": "1 minute", "5m": "5 minutes", "20m": "20 minutes", "1h": "1 hour" };
 const WORDS = { train: "Training", audit: "Looking for problems", explore: "Drawing the map", compare: "Comparing", gather: "Searching" };
+const PLACES = { audit: "check-work", explore: "check-work" }; // where its progress is shown
 const NS = "http://www.w3.org/2000/svg";
 
 let began = 0;
@@ -16,6 +17,8 @@ export function show(state) {
   if (!$("budgets").children.length) $("budgets").append(...state.budgets.map(choice));
   const filled = state.classes.filter((each) => each.count > 0).length;
   const job = state.job;
+  const place = $(PLACES[job?.what] ?? "train-work");
+  if ($("work").parentElement !== place) place.append($("work"));
   const busy = job?.status === "running";
   $("start").disabled = busy || filled < 2;
   $("why-not").textContent = filled < 2 ? "Learning needs at least two classes with pictures." : "";
@@ -24,7 +27,7 @@ export function show(state) {
   $("enough").hidden = job?.what !== "train";
   if (busy) progress(job);
   else began = 0;
-  ended(job);
+  ended(job, state.unfinished);
   $("notes").hidden = !job?.notes.length;
   $("notes").querySelector("ul").replaceChildren(...(job?.notes ?? []).map((note) => h("li", {}, note)));
   models(state);
@@ -57,7 +60,7 @@ function duration(ms) {
 
 // The accuracy on pictures that it does not learn from, after each round.
 function curve(epochs, total) {
-  const [width, height, left] = [340, 130, 34];
+  const [width, height, left] = [340, 130, 44];
   const x = (number) => left + ((number - 0.5) / Math.max(total, epochs.length)) * (width - left - 8);
   const y = (share) => 8 + (1 - share) * (height - 26);
   const svg = element("svg", { viewBox: `0 0 ${width} ${height}`, role: "img" });
@@ -82,11 +85,11 @@ function element(tag, attributes, text = "") {
 
 const percent = (share) => `${(100 * share).toFixed(0)} %`;
 
-function ended(job) {
+function ended(job, unfinished) {
   const words = {
     done: job?.what === "train" ? "The model is ready. Try it below." : "",
     failed: `It did not work: ${job?.error}`,
-    crashed: `${job?.error} What it had learnt is kept; go on with it, or begin again.`,
+    crashed: `${job?.error} ${unfinished ? "What it had learnt is kept: go on with it, or begin again." : "Begin again."}`,
     stopped: "It was cancelled.",
   };
   const text = words[job?.status] ?? "";

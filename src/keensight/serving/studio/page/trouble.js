@@ -1,9 +1,8 @@
-// What went wrong, where everyone sees and hears it.
+// What went wrong, where everyone sees and hears it: it stays in sight while one scrolls.
 
 import { $ } from "./dom.js";
 
 export function trouble(error) {
   $("trouble").hidden = !error;
   $("trouble").textContent = error?.message ?? "";
-  if (error) $("trouble").scrollIntoView({ block: "nearest" });
 }

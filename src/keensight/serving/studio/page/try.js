@@ -36,6 +36,7 @@ async function tryFile(file) {
     announce(spoken(answer));
     trouble(null);
   } catch (error) {
+    $("try-image").hidden = true;
     $("answer").replaceChildren(h("p", { className: "warn" }, error.message));
     announce(error.message);
   }
@@ -102,6 +103,7 @@ async function live() {
   }
 }
 
+$("try-image").addEventListener("error", () => ($("try-image").hidden = true)); // HEIC, which few browsers show
 $("choose-try").addEventListener("click", () => $("try-file").click());
 $("try-file").addEventListener("change", () => {
   if ($("try-file").files[0]) tryFile($("try-file").files[0]);
