@@ -10,10 +10,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import docstring_parser
 import pytest
+from docstring_parser import DocstringStyle, parse
 from PIL import Image
 
+import keensight
 from keensight.cli import VERBS
 from keensight.models.zoo import MODELS, options_of
 from keensight.training.recipe import choices_of, load_recipe
@@ -82,10 +83,9 @@ REFERENCE = re.findall(r"^::: (keensight\.verbs\.\S+)$", (ROOT / "docs" / "api.m
 def test_the_reference_has_each_argument_of_a_verb_once(name):
     module, _, function = name.rpartition(".")
     verb = getattr(importlib.import_module(module), function)
-    told = [
-        each.arg_name for each in docstring_parser.parse(verb.__doc__, docstring_parser.DocstringStyle.GOOGLE).params
-    ]
-    assert sorted(told) == sorted(inspect.signature(verb).parameters)
+    told = [each.arg_name for each in parse(verb.__doc__, DocstringStyle.GOOGLE).params]
+    if verb is not keensight.predict_each:  # whose docstring refers to predict's
+        assert sorted(told) == sorted(inspect.signature(verb).parameters)
     # Markdown would take stars and underlines out of a pattern that is not marked as code
     assert not re.search(r"(?<!`)'\{label", verb.__doc__) and "\n    Example:" not in verb.__doc__
 
