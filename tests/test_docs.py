@@ -176,3 +176,18 @@ def test_messages_name_no_file_that_an_installed_keensight_lacks():
     named = {name for said in texts.values() for text in said for name in re.findall(r"^([a-z]+\.md)\b", text)}
     assert {"recipes.md", "gather.md", "keras.md"} <= named  # what follows PAGES begins a text of its own
     assert [name for name in named if not (ROOT / "docs" / name).is_file()] == []
+
+
+@pytest.mark.parametrize("has_pictures", [True, False])
+def test_ci_runs_all_that_needs_no_pictures_where_there_are_none(tmp_path, has_pictures):
+    """Whoever has only the repository, as GitHub does."""
+    (tmp_path / "make").write_text('#!/bin/sh\necho "$*" "$EXECUTE_NOTEBOOKS" >>"$0.log"\n')
+    (tmp_path / "make").chmod(0o755)
+    if has_pictures:
+        (tmp_path / "planesnet.zip").touch()
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "KEENSIGHT_PICTURES": str(tmp_path)}
+    subprocess.run([ROOT / ".ci" / "run"], check=True, env=environment, capture_output=True)
+    asked = (tmp_path / "make.log").read_text().splitlines()
+    assert asked[:3] == ["lint ", "demo ", "test "]
+    last = [f"example DATA={tmp_path} ", "docs "] if has_pictures else ["docs false"]
+    assert asked[-1 - len(last) :] == ["dist ", *last]
