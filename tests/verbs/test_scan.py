@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 from sklearn.datasets import load_digits
 
 import keensight
@@ -48,6 +48,7 @@ def test_what_is_there_is_found_where_it_is(trained, scene, tmp_path):
     for each in found.found:
         assert min(max(abs(each.x - x), abs(each.y - y)) for x, y in truth) < 8, "nothing is found on black"
     told = json.loads((tmp_path / "out" / "found.geojson").read_text())
+    assert told["scene"]["units"] == "pixels" and "crs" not in told
     assert [feature["geometry"]["coordinates"][0][0] for feature in told["features"]] == [
         [each.x, each.y] for each in found.found
     ]
@@ -118,3 +119,29 @@ def test_labels_that_mean_that_nothing_is_there():
     assert wanted_labels(["fox", "hare", "background"], []) == ["fox", "hare"]
     assert wanted_labels(["none", "other"], []) == ["none", "other"]
     assert wanted_labels(list("0123"), []) == list("0123")
+
+
+def test_a_geotiff_s_finds_lie_on_its_map(trained, scene, tmp_path):
+    file, _ = scene
+    info = TiffImagePlugin.ImageFileDirectory_v2()
+    for tag, kind, values in (
+        (33550, 12, (2.0, 2.0, 0.0)), (33922, 12, (0.0, 0.0, 0.0, 1000.0, 9000.0, 0.0)),
+        (34735, 3, (1, 1, 0, 1, 3072, 0, 1, 32610)),
+    ):  # fmt: skip
+        info.tagtype[tag], info[tag] = kind, values
+    Image.open(file).save(tmp_path / "scene.tif", tiffinfo=info)
+    found = keensight.scan(
+        trained.bundle, tmp_path / "scene.tif", out=tmp_path / "out", find=list("0123456789"), step=1
+    )
+    told = json.loads((tmp_path / "out" / "found.geojson").read_text())
+    assert told["crs"]["properties"]["name"] == "urn:ogc:def:crs:EPSG::32610"
+    assert told["scene"]["units"] == "EPSG:32610"
+    assert found.found and [feature["geometry"]["coordinates"][0] for feature in told["features"]] == [
+        [
+            [1000 + 2 * x, 9000 - 2 * y]
+            for x, y in ((e.x, e.y), (e.x, e.y + 8), (e.x + 8, e.y + 8), (e.x + 8, e.y), (e.x, e.y))
+        ]
+        for e in found.found
+    ]
+    (row, *_) = csv.DictReader((tmp_path / "out" / "found.csv").read_text().splitlines())
+    assert float(row["x"]) == found.found[0].x  # in pixels

@@ -24,7 +24,7 @@ COPIED = (258, 259, 262, 266, 277, 284, 317, 320, 338, 339, 347, 529, 530, 531, 
 PLAIN, OLD_JPEG = 1, 6
 COLOURS, YCBCR = 262, 6
 PLAIN_ROWS = 256
-KINDS = {1: "B", 2: "s", 3: "H", 4: "I", 5: "II", 7: "s", 16: "Q"}  # of a tag's values, by their number
+KINDS = {1: "B", 2: "s", 3: "H", 4: "I", 5: "II", 7: "s", 12: "d", 16: "Q"}  # of a tag's values, by their number
 MOST_TAGS = 4096
 MOST_VALUES = 2**26
 
@@ -73,14 +73,24 @@ def parts_of_tiff(path: Path) -> Parts | str:
     Raises PictureError for a file that is damaged.
     """
     try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            return _parts(path, content)
+        return _parts(path, *tags_of_tiff(path))
     except (struct.error, ValueError, KeyError, IndexError) as error:
         raise PictureError("its directory is damaged or cut short") from error
 
 
-def _parts(path: Path, content: mmap.mmap) -> Parts | str:
-    order, tags = _directory(content)
+def tags_of_tiff(path: Path) -> tuple[str, dict[int, tuple[int, bytes]]]:
+    """Return the order of bytes, and the first directory: the kind and the bytes of the values, by tag.
+
+    Raises PictureError for a file that is damaged.
+    """
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return _directory(content)
+    except (struct.error, ValueError) as error:
+        raise PictureError("its directory is damaged or cut short") from error
+
+
+def _parts(path: Path, order: str, tags: dict[int, tuple[int, bytes]]) -> Parts | str:
 
     def numbers(tag: int) -> list[int]:
         kind, held = tags[tag]
@@ -126,7 +136,6 @@ def _parts(path: Path, content: mmap.mmap) -> Parts | str:
 
 
 def _directory(content: mmap.mmap) -> tuple[str, dict[int, tuple[int, bytes]]]:
-    """Return the order of bytes, and the first directory: the kind and the bytes of the values, by tag."""
     order = "<" if content[:2] == b"II" else ">"
     is_big = 43 in content[2:4]
     head, count_format, entry_bytes, room = (8, "Q", 20, 8) if is_big else (4, "H", 12, 4)

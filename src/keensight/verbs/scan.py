@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from keensight.data.scene_map import MapPlace, map_place
 from keensight.data.scenes import Scene, bands, open_scene, shrunk
 from keensight.errors import PictureError, UsageError, shortlist, suggestion
 from keensight.executor import Threads
@@ -51,7 +52,8 @@ LEAST_STEPS = 8  # places in the width of a window, by default
 class Scan:
     """What was found in a scene of `height` x `width` pixels, and the folder that has it as files.
 
-    `places` is how many windows were looked at, on `scales`; `sharing`, whether neighbours shared their work.
+    `places` is how many windows were looked at, on `scales`; `sharing`, whether neighbours shared their work;
+    `map_place`, where a GeoTIFF says that the scene lies.
     """
 
     bundle: Path
@@ -67,6 +69,7 @@ class Scan:
     sharing: bool
     seconds: float
     found: tuple[Detection, ...]
+    map_place: MapPlace | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,7 +99,8 @@ def scan(
 ) -> Scan:
     """Find in a large picture what a bundle of small pictures knows, and write where it is.
 
-    The folder gets found.geojson and found.csv (boxes in pixels, from the top left), boxes.jpg, and heat.jpg.
+    The folder gets found.csv (boxes in pixels, from the top left), found.geojson (the same; of a GeoTIFF, in its map's
+    coordinates), boxes.jpg, and heat.jpg.
 
     Args:
         bundle: The bundle's folder, or the run folder around it.
@@ -163,7 +167,7 @@ def scan(
                     found += some
             result = Scan(
                 known.path, path, folder, opened_scene.height, opened_scene.width, tuple(labels), least, factors, step,
-                places, sharing, time.monotonic() - began, tuple(without_overlaps(found, overlap)),
+                places, sharing, time.monotonic() - began, tuple(without_overlaps(found, overlap)), map_place(path),
             )  # fmt: skip
             _write(result, opened_scene, heat.heat_HW)
     except PictureError as error:
@@ -313,23 +317,31 @@ def _table(found: Sequence[Detection]) -> str:
 
 
 def _geojson(result: Scan) -> dict[str, object]:
-    """Return a FeatureCollection of boxes, in pixels of the scene: x to the right, y down."""
+    """Return a FeatureCollection of boxes, on the map of a GeoTIFF, else in pixels: x to the right, y down."""
+    place = result.map_place
+    units = "pixels" if place is None else f"EPSG:{place.epsg}" if place.epsg else "those of the scene's map"
+    # RFC 7946 has one map only; GDAL and QGIS read the member "crs" that GeoJSON had before
+    crs = {"type": "name", "properties": {"name": f"urn:ogc:def:crs:EPSG::{place.epsg}"}} if place else None
     return {
         "type": "FeatureCollection",
-        "scene": {"file": result.scene.name, "width": result.width, "height": result.height, "units": "pixels"},
+        **({"crs": crs} if place and place.epsg else {}),
+        "scene": {"file": result.scene.name, "width": result.width, "height": result.height, "units": units},
         "features": [
             {
                 "type": "Feature",
                 "properties": {"label": each.label, "probability": round(each.probability, 6)},
-                "geometry": {"type": "Polygon", "coordinates": [_corners(*_box(each))]},
+                "geometry": {"type": "Polygon", "coordinates": [_corners(place, *_box(each))]},
             }
             for each in result.found
         ],
     }
 
 
-def _corners(x: float, y: float, width: float, height: float) -> list[list[float]]:
-    return [[x, y], [x + width, y], [x + width, y + height], [x, y + height], [x, y]]
+def _corners(place: MapPlace | None, x: float, y: float, width: float, height: float) -> list[list[float]]:
+    corners = [[x, y], [x + width, y], [x + width, y + height], [x, y + height], [x, y]]
+    if place is None:
+        return corners
+    return [place.at(*corner) for corner in reversed(corners)]  # from the north, against the clock, as RFC 7946 asks
 
 
 def _box(each: Detection) -> tuple[float, ...]:
