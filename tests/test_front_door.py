@@ -93,6 +93,15 @@ def test_importing_is_light():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
+def test_the_help_of_verbs_is_light():
+    """Each verb's module is what `keensight VERB --help` imports."""
+    heavy = "{'torch', 'onnx', 'onnxruntime', 'sklearn', 'scipy', 'matplotlib', 'jinja2', 'PIL', 'rich', 'starlette'}"
+    modules = "(each.name for each in pkgutil.iter_modules(keensight.cli.__path__, 'keensight.cli.'))"
+    code = f"import importlib, pkgutil, sys, keensight.cli; [importlib.import_module(name) for name in {modules}]"
+    code += f"; print(sorted({heavy} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
 def test_training_on_arrays_imports_what_it_needs(tmp_path):
     """scikit-learn and scipy.stats, and torch's compiler, take more than a second each."""
     heavy = "{'sklearn', 'scipy.stats', 'torch._dynamo', 'torch._inductor', 'sympy', 'transformers', 'openvino'}"

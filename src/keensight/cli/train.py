@@ -11,7 +11,6 @@ from keensight import verbs
 from keensight.cli.options import Json, options_of
 from keensight.cli.output import Terminal, accuracy_line, command, percent, print_json, say
 from keensight.errors import counted
-from keensight.evaluation.advice import is_thin, next_steps, to_decide, warnings
 from keensight.evaluation.words import NARROW, duration
 from keensight.workspace import RunFolder
 
@@ -47,6 +46,8 @@ def train(*, json: Json = False, **asked: Any) -> int:
             }
         )
         return 0
+    from keensight.evaluation.advice import is_thin, next_steps, to_decide, warnings  # not for `train --help`
+
     split, headline = report.headline_split, report.headline
     floors = ", ".join(
         f"{floor.name} {percent(floor.val_accuracy if floor.test_accuracy is None else floor.test_accuracy)}"
