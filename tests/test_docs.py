@@ -76,6 +76,22 @@ def test_the_help_of_every_verb_is_in_the_docs():
     compare(CLI, "\n".join(parts))
 
 
+def test_the_files_that_the_readme_shows_and_links_are_there():
+    linked = re.findall(r'(?:\]\(|src=")([\w./-]+)[)"]', README.read_text())
+    assert {"docs/report.png", "docs/page.webp", "SECURITY.md"} <= set(linked)
+    assert [name for name in linked if not (ROOT / name).is_file()] == []
+
+
+def test_the_options_in_the_docs_are_those_of_their_commands():
+    parts = dict(part.split("\n", 1) for part in CLI.read_text().split("\n## keensight ")[1:])
+    wrong = []
+    for file in (README, *(ROOT / "docs").rglob("*.md")):
+        for verb, words in re.findall(rf"keensight ({'|'.join(VERBS)})\b([^`\n|&;]*)", file.read_text()):
+            asked = set(re.findall(r"(?<!\S)--[a-z][\w-]*", words.partition("#")[0])) - {"--help"}
+            wrong += [(file.name, verb, option) for option in asked if not re.search(rf"{option}\b", parts[verb])]
+    assert wrong == []
+
+
 REFERENCE = re.findall(r"^::: (keensight\.verbs\.\S+)$", (ROOT / "docs" / "api.md").read_text(), re.MULTILINE)
 
 
