@@ -3,6 +3,7 @@
 import struct
 import tracemalloc
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -121,6 +122,26 @@ def test_memory_stays_flat(tmp_path):
         return most
 
     assert peak(8000) < 1.05 * peak(4000)
+
+
+def mapped_bytes():
+    """How much of files that are mapped is in memory, and counts as this process's."""
+    return 1024 * int(Path("/proc/self/status").read_text().split("RssFile:")[1].split()[0])
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="it is Linux that tells")
+@pytest.mark.parametrize("name", ["s.tif", "s.npy", "s.ppm", "s.bmp"])
+def test_what_was_read_of_a_file_does_not_stay_in_memory(tmp_path, name):
+    file, pixels = tmp_path / name, np.zeros((16_000, 1000, 3), np.uint8)  # of 48 MB
+    if name == "s.tif":
+        file.write_bytes(tiled_tiff(pixels, 512))
+    elif name == "s.npy":
+        np.save(file, pixels)
+    else:
+        Image.fromarray(pixels).save(file)
+    scene, before = open_scene(file, 3), mapped_bytes()
+    assert scene.is_flat
+    assert max(mapped_bytes() - before for _ in scene.strips()) < 16_000_000
 
 
 def test_refusals(tmp_path, pixels):

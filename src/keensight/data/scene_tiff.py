@@ -6,10 +6,12 @@ https://www.itu.int/itudoc/itu-t/com16/tiff-fx/docs/tiff6.pdf, and BigTIFF, whos
 from __future__ import annotations
 
 import mmap
+import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from keensight.data.bare_tiff import check_parts
 from keensight.data.pixels import MAX_PIXELS
@@ -50,20 +52,21 @@ class Parts:
     def rows(self) -> Iterator[list[bytes]]:
         """Yield the parts of each row, each as a TIFF file. Raises PictureError if the file is cut short."""
         across, down = -(-self.width // self.part_width), -(-self.height // self.part_height)
-        with self.path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        with self.path.open("rb") as file:  # read, not mapped: pages of a map that were read count as memory
             for row in range(down):
                 height = (
                     self.part_height if self.is_tiled else min(self.part_height, self.height - row * self.part_height)
                 )
-                yield [self._alone(content, row * across + column, across * down, height) for column in range(across)]
+                yield [self._alone(file, row * across + column, across * down, height) for column in range(across)]
 
-    def _alone(self, content: mmap.mmap, number: int, per_plane: int, height: int) -> bytes:
+    def _alone(self, file: IO[bytes], number: int, per_plane: int, height: int) -> bytes:
         found = []
         for plane in range(self.planes):
             offset, count = self.places[number + plane * per_plane]
-            if not count or offset + count > len(content):
+            if not count or offset + count > os.fstat(file.fileno()).st_size:
                 raise PictureError("it is cut short: a strip or tile lies beyond its end")
-            found.append(content[offset : offset + count])
+            file.seek(offset)
+            found.append(file.read(count))
         return _small_tiff(self.order, self.part_width, height, self.tags, found)
 
 

@@ -9,6 +9,7 @@ Shape letters: H height, W width, C channels; h rows of a strip or band.
 from __future__ import annotations
 
 import math
+import mmap
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -126,8 +127,11 @@ def _whole(path: Path, channels: Literal[1, 3], why: str) -> Scene:
 
 
 def _cut(pixels_HWC: Uint8Array) -> Iterator[Uint8Array]:
+    mapped = getattr(pixels_HWC, "_mmap", None)
     for top in range(0, len(pixels_HWC), ROWS):
         yield pixels_HWC[top : top + ROWS]
+        if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+            mapped.madvise(mmap.MADV_DONTNEED)  # else all pages that were read count as this process's memory
 
 
 def _tiff(path: Path, channels: Literal[1, 3]) -> Scene | str:
