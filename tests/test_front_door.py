@@ -102,6 +102,11 @@ def test_the_help_of_verbs_is_light():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
+def test_pages_without_figures_import_no_matplotlib():
+    code = "import sys, keensight.verbs.audit, keensight.verbs.explore; print('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
 def test_training_on_arrays_imports_what_it_needs(tmp_path):
     """scikit-learn and scipy.stats, and torch's compiler, take more than a second each."""
     heavy = "{'sklearn', 'scipy.stats', 'torch._dynamo', 'torch._inductor', 'sympy', 'transformers', 'openvino'}"

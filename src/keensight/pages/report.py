@@ -30,7 +30,6 @@ from keensight.evaluation.words import (
     span,
     verdict,
 )
-from keensight.pages import figures
 from keensight.pages.pictures import Pictures, picture_data_uri, weights_gallery
 from keensight.values import Mistake, Report, Uint8Array, best_epoch
 from keensight.values.recipe import STORY, flattened
@@ -48,6 +47,8 @@ def render_html(report: Report, pictures: Pictures, robust: Mapping[str, Any] | 
 
     Raises DataError if some mistakes have a picture and some have none.
     """
+    from keensight.pages import figures  # pages without any use `render` too, and matplotlib takes half a second
+
     shown, said = report.headline, flattened(report.recipe)
     names = tuple(each.name for each in shown.per_class)
     return render(
