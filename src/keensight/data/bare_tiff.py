@@ -6,6 +6,7 @@ https://www.itu.int/itudoc/itu-t/com16/tiff-fx/docs/tiff6.pdf, and BigTIFF, whos
 from __future__ import annotations
 
 import math
+import mmap
 import struct
 
 import numpy as np
@@ -35,13 +36,8 @@ def bare_tiff(picture: bytes) -> tuple[bytes, int, int, bool]:
     Raises TooMuchWorkError if tags, strips or tiles claim more data than the file has, and struct.error if it is cut
     short.
     """
-    order = "<" if picture[:2] == b"II" else ">"
-    big = picture[2:4] in (b"+\0", b"\0+")
-    head, count_format, entry_size = (8, "Q", 20) if big else (4, "H", 12)
-    number = order + ("Q" if big else "I")
-    (start,) = struct.unpack_from(number, picture, head)
-    (count,) = struct.unpack_from(order + count_format, picture, start)
-    first = start + struct.calcsize(count_format)
+    order, number, first, entry_size, count = first_directory(picture)
+    head, count_format = struct.calcsize(number), "Q" if number[1] == "Q" else "H"
     if count > 65_535:
         raise TooMuchWorkError(f"its directory has {count:,} entries; save it again")
     kept, num_bytes, num_parts, values = [], 0, 0, dict[int, list[int]]()
@@ -68,6 +64,17 @@ def bare_tiff(picture: bytes) -> tuple[bytes, int, int, bool]:
     directory = struct.pack(order + count_format, len(kept)) + b"".join(kept) + bytes(struct.calcsize(number))
     content = picture[:head] + struct.pack(number, at) + picture[head + struct.calcsize(number) :]
     return content.ljust(at, b"\0") + directory, 0, passes, compression == [_PLAIN]
+
+
+def first_directory(content: bytes | mmap.mmap) -> tuple[str, str, int, int, int]:
+    """Return the order of bytes, the format of large numbers (64 bits in BigTIFF), and where the first directory's
+    entries begin, how long each is, and how many they are. Raises struct.error if the file is cut short.
+    """
+    order, is_big = "<" if content[:2] == b"II" else ">", 43 in content[2:4]
+    number, count_format = (order + "Q", order + "Q") if is_big else (order + "I", order + "H")
+    (start,) = struct.unpack_from(number, content, struct.calcsize(number))
+    (count,) = struct.unpack_from(count_format, content, start)
+    return order, number, start + struct.calcsize(count_format), 20 if is_big else 12, count
 
 
 def check_parts(count: int, pixels: int) -> None:

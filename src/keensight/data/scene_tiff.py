@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from keensight.data.bare_tiff import check_parts
+from keensight.data.bare_tiff import check_parts, first_directory
 from keensight.data.pixels import MAX_PIXELS
 from keensight.errors import PictureError
 
@@ -139,16 +139,11 @@ def _parts(path: Path, order: str, tags: dict[int, tuple[int, bytes]]) -> Parts 
 
 
 def _directory(content: mmap.mmap) -> tuple[str, dict[int, tuple[int, bytes]]]:
-    order = "<" if content[:2] == b"II" else ">"
-    is_big = 43 in content[2:4]
-    head, count_format, entry_bytes, room = (8, "Q", 20, 8) if is_big else (4, "H", 12, 4)
-    number = order + ("Q" if is_big else "I")
-    (start,) = struct.unpack_from(number, content, head)
-    (count,) = struct.unpack_from(order + count_format, content, start)
+    order, number, first, entry_bytes, count = first_directory(content)
+    room = struct.calcsize(number)  # for a value in its entry
     if count > MOST_TAGS:
         raise PictureError(f"its directory has {count:,} entries")
     tags = {}
-    first = start + struct.calcsize(count_format)
     for at in range(first, first + count * entry_bytes, entry_bytes):
         tag, kind = struct.unpack_from(f"{order}HH", content, at)
         (num_values,) = struct.unpack_from(number, content, at + 4)
