@@ -483,5 +483,5 @@ def test_without_the_training_extra_the_base_install_says_so(lean, digits, tmp_p
     ):
         done = lean(*words, cwd=tmp_path, missing={"torch", "sklearn", "tomli_w", "jinja2", "matplotlib", "scipy"})
         said = done.refusal()
-        assert "which is not installed" in said and "pip install 'keensight[all]'" in said
+        assert "which is not installed" in said and 'pip install "keensight[all]"' in said
         assert len(done.err.splitlines()) == 1 and not list(tmp_path.iterdir())

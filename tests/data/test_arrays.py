@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 
-from keensight.data import arrays
+from keensight.data import arrays, of_sklearn
 from keensight.data.sources import open_dataset, reader
 from keensight.errors import DataError, PictureError, UsageError
 
@@ -46,15 +46,6 @@ def test_digits_are_those_of_scikit_learn(everything):
 
 
 def test_digits_without_scikit_learn(monkeypatch):
-    monkeypatch.setitem(arrays.__dict__["__builtins__"], "__import__", _no_sklearn(__import__))
-    with pytest.raises(DataError, match=r"pip install 'keensight\[all\]'"):
+    monkeypatch.setattr(of_sklearn, "find_spec", lambda _: None)
+    with pytest.raises(DataError, match=r'pip install "keensight\[all\]"'):
         open_dataset("digits")
-
-
-def _no_sklearn(real):
-    def fake(name, *args, **kwargs):
-        if name.startswith("sklearn"):
-            raise ImportError(name)
-        return real(name, *args, **kwargs)
-
-    return fake

@@ -75,7 +75,7 @@ def test_without_the_package_the_error_names_the_extra(monkeypatch):
     pixels._heif_formats.cache_clear()
     monkeypatch.setitem(sys.modules, "pi_heif", None)
     try:
-        with pytest.raises(PictureError, match=r"HEIC picture.*pip install 'keensight\[heif\]'"):
+        with pytest.raises(PictureError, match=r'HEIC picture.*pip install "keensight\[heif\]"'):
             read_header((PHONES / "plain.heic").read_bytes())
         assert corners("plain.avif")
     finally:

@@ -285,7 +285,7 @@ def _run(tokens: Sequence[str] | None) -> int:
             raise
         _say(
             f"this needs the package '{error.name}', which is not installed: the base install only predicts "
-            "and evaluates. Install the rest: pip install 'keensight[all]'."
+            'and evaluates. Install the rest: pip install "keensight[all]".'
         )
         return 1
     except Exception as error:

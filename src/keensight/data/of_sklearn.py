@@ -39,7 +39,7 @@ def _folder() -> Path:
     found = find_spec("sklearn")  # imports nothing
     if found is None or not found.submodule_search_locations:
         raise DataError(
-            "The digits come with scikit-learn, which is not installed. Run pip install 'keensight[all]', or "
+            'The digits come with scikit-learn, which is not installed. Run pip install "keensight[all]", or '
             "give pictures of your own."
         )
     return Path(found.submodule_search_locations[0]) / "datasets"

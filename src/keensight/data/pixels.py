@@ -216,7 +216,7 @@ def _heif_formats() -> tuple[str, ...]:
     except ImportError as error:
         raise MissingDecoderError(
             "it is a HEIC picture (iPhones save it unless set to 'Most Compatible'), which takes the package pi-heif: "
-            "pip install 'keensight[heif]', or convert it to JPEG"
+            'pip install "keensight[heif]", or convert it to JPEG'
         ) from error
     pi_heif.register_heif_opener(thumbnails=False, decode_threads=1)
     return ("HEIF",)

@@ -102,7 +102,7 @@ def open_store(place: str | Path) -> Store:
     except ImportError as error:
         raise KeensightError(
             "Shards, and answers in parts, are Parquet files, which the package pyarrow reads and writes. It is not "
-            "installed: pip install 'keensight[scale]'."
+            'installed: pip install "keensight[scale]".'
         ) from error
     if not str(place) or (is_url(place) and not str(place).split("://", 1)[1].strip("/")):
         raise UsageError(f"'{place}' names no place. Give a folder, or a URL such as s3://bucket/pets.")

@@ -52,7 +52,7 @@ def missing(engine: str) -> str:
     if engine == DEFAULT:
         return ""
     if find_spec("openvino") is None:
-        return "OpenVINO is not installed: pip install 'keensight[openvino]'"
+        return 'OpenVINO is not installed: pip install "keensight[openvino]"'
     if engine == BFLOAT16 and not bfloat16_instructions():
         return "this processor has no instructions for bfloat16 (amx_bf16, avx512_bf16)"
     return ""

