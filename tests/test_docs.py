@@ -92,6 +92,12 @@ def test_the_options_in_the_docs_are_those_of_their_commands():
     assert wrong == []
 
 
+def test_code_in_the_docs_lists_is_code_for_mkdocs_too():
+    """Markdown on GitHub takes code in a list that is indented by 7; Python's, only by 8."""
+    for file in (ROOT / "docs").rglob("*.md"):
+        assert not re.search(r"^\d+\. .*(?:\n   .*)*\n\n {7}\S", file.read_text(), re.MULTILINE), file
+
+
 REFERENCE = re.findall(r"^::: (keensight\.verbs\.\S+)$", (ROOT / "docs" / "api.md").read_text(), re.MULTILINE)
 
 
