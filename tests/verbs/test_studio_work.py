@@ -39,3 +39,15 @@ def test_findings_come_with_their_sentences(tmp_path, draw):
     found = VERBS["audit"]({"data": str(data), "out": str(tmp_path / "out")}, Teller(io.StringIO()))
     (copies,) = (each for each in found["findings"] if each["kind"] == "identical")
     assert sorted(copies["samples"]) == ["cat/0-0.png", "cat/again.png"] and copies["sentence"]
+    assert not any(each in copies["sentence"] for each in copies["samples"])  # the pictures stand beside it
+
+
+def test_notes_say_nothing_of_commands():
+    teller = Teller(io.StringIO())
+    teller.note("How they do under attack was not measured. --attack fgsm measures it, in about 5 s.")
+    teller.note("Left out 1 of what mine holds: cup/a.jpg: it is damaged.")
+    teller.note("`keensight audit` finds more.")
+    assert [each["text"] for each in lines(teller)] == [
+        "How they do under attack was not measured.",
+        "Left out 1 of what mine holds: cup/a.jpg: it is damaged.",
+    ]
