@@ -1,7 +1,7 @@
 """k-means as scikit-learn computes it, with the same draws, but without the import of scikit-learn.
 
-That import takes 1.3 seconds of a processor (with it comes scipy.stats), a tenth of a whole training on MNIST, and
-nothing else in such a run needs it. Shape letters: N rows, F features, K centres, T trials.
+That import takes a second of a processor (with it comes scipy.stats), and nothing else in a training on arrays needs
+it. Shape letters: N rows, F features, K centres, T trials.
 """
 
 from __future__ import annotations

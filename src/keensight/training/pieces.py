@@ -207,8 +207,8 @@ class Pieces:
 
     def _seed_globally(self, seed: int) -> None:
         if _on_cpu(self._model):
-            # torch.manual_seed keeps stack traces for devices that have not been used yet, three for each step: a tenth
-            # of a dense network's time, and memory that only grows
+            # torch.manual_seed also writes down three stack traces, for devices that have not been used yet: 0.2 ms, of
+            # the 3 ms that a step of a small dense network takes
             torch.default_generator.manual_seed(seed)
         else:
             torch.manual_seed(seed)
