@@ -44,6 +44,10 @@ def test_what_is_given_twice_is_refused_as_each_picture_would_count_twice(folder
             open_dataset([one, other, again])
     with pytest.raises(UsageError, match="^digits was given twice"):
         open_dataset(["digits", "digits"])
+    with pytest.raises(
+        UsageError, match="lies in pets, which was given too, and each of its pictures would count twice"
+    ):
+        open_dataset([min(path for path in one.iterdir() if path.is_dir()), "pets"])
     assert open_dataset(["digits", one]).name == "digits+pets"
 
 

@@ -58,20 +58,28 @@ def places_of(data: Data | Iterable[Data]) -> list[str | Path]:
         kind = type(strange[0] if isinstance(data, list | tuple) else data).__name__
         raise UsageError(f"DATA is of the type {kind}. {ACCEPTED}, and paths and names as `keensight train` has them.")
     places = [_written(one) if _is_in_hand(one) else one for one in each]
-    if again := _given_again(places):
-        raise UsageError(f"{again} was given twice, and each of its pictures would count twice. Give it once.")
+    _check_none_again(places)
     return places
 
 
-def _given_again(places: Iterable[str | Path]) -> str | Path | None:
-    """Return the first place that is an earlier one, also by another path; names and URLs are compared as they are."""
-    seen: set[str] = set()
+def _check_none_again(places: Iterable[str | Path]) -> None:
+    """Raise UsageError for a place that is an earlier one, also by another path, and for a folder inside another.
+
+    Names and URLs are compared as they are.
+    """
+    seen: dict[str, str | Path] = {}
     for place in places:
         key = str(place) if is_url(place) or place in NAMES else os.path.realpath(place)
         if key in seen:
-            return place
-        seen.add(key)
-    return None
+            raise UsageError(f"{place} was given twice, and each of its pictures would count twice. Give it once.")
+        seen[key] = place
+    for key, place in seen.items():
+        outer = next((seen[str(above)] for above in Path(key).parents if str(above) in seen), None)
+        if outer is not None and Path(key).is_dir():
+            raise UsageError(
+                f"{place} lies in {outer}, which was given too, and each of its pictures would count twice. Leave one "
+                "of them out."
+            )
 
 
 def _is_in_hand(data: object) -> TypeGuard[Rows | Mapping[str, Rows]]:
