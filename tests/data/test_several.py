@@ -48,6 +48,9 @@ def test_what_is_given_twice_is_refused_as_each_picture_would_count_twice(folder
         UsageError, match="lies in pets, which was given too, and each of its pictures would count twice"
     ):
         open_dataset([min(path for path in one.iterdir() if path.is_dir()), "pets"])
+    for strange in ("a\0b", "pets/" + "x" * 300):
+        with pytest.raises(DataError, match="does not exist"):
+            open_dataset(["pets", strange])
     assert open_dataset(["digits", one]).name == "digits+pets"
 
 

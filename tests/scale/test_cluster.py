@@ -46,7 +46,7 @@ def test_what_answers_must_be_ray(says, is_ray):
 def test_without_ray_the_extra_is_named(monkeypatch, asked):
     monkeypatch.setitem(sys.modules, "ray", None)
     with (
-        pytest.raises(UsageError, match=rf"{asked} needs Ray, .*keensight\[scale\]'; without {asked}"),
+        pytest.raises(UsageError, match=rf"{asked} needs Ray, .*keensight\[scale\]\"; without {asked}"),
         connected(None, 2, asked),
     ):
         pass

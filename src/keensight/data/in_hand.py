@@ -69,13 +69,14 @@ def _check_none_again(places: Iterable[str | Path]) -> None:
     """
     seen: dict[str, str | Path] = {}
     for place in places:
-        key = str(place) if is_url(place) or place in NAMES else os.path.realpath(place)
+        is_name = place in ("", *NAMES) or is_url(place) or "\0" in str(place)
+        key = str(place) if is_name else os.path.realpath(place)
         if key in seen:
             raise UsageError(f"{place} was given twice, and each of its pictures would count twice. Give it once.")
         seen[key] = place
     for key, place in seen.items():
         outer = next((seen[str(above)] for above in Path(key).parents if str(above) in seen), None)
-        if outer is not None and Path(key).is_dir():
+        if outer is not None and os.path.isdir(key):  # noqa: PTH112  # Path.is_dir raises for a name that is too long
             raise UsageError(
                 f"{place} lies in {outer}, which was given too, and each of its pictures would count twice. Leave one "
                 "of them out."
