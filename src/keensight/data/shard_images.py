@@ -64,7 +64,9 @@ class Streamed:
         if isinstance(rows, int | np.integer):
             one: Uint8Array = self._gather(np.array([rows]))[0][tuple(rest)]
             return one
-        some: Uint8Array = self._gather(np.arange(len(self))[rows])[(slice(None), *rest)]
+        if not (isinstance(rows, np.ndarray) and rows.dtype.kind in "iu" and (rows >= 0).all()):
+            rows = np.arange(len(self))[rows]  # which takes as long as all are many
+        some: Uint8Array = self._gather(rows)[(slice(None), *rest)]
         return some
 
     def _gather(self, rows: IntArray) -> Uint8Array:
