@@ -1,4 +1,4 @@
-"""Our side of the predict row: images/s of `keensight.predict_each` on a folder, decoding included, after a warm-up."""
+"""Our side of the predict row: images/s of `keensight.predict_each` on a folder, decoding included, after a warm-up that chooses the engine."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def main() -> None:
     keep_memory()  # as the command line does
     files = sorted(file for file in asked.folder.rglob("*") if is_picture(file.name))
     files = files[: asked.steps * 32] if asked.steps else files
-    list(keensight.predict_each(asked.bundle, files[:64]))
+    list(keensight.predict_each(asked.bundle, files[:256]))
     begin = time.perf_counter()
     answers = list(keensight.predict_each(asked.bundle, files))
     seconds = time.perf_counter() - begin
