@@ -1,4 +1,7 @@
-"""Our side of the predict row: images/s of `keensight.predict_each` on a folder, decoding included, after a warm-up that chooses the engine."""
+"""Our side of the predict row: images/s of `keensight.predict_each` on a folder, decoding included.
+
+A warm-up chooses the engine, as the first large `predict` with a bundle on a machine does.
+"""
 
 from __future__ import annotations
 
