@@ -11,7 +11,7 @@ import pytest
 
 import keensight
 from keensight.data.cache import choose_preprocessing, decode, fingerprint
-from keensight.data.shard_files import open_shards
+from keensight.data.shard_files import Shards, open_shards
 from keensight.data.shard_images import Streamed
 from keensight.data.shard_index import ROW_GROUP, read_index
 from keensight.data.sources import open_dataset
@@ -171,6 +171,15 @@ def test_damage_stops_the_run_where_that_is_asked(copied):
 def test_a_missing_file_is_named(copied):
     (copied / "shard-000000.parquet").unlink()
     assert "missing" in pixels_of(copied).dataset.skipped[0].reason
+
+
+def test_a_lack_of_memory_is_not_called_damage(copied, monkeypatch):
+    def no_memory(*_):
+        raise MemoryError("malloc of size 3145728 failed")
+
+    monkeypatch.setattr(Shards, "_opened", no_memory)
+    reason = pixels_of(copied).dataset.skipped[0].reason
+    assert "needs more memory than there is, or claims to" in reason and "damaged" not in reason
 
 
 # --- hostile ---------------------------------------------------------------------------------------------------------

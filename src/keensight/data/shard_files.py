@@ -110,7 +110,11 @@ class Shards:
                 return table
         except FileNotFoundError as error:
             raise PictureError(f"{group.title} is missing: {self.store.place} has no such file") from error
-        except (OSError, ValueError, pa.ArrowException, MemoryError, UnicodeDecodeError) as error:
+        except MemoryError as error:  # pyarrow's own is one too
+            raise PictureError(
+                f"{group.title} needs more memory than there is, or claims to; its pictures are left out"
+            ) from error
+        except (OSError, ValueError, pa.ArrowException, UnicodeDecodeError) as error:
             reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(". ")[:200]
             raise PictureError(f"{group.title} {DAMAGED} ({reason})") from error
 
