@@ -178,7 +178,9 @@ def test_a_lack_of_memory_is_not_called_damage(copied, monkeypatch):
         raise MemoryError("malloc of size 3145728 failed")
 
     monkeypatch.setattr(Shards, "_opened", no_memory)
-    reason = pixels_of(copied).dataset.skipped[0].reason
+    with pytest.raises(DataError) as refused:
+        pixels_of(copied)
+    reason = str(refused.value)
     assert "needs more memory than there is, or claims to" in reason and "damaged" not in reason
 
 
