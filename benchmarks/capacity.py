@@ -85,7 +85,9 @@ def measured(found: Mapping[str, Any]) -> Measured:
     rate = statistics.median(row["measures"]["by processor time"]["theirs"])
     seconds = {what: statistics.median(each["measures"]["s"]["ours"]) for what, each in faults.items()}
     some = faults["node"]
-    place = f"The median of {some['n']['ours']} runs, {some['hardware']}, {some['date']}"
+    count = some["n"]["ours"]
+    runs = f"The median of {count} runs" if count > 1 else "One run"
+    place = f"{runs}, {some['hardware']}, {some['date']}"
     return Measured(1 / rate, seconds, f"one core, {row['hardware']}, {row['date']}", place)
 
 
@@ -160,11 +162,11 @@ def three(number: float) -> int:
 def duration(seconds: float) -> str:
     """Return a time in its own unit.
 
-    >>> duration(7.4), duration(5400), duration(5.5e6)
-    ('7.4 s', '90 min', '64 days')
+    >>> duration(7.4), duration(5400), duration(6600), duration(5.5e6)
+    ('7.4 s', '90 min', '110 min', '64 days')
     """
     unit, size = next((each for each in UNITS if seconds >= 2 * each[1]), ("s", 1.0))
-    return f"{seconds / size:.2g} {unit}"
+    return f"{float(f'{seconds / size:.2g}'):g} {unit}"
 
 
 if __name__ == "__main__":
