@@ -61,7 +61,8 @@ def replacing(path: Path) -> Iterator[Path]:
         with explained(path):
             temporary.replace(path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # where nothing can be written, nothing can be removed, and the first error counts
+            temporary.unlink(missing_ok=True)
         raise
 
 

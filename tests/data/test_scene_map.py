@@ -51,6 +51,12 @@ def test_what_has_no_one_place_has_none(tmp_path):
     assert map_place(geotiff(tmp_path / "own.tif", scale=[1, 1, 0], tie=[0] * 6, keys=own)).epsg is None
 
 
+@pytest.mark.parametrize("scale", [(0, 1), (1, 0), (np.nan, 1), (np.inf, 1)])
+def test_what_no_map_can_have_is_no_place(tmp_path, scale):
+    assert map_place(geotiff(tmp_path / "a.tif", scale=[*scale, 0], tie=[0, 0, 0, 1, 2, 0])) is None
+    assert map_place(geotiff(tmp_path / "b.tif", matrix=[*scale, 0, 0, *scale, *[0] * 10])) is None
+
+
 def test_a_damaged_directory_says_so(tmp_path):
     (tmp_path / "a.tif").write_bytes(b"II*\0" + struct.pack("<IH", 8, 9) + bytes(10))
     with pytest.raises(PictureError, match="damaged or cut short"):

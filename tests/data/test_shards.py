@@ -135,6 +135,11 @@ def test_encoded_pictures_stay_as_they_are(draw, tmp_path):
     written = keensight.shard(folder, str(tmp_path / "shards"))
     assert written.shape is None and written.pictures == 40
     assert by_hash(pixels_of(tmp_path / "shards")) == by_hash(pixels_of(folder))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").touch()
+    for taken in (folder, tmp_path / "mine"):
+        with pytest.raises(UsageError, match="is not empty, and what is in it would be hidden"):
+            keensight.shard(folder, str(taken))
     with pytest.raises(UsageError, match="holds shards already"):
         keensight.shard(folder, str(tmp_path / "shards"))
 

@@ -1,4 +1,6 @@
 import csv
+import errno
+import io
 import json
 from functools import partial
 from pathlib import Path
@@ -8,7 +10,7 @@ import pytest
 from PIL import Image
 
 from keensight.data.unlabelled import Picture
-from keensight.errors import PictureError, UsageError
+from keensight.errors import KeensightError, PictureError, UsageError
 from keensight.pipeline.answer_files import folders, table
 from keensight.values import NONE_OF_THESE, Prediction
 
@@ -88,6 +90,30 @@ def test_nothing_is_overwritten_and_nothing_is_left_of_half_a_table(tmp_path):
         raise KeyboardInterrupt
     assert [each.name for each in tmp_path.iterdir()] == ["a.csv"]
     with pytest.raises(UsageError, match="not an empty folder"), folders(tmp_path, LABELS):
+        pass
+
+
+def test_a_disk_that_is_full_at_the_end_is_named_with_the_file(tmp_path, monkeypatch):
+    class Full(io.BytesIO):
+        def close(self):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("builtins.open", lambda *_: Full())
+    with (
+        pytest.raises(KeensightError, match=r"b\.csv: no space left on device. The disk is full"),
+        table(tmp_path / "b.csv", LABELS),
+    ):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_where_nothing_can_be_removed_the_first_error_counts(tmp_path, monkeypatch):
+    def refused(*_, **__):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("builtins.open", refused)
+    monkeypatch.setattr(Path, "unlink", refused)
+    with pytest.raises(KeensightError, match="read-only file system"), table(tmp_path / "b.csv", LABELS):
         pass
 
 

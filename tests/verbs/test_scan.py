@@ -102,6 +102,8 @@ def test_refusals(trained, scene, tmp_path):
     for words in ({"least": 1}, {"overlap": -1}, {"step": 0}, {"scales": [0]}):
         with pytest.raises(UsageError, match="such as|or more"):
             keensight.scan(trained.bundle, file, **words)
+    with pytest.raises(UsageError, match="would never be looked at. Give 1 to"):
+        keensight.scan(trained.bundle, file, step=100_000)
     with pytest.raises(PictureError, match="at scale 20"):
         keensight.scan(trained.bundle, file, scales=[20], out=tmp_path / "out")
     (tmp_path / "no.png").write_text("no")

@@ -5,6 +5,7 @@ OGC GeoTIFF 1.1, https://docs.ogc.org/is/19-008r4/19-008r4.html.
 
 from __future__ import annotations
 
+import math
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +36,10 @@ class MapPlace:
 
 
 def map_place(path: Path) -> MapPlace | None:
-    """Return where a file lies on a map, or nothing for one that does not say so. Raises PictureError if damaged."""
+    """Return where a file lies on a map, or nothing for one that does not say so, or says what cannot be.
+
+    Raises PictureError if damaged.
+    """
     with path.open("rb") as file:
         if not file.read(4).startswith(TIFF):
             return None
@@ -58,6 +62,8 @@ def map_place(path: Path) -> MapPlace | None:
         return None
     if keys.get(RASTER_TYPE) == IS_POINT:
         east, north = ((right, down, at - (right + down) / 2) for right, down, at in (east, north))
+    if not all(map(math.isfinite, (*east, *north))) or east[0] * north[1] == east[1] * north[0]:
+        return None  # no map has such pixels
     epsg = next((keys[key] for key in (PROJECTED, GEOGRAPHIC) if keys.get(key, OWN) not in (0, OWN)), None)
     return MapPlace(east, north, epsg)
 

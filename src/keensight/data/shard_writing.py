@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,7 @@ from keensight.values import SPLIT_NAMES, Dataset, Preprocessing, Sample, Skippe
 from keensight.version import __version__
 
 FILE_BYTES = 2**26  # of pictures in a file, about
+HALF = re.compile(r"shard-\d+\.parquet")  # what a writing that was ended leaves, and the next one replaces
 OnProgress = Callable[[int, int], None]
 Taken = tuple[Sample, bytes]
 
@@ -80,11 +83,14 @@ def as_they_are(dataset: Dataset) -> Source:
 def write_shards(source: Source, store: Store, data: str, on_progress: OnProgress | None = None) -> Index:
     """Write pictures as shards, and return their index.
 
-    Raises UsageError if shards are there already, DataError for row groups of more than 2 GiB, KeensightError if the
-    store cannot be written.
+    Raises UsageError if shards are there already, or anything else in a folder of this machine, DataError for row
+    groups of more than 2 GiB, KeensightError if the store cannot be written.
     """
     if INDEX in store.found():
         raise UsageError(f"{store.place} holds shards already, and nothing is overwritten. Give another place.")
+    here = Path(store.root)
+    if store.is_local and here.is_dir() and any(not HALF.fullmatch(file.name) for file in here.iterdir()):
+        raise UsageError(f"{store.place} is not empty, and what is in it would be hidden. Give a new or empty folder.")
     dataset, size = source.dataset, source.preprocessing
     shape = None if size is None else (size.height, size.width, size.channels)
     files: list[ShardFile] = []

@@ -7,7 +7,7 @@ import io
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -47,13 +47,18 @@ def table(path: Path, labels: Sequence[str]) -> Iterator[Write]:
     with replacing(path) as temporary:
         with explained(path):
             file = open(temporary, "xb")  # noqa: SIM115 - it is closed below, where errors are others
-        with file:
+        try:
             if suffix == ".jsonl":
                 yield lambda path, answer: write(to_json_line(_object(path, answer)) + "\n")
             else:
                 columns = ("file", "label", "probability", "sure", "reasons", "notes", "error")
                 write(_row([*columns, *(f"probability of {label}" for label in labels)]))
                 yield lambda path, answer: write(_row(_cells(path, answer)))
+            with explained(path):
+                file.close()  # which writes the rest
+        finally:
+            with suppress(OSError):
+                file.close()
 
 
 @contextmanager

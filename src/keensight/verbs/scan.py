@@ -141,7 +141,13 @@ def scan(
         watcher.note(f"Looking for {shortlist(labels)}. Name others by --find.")
     wanted = [known.labels.index(label) for label in labels]
     size = known.preprocessing
-    step = step or max(1, round(min(size.height, size.width) / LEAST_STEPS))
+    side = min(size.height, size.width)
+    if step is not None and step > side:
+        raise UsageError(
+            f"--step is {step}, and this bundle's pictures are {side} pixels wide: what lies between would never be "
+            f"looked at. Give 1 to {side}."
+        )
+    step = step or max(1, round(side / LEAST_STEPS))
     score, sharing = (by_batches(predictor, step), False) if alone else _score(predictor, step, watcher)
     watcher.stage("opening the scene")
     try:

@@ -228,6 +228,15 @@ def test_training_needs_two_classes(client):
     post(client, "classes", json={"name": "cup"})
     assert "two classes" in post(client, "train", json={"budget": "1m"}, status=409)["error"]["message"]
     post(client, "train", json={"budget": "9y"}, status=400)
+    post(client, "classes", json={"name": "mug"})
+    for name in ("cup", "mug"):
+        post(client, "pictures", {"class": name, "file": "a.png"}, content=encoded())
+    told = post(client, "train", json={"resume": True}, status=409)["error"]["message"]
+    assert "no training to go on with" in told
+
+
+def test_a_name_of_too_many_bytes_is_no_matter_of_the_disk(client):
+    assert "too long" in post(client, "classes", json={"name": "\N{DOG}" * 80}, status=400)["error"]["message"]
 
 
 def test_a_folder_of_classes_is_taken_as_it_is(tmp_path, draw):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 import traceback
@@ -32,6 +33,8 @@ def told(endpoint: Endpoint, studio: Studio) -> Callable[[Request], Awaitable[Re
         except ClientDisconnect:
             return _error(400, "gone", "The page was closed.")
         except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                return _error(400, "bad_request", "That name is too long for a file. Give a shorter one.")
             return _error(507, "disk", f"The disk refused: {error.strerror}. Free some space, and try again.")
         except Exception as error:
             sys.stderr.write("".join(traceback.format_exception(error)))

@@ -35,7 +35,9 @@ async def train(studio: Studio, request: Request) -> Response:
     if sum(count > 0 for count in counts.values()) < 2:
         raise RefusalError(409, "too_few", "Learning needs two classes with pictures, or more.")
     order: dict[str, Any] = {"data": str(studio.project.pictures)}
-    if asked.get("resume") and run is not None:
+    if asked.get("resume"):
+        if run is None:
+            raise RefusalError(409, "nothing", "There is no training to go on with. Begin a new one.")
         order |= {"out": str(run), "resume": True}
     else:
         make_folder(studio.project.runs)
