@@ -26,3 +26,10 @@ def test_verbs_without_a_recipe_know_only_of_the_device(warm):
     assert done.status == 2 and "There is no option --gpu" in done.paragraph()
     done = warm("evaluate", "bundle", "digits", "--batch-size", "3")
     assert done.status == 2 and "Unknown option: --batch-size" in done.paragraph()
+
+
+@pytest.mark.parametrize("words", [("--out", ""), ("--out=",), ("--sort-into", "")])
+def test_a_place_that_is_an_empty_text_is_not_the_current_folder(warm, tmp_path, words):
+    done = warm("predict", "bundle", "picture.jpg", *words, cwd=tmp_path)
+    assert done.status == 2 and f"{words[0].rstrip('=')} is an empty text. Give a path" in done.paragraph()
+    assert not list(tmp_path.iterdir())

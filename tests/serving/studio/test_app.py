@@ -224,6 +224,15 @@ def test_every_act_can_be_undone(client, studio):
     assert "nothing to undo" in post(client, "undo", json={}, status=409)["error"]["message"]
 
 
+def test_only_pictures_that_are_there_were_added(client, studio):
+    filled(client)
+    for strange in ("cup/0.png", [5], {"a": 1}):
+        post(client, "added", json={"paths": strange}, status=400)
+    before = len(studio.acts.done)
+    post(client, "added", json={"paths": ["../../etc/passwd", "cup/none.png"]})
+    assert len(studio.acts.done) == before
+
+
 def test_training_needs_two_classes(client):
     post(client, "classes", json={"name": "cup"})
     assert "two classes" in post(client, "train", json={"budget": "1m"}, status=409)["error"]["message"]

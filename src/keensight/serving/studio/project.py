@@ -84,6 +84,13 @@ class Project:
             raise RefusalError(404, "not_found", "This picture is not there any more.")
         return found
 
+    def has_picture(self, path: str) -> bool:
+        """Say whether a picture, class/name, is there."""
+        try:
+            return bool(self.picture_file(path))
+        except RefusalError:
+            return False
+
     def make_class(self, name: str) -> None:
         """Make a class. Raises RefusalError if there is one."""
         folder = self.class_folder(name)

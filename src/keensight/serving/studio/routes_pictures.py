@@ -49,7 +49,9 @@ async def add_picture(studio: Studio, request: Request) -> Response:
 async def added(studio: Studio, request: Request) -> Response:
     """Note which pictures were added together, so that they can be taken back together."""
     paths = (await asked_in(request)).get("paths", [])
-    studio.acts.added([str(path) for path in paths])
+    if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
+        raise RefusalError(400, "bad_request", "What was added is a list of pictures' paths.")
+    studio.acts.added([path for path in paths if studio.project.has_picture(path)])
     return done(studio)
 
 
