@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from keensight.serving.limits import RefusalError
 
 MOST_NOTES = 50
 LINE_BYTES = 2**24
+KILLED = -9  # the status of a process that was killed, as the kernel does where memory is short; Windows has none
 
 
 @dataclass(slots=True)
@@ -103,7 +103,7 @@ class Jobs:
         await process.wait()
         if job.status == "running":
             job.status = "crashed"
-            perhaps = ", perhaps for want of memory" if process.returncode == -signal.SIGKILL else ""
+            perhaps = ", perhaps for want of memory" if process.returncode == KILLED else ""
             job.error = f"The work stopped without a word{perhaps}: something ended its process."
         after(job)
         self._changed()
