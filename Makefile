@@ -18,7 +18,7 @@ install: .venv/installed  ## set up .venv with everything that one machine's use
 demo: .venv/installed  ## set up, then train, evaluate, attack and predict on built-in digits
 	@$(BIN)/keensight demo
 
-test: .venv/developing  ## set up, then run the fast tests: under three minutes on two cores
+test: .venv/developing  ## set up, then run the fast tests: three to four minutes on two cores
 	$(BIN)/pytest -n 2 --dist worksteal -m "not thorough and not slow and not system"
 
 test-thorough: .venv/developing .venv-keras/installed  ## whole runs: a browser, servers, killed training, real Keras: minutes
