@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import errno
 import io
-import itertools
 import os
 import signal
 import sys
@@ -235,7 +234,6 @@ VERBS = {
     ),
 }
 FAMILIES = {"deploy": ("Serve", "Write what runs a bundle in a container, on Kubernetes, or in a browser.")}
-PLACES = ("--out", "--sort-into")  # where verbs write
 HELP = "From pictures to a classifier you can trust."
 FIRST_STEPS = ("keensight demo", "keensight train path/to/folder", "keensight predict runs/folder/bundle picture.jpg")
 
@@ -272,7 +270,6 @@ def _run(tokens: Sequence[str] | None) -> int:
     share_the_cores()
     keep_memory()
     try:
-        _check_none_empty(sys.argv[1:] if tokens is None else tokens)
         status = _app()(tokens, exit_on_error=False, print_error=False, result_action="return_value")
         return status if isinstance(status, int) else 0
     except CycloptsError as error:
@@ -301,15 +298,6 @@ def _run(tokens: Sequence[str] | None) -> int:
         what = " ".join(f"{type(error).__name__}: {error}".split())
         _say(f"this should not have happened ({what}). Set KEENSIGHT_TRACEBACK=1 to see where, and please report it.")
         return 1
-
-
-def _check_none_empty(words: Sequence[str]) -> None:
-    """Raise UsageError for a place to write to that is an empty text, as of a variable that is not set."""
-    from keensight.errors import UsageError
-
-    for option, value in itertools.pairwise([*words, "-"]):
-        if (option in PLACES and not value) or (option.endswith("=") and option[:-1] in PLACES):
-            raise UsageError(f"{option.rstrip('=')} is an empty text. Give a path, or leave the option out.")
 
 
 def _app() -> App:

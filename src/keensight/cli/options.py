@@ -66,6 +66,20 @@ def _number(token: Token) -> float:
         ) from None
 
 
+def place(_: Any, tokens: Sequence[Token]) -> str:
+    """Read a path or URL. Raises UsageError for an empty text, as of a variable that is not set."""
+    token = tokens[0]
+    if not token.value:
+        advice = ", or leave the option out" if token.keyword else ""
+        raise UsageError(f"{token.keyword or 'A path'} is an empty text. Give a path{advice}.")
+    return token.value
+
+
+def path(kind: Any, tokens: Sequence[Token]) -> Path:
+    """Read a path. Raises UsageError for an empty text, which Path would take for the current folder."""
+    return Path(place(kind, tokens))
+
+
 NUMBERS: Any = Annotated[tuple[float, ...] | None, Parameter(consume_multiple=True, converter=fractions)]
 TYPES: Mapping[str, Any] = {  # the type on the command line, by a parameter's annotation
     "bool": bool,
@@ -100,6 +114,8 @@ class Option(NamedTuple):
         is_argument = name in ARGUMENTS
         are_many = is_argument and get_origin(read) is tuple
         told: dict[str, Any] = {"help": _for_a_shell(self.help, shown)} if self.help else {}
+        if read in (Path, Path | None):
+            told["converter"] = path
         if are_many:
             told["required"] = self.default is EMPTY
         elif self.default is False or self.default == ():

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from keensight import verbs
-from keensight.cli.options import options_of
+from keensight.cli.options import options_of, place
 from keensight.cli.output import Terminal, answered, print_json, say
 from keensight.errors import UsageError, counted
 
@@ -24,7 +24,7 @@ OUT = (
 def predict(
     *,
     json: Annotated[bool, Parameter(help="Print JSON Lines on stdout, one object for each picture.")] = False,
-    out: Annotated[str | None, Parameter(help=OUT)],
+    out: Annotated[str | None, Parameter(help=OUT, converter=place)],
     sort_into: Path | None,
     workers: int | None = None,
     cluster: str | None = None,

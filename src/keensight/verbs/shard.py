@@ -50,7 +50,7 @@ def shard(
 
     Raises:
         DataError: the data cannot be used.
-        UsageError: there are shards in `out` already.
+        UsageError: `out` has shards already, or is a folder that is not empty.
         KeensightError: `out` cannot be written, or pyarrow is not installed.
 
     Examples:
