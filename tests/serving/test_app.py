@@ -13,7 +13,7 @@ from PIL import Image
 
 import keensight
 from keensight.data import pixels
-from keensight.serving import uploads
+from keensight.serving import decoding
 
 
 def test_a_picture_is_answered_as_predict_answers_it(client, frozen):
@@ -381,14 +381,13 @@ def test_answers_are_json_without_nan(client, digit):
 def test_a_large_picture_does_not_keep_small_ones_waiting(make_service, make_client, make_png, monkeypatch):
     service = make_service()
     client, waiting = make_client(service=service), threading.Event()
-    decode_picture = uploads.decode_picture
+    finish = decoding._finish
 
-    def slow(content, preprocessing):
-        if len(content) > 10_000:
-            waiting.wait(60)
-        return decode_picture(content, preprocessing)
+    def slow(*job):  # large pictures are decoded in processes, each waited for by a thread
+        waiting.wait(60)
+        finish(*job)
 
-    monkeypatch.setattr(uploads, "decode_picture", slow)
+    monkeypatch.setattr(decoding, "_finish", slow)
     large, answers = make_png(size=(5000, 4000)), []
     ask = lambda: answers.append(client.post("/v1/predict", content=large))  # noqa: E731
     asking = [threading.Thread(target=ask) for _ in range(8)]
