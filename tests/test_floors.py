@@ -17,6 +17,7 @@ FLOORS = [
     "executor",
     "workspace",
     "kernels",
+    "engines",
     "data",
     "models",
     "robustness",

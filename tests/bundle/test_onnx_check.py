@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from keensight.bundle.onnx_check import check_onnx
-from keensight.interop.onnx.write import to_onnx
+from keensight.models.onnx.write import to_onnx
 from keensight.models.zoo import MODELS, build
 from keensight.values import Preprocessing
 

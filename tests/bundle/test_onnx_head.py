@@ -10,10 +10,10 @@ from torch import nn
 from keensight.bundle.onnx_check import check_onnx
 from keensight.bundle.onnx_head import head_of, with_output
 from keensight.explanation.head import STEPS, slopes
-from keensight.interop.onnx.write import to_onnx
 from keensight.models import transfer
 from keensight.models.backbone import Backbone
 from keensight.models.classifier import Classifier
+from keensight.models.onnx.write import to_onnx
 from keensight.models.zoo import build
 from keensight.values import Preprocessing
 

@@ -7,9 +7,9 @@ from PIL import Image
 
 from keensight.bundle.info import InBfloat16, Rejector
 from keensight.bundle.read import read_bundle
+from keensight.engines.onnx_runtime import OnnxRuntime
+from keensight.engines.table import BFLOAT16, DEFAULT, ENGINES
 from keensight.inference import choosing, predictor
-from keensight.inference.engines import BFLOAT16, DEFAULT, ENGINES
-from keensight.inference.onnx_runtime import OnnxRuntime
 from keensight.inference.predictor import load
 
 SLOW = 0.01  # seconds for a picture

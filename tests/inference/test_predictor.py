@@ -10,10 +10,10 @@ import keensight
 from keensight.data import in_time
 from keensight.data.polarity import Borders
 from keensight.data.sources import reader
+from keensight.engines.onnx_runtime import OnnxRuntime
+from keensight.engines.table import ENGINES
 from keensight.errors import BundleError, PictureError
 from keensight.inference import predictor as under_test
-from keensight.inference.engines import ENGINES
-from keensight.inference.onnx_runtime import OnnxRuntime
 from keensight.inference.predictor import inverted_of, load
 from keensight.values import NONE_OF_THESE, Preprocessing, Split
 

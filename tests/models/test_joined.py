@@ -6,13 +6,14 @@ import torch
 from torch import nn
 
 from keensight.bundle.onnx_check import check_onnx
-from keensight.errors import RecipeError
-from keensight.inference.onnx_runtime import OnnxRuntime
-from keensight.interop.onnx.write import to_onnx
+from keensight.engines.onnx_runtime import OnnxRuntime
+from keensight.errors import BundleError, RecipeError
+from keensight.models import features as asked
 from keensight.models import transfer as module
 from keensight.models.backbone import Backbone
 from keensight.models.features import features
 from keensight.models.joined import Resized
+from keensight.models.onnx.write import to_onnx
 from keensight.models.zoo import build
 from keensight.values import Preprocessing, Split
 
@@ -88,6 +89,18 @@ def test_what_a_network_computed_is_used_again_by_others_that_have_it(own_cache)
     assert len(list((own_cache / "features").iterdir())) == 1
     features(build("transfer", {"backbone": "7+4", "mirror": True}, SIZE, 3, seed=0), PICTURES)
     assert len(list((own_cache / "features").iterdir())) == 4
+
+
+def test_a_network_that_cannot_be_written_as_onnx_is_asked_through_torch(monkeypatch):
+    wanted = features(build("transfer", {"backbone": "7", "mirror": True}, SIZE, 3, seed=0), PICTURES)
+
+    def refuse(*_):
+        raise BundleError("It has a layer that has no counterpart.")
+
+    monkeypatch.setattr(asked, "features_to_onnx", refuse)
+    monkeypatch.setattr(asked, "VERSION", asked.VERSION + 1)
+    found = features(build("transfer", {"backbone": "7", "mirror": True}, SIZE, 3, seed=0), PICTURES)
+    assert np.abs(found - wanted).max() < 1e-5
 
 
 def smaller(name, height, width):

@@ -3,7 +3,7 @@ import onnxruntime
 import pytest
 import torch
 
-from keensight.interop.onnx.write import to_onnx
+from keensight.models.onnx.write import to_onnx
 from keensight.models.zoo import build
 from keensight.values import Preprocessing
 

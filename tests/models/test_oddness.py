@@ -8,9 +8,9 @@ from torch import nn
 
 from keensight.bundle.onnx_check import check_onnx
 from keensight.errors import RecipeError
-from keensight.interop.onnx.write import to_onnx
-from keensight.models.features import features
-from keensight.models.oddness import Oddness, feature_steps, last_features, num_statistics
+from keensight.models.features import features, last_features
+from keensight.models.oddness import Oddness, feature_steps, num_statistics
+from keensight.models.onnx.write import to_onnx
 from keensight.models.zoo import build
 from keensight.values import Preprocessing, Split
 

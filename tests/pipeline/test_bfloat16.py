@@ -6,8 +6,8 @@ import pytest
 import keensight
 from keensight.bundle.info import BundleInfo, InBfloat16
 from keensight.data.cache import decode
-from keensight.inference.engines import BFLOAT16, DEFAULT, ENGINES
-from keensight.inference.onnx_runtime import OnnxRuntime
+from keensight.engines.onnx_runtime import OnnxRuntime
+from keensight.engines.table import BFLOAT16, DEFAULT, ENGINES
 from keensight.inference.predictor import load
 from keensight.pipeline import bfloat16
 from keensight.pipeline.watch import Watcher

@@ -1,12 +1,18 @@
 import json
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torch import nn
 
 import keensight
 from keensight.errors import GateError
-from keensight.interop.onnx.write import with_temperature
+from keensight.models import transfer
+from keensight.models.backbone import Backbone
+from keensight.models.onnx.layers import LAYERS
+from keensight.models.onnx.write import with_temperature
 from keensight.pipeline import finish
 from keensight.training.loop import State
 from keensight.verbs import train
@@ -93,3 +99,20 @@ def test_a_class_that_is_another_is_refused_however_near(photographs, tmp_path, 
     )
     with pytest.raises(GateError, match="for 12 of 12 held-out"):
         keensight.train(photographs, out=tmp_path / "run", set=QUICK)
+
+
+@pytest.mark.parametrize("is_right", [True, False])
+def test_features_of_the_exported_backbone_do_not_hide_that_it_was_exported_wrongly(
+    photographs, tmp_path, monkeypatch, is_right
+):
+    def drawn(name, height, width):
+        torch.manual_seed(0)
+        body = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        return Backbone(body.eval(), 6, (0.5,) * 3, (0.2,) * 3, 16, None)
+
+    monkeypatch.setattr(transfer, "load_backbone", drawn)
+    if not is_right:
+        monkeypatch.setitem(LAYERS, nn.ReLU, LAYERS[nn.Identity])
+    changes = ["model=transfer", "backbone=six", "epochs=1", "size=16", "val_fraction=0.3", "coverage=1"]
+    with nullcontext() if is_right else pytest.raises(GateError, match="answers differ from the trained model"):
+        keensight.train(photographs, out=tmp_path / "run", set=changes)

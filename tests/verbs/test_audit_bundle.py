@@ -12,7 +12,7 @@ from keensight.bundle.read import read_bundle
 from keensight.bundle.sbom import SBOM
 from keensight.bundle.write import write_files
 from keensight.errors import UsageError
-from keensight.interop.onnx.write import to_onnx
+from keensight.models.onnx.write import to_onnx
 from keensight.pages.findings import sentence
 
 TINY = ["model=dense", "hidden=[8]", "epochs=4", "batch_size=16", "coverage=1"]

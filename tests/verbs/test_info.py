@@ -4,8 +4,8 @@ import shutil
 import pytest
 
 import keensight
+from keensight.engines.table import ENGINES
 from keensight.errors import KeensightError, RunError, UsageError
-from keensight.inference.engines import ENGINES
 from keensight.training.recipe import recipe_names
 from keensight.values import Preprocessing
 

@@ -22,8 +22,8 @@ from keensight.data.polarity import Borders, match_polarity
 from keensight.errors import DataError
 from keensight.evaluation.kmeans import centres_of
 from keensight.models.classifier import Classifier
-from keensight.models.features import features
-from keensight.models.oddness import LEAST_NORM, Oddness, last_features, num_statistics
+from keensight.models.features import features, last_features
+from keensight.models.oddness import LEAST_NORM, Oddness, num_statistics
 from keensight.models.tensors import on_one_core
 from keensight.models.transfer import Transfer
 from keensight.training.folds import folds

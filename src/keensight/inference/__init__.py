@@ -1,1 +1,1 @@
-"""The engines and the predictor, without torch."""
+"""The predictor, and which engine it asks; without torch."""

@@ -20,9 +20,9 @@ import numpy as np
 from keensight.bundle.info import BundleInfo
 from keensight.bundle.read import Bundle
 from keensight.cached import cached
+from keensight.engines.table import BFLOAT16, DEFAULT, ENGINES, missing
 from keensight.errors import KeensightError
 from keensight.files import write_atomically
-from keensight.inference.engines import BFLOAT16, DEFAULT, ENGINES, missing
 from keensight.machine import bfloat16_instructions, hardware, images_at_a_time
 from keensight.values import Preprocessing, Uint8Array
 

@@ -24,12 +24,12 @@ from keensight.data.in_time import InTime
 from keensight.data.looks import BLANK_LEVELS
 from keensight.data.polarity import match_polarity
 from keensight.data.unlabelled import IN_HAND, Given, Picture, given_picture, read_picture
+from keensight.engines.table import DEFAULT, ENGINES, Engine
 from keensight.errors import BundleError, PictureError
 from keensight.evaluation.conformal import label_sets
 from keensight.executor import Threads
 from keensight.explanation.head import Head
 from keensight.inference.choosing import as_answered_by, fastest
-from keensight.inference.engines import DEFAULT, ENGINES, Engine
 from keensight.machine import cores, images_at_a_time
 from keensight.values import NONE_OF_THESE, FloatArray, Prediction, Split, Uint8Array
 

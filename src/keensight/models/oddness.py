@@ -16,22 +16,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import takewhile
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from keensight.errors import RecipeError
-from keensight.machine import cores, images_at_a_time
-from keensight.models.classifier import Classifier
-from keensight.models.features import features
 from keensight.models.foreign import Concatenate
 from keensight.models.graph import INPUT
 from keensight.models.mirror import AddMirrored, MeanOfMirrored
-from keensight.models.tensors import side_by_side, to_images
-from keensight.models.trace import Step, run, trace, without_norms
+from keensight.models.trace import Step, trace, without_norms
 from keensight.models.transfer import Transfer
-from keensight.values import FloatArray, Split
 
 LEAST_NORM = 1e-6  # features that are all 0 have no direction
 MOST_STATISTICS = 256
@@ -100,30 +94,6 @@ class Oddness(nn.Module):
         return self.scaled(self.tests(features_NF))
 
 
-def last_features(model: Classifier, split: Split, with_statistics: bool = False) -> FloatArray:
-    """Return the features float32 NF of a split's pictures: what the network's last linear layer reads.
-
-    `with_statistics`, those of pixels and maps are behind them; `num_statistics` says whether there are any. Raises
-    RecipeError if it has no linear layer, or one that reads more than a vector.
-    """
-    if isinstance(model.network, Transfer):
-        return features(model, split)
-    steps = oddness_steps(model.network, with_statistics)
-    device = model.mean.device
-
-    def compute(batch: slice) -> FloatArray:
-        with torch.inference_mode():
-            images_NCHW = to_images(split.gather(batch), device)
-            found: FloatArray = run(steps, (images_NCHW - model.mean) / model.std).float().cpu().numpy()
-            return found
-
-    with side_by_side(cores() if device.type == "cpu" else 1) as threads:
-        features_NF = np.concatenate(list(threads.map(compute, split.batches(images_at_a_time(*split.shape)))))
-    if features_NF.shape[1:] != (features_NF.size // len(split),):
-        raise _no_features(f"The network's last linear layer reads {features_NF.shape[1:]} of a picture")
-    return features_NF
-
-
 def feature_steps(network: nn.Module) -> list[Step]:
     """Return the steps that end with a network's features NF.
 
@@ -133,7 +103,7 @@ def feature_steps(network: nn.Module) -> list[Step]:
     steps = trace(network)
     last = max((i for i, step in enumerate(steps) if isinstance(step.layer, nn.Linear)), default=-1)
     if last < 0:
-        raise _no_features("The network has no linear layer")
+        raise no_features("The network has no linear layer")
     name = steps[last].inputs[0]
     kept = list(takewhile(lambda step: step.name != name, steps[:last]))
     kept = steps[: len(kept) + 1] if name != INPUT else []
@@ -174,7 +144,8 @@ def _first_maps(steps: Sequence[Step]) -> Step | None:
     return next((step for step in steps if isinstance(step.layer, nn.Conv2d)), None)
 
 
-def _no_features(what: str) -> RecipeError:
+def no_features(what: str) -> RecipeError:
+    """Return the refusal of a network that has no features; `what` says why."""
     return RecipeError(
         f"{what}; a vector of features is needed, by which pictures can be told apart. Let it end in a linear layer, "
         "or set coverage = 1, which takes every picture for one of the classes."

@@ -18,7 +18,7 @@ from torch import nn
 
 from keensight.errors import BundleError
 
-# names in the graphs that interop/onnx/write.py writes
+# names in the graphs that models/onnx/write.py writes
 SCALE, SHIFT, NORMALISED = "normalisation.scale", "normalisation.shift", "normalised"
 TEMPERATURE = "calibration.inverse_temperature"  # the constant that logits are multiplied by
 Attributes = dict[str, Any]

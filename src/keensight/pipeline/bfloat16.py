@@ -10,9 +10,9 @@ from dataclasses import replace
 import numpy as np
 
 from keensight.bundle.info import BundleInfo, InBfloat16
+from keensight.engines.table import BFLOAT16, DEFAULT, ENGINES, missing
 from keensight.evaluation.oddness import FEW
 from keensight.inference.choosing import FASTER, QUICK_S, keep, measure
-from keensight.inference.engines import BFLOAT16, DEFAULT, ENGINES, missing
 from keensight.inference.predictor import Predictor
 from keensight.machine import bfloat16_instructions
 from keensight.pipeline.odd import with_limits

@@ -29,10 +29,10 @@ from keensight.evaluation.report import to_dict
 from keensight.explanation.weights import first_layer
 from keensight.files import to_json, write_atomically
 from keensight.inference.predictor import Predictor, inverted_of
-from keensight.interop.onnx.write import to_onnx, with_temperature
 from keensight.machine import hardware, versions
 from keensight.models.classifier import Own
 from keensight.models.layers import layer_table
+from keensight.models.onnx.write import to_onnx, with_temperature
 from keensight.pages.pictures import Pictures, sample_members
 from keensight.pages.report import render_html
 from keensight.pages.robustness import context as robustness_context

@@ -12,9 +12,9 @@ from typing import Any
 from keensight.bundle.read import file_of, read_bundle
 from keensight.data.stores import is_url, open_store, place_of
 from keensight.data.unlabelled import Picture, pictures_in
+from keensight.engines.table import ENGINES
 from keensight.errors import RunError, UsageError
 from keensight.inference.choosing import as_answered_by, fastest, why_not
-from keensight.inference.engines import ENGINES
 from keensight.inference.predictor import Predictor
 from keensight.pipeline.answer_parts import (
     MANIFEST,

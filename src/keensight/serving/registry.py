@@ -12,9 +12,9 @@ import numpy as np
 
 from keensight.bundle.folder import version_of
 from keensight.bundle.read import Bundle, file_of, read_bundle
+from keensight.engines.table import BFLOAT16, DEFAULT
 from keensight.errors import BundleError, suggestion
 from keensight.inference.choosing import as_answered_by, fastest
-from keensight.inference.engines import BFLOAT16, DEFAULT
 from keensight.inference.predictor import Predictor
 from keensight.machine import cores, images_at_a_time
 from keensight.serving.batching import Batcher

@@ -18,8 +18,8 @@ from keensight.errors import ModelFileError, UsageError, counted, suggestion
 from keensight.inference.predictor import Predictor, load
 from keensight.interop.keras.model import Imported, read_keras
 from keensight.interop.keras.pixels import PIXELS
-from keensight.interop.onnx.write import to_onnx
 from keensight.machine import versions
+from keensight.models.onnx.write import to_onnx
 from keensight.names import clean_label, odd_name
 from keensight.pipeline.parity import check_import
 from keensight.training.checkpoint import weights_of

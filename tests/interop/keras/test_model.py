@@ -20,7 +20,7 @@ from keensight.data.polarity import Borders
 from keensight.errors import ModelFileError
 from keensight.inference.predictor import Predictor
 from keensight.interop.keras.model import read_keras
-from keensight.interop.onnx.write import to_onnx
+from keensight.models.onnx.write import to_onnx
 
 pytestmark = pytest.mark.thorough
 

@@ -1,1 +1,1 @@
-"""Writes networks as ONNX."""
+"""Tools of others for ONNX models."""

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from keensight.bundle.onnx_head import head_of
-from keensight.interop.onnx.write import ODDNESS
 from keensight.models.oddness import STATISTICS
+from keensight.models.onnx.write import ODDNESS
 from keensight.values import Uint8Array
 
 

@@ -10,9 +10,9 @@ from torch import nn
 
 from keensight.bundle.onnx_check import check_onnx
 from keensight.errors import BundleError
-from keensight.interop.onnx.write import to_onnx, with_temperature
 from keensight.models.classifier import Classifier
 from keensight.models.foreign import ChannelNorm, HardSigmoid, PaddedPool2d, PReLU
+from keensight.models.onnx.write import to_onnx, with_temperature
 from keensight.models.zoo import MODELS, build
 from keensight.values import Preprocessing
 

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from keensight.errors import BundleError
-from keensight.interop.onnx.operations import OPERATIONS, Nodes, Value, Writer
+from keensight.models.onnx.operations import OPERATIONS, Nodes, Value, Writer
 
 
 def write_exported(nodes: Nodes, network: nn.Module, images: str, picture_CHW: Sequence[int]) -> str:
@@ -100,7 +100,7 @@ def _unknown(node: torch.fx.Node, why: str) -> BundleError:
         place = f", in {within[-1][0].removeprefix('module.')} ({named})"
     return BundleError(
         f"The model has a layer that cannot be written as ONNX: {_operation(node)}{why}{place}. Use another "
-        "layer there, or add a row to the table in interop/onnx/operations.py."
+        "layer there, or add a row to the table in models/onnx/operations.py."
     )
 
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from keensight.bundle.onnx_head import with_output
-from keensight.inference.engines import BFLOAT16, DEFAULT, ENGINES, missing
-from keensight.interop.onnx.write import to_onnx
+from keensight.engines.table import BFLOAT16, DEFAULT, ENGINES, missing
+from keensight.models.onnx.write import to_onnx
 from keensight.models.zoo import build
 from keensight.values import Preprocessing
 
@@ -111,7 +111,7 @@ def test_further_outputs_are_given_when_they_are_asked_for(engine, content, with
 def test_onnx_runtimes_sessions_have_one_pool_of_memory(content):
     """Six sessions of a pool each kept 860 MB."""
     code = (
-        "import sys, numpy as np; from keensight.inference.engines import ENGINES\n"
+        "import sys, numpy as np; from keensight.engines.table import ENGINES\n"
         "def kept(): return int(open('/proc/self/status').read().split('RssAnon:')[1].split()[0])\n"
         "onnx, images = sys.stdin.buffer.read(), np.zeros((4000, 16, 12, 3), np.uint8)\n"
         "sessions = [ENGINES['onnxruntime'](onnx, 1, False) for _ in range(6)]\n"
@@ -135,7 +135,7 @@ def test_openvinos_telemetry_is_not_even_loaded(content, tmp_path):
     """Its package reports each import to Intel, and keeps a user's number in ~/intel."""
     (tmp_path / "model.onnx").write_bytes(content)
     code = (
-        "import sys; from pathlib import Path; from keensight.inference.engines import ENGINES; "
+        "import sys; from pathlib import Path; from keensight.engines.table import ENGINES; "
         "ENGINES['openvino'](Path('model.onnx').read_bytes(), 1, True); "
         "print([name for name in sys.modules if 'telemetry' in name or name.startswith('openvino.tools.ovc')])"
     )

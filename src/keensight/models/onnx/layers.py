@@ -14,7 +14,6 @@ from onnx import TensorProto
 from torch import nn
 
 from keensight.errors import BundleError
-from keensight.interop.onnx.graph import Graph
 from keensight.models import foreign
 from keensight.models.dropout import Dropout
 from keensight.models.folding import scale_and_shift
@@ -22,6 +21,7 @@ from keensight.models.foreign import ChannelNorm, HardSigmoid, PaddedPool2d, PRe
 from keensight.models.linear import TwoLogits
 from keensight.models.mirror import AddMirrored, MeanOfMirrored
 from keensight.models.oddness import MapStatistics
+from keensight.models.onnx.graph import Graph
 from keensight.models.pooling import MaxPool2d
 
 
@@ -386,5 +386,5 @@ def unknown(what: str) -> BundleError:
     return BundleError(
         f"The model has a layer that cannot be written as ONNX: {what}. The layers that can are "
         f"{', '.join(kind.__name__ for kind in LAYERS)}; use those, or add a row to the table in "
-        "interop/onnx/layers.py."
+        "models/onnx/layers.py."
     )

@@ -9,7 +9,7 @@ Shape letters: N images, H height, W width, C channels, K classes.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -19,12 +19,12 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from keensight.errors import BundleError, RecipeError
-from keensight.interop.onnx.exported import write_exported
-from keensight.interop.onnx.graph import Graph
-from keensight.interop.onnx.layers import JOINTS, LAYERS, unknown, write_linear
 from keensight.models.classifier import Classifier
 from keensight.models.graph import INPUT
 from keensight.models.oddness import LEAST_NORM, Oddness, oddness_steps
+from keensight.models.onnx.exported import write_exported
+from keensight.models.onnx.graph import Graph
+from keensight.models.onnx.layers import JOINTS, LAYERS, unknown, write_linear
 from keensight.models.onnx_network import NORMALISED, SCALE, SHIFT, TEMPERATURE
 from keensight.models.trace import Step, trace, without_norms
 from keensight.values import Preprocessing
@@ -32,6 +32,7 @@ from keensight.version import __version__
 
 OPSET = 17
 IR_VERSION = 8
+FEATURES = "features"
 ODDNESS = "oddness"  # the second output, and how the names of its parts begin
 
 
@@ -51,14 +52,7 @@ def to_onnx(
     Raises BundleError for a layer that has no ONNX counterpart here.
     """
     graph = Graph()
-    mean, std = model.mean.cpu().double(), model.std.cpu().double()
-    pixels = graph.add("Cast", ["images"], "pixels", to=TensorProto.FLOAT)
-    pixels = graph.add("Transpose", [pixels], "pixels_nchw", perm=[0, 3, 1, 2])
-    scale = graph.weight((1 / (255 * std)).float()[None], SCALE)
-    shift = graph.weight((-mean / std).float()[None], SHIFT)
-    pixels = graph.add("Mul", [pixels, scale], "scaled")
-    pixels = graph.add("Add", [pixels, shift], NORMALISED)
-    names = {INPUT: pixels}
+    names = {INPUT: _pixels(graph, model)}
     logits = _network(graph, model.network, names, preprocessing)
     inverse = graph.weight(_inverse(temperature), TEMPERATURE)
     calibrated = graph.add("Mul", [logits, inverse], "calibrated_logits")
@@ -67,7 +61,38 @@ def to_onnx(
     if oddness is not None:
         _oddness(graph, oddness, _features(graph, model.network, names, oddness.num_statistics > 0))
         outputs.append(helper.make_tensor_value_info("oddness", TensorProto.FLOAT, ["N"]))
-    shape_in: list[str | int | None] = ["N", preprocessing.height, preprocessing.width, preprocessing.channels]
+    size = {name: value for name, value in asdict(preprocessing).items() if value is not None}
+    told = {"preprocessing": {**size, "resample": "bilinear"}} | ({"labels": labels} if labels else {})
+    return _checked(graph, preprocessing, outputs, told)
+
+
+def features_to_onnx(network: nn.Module, model: Classifier, size: Preprocessing) -> bytes:
+    """Return an ONNX model of a backbone in a classifier: ``images`` uint8 NHWC to ``features`` float32 NF.
+
+    Raises BundleError as `to_onnx` does.
+    """
+    graph = Graph()
+    answer = _network(graph, network, {INPUT: _pixels(graph, model)}, size)
+    graph.add("Identity", [answer], FEATURES)
+    return _checked(graph, size, [helper.make_tensor_value_info(FEATURES, TensorProto.FLOAT, ["N", "F"])], {})
+
+
+def _pixels(graph: Graph, model: Classifier) -> str:
+    """Write what makes the network's input of bytes, and return its name."""
+    mean, std = model.mean.cpu().double(), model.std.cpu().double()
+    pixels = graph.add("Cast", ["images"], "pixels", to=TensorProto.FLOAT)
+    pixels = graph.add("Transpose", [pixels], "pixels_nchw", perm=[0, 3, 1, 2])
+    scale = graph.weight((1 / (255 * std)).float()[None], SCALE)
+    shift = graph.weight((-mean / std).float()[None], SHIFT)
+    pixels = graph.add("Mul", [pixels, scale], "scaled")
+    return graph.add("Add", [pixels, shift], NORMALISED)
+
+
+def _checked(
+    graph: Graph, size: Preprocessing, outputs: Sequence[onnx.ValueInfoProto], told: Mapping[str, object]
+) -> bytes:
+    """Return the bytes of a whole model; `told` is its metadata."""
+    shape_in: list[str | int | None] = ["N", size.height, size.width, size.channels]
     onnx_graph = helper.make_graph(
         graph.nodes,
         "keensight",
@@ -82,8 +107,6 @@ def to_onnx(
         producer_name="keensight",
         producer_version=__version__,
     )
-    size = {name: value for name, value in asdict(preprocessing).items() if value is not None}
-    told = {"preprocessing": {**size, "resample": "bilinear"}} | ({"labels": labels} if labels else {})
     helper.set_model_props(proto, {key: json.dumps(value, ensure_ascii=False) for key, value in told.items()})
     onnx.checker.check_model(proto, full_check=True)
     return bytes(proto.SerializeToString(deterministic=True))

@@ -9,8 +9,8 @@ from torch import nn
 
 from keensight.bundle.onnx_check import check_onnx
 from keensight.errors import BundleError
-from keensight.interop.onnx.write import to_onnx
 from keensight.models.classifier import as_classifier
+from keensight.models.onnx.write import to_onnx
 from keensight.values import Preprocessing
 
 SIZE = Preprocessing(16, 16, 3)

@@ -10,8 +10,8 @@ from functools import partial
 from importlib.util import find_spec
 from typing import Protocol, TypeAlias
 
-from keensight.inference.onnx_runtime import OnnxRuntime
-from keensight.inference.openvino import OpenVino
+from keensight.engines.onnx_runtime import OnnxRuntime
+from keensight.engines.openvino import OpenVino
 from keensight.machine import bfloat16_instructions
 from keensight.values import FloatArray, Uint8Array
 

@@ -1,0 +1,1 @@
+"""The libraries that run a network in ONNX, each behind one protocol; no torch."""
