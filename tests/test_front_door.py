@@ -107,6 +107,15 @@ def test_pages_without_figures_import_no_matplotlib():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 
 
+def test_a_server_loads_only_what_answers_need():
+    """Each takes milliseconds of a start: the classes of reports and recipes, what lists DATA, rare formats."""
+    heavy = "keensight.values.(measures|recipe|threats)|keensight.data.(sources|places)|keensight.(care|pipeline|pages)"
+    heavy += "|PIL.(Avif|WebP|Tiff)ImagePlugin|rich|torch"
+    code = f"import re, sys, keensight.cli.serve, keensight.verbs.serve; looked = re.compile('({heavy})')\n"
+    code += "print([name for name in sys.modules if looked.match(name)])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
 def test_training_on_arrays_imports_what_it_needs(tmp_path):
     """scikit-learn and scipy.stats, and torch's compiler, take more than a second each."""
     heavy = "{'sklearn', 'scipy.stats', 'torch._dynamo', 'torch._inductor', 'sympy', 'transformers', 'openvino'}"

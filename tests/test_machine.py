@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from keensight.machine import cores, cpu_limit
+from keensight.machine import cores, cpu_limit, share_the_cores
 
 
 def write(path, text):
@@ -57,9 +57,25 @@ def test_a_server_collects_as_often_as_python_does_by_default():
     program = (
         "import gc; before = gc.get_threshold(); from keensight.machine import collect_rarely, return_memory\n"
         "collect_rarely(); assert gc.get_threshold()[0] > 10 * before[0]\n"
-        "return_memory(); assert gc.get_threshold() == before"
+        "return_memory(); assert gc.get_threshold() == before\n"
+        "assert gc.get_freeze_count() > 1000, 'a full collection looks at all modules'"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_threads_of_openblas_sleep_soon_unless_the_user_says_otherwise(monkeypatch):
+    monkeypatch.setenv("GOMP_SPINCOUNT", "1")
+    monkeypatch.setenv("OPENBLAS_THREAD_TIMEOUT", "26")
+    share_the_cores()
+    assert (os.environ["GOMP_SPINCOUNT"], os.environ["OPENBLAS_THREAD_TIMEOUT"]) == ("1", "26")
+    monkeypatch.delenv("OPENBLAS_THREAD_TIMEOUT")
+    program = (
+        "import os, time; from keensight.machine import share_the_cores; share_the_cores()\n"
+        "import numpy; product = numpy.ones((512, 512)) @ numpy.ones((512, 512))\n"
+        "begin = time.process_time(); time.sleep(0.2); print(time.process_time() - begin)"
+    )
+    spun = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert float(spun) < 0.02  # 0.04 s and more by default, on two cores
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux alone can bound it")

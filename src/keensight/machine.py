@@ -87,11 +87,14 @@ def images_at_a_time(height: int, width: int, channels: int, most: int = 256, ke
 
 
 def share_the_cores() -> None:
-    """Make OpenMP's waiting threads sleep sooner. Call it before torch is loaded.
+    """Make waiting threads of OpenMP and OpenBLAS sleep sooner. Call it before torch and NumPy are loaded.
 
     By default they spin for milliseconds. On two cores that other programs use too, that made training two to ten
-    times slower; this shorter spin is as fast on idle cores (benchmarks/LOG.md). A setting of the user's is kept.
+    times slower; this shorter spin is as fast on idle cores (benchmarks/LOG.md). NumPy's OpenBLAS spins from the moment
+    it is loaded, for 40 ms of a core, though a server never multiplies matrices with it. A setting of the user's is
+    kept.
     """
+    os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "18")  # a power of two, in ticks: some 0.1 ms
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
@@ -121,9 +124,11 @@ def bound_memory(more_bytes: int) -> None:
 def return_memory() -> None:
     """Let the C library return freed memory, and Python collect garbage by default, as a server should.
 
-    Otherwise one large picture made it 300 MB larger for good.
+    Otherwise one large picture made it 300 MB larger for good. What is there already stays for good: it is left out of
+    collections, the first of which would take 20 ms, and each full one after it nearly as long.
     """
     _set_malloc(mmap_threshold=2**20, trim_threshold=2**20)
+    gc.freeze()
     gc.set_threshold(*_COLLECTS_AFTER)
 
 

@@ -9,8 +9,9 @@ import pytest
 
 from keensight.bundle.read import read_bundle
 from keensight.data.listing import KEPT_BY_SYSTEM
+from keensight.data.places import pictures_in, places_given
 from keensight.data.sources import open_dataset
-from keensight.data.unlabelled import given_picture, pictures_in, places_given
+from keensight.data.unlabelled import given_picture
 from keensight.errors import DataError, PictureError, UsageError
 
 

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from keensight.errors import DataError
-from keensight.evaluation.conformal import FREE_RANKS, PENALTY, calibrate, label_sets, measure_sets, scores
+from keensight.evaluation.conformal import FREE_RANKS, PENALTY, calibrate, label_sets, scores
+from keensight.evaluation.measured_sets import measure_sets
 from keensight.values import LabelSets
 
 

@@ -12,7 +12,6 @@ from typing import Any
 from keensight.bundle.info import BundleInfo
 from keensight.bundle.strict_json import strict_json
 from keensight.files import to_json
-from keensight.values.recipe import flattened
 
 SBOM = "sbom.cdx.json"
 NETWORK = ("model.onnx", "model.safetensors")  # never edited by hand, unlike the texts
@@ -106,6 +105,8 @@ def _source(info: BundleInfo) -> dict[str, Any]:
 
 def _backbone(recipe: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return what the pretrained weights came from: a package for each backbone, or a file."""
+    from keensight.values.recipe import flattened  # making its dozen classes takes longer than reading a bundle
+
     said = flattened(recipe)
     if said.get("model") != "transfer":
         return []

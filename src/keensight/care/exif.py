@@ -13,9 +13,10 @@ import numpy as np
 from PIL import Image
 from PIL.ExifTags import IFD, Base
 
+from keensight.data.formats import formats_of
 from keensight.data.in_time import HERE_WORK
 from keensight.data.kinds import is_heif
-from keensight.data.pixels import FORMATS, decode_if_quick
+from keensight.data.pixels import decode_if_quick
 from keensight.errors import PictureError
 from keensight.values import FloatArray, Preprocessing
 
@@ -51,7 +52,7 @@ def exif_of(picture: bytes, found: bytes) -> bytes:
     if picture[4:8] != b"ftyp" or is_heif(picture):  # a decoder for HEIC may be missing
         return b""
     try:
-        with Image.open(io.BytesIO(picture), formats=FORMATS) as image:
+        with Image.open(io.BytesIO(picture), formats=formats_of(picture)) as image:
             return bytes(image.info.get("exif") or b"")
     except Exception:  # Pillow's parsers may raise anything for a hostile file
         return b""

@@ -18,7 +18,7 @@ from PIL import Image
 
 from keensight.care.containers import parts_of
 from keensight.care.exif import exif_of, private
-from keensight.data.pixels import FORMATS
+from keensight.data.formats import formats_of
 from keensight.data.sources import reader
 from keensight.errors import PictureError
 from keensight.evaluation.metrics import accuracy_interval
@@ -117,7 +117,7 @@ def _facts_of_files(dataset: Dataset, rows: IntArray) -> dict[str, FloatArray]:
 
 def _facts(picture: bytes) -> Sequence[float]:
     try:
-        with Image.open(io.BytesIO(picture), formats=FORMATS) as image:
+        with Image.open(io.BytesIO(picture), formats=formats_of(picture)) as image:
             width, height, kind, mode = *image.size, image.format or "", image.mode
             tables = [level for _, table in sorted(getattr(image, "quantization", {}).items()) for level in table]
             layers = [layer[1:3] for layer in getattr(image, "layer", [])]

@@ -9,7 +9,8 @@ from cyclopts import Parameter
 
 from keensight import verbs
 from keensight.cli.options import Json, options_of
-from keensight.cli.output import Terminal, paragraph, percent, print_json, say
+from keensight.cli.output import paragraph, percent, print_json, say
+from keensight.cli.terminal import Terminal
 from keensight.errors import counted, shortlist
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from keensight import verbs
 from keensight.cli.options import Json, options_of
-from keensight.cli.output import Terminal, percent, print_json, say
+from keensight.cli.output import percent, print_json, say
+from keensight.cli.terminal import Terminal
 from keensight.errors import counted
 
 METHODS = {"intervals": "intervals", "linear": "linear", "cases": "cases", "smoothing": "by noise"}

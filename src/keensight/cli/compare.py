@@ -9,7 +9,8 @@ from cyclopts import Parameter
 
 from keensight import verbs
 from keensight.cli.options import Json, options_of
-from keensight.cli.output import Terminal, percent, print_json, say
+from keensight.cli.output import percent, print_json, say
+from keensight.cli.terminal import Terminal
 from keensight.errors import counted
 
 if TYPE_CHECKING:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from keensight import verbs
-from keensight.cli.output import Terminal, accuracy_line, command, percent, say
+from keensight.cli.output import accuracy_line, command, percent, say
+from keensight.cli.terminal import Terminal
 from keensight.workspace import RunFolder
 
 

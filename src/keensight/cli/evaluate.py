@@ -7,7 +7,8 @@ from typing import Any
 
 from keensight import verbs
 from keensight.cli.options import Json, options_of
-from keensight.cli.output import Terminal, accuracy_line, percent, print_json, say
+from keensight.cli.output import accuracy_line, percent, print_json, say
+from keensight.cli.terminal import Terminal
 
 
 @options_of("evaluate.evaluate")

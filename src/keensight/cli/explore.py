@@ -8,7 +8,8 @@ from typing import Any
 
 from keensight import verbs
 from keensight.cli.options import Json, options_of
-from keensight.cli.output import Terminal, paragraph, print_json, say
+from keensight.cli.output import paragraph, print_json, say
+from keensight.cli.terminal import Terminal
 
 
 @options_of("explore.explore")

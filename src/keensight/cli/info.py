@@ -10,7 +10,8 @@ from typing import Any
 
 from keensight import verbs
 from keensight.cli.options import Json, options_of
-from keensight.cli.output import Terminal, command, paragraph, percent, print_json, say, with_interval
+from keensight.cli.output import command, paragraph, percent, print_json, say, with_interval
+from keensight.cli.terminal import Terminal
 from keensight.errors import BundleError, counted, shortlist
 from keensight.evaluation.words import duration
 from keensight.pipeline.watch import account

@@ -25,7 +25,6 @@ from cyclopts import Parameter, Token
 from docstring_parser import DocstringStyle, parse
 
 from keensight.errors import UsageError
-from keensight.values.threats import fraction
 
 Command = Callable[..., int]
 Json = Annotated[bool, Parameter(help="Print one JSON object on stdout.")]
@@ -58,6 +57,8 @@ def fractions(_: Any, tokens: Sequence[Token]) -> tuple[float, ...]:
 
 
 def _number(token: Token) -> float:
+    from keensight.values.threats import fraction  # with NumPy, which most commands' help does without
+
     try:
         return fraction(token.value)
     except ValueError:

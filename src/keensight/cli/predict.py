@@ -11,7 +11,8 @@ from cyclopts import Parameter
 
 from keensight import verbs
 from keensight.cli.options import options_of, place
-from keensight.cli.output import Terminal, answered, print_json, say
+from keensight.cli.output import answered, print_json, say
+from keensight.cli.terminal import Terminal
 from keensight.errors import UsageError, counted
 
 OUT = (

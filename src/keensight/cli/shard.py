@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from keensight import verbs
 from keensight.cli.options import Json, options_of
-from keensight.cli.output import Terminal, print_json, say
+from keensight.cli.output import print_json, say
+from keensight.cli.terminal import Terminal
 from keensight.errors import counted
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from keensight import verbs
 from keensight.cli.options import Json, options_of
-from keensight.cli.output import Terminal, accuracy_line, command, percent, print_json, say
+from keensight.cli.output import accuracy_line, command, percent, print_json, say
+from keensight.cli.terminal import Terminal
 from keensight.errors import counted
 from keensight.evaluation.words import NARROW, duration
 from keensight.workspace import RunFolder

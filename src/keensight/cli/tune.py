@@ -11,7 +11,8 @@ from cyclopts import Parameter
 
 from keensight import verbs
 from keensight.cli.options import Json, options_of
-from keensight.cli.output import Terminal, command, percent, print_json, say
+from keensight.cli.output import command, percent, print_json, say
+from keensight.cli.terminal import Terminal
 from keensight.errors import UsageError, counted
 
 if TYPE_CHECKING:

@@ -45,9 +45,6 @@ OTHERS: tuple[tuple[bytes, str], ...] = (  # what the bytes look like, and what 
     (rb"\0\x05\x16\x07", "what macOS keeps about another file (AppleDouble), and not a picture"),
     (rb"\0{16}\0*\Z", "all zero bytes, as a copy or download that broke off leaves, and not a picture"),
 )
-_OTHERS = [(re.compile(look, re.DOTALL | re.IGNORECASE if b"html" in look or b"svg" in look else re.DOTALL), what)
-           for look, what in OTHERS]  # fmt: skip
-
 
 _NAMES = ((b"II", "TIFF"), (b"MM", "TIFF"), (b"\x89PNG", "PNG"), (b"\xff\xd8", "JPEG"), (b"GIF8", "GIF"),
           (b"RIFF", "WebP"), (b"BM", "BMP"), (b"P", "PPM"))  # fmt: skip
@@ -93,8 +90,9 @@ def what_is(content: bytes) -> str | None:
     start = content[:START_BYTES]
     if not start:
         return "an empty file (0 bytes)"
-    for look, what in _OTHERS:
-        if look.match(start):
+    for look, what in OTHERS:
+        more = re.IGNORECASE if b"html" in look or b"svg" in look else re.NOFLAG
+        if re.match(look, start, re.DOTALL | more):
             return what
     return "text and not a picture" if _is_text(start) else None
 

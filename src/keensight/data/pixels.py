@@ -11,17 +11,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from PIL import (  # noqa: F401
-    AvifImagePlugin,
-    Image,
-    ImageOps,
-    TiffImagePlugin,
-    UnidentifiedImageError,
-    WebPImagePlugin,
-)
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from keensight.data.bare import bare
 from keensight.data.bare_tiff import check_parts
+from keensight.data.formats import formats_of
 from keensight.data.given import as_image
 from keensight.data.kinds import is_heif, rare_or_damaged, what_is
 from keensight.data.levels import in_eight_bits, is_deep, key_in_eight_bits, white_of
@@ -35,21 +29,10 @@ from keensight.values import Preprocessing, Uint8Array
 
 MAX_PIXELS = 80_000_000  # below Pillow's own limit, above any phone's default mode
 STRIP_PIXELS = 500_000  # composed at a time, as no other thread runs meanwhile
-FORMATS = (
-    "JPEG",
-    "PNG",
-    "GIF",
-    "WEBP",
-    "BMP",
-    "TIFF",
-    "PPM",
-    "AVIF",
-)  # for others, Pillow would import 40 more modules
 ACCEPTED = "JPEG, PNG, GIF, WebP, BMP, TIFF, PPM, AVIF and HEIC pictures up to 80 megapixels are accepted"
 MOST_WORK = 1_000_000_000  # pixels times passes: what libjpeg's own ten scans of 80 megapixels are, some ten seconds
 MOST_SCANS = 24  # that a JPEG needs for any colours; one with more must be small
 MOST_WORK_OF_MANY_SCANS = 100_000_000
-AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # pictures are decoded side by side already
 DECODER_VERSION = 2  # part of the cache's key: raise it when the same file gives other pixels
 
 PNG_GREYS = (0, 4)  # kinds of colour in its header: levels, and levels with transparency
@@ -179,7 +162,7 @@ def _open(picture: bytes) -> _Opened:
         raise PictureError("it is empty (0 bytes)")
     try:
         found = bare(picture)
-        formats = _heif_formats() if is_heif(picture) else FORMATS
+        formats = _heif_formats() if is_heif(picture) else formats_of(found.content)
         image = Image.open(io.BytesIO(found.content), formats=formats)
         if image.format == "PNG":
             key_in_eight_bits(image, picture[24])

@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keensight.errors import DataError
-from keensight.evaluation.metrics import accuracy_interval
-from keensight.values import ClassSets, FloatArray, IntArray, LabelSets, SetsReport
+from keensight.values import FloatArray, IntArray, LabelSets
 
 COVERAGE = 0.95
 PENALTY, FREE_RANKS = 0.01, 1  # of the ranks beyond the free ones: it keeps sets of many classes small
@@ -64,19 +63,3 @@ def label_sets(probabilities_NK: FloatArray, rule: LabelSets) -> NDArray[np.bool
            [False,  True, False]])
     """
     return np.asarray(scores(probabilities_NK, rule) <= rule.quantile)
-
-
-def measure_sets(probabilities_NK: FloatArray, labels_N: IntArray, rule: LabelSets) -> SetsReport:
-    """Return how often the sets of labelled pictures hold the label, and how large they are, in all and by class."""
-    sets_NK = label_sets(probabilities_NK, rule)
-    held_N, sizes_N = sets_NK[np.arange(len(labels_N)), labels_N], sets_NK.sum(axis=1)
-    low, high = accuracy_interval(int(held_N.sum()), len(held_N))
-    per_class = []
-    for k in range(probabilities_NK.shape[1]):
-        of_class_N = labels_N == k
-        n = int(of_class_N.sum())
-        found = (float(held_N[of_class_N].mean()), float(sizes_N[of_class_N].mean())) if n else (None, None)
-        per_class.append(ClassSets(n, *found))
-    return SetsReport(
-        rule.coverage, len(held_N), float(held_N.mean()), low, high, float(sizes_N.mean()), tuple(per_class)
-    )

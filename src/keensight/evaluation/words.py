@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from keensight.errors import counted
-from keensight.values import (
-    Metrics,
-    Report,
-)
+
+if TYPE_CHECKING:
+    from keensight.values import Metrics, Report
 
 NARROW = "\u202f"  # a thin space that does not break: "91.3 %"
 

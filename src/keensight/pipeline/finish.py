@@ -20,9 +20,9 @@ from keensight.data.splits import DRAW
 from keensight.errors import BundleError, RecipeError
 from keensight.evaluation.advice import is_thin
 from keensight.evaluation.calibration import expected_calibration_error, fit_temperature, softmax
-from keensight.evaluation.conformal import measure_sets
 from keensight.evaluation.crossed import cross_validate
 from keensight.evaluation.floors import logistic_floor, majority_floor
+from keensight.evaluation.measured_sets import measure_sets
 from keensight.evaluation.metrics import metrics, telling_mistakes
 from keensight.evaluation.oddness import FEW, learn_oddness
 from keensight.evaluation.report import to_dict

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from keensight.bundle.read import file_of, read_bundle
+from keensight.data.places import pictures_in
 from keensight.data.stores import is_url, open_store, place_of
-from keensight.data.unlabelled import Picture, pictures_in
+from keensight.data.unlabelled import Picture
 from keensight.engines.table import ENGINES
 from keensight.errors import RunError, UsageError
 from keensight.inference.choosing import as_answered_by, fastest, why_not

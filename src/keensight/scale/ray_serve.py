@@ -14,6 +14,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 
+from keensight.data.formats import COMMON
 from keensight.errors import UsageError
 from keensight.serving.app import create_app
 from keensight.serving.limits import Batching
@@ -50,6 +51,6 @@ def server(bundle: str, key: str | None = None, explains: bool = True) -> Starle
     public = None if key is None else Path(key)
     model = load_model(source, public, Batching(), lambda name, n: service.metrics.batches.labels(name).observe(n))
     service.registry.put(source, model)
-    warm_up()
+    warm_up(*COMMON, "WEBP")
     log("ready", models=[f"{model.name}@{model.version}"])
     return create_app(service)

@@ -25,7 +25,6 @@ from keensight.serving.answers import described, whole_answer
 from keensight.serving.bodies import held, read_body
 from keensight.serving.decoding import SMALL_WORK
 from keensight.serving.guard import PARAMETERS, Guard, check_parameters, error_response
-from keensight.serving.heat import heat, overlay
 from keensight.serving.limits import RefusalError
 from keensight.serving.metrics import CONTENT_TYPE
 from keensight.serving.openapi import openapi
@@ -180,6 +179,8 @@ async def decoded(service: Service, model: Model, picture: Upload) -> Uint8Array
 
 async def explain(request: Request) -> Response:
     """Return an occlusion heat map: where covering the picture changes the answer."""
+    from keensight.serving.heat import heat, overlay  # with what explains: few ask, and it takes far longer than this
+
     service = _service(request)
     if not service.explains:
         raise RefusalError(

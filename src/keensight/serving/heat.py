@@ -6,10 +6,7 @@ Shape letters: N images, H height, W width, C channels, K classes.
 from __future__ import annotations
 
 import io
-import os
-import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,16 +35,6 @@ class Heat:
     probability: float
     inverted: bool
     drop_HW: FloatArray
-
-
-def low_priority_thread() -> ThreadPoolExecutor:
-    """Return a pool of one thread with the lowest priority."""
-
-    def yield_to_others() -> None:
-        if hasattr(os, "setpriority"):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
-
-    return ThreadPoolExecutor(1, thread_name_prefix="explain", initializer=yield_to_others)
 
 
 def heat(model: Model, image_HWC: Uint8Array, label: str | None, is_over: Callable[[], bool]) -> Heat:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 import sys
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 from keensight.machine import cores
 from keensight.serving.access import Network
 from keensight.serving.decoding import Decoders
-from keensight.serving.heat import low_priority_thread
 from keensight.serving.limits import Limits, Places, TokenBuckets
 from keensight.serving.metrics import Metrics
 from keensight.serving.registry import Registry
@@ -34,6 +35,16 @@ def log(event: str, *, level: str = "info", **fields: Any) -> None:
     with contextlib.suppress(OSError):  # no reader, or a full disk: answers matter more than the log
         sys.stderr.write(f"{_LINE.encode(line)}\n")  # in one piece: threads log, too
         sys.stderr.flush()
+
+
+def _low_priority_thread() -> ThreadPoolExecutor:
+    """Return a pool of one thread with the lowest priority."""
+
+    def yield_to_others() -> None:
+        if hasattr(os, "setpriority"):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+
+    return ThreadPoolExecutor(1, thread_name_prefix="explain", initializer=yield_to_others)
 
 
 @dataclass(slots=True, eq=False)
@@ -68,7 +79,7 @@ class Service:
         self.buckets = TokenBuckets(self.limits.rate)
         self.decoders = ThreadPoolExecutor(cores(), thread_name_prefix="decode")
         self.apart = Decoders()
-        self.explainer = low_priority_thread()
+        self.explainer = _low_priority_thread()
         self.metrics.watch_queue(lambda: self.places.taken)
         self.registry.on_change = lambda: self.metrics.set_models(self.registry)
         self.registry.on_change()

@@ -177,9 +177,9 @@ def simple_upload(content_type: bytes, body: bytes) -> Upload | None:
     return Upload(head[1].decode(), body[head.end() : last])
 
 
-def warm_up() -> None:
-    """Decode a small picture of each format, so that no request waits for Pillow to load its decoders."""
-    for name in ("JPEG", "PNG", "GIF", "WEBP"):
+def warm_up(*formats: str) -> None:
+    """Decode a small picture of each of Pillow's `formats`, so that no request waits for its decoder to be loaded."""
+    for name in formats:
         file = io.BytesIO()
         Image.new("RGB", (8, 8)).save(file, name)
         decode(Upload(None, file.getvalue()), Preprocessing(4, 4, 3), Limits())

@@ -9,7 +9,8 @@ from itertools import islice
 from pathlib import Path
 
 from keensight.bundle.network import network_of
-from keensight.data.unlabelled import Picture, pictures_in
+from keensight.data.places import pictures_in
+from keensight.data.unlabelled import Picture
 from keensight.errors import DataError, PictureError
 from keensight.explanation.activations import activations
 from keensight.explanation.occlusion import Evidence

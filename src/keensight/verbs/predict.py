@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+from keensight.data.places import pictures_in, places_given
 from keensight.data.stores import place_of
-from keensight.data.unlabelled import Picture, pictures_in, places_given
+from keensight.data.unlabelled import Picture
 from keensight.inference.predictor import Answer, Predictor, load, refusal
 from keensight.pipeline import in_parts
 from keensight.pipeline.answer_files import folders, table

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from keensight.data.formats import COMMON
 from keensight.errors import KeensightError, UsageError
 from keensight.machine import return_memory
 from keensight.serving.access import networks, read_api_keys
@@ -110,7 +111,7 @@ def serve(
         given = _distinct(bundles)
         reloader = Reloader(registry, given, None if watch is None else Path(watch), load, refresh)
         reloader.start()
-        warm_up()
+        warm_up(*COMMON)
         if keep is not None:
             from keensight.serving.keep import Keeper  # SQLAlchemy is an extra
 
@@ -122,6 +123,7 @@ def serve(
             if api_keys is not None and not trusted_proxies and not is_loopback(bound):
                 log("unencrypted", level="warning", reason=UNENCRYPTED)
             on_ready([first, *others], registry)
+            service.decoders.submit(warm_up, "WEBP")  # with the readers of all rare formats: few send those at once
 
         try:
             return run(service, bound, reloader, grace_s, ready)

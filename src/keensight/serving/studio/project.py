@@ -185,7 +185,7 @@ def _in_archive(
 ) -> Iterator[tuple[str, str, bytes]]:
     """Yield the label, the path and the content of each picture of an archive."""
     if name is not None:
-        from keensight.data.unlabelled import pictures_in
+        from keensight.data.places import pictures_in
 
         def skipped(_: str, some: object) -> None:
             refused.extend((each.path, each.reason) for each in some)  # type: ignore[attr-defined]
