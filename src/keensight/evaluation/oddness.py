@@ -21,6 +21,8 @@ from keensight.data.nonsense import NONSENSE, nonsense
 from keensight.data.polarity import Borders, match_polarity
 from keensight.errors import DataError
 from keensight.evaluation.kmeans import centres_of
+from keensight.executor import Threads
+from keensight.machine import cores
 from keensight.models.classifier import Classifier
 from keensight.models.features import features, last_features
 from keensight.models.oddness import LEAST_NORM, Oddness, num_statistics
@@ -71,11 +73,10 @@ def learn_oddness(model: Classifier, splits: Splits, borders: Borders, seed: int
     """
     few = splits.train.thinned(MOST_MODELS)
     own_NHWC, count = few.gather(), LARGE_COUNT if math.prod(few.shape[:2]) > LARGE else COUNT
-    drawn = {
-        kind: match_polarity(nonsense(kind, count, own_NHWC, seed), borders)[0]
-        for kind, row in NONSENSE.items()
-        if not row.held_out
-    }
+    kinds = [kind for kind, row in NONSENSE.items() if not row.held_out]
+    with Threads(cores()) as threads:
+        found = threads.map(lambda kind: match_polarity(nonsense(kind, count, own_NHWC, seed), borders)[0], kinds)
+        drawn = dict(zip(kinds, found, strict=True))
     count_of_statistics = num_statistics(model.network, splits.train.shape[2])
     more = count_of_statistics > 0
     both = last_features(model, as_split(np.concatenate(list(drawn.values()))), more)

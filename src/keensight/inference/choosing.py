@@ -84,7 +84,7 @@ def measure(names: Iterable[str], onnx: bytes, size: Preprocessing, *, all_of_th
 
     If that is quick, the others are left out, unless `all_of_them` are asked for.
     """
-    batch = images_at_a_time(size.height, size.width, size.channels, most=32)
+    batch = images_at_a_time(size.height, size.width, size.channels, most=32) // 2
     shape = batch, size.height, size.width, size.channels
     images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     opened = {DEFAULT: ENGINES[DEFAULT](onnx, 1, False)}

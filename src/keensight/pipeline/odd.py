@@ -12,7 +12,9 @@ from keensight.data.nonsense import NONSENSE, nonsense
 from keensight.evaluation.conformal import calibrate
 from keensight.evaluation.metrics import accuracy_interval
 from keensight.evaluation.oddness import MOST_MODELS, as_split, is_small, softened, threshold
+from keensight.executor import Threads
 from keensight.inference.predictor import Predictor
+from keensight.machine import cores
 from keensight.values import FloatArray, IntArray, OddnessReport, Refused, Split, Splits
 
 COUNT = 24  # pictures of each kind
@@ -62,9 +64,12 @@ def _parts(splits: Splits, seed: int) -> Iterator[tuple[str, Split, bool]]:
     if splits.test is not None:
         yield "test pictures", splits.test, True
     own_NHWC = splits.train.thinned(MOST_MODELS).gather()
-    for kind, row in NONSENSE.items():
-        if row.held_out and not (row.are_digits and _reads_digits(splits)):
-            yield kind, as_split(nonsense(kind, COUNT, own_NHWC, seed)), False
+    kinds = [kind for kind, row in NONSENSE.items() if row.held_out and not (row.are_digits and _reads_digits(splits))]
+    with Threads(cores()) as threads:  # the next kinds are drawn while the network looks at one
+        for kind, drawn in zip(
+            kinds, threads.map(lambda kind: nonsense(kind, COUNT, own_NHWC, seed), kinds), strict=True
+        ):
+            yield kind, as_split(drawn), False
 
 
 def _reads_digits(splits: Splits) -> bool:
