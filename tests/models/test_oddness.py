@@ -22,8 +22,8 @@ def pictures(n=10):
     return Split(images, np.arange(n), np.zeros(n, np.int64), ("",) * n)
 
 
-def a_model(name, **options):
-    model = build(name, options, SIZE, 2, 0).eval()
+def a_model(name, size=SIZE, **options):
+    model = build(name, options, size, 2, 0).eval()
     with torch.no_grad():
         for module in model.modules():
             if isinstance(module, nn.BatchNorm2d):
@@ -77,11 +77,24 @@ def test_onnx_has_the_same_oddness_and_the_same_probabilities(name, options):
 
 
 @pytest.mark.parametrize(
-    ("name", "options"),
-    [("cnn", {}), ("cnn", {"mirror": True}), ("resnet", {"mirror": True}), ("planes", {}), ("fashion", {})],
+    ("name", "options", "side", "every"),
+    [
+        ("cnn", {}, 24, 1),
+        ("cnn", {"mirror": True}, 24, 1),
+        ("resnet", {"mirror": True}, 24, 1),
+        ("planes", {}, 24, 1),
+        ("fashion", {}, 24, 1),
+        ("cnn", {"mirror": True}, 99, 3),
+        ("husky", {}, 161, 5),
+    ],
 )
-def test_statistics_are_those_of_pixels_and_first_maps_and_onnx_reads_the_same(name, options):
-    model, split = a_model(name, **options), pictures()
+def test_statistics_are_those_of_pixels_and_first_maps_and_onnx_reads_the_same(name, options, side, every):
+    size = Preprocessing(side, side + 1, 3)
+    split = Split(
+        np.random.default_rng(0).integers(0, 256, (10, side, side + 1, 3), np.uint8),
+        np.arange(10), np.zeros(10, np.int64), ("",) * 10,
+    )  # fmt: skip
+    model = a_model(name, size, **options)
     seen = []
     first = next(module for module in model.modules() if isinstance(module, nn.Conv2d))
     hook = first.register_forward_hook(lambda module, inputs, output: seen.append(output))
@@ -90,7 +103,7 @@ def test_statistics_are_those_of_pixels_and_first_maps_and_onnx_reads_the_same(n
         model(images_NCHW)
         normalised = ((images_NCHW - model.mean) / model.std).numpy()
     hook.remove()
-    both = [normalised, seen[0].numpy()]
+    both = [levels[:, :, ::every, ::every] for levels in (normalised, seen[0].numpy())]
     count, features_NF = num_statistics(model.network, 3), last_features(model, split, with_statistics=True)
     found = features_NF[:, -count:]
     assert np.array_equal(features_NF[:, :-count], last_features(model, split))
@@ -110,8 +123,8 @@ def test_statistics_are_those_of_pixels_and_first_maps_and_onnx_reads_the_same(n
     module.usual_S.copy_(torch.from_numpy(found.mean(axis=0)))
     module.whitening_SS.copy_(torch.randn(count, count))
     module.rates.copy_(torch.tensor([2.0, 0.5, 100.0]))
-    onnx = to_onnx(model, SIZE, 2, 1.3, oddness=module)
-    check_onnx(onnx, SIZE, 2)
+    onnx = to_onnx(model, size, 2, 1.3, oddness=module)
+    check_onnx(onnx, size, 2)
     _, odd_N = onnxruntime.InferenceSession(onnx).run(None, {"images": split.gather()})
     with torch.no_grad():
         np.testing.assert_allclose(odd_N, module(torch.from_numpy(features_NF)).numpy(), rtol=1e-3, atol=1e-3)

@@ -23,6 +23,7 @@ CONVERTERS = "openvino.tools.ovc"
 # The operator that joins features and statistics of pixels, as models/oddness.py calls it. What is done with these is
 # ill-conditioned: in bfloat16, the oddness of husky's pictures had a correlation of 0.66 with itself in float32.
 STATISTICS, FEATURES = "oddness.statistics", "features"
+AGAIN = f"{STATISTICS}.again"
 
 
 class OpenVino:
@@ -102,11 +103,15 @@ class _Stage:
 
 
 def _cuts(model: Any) -> dict[str, Any]:
-    """Return the outputs where statistics begin, by name; none if the network has no statistics."""
-    cuts = {}
-    for op in model.get_ordered_ops():
+    """Return the outputs where statistics begin, by name; none if the network has no statistics.
+
+    Those of maps begin where they are taken of the network's own, or else at the pictures.
+    """
+    cuts, ops = {}, model.get_ordered_ops()
+    has_own_maps = any(AGAIN in op.get_friendly_name() for op in ops)
+    for op in ops:
         name, kind = op.get_friendly_name(), op.get_type_name()
-        if f"{STATISTICS}.maps" in name and kind.startswith("Reduce"):
+        if f"{STATISTICS}.maps" in name and kind.startswith("Reduce") and not has_own_maps:
             cuts[name] = op.output(0)
         if name.endswith(STATISTICS) and kind == "Concat":
             cuts[FEATURES] = op.input_value(0)

@@ -52,7 +52,7 @@ def last_features(model: Classifier, split: Split, with_statistics: bool = False
     """
     if isinstance(model.network, Transfer):
         return features(model, split)
-    steps = oddness_steps(model.network, with_statistics)
+    steps = oddness_steps(model.network, min(split.shape[:2]) if with_statistics else None)
     device = model.mean.device
 
     def compute(batch: slice) -> FloatArray:

@@ -13,6 +13,7 @@ Shape letters: N images, C channels, H height, W width, F features, S statistics
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from itertools import takewhile
 
@@ -29,14 +30,24 @@ from keensight.models.transfer import Transfer
 
 LEAST_NORM = 1e-6  # features that are all 0 have no direction
 MOST_STATISTICS = 256
+LEAST_ROWS = 32  # of a map are enough for its statistics
 STATISTICS = "oddness.statistics"  # how the names of their steps begin
+AGAIN = f"{STATISTICS}.again"  # the first convolution, for a part of large maps
 
 
 class MapStatistics(nn.Module):
-    """The mean, the standard deviation and the maximum of each channel over its pixels: NCHW to N(3C)."""
+    """The mean, the standard deviation and the maximum of each channel over its pixels: NCHW to N(3C).
+
+    Of large maps, `every` so many rows and columns are enough: all of them took more time than the network.
+    """
+
+    def __init__(self, every: int) -> None:
+        super().__init__()
+        self.every = every
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
         """Return the means of all channels, then their deviations, then their maxima."""
+        x_NCHW = x_NCHW[:, :, :: self.every, :: self.every]
         mean_NC11 = x_NCHW.mean(dim=(2, 3), keepdim=True)
         deviation_NC = (x_NCHW - mean_NC11).square().mean(dim=(2, 3)).sqrt()
         return torch.cat([mean_NC11.flatten(1), deviation_NC, x_NCHW.amax(dim=(2, 3))], dim=1)
@@ -125,19 +136,43 @@ def num_statistics(network: nn.Module, num_channels: int) -> int:
     return count if count <= MOST_STATISTICS else 0
 
 
-def oddness_steps(network: nn.Module, with_statistics: bool) -> list[Step]:
-    """Return the steps that end with what `Oddness` reads: features NF, or N(F+S) with the statistics behind them."""
+def oddness_steps(network: nn.Module, side: int | None) -> list[Step]:
+    """Return the steps that end with what `Oddness` reads of pictures with a shorter side of so many pixels.
+
+    It is the features NF, or N(F+S) with the statistics behind them; without these if `side` is None.
+    """
     steps = without_norms(feature_steps(network))
-    if not with_statistics:
+    if side is None:
         return steps
     maps = _first_maps(steps)
-    assert maps is not None, "num_statistics found it"
-    features, parts = steps[-1].name, [Step(f"{STATISTICS}.pixels", MapStatistics(), (INPUT,))]
-    parts.append(Step(f"{STATISTICS}.maps", MapStatistics(), (maps.name,)))
+    assert maps is not None and isinstance(maps.layer, nn.Conv2d), "num_statistics found it"
+    features, parts = steps[-1].name, [Step(f"{STATISTICS}.pixels", MapStatistics(_every(side)), (INPUT,))]
+    seen = maps.name
+    if (every := _every(side // max(maps.layer.stride))) > 1:
+        seen = AGAIN
+        parts.append(Step(AGAIN, _in_strides(maps.layer, every), maps.inputs))
+    parts.append(Step(f"{STATISTICS}.maps", MapStatistics(1), (seen,)))
     if any(isinstance(step.layer, AddMirrored) for step in steps[: steps.index(maps)]):
         parts.append(Step(f"{STATISTICS}.both", MeanOfMirrored().eval(), (parts[-1].name,)))
     joined = Step(STATISTICS, Concatenate(dim=1), (features, parts[0].name, parts[-1].name))
     return [*steps, *parts, joined]
+
+
+def _in_strides(conv: nn.Conv2d, every: int) -> nn.Conv2d:
+    """Return a convolution that makes `every` so many rows and columns of the same maps."""
+    fewer = copy.deepcopy(conv)
+    fewer.stride = conv.stride[0] * every, conv.stride[1] * every
+    return fewer
+
+
+def _every(side: int) -> int:
+    """Return which rows of a map make about `LEAST_ROWS` or more: an odd number, as most made patterns are even.
+
+    >>> [_every(side) for side in (28, 64, 96, 128, 224)]
+    [1, 1, 3, 3, 7]
+    """
+    every = max(1, side // LEAST_ROWS)
+    return every - (every + 1) % 2
 
 
 def _first_maps(steps: Sequence[Step]) -> Step | None:

@@ -8,9 +8,9 @@ from torch import nn
 from keensight.bundle.onnx_check import check_onnx
 from keensight.bundle.onnx_head import head_of
 from keensight.explanation.head import slopes
+from keensight.interop.onnx import quantize
 from keensight.models import transfer
 from keensight.models.backbone import Backbone
-from keensight.models.onnx import quantize
 from keensight.models.onnx.write import to_onnx
 from keensight.models.zoo import build
 from keensight.values import Preprocessing

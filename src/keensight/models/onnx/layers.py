@@ -273,7 +273,11 @@ def _mean_of_mirrored(graph: Graph, module: nn.Module, x: str, name: str) -> str
     return graph.add("ReduceMean", [halves], name, axes=[0], keepdims=0)
 
 
-def _map_statistics(graph: Graph, module: nn.Module, x: str, name: str) -> str:
+def _map_statistics(graph: Graph, module: MapStatistics, x: str, name: str) -> str:
+    if module.every > 1:
+        places = {"starts": 0, "ends": 2**31 - 1, "axes": (2, 3), "steps": module.every}
+        slices = [graph.weight(np.full(2, at, np.int64), f"{name}.{key}") for key, at in places.items()]
+        x = graph.add("Slice", [x, *slices], f"{name}.some")
     mean = graph.add("ReduceMean", [x], f"{name}.mean", axes=[2, 3])
     away = graph.add("Sub", [x, mean], f"{name}.away")
     squares = graph.add("Mul", [away, away], f"{name}.squares")

@@ -59,7 +59,8 @@ def to_onnx(
     graph.add("Softmax", [calibrated], "probabilities", axis=1)
     outputs = [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", num_classes])]
     if oddness is not None:
-        _oddness(graph, oddness, _features(graph, model.network, names, oddness.num_statistics > 0))
+        side = min(preprocessing.height, preprocessing.width) if oddness.num_statistics else None
+        _oddness(graph, oddness, _features(graph, model.network, names, side))
         outputs.append(helper.make_tensor_value_info("oddness", TensorProto.FLOAT, ["N"]))
     size = {name: value for name, value in asdict(preprocessing).items() if value is not None}
     told = {"preprocessing": {**size, "resample": "bilinear"}} | ({"labels": labels} if labels else {})
@@ -144,16 +145,16 @@ def _network(graph: Graph, network: nn.Module, names: dict[str, str], size: Prep
         return write_exported(graph, network, images, (len(own[0]) if own else size.channels, size.height, size.width))
 
 
-def _features(graph: Graph, network: nn.Module, names: dict[str, str], with_statistics: bool) -> str:
+def _features(graph: Graph, network: nn.Module, names: dict[str, str], side: int | None) -> str:
     """Return the name of what oddness reads: the network's features, part of the graph but perhaps for their mean.
 
-    With statistics, these are behind them.
+    Statistics are behind them, unless `side` is None: see `oddness_steps`.
 
     Raises BundleError if the graph was written by operations, and has no steps.
     """
     if not names:
         raise unknown("one whose operations alone are known, so its features have no name")
-    steps = oddness_steps(network, with_statistics)
+    steps = oddness_steps(network, side)
     known = [step for step in steps if step.name in names]
     start = names[known[-1].name if known else INPUT]
     return _by_layers(graph, steps[len(known) :], names) if len(known) < len(steps) else start
