@@ -15,8 +15,8 @@ from typing import Any
 
 MEMORY, WHOLE, LONG = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64
 FUNCTIONS: dict[str, list[Any]] = {  # functions in the C files here, and their arguments
-    "keensight_max_pool": [MEMORY] * 3 + [LONG] * 4 + [WHOLE] * 3,
-    "keensight_max_pool_backward": [MEMORY] * 3 + [LONG] * 4 + [WHOLE] * 3,
+    "keensight_pool": [MEMORY] * 3 + [LONG] * 4 + [WHOLE] * 4 + [MEMORY, ctypes.c_int32, ctypes.c_float],
+    "keensight_pool_backward": [MEMORY] * 3 + [LONG] * 4 + [WHOLE] * 3 + [ctypes.c_float],
     "keensight_dropout": [MEMORY] * 3 + [LONG, ctypes.c_int32, ctypes.c_float, WHOLE],
     "keensight_affine": [MEMORY] * 3 + [LONG] + [WHOLE] * 4,
     "keensight_resize": [ctypes.c_char_p, WHOLE, WHOLE, MEMORY, WHOLE, WHOLE],

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#define NOWHERE 255 /* the place of an answer that has no gradient */
 #define INLINE static inline __attribute__((always_inline))
 
 #define LANES 4
@@ -43,15 +44,17 @@
                                                                               : name##_any)
 #endif
 
-void keensight_max_pool(const char *x, char *y, uint8_t *places, int64_t images, int64_t height, int64_t width,
-                        int64_t channels, int kernel, int stride, int size) {
-    BEST(max_pool)(x, y, places, images, height, width, channels, kernel, stride, size);
+void keensight_pool(const char *x, char *y, uint8_t *places, int64_t images, int64_t height, int64_t width,
+                    int64_t channels, int kernel, int stride, int size, int relu, const int16_t *bits, int32_t least,
+                    float scale) {
+    BEST(pool)(x, y, places, images, height, width, channels, kernel, stride, size, relu, bits, least, scale);
 }
 
-/* `gradient` and `places` are of the answers, `x` becomes the gradient of what came; sizes are of the latter. */
-void keensight_max_pool_backward(const char *gradient, const uint8_t *places, char *x, int64_t images, int64_t height,
-                                 int64_t width, int64_t channels, int kernel, int stride, int size) {
-    BEST(max_pool_backward)(gradient, places, x, images, height, width, channels, kernel, stride, size);
+/* `gradient` and `places` are of the answers, `x` becomes the gradient of what came; sizes are of the latter. Where
+   windows overlap, the scale is 1. */
+void keensight_pool_backward(const char *gradient, const uint8_t *places, char *x, int64_t images, int64_t height,
+                             int64_t width, int64_t channels, int kernel, int stride, int size, float scale) {
+    BEST(pool_backward)(gradient, places, x, images, height, width, channels, kernel, stride, size, scale);
 }
 
 /* The gradient of dropout is dropout of the gradient, with the same bits. */

@@ -55,11 +55,20 @@ INLINE void store(char *at, floats values, int size, int n) {
             something                                                                                                  \
         }
 
+#define signed_bits ONE(signed_bits)
+INLINE ints signed_bits(const int16_t *bits, int n) {
+    halves narrow = {0};
+    memcpy(&narrow, bits, 2 * n);
+    return (ints)(__builtin_convertvector(narrow, words) << 16) >> 16;
+}
+
 /* Write the largest of each window, and which of its places held it: the first of several, or the last that is no
-   number, as torch does. */
+   number, as torch does. With `relu`, what is not above 0 becomes 0; with `bits`, dropout comes last (see `drop`). The
+   place of what becomes 0 is NOWHERE. */
 #define pool_windows ONE(pool_windows)
 INLINE void pool_windows(const char *x, char *y, uint8_t *places, int64_t images, int64_t height, int64_t width,
-                         int64_t channels, const int kernel, const int stride, const int size) {
+                         int64_t channels, const int kernel, const int stride, const int size, const int relu,
+                         const int16_t *bits, int32_t least, float scale) {
     const int64_t high = (height - kernel) / stride + 1, wide = (width - kernel) / stride + 1;
     for (int64_t image = 0; image < images; image++)
         for (int64_t i = 0; i < high; i++)
@@ -75,12 +84,23 @@ INLINE void pool_windows(const char *x, char *y, uint8_t *places, int64_t images
                         most = choose(more, value, most);
                         place = (more & tap) | (~more & place);
                     }
+                    if (relu) {
+                        const ints low = most <= 0;
+                        most = choose(low, (floats){0}, most);
+                        place = (low & NOWHERE) | (~low & place);
+                    }
+                    if (bits) {
+                        const ints kept = signed_bits(bits + c, n) >= least;
+                        most *= (floats)(kept & (ints)((floats){0} + scale));
+                        place = (kept & place) | (~kept & NOWHERE);
+                    }
                     store(y + c * size, most, size, n);
                     const bytes narrow = __builtin_convertvector(__builtin_convertvector(place, halves), bytes);
                     memcpy(places + c, &narrow, n);
                 })
                 y += channels * size;
                 places += channels;
+                if (bits) bits += channels;
             }
 }
 
@@ -93,17 +113,17 @@ INLINE floats share(floats gradients, const uint8_t *places, int tap, int n) {
     return (floats)(((ints)wide == tap) & (ints)gradients);
 }
 
-/* Write the gradient of every input, where each is in one window at most. */
+/* Write the gradient of every input, where each is in one window at most, times `scale`. */
 #define unpool_tiles ONE(unpool_tiles)
 INLINE void unpool_tiles(const char *gradient, const uint8_t *places, char *x, int64_t images, int64_t height,
-                         int64_t width, int64_t channels, const int kernel, const int size) {
+                         int64_t width, int64_t channels, const int kernel, const int size, float scale) {
     const int64_t high = height / kernel, wide = width / kernel, row = width * channels * size;
     for (int64_t image = 0; image < images; image++, x += height * row) {
         for (int64_t i = 0; i < high; i++) {
             for (int64_t j = 0; j < wide; j++, gradient += channels * size, places += channels) {
                 char *window = x + i * kernel * row + j * kernel * channels * size;
                 ALONG(channels, {
-                    const floats gradients = load(gradient + c * size, size, n);
+                    const floats gradients = load(gradient + c * size, size, n) * scale;
                     for (int tap = 0; tap < kernel * kernel; tap++)
                         store(window + (tap / kernel) * row + ((tap % kernel) * channels + c) * size,
                               share(gradients, places + c, tap, n), size, n);
@@ -151,17 +171,21 @@ INLINE void unpool_windows(const char *gradient, const uint8_t *places, char *x,
     else if (size == 2) { work(kernel, stride, 2); }                                                                   \
     else { work(kernel, stride, 4); }
 
-static void ONE(max_pool)(const char *x, char *y, uint8_t *places, int64_t images, int64_t height, int64_t width,
-                          int64_t channels, int kernel, int stride, int size) {
-#define WORK(k, s, b) pool_windows(x, y, places, images, height, width, channels, k, s, b)
+static void ONE(pool)(const char *x, char *y, uint8_t *places, int64_t images, int64_t height, int64_t width,
+                      int64_t channels, int kernel, int stride, int size, int relu, const int16_t *bits, int32_t least,
+                      float scale) {
+#define WORK(k, s, b)                                                                                                  \
+    if (bits) pool_windows(x, y, places, images, height, width, channels, k, s, b, 1, bits, least, scale);             \
+    else if (relu) pool_windows(x, y, places, images, height, width, channels, k, s, b, 1, 0, 0, 1);                   \
+    else pool_windows(x, y, places, images, height, width, channels, k, s, b, 0, 0, 0, 1)
     FOR_SIZES(WORK)
 #undef WORK
 }
 
-static void ONE(max_pool_backward)(const char *gradient, const uint8_t *places, char *x, int64_t images,
-                                   int64_t height, int64_t width, int64_t channels, int kernel, int stride, int size) {
+static void ONE(pool_backward)(const char *gradient, const uint8_t *places, char *x, int64_t images, int64_t height,
+                               int64_t width, int64_t channels, int kernel, int stride, int size, float scale) {
 #define WORK(k, s, b)                                                                                                  \
-    if (k == s) unpool_tiles(gradient, places, x, images, height, width, channels, k, b);                              \
+    if (k == s) unpool_tiles(gradient, places, x, images, height, width, channels, k, b, scale);                       \
     else unpool_windows(gradient, places, x, images, height, width, channels, k, s, b)
     FOR_SIZES(WORK)
 #undef WORK
@@ -174,10 +198,7 @@ INLINE void drop(const char *x, const int16_t *bits, char *y, int64_t count, int
     int n = LANES;
     for (int64_t at = 0; at < count; at += LANES) {
         if (count - at < LANES) n = (int)(count - at);
-        halves narrow = {0};
-        memcpy(&narrow, bits + at, 2 * n);
-        const ints draws = (ints)(__builtin_convertvector(narrow, words) << 16) >> 16; /* signed again */
-        const floats factor = (floats)((draws >= least) & (ints)((floats){0} + scale));
+        const floats factor = (floats)((signed_bits(bits + at, n) >= least) & (ints)((floats){0} + scale));
         store(y + at * size, load(x + at * size, size, n) * factor, size, n);
     }
 }
@@ -197,6 +218,7 @@ static void ONE(dropout)(const char *x, const int16_t *bits, char *y, int64_t co
 #undef load
 #undef store
 #undef ALONG
+#undef signed_bits
 #undef pool_windows
 #undef share
 #undef unpool_tiles

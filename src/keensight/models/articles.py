@@ -9,6 +9,7 @@ from __future__ import annotations
 from torch import nn
 
 from keensight.errors import RecipeError
+from keensight.models.chain import Chain
 from keensight.models.dropout import Dropout
 from keensight.models.linear import TwoLogits, check_two_classes
 from keensight.models.pooling import MaxPool2d
@@ -28,7 +29,7 @@ def husky(height: int, width: int, channels: int, num_classes: int, dropout: flo
         height, width = (height - 2) // 2, (width - 2) // 2
     _check_something_is_left("husky", 22, height, width)
     layers += [nn.Flatten(), nn.Linear(128 * height * width, 128), nn.ReLU(), nn.Linear(128, 1), TwoLogits()]
-    return _as_keras_starts(nn.Sequential(*layers))
+    return _as_keras_starts(Chain(*layers))
 
 
 def fashion(height: int, width: int, channels: int, num_classes: int) -> nn.Sequential:
@@ -40,7 +41,7 @@ def fashion(height: int, width: int, channels: int, num_classes: int) -> nn.Sequ
     """
     height, width = (height - 4 - 3) // 2 + 1, (width - 4 - 3) // 2 + 1
     _check_something_is_left("fashion", 7, height, width)
-    network = nn.Sequential(
+    network = Chain(
         nn.Conv2d(channels, 16, 3),
         nn.ReLU(),
         nn.Conv2d(16, 64, 3),
@@ -64,7 +65,7 @@ def planes(height: int, width: int, channels: int, num_classes: int, dropout: fl
     Raises RecipeError for a picture smaller than 4x4.
     """
     _check_something_is_left("planes", 4, height // 4, width // 4)
-    return nn.Sequential(
+    return Chain(
         nn.Conv2d(channels, 32, 5, padding=2),
         MaxPool2d(2),
         nn.ReLU(),

@@ -33,14 +33,28 @@ class Dropout(nn.Module):
             return inputs
         if self.generator is None:
             return inputs * torch.empty_like(inputs).bernoulli_(1 - self.p).div_(1 - self.p)
-        draws = self.generator.integers(0, 2**64, -(-inputs.numel() // 4), np.uint64).view(np.int16)
-        bits, least = torch.from_numpy(draws[: inputs.numel()]), round(self.p * LEVELS) - LEVELS // 2
+        bits = self.drawn(inputs.numel())
         if inputs.device.type == "cpu" and inputs.dtype in SIZES and _is_dense(inputs) and library() is not None:
-            scale = torch.ones((), dtype=inputs.dtype).div_(1 - self.p).item()  # rounded to the inputs' type
-            scaled: torch.Tensor = _Dropped.apply(inputs, bits, least, scale)  # type: ignore[no-untyped-call]
+            scale = self.scale(inputs.dtype)
+            scaled: torch.Tensor = _Dropped.apply(inputs, bits, self.least, scale)  # type: ignore[no-untyped-call]
             return scaled
         kept = torch.empty_like(inputs)  # in the order of the inputs' memory
-        return inputs * kept.copy_((bits >= least).as_strided(kept.shape, kept.stride())).div_(1 - self.p)
+        return inputs * kept.copy_((bits >= self.least).as_strided(kept.shape, kept.stride())).div_(1 - self.p)
+
+    def drawn(self, count: int) -> torch.Tensor:
+        """Return 16 random bits int16 for each of `count` inputs, which are kept from `least` on."""
+        assert self.generator is not None
+        draws = self.generator.integers(0, 2**64, -(-count // 4), np.uint64).view(np.int16)
+        return torch.from_numpy(draws[:count])
+
+    @property
+    def least(self) -> int:
+        """The least bits of an input that is kept."""
+        return round(self.p * LEVELS) - LEVELS // 2
+
+    def scale(self, dtype: torch.dtype) -> float:
+        """Return what inputs that are kept are multiplied with, rounded to their type."""
+        return torch.ones((), dtype=dtype).div_(1 - self.p).item()
 
 
 class _Dropped(torch.autograd.Function):

@@ -13,6 +13,7 @@ from torch.autograd.function import once_differentiable
 
 from keensight.kernels import library
 from keensight.kernels.tensors import SIZES, address
+from keensight.models.dropout import Dropout
 
 MOST = 16  # pixels of a window, high and wide, so that a byte can hold a place
 
@@ -25,12 +26,31 @@ class MaxPool2d(nn.MaxPool2d):
 
     def forward(self, inputs_NCHW: torch.Tensor) -> torch.Tensor:
         """Return the largest value of each window."""
-        kernel, stride = self.kernel_size, self.stride
-        if self.is_plain and isinstance(kernel, int) and isinstance(stride, int) and _fits(inputs_NCHW, kernel):
-            pooled_NCHW: torch.Tensor = _MaxPool.apply(inputs_NCHW, kernel, stride)  # type: ignore[no-untyped-call]
-        else:
-            pooled_NCHW = super().forward(inputs_NCHW)
-        return pooled_NCHW
+        return self.pooled(inputs_NCHW) if self.fits(inputs_NCHW) else super().forward(inputs_NCHW)
+
+    def pooled(self, inputs_NCHW: torch.Tensor, relu: bool = False, dropout: Dropout | None = None) -> torch.Tensor:
+        """Return what the kernel makes of inputs that fit: the pooled maps, or what ReLU and dropout leave of them.
+
+        Dropout comes after ReLU, where windows do not overlap.
+        """
+        how = self.kernel_size, self.stride, relu, dropout
+        answers_NCHW: torch.Tensor = _MaxPool.apply(inputs_NCHW, *how)  # type: ignore[no-untyped-call]
+        return answers_NCHW
+
+    def fits(self, inputs_NCHW: torch.Tensor) -> bool:
+        """Whether the kernel is made for such inputs."""
+        kernel = self.kernel_size
+        return (
+            self.is_plain
+            and isinstance(kernel, int)
+            and isinstance(self.stride, int)
+            and inputs_NCHW.device.type == "cpu"
+            and inputs_NCHW.dtype in SIZES
+            and inputs_NCHW.dim() == 4
+            and min(MOST, *inputs_NCHW.shape[2:]) >= kernel
+            and inputs_NCHW.is_contiguous(memory_format=torch.channels_last)
+            and library() is not None
+        )
 
     @property
     def is_plain(self) -> bool:
@@ -38,35 +58,33 @@ class MaxPool2d(nn.MaxPool2d):
         return (self.padding, self.dilation, self.ceil_mode, self.return_indices) == (0, 1, False, False)
 
 
-def _fits(inputs_NCHW: torch.Tensor, kernel: int) -> bool:
-    return (
-        inputs_NCHW.device.type == "cpu"
-        and inputs_NCHW.dtype in SIZES
-        and inputs_NCHW.dim() == 4
-        and min(MOST, *inputs_NCHW.shape[2:]) >= kernel
-        and inputs_NCHW.is_contiguous(memory_format=torch.channels_last)
-        and library() is not None
-    )
-
-
 class _MaxPool(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, inputs_NCHW: torch.Tensor, kernel: int, stride: int) -> torch.Tensor:
+    def forward(
+        ctx: Any, inputs_NCHW: torch.Tensor, kernel: int, stride: int, relu: bool, dropout: Dropout | None
+    ) -> torch.Tensor:
         n, c, h, w = inputs_NCHW.shape
         shape = (n, c, (h - kernel) // stride + 1, (w - kernel) // stride + 1)
         pooled_NCHW = torch.empty(shape, dtype=inputs_NCHW.dtype, memory_format=torch.channels_last)
         places = torch.empty(pooled_NCHW.numel(), dtype=torch.uint8)  # of the largest in each window
         ctx.sizes = (n, h, w, c, kernel, stride, SIZES[inputs_NCHW.dtype])
-        library().keensight_max_pool(address(inputs_NCHW), address(pooled_NCHW), address(places), *ctx.sizes)
+        bits, least, ctx.scale = None, 0, 1.0
+        if dropout is not None:
+            bits, least, ctx.scale = dropout.drawn(places.numel()), dropout.least, dropout.scale(inputs_NCHW.dtype)
+        library().keensight_pool(
+            address(inputs_NCHW), address(pooled_NCHW), address(places), *ctx.sizes,
+            relu, None if bits is None else address(bits), least, ctx.scale,
+        )  # fmt: skip
         ctx.save_for_backward(places)
         return pooled_NCHW
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient_NCHW: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+    def backward(ctx: Any, gradient_NCHW: torch.Tensor) -> tuple[torch.Tensor, None, None, None, None]:
         (places,) = ctx.saved_tensors
         n, h, w, c, *_ = ctx.sizes
         gradient_NCHW = gradient_NCHW.contiguous(memory_format=torch.channels_last)
         inputs_NCHW = torch.empty((n, c, h, w), dtype=gradient_NCHW.dtype, memory_format=torch.channels_last)
-        library().keensight_max_pool_backward(address(gradient_NCHW), address(places), address(inputs_NCHW), *ctx.sizes)
-        return inputs_NCHW, None, None
+        addresses = address(gradient_NCHW), address(places), address(inputs_NCHW)
+        library().keensight_pool_backward(*addresses, *ctx.sizes, ctx.scale)
+        return inputs_NCHW, None, None, None, None

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from keensight.errors import RecipeError
+from keensight.models.chain import Chain
 from keensight.models.classifier import Classifier
 from keensight.models.foreign import Add
 from keensight.models.graph import INPUT
@@ -86,7 +87,7 @@ def _walk(module: nn.Module, name: str, source: str) -> Iterator[Step]:
             yield step
             last = step.name
         yield Step(f"{name}.sum", Add(), (source, last))
-    elif type(module).forward is nn.Sequential.forward:
+    elif type(module).forward in (nn.Sequential.forward, Chain.forward):
         for inner, layer in module.named_children():
             for step in _walk(layer, f"{name}.{inner}" if name else inner, source):
                 yield step
