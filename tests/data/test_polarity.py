@@ -60,6 +60,16 @@ def test_photographs_are_never_inverted():
     assert not match_polarity(white, inverting(photographs))[1].any()
 
 
+@pytest.mark.parametrize(("low", "high"), [(0, 0.05), (0, 0.3), (0.2, 0.4), (0.95, 1), (0.7, 0.95)])
+def test_pictures_are_inverted_alike_alone_and_beside_others(low, high):
+    spread = RNG.integers(0, 256, (60, 7, 9, 1), np.uint8)
+    mixed = np.concatenate([spread, spread // 4, 255 - spread // 4, np.broadcast_to(spread[:, :1, :1], spread.shape)])
+    matched, inverted = match_polarity(mixed, Borders(low, high, True))
+    assert inverted.any() and not inverted.all()
+    for picture, expected in zip(mixed, matched, strict=True):
+        assert (match_polarity(picture[None], Borders(low, high, True))[0][0] == expected).all()
+
+
 def test_a_blank_sheet_stays_blank():
     blank = np.full((1, 12, 12, 1), 240, np.uint8)
     matched, inverted = match_polarity(blank, Borders(0, 0, True))

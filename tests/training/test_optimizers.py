@@ -33,6 +33,20 @@ def test_steps_and_states_are_torchs_to_the_bit(name):
         assert torch.equal(our_state["state"][0][slot], tensor), slot
 
 
+@pytest.mark.parametrize("name", ["Adam", "AdamW"])
+def test_parameters_of_two_types_or_without_a_gradient_are_no_obstacle(name):
+    starts, sides = [torch.rand(3, 4), torch.rand(5, dtype=torch.float64), torch.rand(2)], []
+    for kind in (getattr(optimizers, name), getattr(torch.optim, name)):
+        parameters = [torch.nn.Parameter(each.clone()) for each in starts]
+        optimizer = kind([{"params": parameters[:2]}, {"params": parameters[2:]}], lr=0.1, fused=True)
+        for parameter in parameters[:2]:
+            parameter.grad = torch.cos(parameter.data)
+        optimizer.step()
+        sides.append(parameters)
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(*sides, strict=True))
+    assert torch.equal(sides[0][2], starts[2]) and not torch.equal(sides[0][1], starts[1])
+
+
 def test_lbfgs_minimises_as_torchs_does():
     found = []
     for kind in (optimizers.LBFGS, torch.optim.LBFGS):

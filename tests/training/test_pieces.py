@@ -224,16 +224,19 @@ def test_an_error_in_a_thread_is_raised():
 
 def test_tiny_products_are_not_shared_and_large_ones_are():
     seen = {}
-    for name, network, batch in (
-        ("logistic", nn.Linear(784, 10), 128),
-        ("dense", nn.Sequential(nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 10)), 128),
-        ("convolution", nn.Conv2d(1, 4, 3), 8),
+    dense = nn.Sequential(nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 10))
+    for name, network, batch, precision in (
+        ("logistic", nn.Linear(784, 10), 128, "float32"),
+        ("dense", dense, 128, "float32"),
+        ("dense in bfloat16", dense, 128, "bfloat16"),
+        ("many at a time in bfloat16", dense, 512, "bfloat16"),
+        ("convolution", nn.Conv2d(1, 4, 3), 8, "bfloat16"),
     ):
-        with pytest.raises(ZeroDivisionError), enough_threads(network, batch):
+        with pytest.raises(ZeroDivisionError), enough_threads(network, batch, precision):
             seen[name] = torch.get_num_threads()
             raise ZeroDivisionError
         assert torch.get_num_threads() == 2
-    assert seen == {"logistic": 1, "dense": 2, "convolution": 2}
+    assert list(seen.values()) == [1, 2, 1, 2, 2], seen
 
 
 def test_a_step_seeds_the_processors_generator_as_torch_does_and_no_others(monkeypatch):

@@ -48,8 +48,9 @@ def _seen(pixels: Pixels) -> tuple[list[int], IntArray]:
 
 def spreads_of(images_NHWC: Uint8Array) -> IntArray:
     """Return how many levels each picture spreads over, N."""
-    # one axis after the other: NumPy takes 40 times as long over both at once
-    spreads_NC = images_NHWC.max(axis=1).max(axis=1) - images_NHWC.min(axis=1).min(axis=1)
+    # over rows of bytes NumPy is quick; over two axes at once, with channels behind them, 40 times as slow as this
+    images = images_NHWC.reshape(len(images_NHWC), -1, 1, 1) if images_NHWC.shape[3] == 1 else images_NHWC
+    spreads_NC = images.max(axis=1).max(axis=1) - images.min(axis=1).min(axis=1)
     return np.asarray(spreads_NC.max(axis=1), np.int64)
 
 

@@ -89,15 +89,14 @@ def match_polarity(images_NHWC: Uint8Array, borders: Borders) -> tuple[Uint8Arra
         inverted &= is_grey(images_NHWC)
     if not inverted.any():
         return images_NHWC, inverted
-    images_NHWC = images_NHWC.copy()
-    for i in np.flatnonzero(inverted):
-        negative = 255 - images_NHWC[i]
-        if borders.low <= 0.1:
-            negative = _stretch(negative, touches=borders.high > 0.1)
-        elif borders.high >= 0.9:
-            negative = 255 - _stretch(255 - negative, touches=borders.low < 0.9)
-        images_NHWC[i] = negative
-    return images_NHWC, inverted
+    seen_NHWC = images_NHWC.copy()
+    negatives_NHWC = 255 - images_NHWC[inverted]
+    if borders.low <= 0.1:
+        negatives_NHWC = _stretched(negatives_NHWC, touches=borders.high > 0.1)
+    elif borders.high >= 0.9:
+        negatives_NHWC = 255 - _stretched(255 - negatives_NHWC, touches=borders.low < 0.9)
+    seen_NHWC[inverted] = negatives_NHWC
+    return seen_NHWC, inverted
 
 
 def keeps_polarity(images_NHWC: Uint8Array, borders: Borders, eps: float) -> NDArray[np.bool_]:
@@ -118,17 +117,21 @@ def keeps_polarity(images_NHWC: Uint8Array, borders: Borders, eps: float) -> NDA
     return found
 
 
-def _stretch(image_HWC: Uint8Array, touches: bool) -> Uint8Array:
-    """Map the border's level to 0 and the brightest pixel to 255, unless the picture is all border.
+def _stretched(images_NHWC: Uint8Array, touches: bool) -> Uint8Array:
+    """Map each picture's border's level to 0 and its brightest pixel to 255, unless it is all border.
 
     If the training drawings may touch the border, only its darker part counts as background.
     """
-    background = float(np.quantile(ring(image_HWC[None]), 0.25 if touches else 0.95))
-    contrast = float(image_HWC.max()) - background
-    if contrast < 25 or (touches and background < 8):
-        return image_HWC
-    stretched = (image_HWC.astype(np.float32) - background) * (255 / contrast)
-    return np.asarray(stretched.clip(0, 255), np.uint8)
+    backgrounds_N = np.quantile(ring(images_NHWC), 0.25 if touches else 0.95, axis=1)
+    contrasts_N = images_NHWC.reshape(len(images_NHWC), -1).max(axis=1) - backgrounds_N
+    told = (contrasts_N >= 25) & ~(touches & (backgrounds_N < 8))
+    factors_N = 255 / contrasts_N[told]
+    lower_N111, factors_N111 = (
+        each.astype(np.float32)[:, None, None, None] for each in (backgrounds_N[told], factors_N)
+    )
+    stretched_NHWC = images_NHWC.copy()
+    stretched_NHWC[told] = ((images_NHWC[told] - lower_N111) * factors_N111).clip(0, 255).astype(np.uint8)
+    return stretched_NHWC
 
 
 def ring(images_NHWC: Uint8Array) -> Uint8Array:

@@ -208,7 +208,7 @@ def _train(
         return time.perf_counter() - begin + (done.seconds if done else 0)
 
     with (
-        enough_threads(model, recipe.train.batch_size),
+        enough_threads(model, recipe.train.batch_size, recipe.train.precision),
         torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
         Pieces(model, recipe.train.pieces, draws, team) as pieces,
     ):

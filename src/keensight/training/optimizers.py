@@ -52,7 +52,20 @@ class Adam(_Alone, torch.optim.Adam):
     @torch.no_grad()
     def step(self) -> None:  # type: ignore[override]
         """Make one step."""
-        torch.optim.Adam.step.__wrapped__(self)  # type: ignore[attr-defined]
+        parameters = [each for group in self.param_groups for each in group["params"]]
+        if not all(group["fused"] for group in self.param_groups) or len({each.dtype for each in parameters}) > 1:
+            torch.optim.Adam.step.__wrapped__(self)  # type: ignore[attr-defined]
+            return
+        # torch's own way to the same kernel takes 0.1 ms more, of the 2 ms that a step of a small dense network takes
+        for group in self.param_groups:
+            listed: tuple[list[torch.Tensor], ...] = [], [], [], [], [], []
+            self._init_group(group, *listed)
+            if listed[0]:
+                kernel = torch._fused_adamw_ if group["decoupled_weight_decay"] else torch._fused_adam_
+                beta1, beta2 = group["betas"]
+                torch._foreach_add_(listed[-1], 1)
+                kernel(*listed, lr=group["lr"], beta1=beta1, beta2=beta2, weight_decay=group["weight_decay"],
+                       eps=group["eps"], amsgrad=group["amsgrad"], maximize=group["maximize"])  # fmt: skip
 
 
 class AdamW(Adam, torch.optim.AdamW):

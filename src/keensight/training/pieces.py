@@ -16,8 +16,8 @@ import torch
 from torch import nn
 
 from keensight.errors import RecipeError
-from keensight.models.dropout import seed_dropout
-from keensight.models.tensors import side_by_side
+from keensight.models.dropout import Dropout, seed_dropout
+from keensight.models.tensors import side_by_side, uses_bfloat16
 from keensight.training.draws import seed_of
 from keensight.training.team import ALONE, Node, Team, add_up, share, whole_nodes
 from keensight.values import IntArray, Recipe
@@ -28,6 +28,7 @@ Learn = Callable[[int, nn.Module, IntArray], tuple[torch.Tensor, torch.Tensor]]
 Sums = Sequence[torch.Tensor]  # of a node of the tree
 LEAST = 8  # images in a piece
 SMALL = 30_000_000  # multiplications of a batch, up to which one thread is faster than several that wait for each other
+SMALL_IN_BFLOAT16 = 4 * SMALL  # they take a quarter of the time
 LEAST_TO_NORMALISE = 32  # with batch normalisation, which measures each piece by itself
 
 
@@ -97,7 +98,7 @@ def _on_cpu(model: nn.Module) -> bool:
 
 
 @contextmanager
-def enough_threads(model: nn.Module, batch_size: int) -> Iterator[None]:
+def enough_threads(model: nn.Module, batch_size: int, precision: str = "float32") -> Iterator[None]:
     """Let torch use one thread inside the `with` block if a batch's products are too small to share.
 
     This is for networks without convolutions, whose batches stay whole (see `num_pieces`). Logistic regression took
@@ -105,7 +106,8 @@ def enough_threads(model: nn.Module, batch_size: int) -> Iterator[None]:
     """
     before = torch.get_num_threads()
     is_flat = not any(isinstance(module, nn.Conv2d) for module in model.modules())
-    if is_flat and batch_size * sum(p.numel() for p in model.parameters()) < SMALL:
+    small = SMALL_IN_BFLOAT16 if uses_bfloat16(precision, torch.device("cpu")) else SMALL
+    if is_flat and batch_size * sum(p.numel() for p in model.parameters()) < small:
         torch.set_num_threads(1)
     try:
         yield
@@ -127,7 +129,10 @@ class Pieces:
         shared = {id(p): p for p in model.parameters()}
         self._parameters = [p for p in model.parameters() if p.requires_grad]
         self._replicas = [copy.deepcopy(model, dict(shared)) for _ in self._own] if count > 1 else [model]
-        self._one_by_one = _draws_globally(model) or not _on_cpu(model)
+        # asked once, as going through all modules and parameters takes a twentieth of a small network's step
+        self._on_cpu = _on_cpu(model)
+        self._one_by_one = _draws_globally(model) or not self._on_cpu
+        self._drops = self._on_cpu and any(isinstance(module, Dropout) for module in model.modules())
         threads = 1 if self._one_by_one else min(torch.get_num_threads(), len(self._own))
         self._context = side_by_side(threads)
 
@@ -201,12 +206,12 @@ class Pieces:
         seed = seed_of(self._seed, step, self._own[i])
         if self._one_by_one or self._count == 1:
             self._seed_globally(seed)  # for networks that use the global generator
-        if _on_cpu(self._model):
+        if self._drops:
             seed_dropout(self._replicas[i], seed)
         return seed + 1  # another one, as the loss draws from a generator of the same kind
 
     def _seed_globally(self, seed: int) -> None:
-        if _on_cpu(self._model):
+        if self._on_cpu:
             # torch.manual_seed also writes down three stack traces, for devices that have not been used yet: 0.2 ms, of
             # the 3 ms that a step of a small dense network takes
             torch.default_generator.manual_seed(seed)

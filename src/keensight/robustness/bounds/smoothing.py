@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 
 import torch
-from scipy.special import betaincinv, ndtri  # of scipy.stats, the import takes half a second
 from torch import nn
 
 DRAWS_TO_CHOOSE = 100  # noisy copies that choose the answer; others then count how often it is given
@@ -32,7 +31,7 @@ def smoothed(
         chosen = int(_votes(model, image_CHW, sigma, DRAWS_TO_CHOOSE, draw).argmax())
         least = lower_limit(int(_votes(model, image_CHW, sigma, draws, draw)[chosen]), draws, risk)
         answers.append(chosen if least > 0.5 else UNSURE)
-        radii.append(sigma * float(ndtri(least)) if least > 0.5 else 0.0)
+        radii.append(sigma * _quantile(least) if least > 0.5 else 0.0)
     return torch.tensor(answers), torch.tensor(radii, dtype=torch.float64)
 
 
@@ -44,12 +43,21 @@ def lower_limit(hits: int, draws: int, risk: float) -> float:
     >>> round(lower_limit(1000, 1000, 0.001), 4)
     0.9931
     """
+    from scipy.special import betaincinv  # here, as its import takes a fifth of a second, of every `train`
+
     return float(betaincinv(hits, draws - hits + 1, risk)) if hits else 0.0
 
 
 def widest_radius(sigma: float, draws: int, risk: float = 0.001) -> float:
     """Return the largest radius that can be certified with this noise and number of draws."""
-    return sigma * float(ndtri(lower_limit(draws, draws, risk)))
+    return sigma * _quantile(lower_limit(draws, draws, risk))
+
+
+def _quantile(probability: float) -> float:
+    """Return the number that a draw of the normal distribution is below with this probability."""
+    from scipy.special import ndtri
+
+    return float(ndtri(probability))
 
 
 def _votes(model: nn.Module, image_CHW: torch.Tensor, sigma: float, draws: int, draw: torch.Generator) -> torch.Tensor:
