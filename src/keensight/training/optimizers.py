@@ -59,7 +59,7 @@ class Adam(_Alone, torch.optim.Adam):
         # torch's own way to the same kernel takes 0.1 ms more, of the 2 ms that a step of a small dense network takes
         for group in self.param_groups:
             listed: tuple[list[torch.Tensor], ...] = [], [], [], [], [], []
-            self._init_group(group, *listed)
+            self._init_group(group, *listed)  # type: ignore[no-untyped-call]
             if listed[0]:
                 kernel = torch._fused_adamw_ if group["decoupled_weight_decay"] else torch._fused_adam_
                 beta1, beta2 = group["betas"]
