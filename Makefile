@@ -71,6 +71,7 @@ lint: .venv/developing  ## ruff, mypy, and the licences of what users install
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/mypy
+	$(BIN)/mypy --config-file benchmarks/mypy.ini benchmarks/*.py benchmarks/peers/*.py
 	$(BIN)/python scripts/licences --check
 
 format: .venv/developing  ## let ruff put the code into shape

@@ -22,9 +22,11 @@ from torch import nn
 from torch_predict import LABELS, husky
 
 
-def dense() -> nn.Sequential:
+def dense(tensors: dict[str, torch.Tensor]) -> nn.Sequential:
     """Return 784-512-10, its layers numbered as in a keensight bundle."""
-    return nn.Sequential(nn.Flatten(), nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 10))
+    network = nn.Sequential(nn.Flatten(), nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 10))
+    network.load_state_dict({name.removeprefix("network."): t for name, t in tensors.items() if "." in name})
+    return network
 
 
 def main() -> None:
@@ -38,10 +40,9 @@ def main() -> None:
     torch.set_num_threads(asked.threads)
     tensors = load_file(asked.model)
     if asked.network == "dense":
-        model, mode, size, labels = dense(), "L", 28, tuple("0123456789")
+        model, mode, size, labels = dense(tensors), "L", 28, tuple("0123456789")
     else:
-        model, mode, size, labels = husky(), "RGB", 128, LABELS
-    model.load_state_dict({name.removeprefix("network."): t for name, t in tensors.items() if "." in name})
+        model, mode, size, labels = husky(tensors), "RGB", 128, LABELS
     mean, std = (tensors.get(name, torch.tensor(default)) for name, default in (("mean", 0.0), ("std", 1.0)))
     model.eval()
     app = FastAPI()
