@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from keensight.data.lent import lent
 from keensight.kernels import library
 from keensight.values import Uint8Array
 
@@ -29,8 +30,8 @@ def resized(image: Image.Image, width: int, height: int) -> Uint8Array | None:
 
 def _resized(resize: Any, image: Image.Image, width: int, height: int) -> Uint8Array | None:
     images_HWC = np.empty((height, width, 3), np.uint8)
-    pixels = image.tobytes("raw", "RGBX")  # as in Pillow's memory
-    done = resize(pixels, image.height, image.width, images_HWC.ctypes.data, height, width)
+    with lent(image) as pixels:
+        done = resize(pixels, image.height, image.width, images_HWC.ctypes.data, height, width)
     return images_HWC if done else None
 
 
