@@ -167,7 +167,8 @@ def fit_oddness(known: Known, num_classes: int, seed: int, most: int = MOST_WEIG
     rows = max(LEAST_ROWS, most // num_features)
     num_hidden = min(MOST_HIDDEN, rows // 3)
     count = min(MOST_PROTOTYPES, rows - num_hidden)
-    prototypes_PF = prototypes(train_NF, known.labels_N, num_classes, count, seed)
+    with on_one_core():
+        prototypes_PF = prototypes(train_NF, known.labels_N, num_classes, count, seed)
     module = Oddness(num_features, len(prototypes_PF), num_hidden, known.num_statistics)
     module.prototypes_PF.copy_(torch.from_numpy(prototypes_PF))
     nonsense_MF = _unlike(module, known)[:, :num_features]
