@@ -208,6 +208,7 @@ def test_answers_come_in_order_and_the_number_of_threads_is_left_as_it_was():
     before = torch.get_num_threads()
     with side_by_side(2) as threads:
         found = list(threads.map(lambda n: (n, torch.get_num_threads()), range(20)))
+        assert torch.get_num_threads() == 1  # nothing that is done in between wakes other threads
     assert found == [(n, 1) for n in range(20)]
     assert torch.get_num_threads() == before
 

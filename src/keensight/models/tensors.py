@@ -24,9 +24,13 @@ def side_by_side(count: int) -> Iterator[Threads]:
     """Yield `count` threads to map over, each with one core for torch; at the end, torch's threads are as before.
 
     Threads that share every small layer wait for each other at its end: that costs up to a third of the time on two
-    idle cores, and more than half on a busy machine (benchmarks/LOG.md).
+    idle cores, and more than half on a busy machine (benchmarks/LOG.md). So with several threads the caller has one
+    core, too: an optimiser's step for 29,000 weights, which woke a second thread for each of them, took 6 ms of a busy
+    machine and takes 0.3.
     """
     before = torch.get_num_threads()
+    if count > 1:
+        torch.set_num_threads(1)
     try:
         with Threads(count, _take_one_core) as threads:
             yield threads
