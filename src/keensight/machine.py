@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from keensight.version import __version__
 
+RARELY = 100_000  # new objects after which garbage is looked for
 _COLLECTS_AFTER = gc.get_threshold()
 
 
@@ -139,7 +140,7 @@ def collect_rarely() -> None:
     objects: 2.5 of the 9 seconds of a short `train` (benchmarks/LOG.md). Training leaves no
     tensors in cycles, so memory does not grow.
     """
-    gc.set_threshold(100_000, *_COLLECTS_AFTER[1:])
+    gc.set_threshold(RARELY, *_COLLECTS_AFTER[1:])
     atexit.register(gc.freeze)
 
 

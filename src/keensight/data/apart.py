@@ -21,7 +21,7 @@ import numpy as np
 
 from keensight.data.pixels import decode_picture, level_range
 from keensight.errors import PictureError, TooMuchWorkError
-from keensight.machine import bound_memory
+from keensight.machine import RARELY, bound_memory
 from keensight.values import Preprocessing, Uint8Array
 
 # A picture of 25 megapixels takes 100 MB, of 100 megapixels 400 MB, and some steps hold three copies. What asks for
@@ -37,9 +37,13 @@ class ApartError(Exception):
 def own_python(module: str, function: str) -> list[str]:
     """Return the command that calls a function of this program in a Python beside it, with standard input and output.
 
-    It is isolated, so that nothing in the folder where it starts is imported; then it gets this process's own path.
+    It is isolated, so that nothing in the folder where it starts is imported; then it gets this process's own path. It
+    looks for garbage as rarely as the command line does.
     """
-    call = f"import sys; sys.path[:] = sys.argv[1:]; from {module} import {function}; {function}(sys.stdin, sys.stdout)"
+    call = (
+        f"import gc, sys; gc.set_threshold({RARELY}); sys.path[:] = sys.argv[1:]; from {module} import {function}; "
+        f"{function}(sys.stdin, sys.stdout)"
+    )
     return [sys.executable, "-I", "-c", call, *map(str, sys.path)]
 
 

@@ -27,7 +27,7 @@ from keensight.data.pixels import decode_picture
 from keensight.data.sources import Read, open_places
 from keensight.data.stores import place_of
 from keensight.errors import PictureError
-from keensight.machine import collect_rarely, cores, keep_memory
+from keensight.machine import cores, keep_memory
 from keensight.values import DatasetKind, Part, Preprocessing, Sample, Uint8Array
 
 MANY = 2000  # pictures for each helper process: starting it takes 0.2 s, as long as decoding 300
@@ -209,7 +209,6 @@ def _or_end(picture: bytes | Uint8Array, preprocessing: Preprocessing) -> Uint8A
 def take_orders(orders: Iterator[str], answers: TextIO) -> None:
     """Run as the process of a Helper, until its orders end."""
     keep_memory()
-    collect_rarely()
     kind, root, places, file, start, size = json.loads(next(orders))
     parts = [Part(name, place_of(place), form) for name, place, form in places]
     target = Target(Path(file), start, Preprocessing(**size))

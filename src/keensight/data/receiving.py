@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from http.client import HTTPException
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from keensight.errors import KeensightError
+
+if TYPE_CHECKING:
+    from urllib.request import OpenerDirector
 
 TIMEOUT_S = 20.0  # for each read
 DEADLINE_S = 600.0  # for all that one command downloads
@@ -22,6 +22,9 @@ def receive(url: str, write: Callable[[bytes], Any], most: int, deadline: float)
 
     Returns None, or what went wrong. Raises KeensightError where `write` cannot write.
     """
+    from http.client import HTTPException  # with urllib.request 10 ms, which pictures that are here need not wait for
+    from urllib.error import HTTPError
+
     try:
         with _opener().open(url, timeout=TIMEOUT_S) as response:
             expected = int(response.headers.get("Content-Length") or -1)
@@ -44,7 +47,7 @@ def receive(url: str, write: Callable[[bytes], Any], most: int, deadline: float)
                             "some space, or set KEENSIGHT_CACHE to a folder on another disk."
                         ) from error
                     advance(len(block))
-    except urllib.error.HTTPError as error:
+    except HTTPError as error:
         error.close()
         return f"HTTP status {error.code}"
     except (OSError, HTTPException, ValueError) as error:  # URLError and timeouts are OSErrors
@@ -55,8 +58,10 @@ def receive(url: str, write: Callable[[bytes], Any], most: int, deadline: float)
     return None
 
 
-def _opener() -> urllib.request.OpenerDirector:
+def _opener() -> OpenerDirector:
     """Return an opener that knows http and https only, also after a redirect: no files, no ftp."""
+    import urllib.request
+
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler,
