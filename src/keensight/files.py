@@ -30,6 +30,7 @@ ABANDONED_S = 24 * 3600
 _caches: set[Path] = set()  # those that this process used: errors in writing there name KEENSIGHT_CACHE
 
 
+@cache  # asked for every picture
 def open_flags(*names: str) -> int:
     """Return those flags of `os.open` that this system has. Windows lacks some, and has one more: bytes as they are."""
     return sum(getattr(os, name, 0) for name in ("O_BINARY", *names))
