@@ -6,17 +6,16 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from keensight.care.unconfirmed import unconfirmed_labels
 from keensight.data.decided import finding_of
 from keensight.data.listing import is_beside
 from keensight.data.patterns import cut_labels
 from keensight.errors import shortlist
 from keensight.names import shortened
-from keensight.pages.findings import sentence
 from keensight.values import NONE_OF_THESE, SPLIT_NAMES, Dataset, Epoch, Skipped
 
 if TYPE_CHECKING:
     from keensight.bundle.read import Bundle
+    from keensight.values import Finding
 
 
 REFUSALS = ("none of these", NONE_OF_THESE, "not sure")  # how answers that name no class begin
@@ -90,6 +89,12 @@ def _as_words(name: str) -> str:
     return " ".join(name.casefold().replace("_", " ").replace("-", " ").split())
 
 
+def _sentence(finding: Finding) -> str:
+    from keensight.pages.findings import sentence  # with `unconfirmed` 5 ms, which predicting need not wait for
+
+    return sentence(finding)
+
+
 class Watcher:
     """Receives all progress and ignores it. Subclasses show what they like."""
 
@@ -102,16 +107,18 @@ class Watcher:
 
     def found(self, dataset: Dataset, label_pattern: str) -> None:
         """Note what a dataset holds, before anything is learnt from it."""
+        from keensight.care.unconfirmed import unconfirmed_labels
+
         self.note(f"{holdings(dataset)}.")
         for note in [*cut_notes(dataset, label_pattern), *name_notes(dataset.class_names)]:
             self.note(note)
         if guessed := unconfirmed_labels(dataset):
-            self.note(sentence(guessed))
+            self.note(_sentence(guessed))
 
     def skipped(self, dataset: Dataset, listed_in: str = "") -> None:
         """Note what was decided about a dataset, and what was left out of it, the first few by name."""
         if decided := finding_of(dataset.decisions):
-            self.note(sentence(decided))
+            self.note(_sentence(decided))
         self.left_out(dataset.name, dataset.skipped, listed_in)
 
     def left_out(self, name: str, skipped: Sequence[Skipped], listed_in: str = "") -> None:
