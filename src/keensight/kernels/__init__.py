@@ -19,7 +19,7 @@ FUNCTIONS: dict[str, list[Any]] = {  # functions in the C files here, and their 
     "keensight_pool_backward": [MEMORY] * 3 + [LONG] * 4 + [WHOLE] * 3 + [ctypes.c_float],
     "keensight_dropout": [MEMORY] * 3 + [LONG, ctypes.c_int32, ctypes.c_float, WHOLE],
     "keensight_affine": [MEMORY] * 3 + [LONG] + [WHOLE] * 4,
-    "keensight_resize": [MEMORY, WHOLE, WHOLE, MEMORY, WHOLE, WHOLE],
+    "keensight_resize": [MEMORY, WHOLE, WHOLE, MEMORY, WHOLE, WHOLE, WHOLE],
 }
 
 
