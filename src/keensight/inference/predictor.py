@@ -235,11 +235,9 @@ class Predictor:
         at_a_time = max(8, min(SINGLE_STEP, images_at_a_time(size.height, size.width, size.channels) // self._threads))
         remaining = iter(files)
         first = list(islice(remaining, MANY))
-        engine = self._for_many(len(first) > at_a_time)
-        predictor = self
-        if len(first) == MANY and self._chooses:
-            predictor = self._fastest
-            engine = predictor._on_one_core
+        predictor = self._fastest if len(first) == MANY and self._chooses else self
+        is_other = predictor is not self  # and then it has an engine for one core alone
+        engine = predictor._on_one_core if is_other else self._for_many(len(first) > at_a_time)
         remaining = chain(first, remaining)
         some_at_a_time = iter(lambda: list(islice(remaining, at_a_time)), [])
         with Threads(self._threads) as threads, InTime() as in_time:
