@@ -245,6 +245,39 @@ def side_by_side(folder: Path) -> tuple[Act, Act]:
     return lambda: steps(2), lambda: steps(1)
 
 
+def one_pass(folder: Path) -> tuple[Act, Act]:
+    """Pooling, ReLU and dropout in one pass over memory, against one after the other."""
+    import torch
+    from torch import nn
+
+    from keensight.models.chain import Chain
+    from keensight.models.dropout import Dropout, seed_dropout
+    from keensight.models.pooling import MaxPool2d
+
+    torch.set_num_threads(1)
+    maps = torch.rand(16, 32, 126, 126).sub(0.5).to(memory_format=torch.channels_last).requires_grad_()
+    layers = MaxPool2d(2), nn.ReLU(), Dropout(0.4)
+
+    def passes(network: nn.Module) -> Act:
+        seed_dropout(network, 0)
+        return lambda: torch.autograd.grad(network(maps).sum(), maps)
+
+    return passes(Chain(*layers).train()), passes(nn.Sequential(*layers).train())
+
+
+def features(folder: Path) -> tuple[Act, Act]:
+    """A frozen backbone asked through ONNX Runtime, against through torch."""
+    from keensight.models.features import opened, opened_by_torch, transfer_of
+    from keensight.models.zoo import build
+
+    size = keensight.Preprocessing(160, 160, 3)
+    model = build("transfer", {}, size, 2, 0).eval()
+    images = np.random.default_rng(0).integers(0, 256, (8, 160, 160, 3), np.uint8)
+    network = transfer_of(model).backbone
+    through_onnx, through_torch = opened(network, model, size), opened_by_torch(network, model)
+    return lambda: through_onnx(images), lambda: through_torch(images)
+
+
 def light(folder: Path) -> tuple[Act, Act]:
     """`import keensight` and `keensight --help`, against the import of torch that they wait with."""
 
@@ -263,6 +296,8 @@ GUARDS: Sequence[Guard] = (
     Guard("one affine grid for a batch", augmented, 5),
     Guard("our loop, not the plain one", fitted, 1.2),
     Guard("pieces of a batch side by side", side_by_side, 0.9, cores=2),
+    Guard("pooling, ReLU and dropout in one pass", one_pass, 1.1),
+    Guard("a frozen backbone through ONNX Runtime", features, 1.2),
     Guard("no torch for --help", light, 3),
 )
 

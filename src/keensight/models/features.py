@@ -126,7 +126,7 @@ def _compute(
     on_cpu = model.mean.device.type == "cpu"
     size = at_a_time or (images_at_a_time(*split.shape) if on_cpu else GPU_BATCH)
     height, width, channels = split.shape
-    run = _opened(network, model, Preprocessing(height, width, 1 if channels == 1 else 3))
+    run = opened(network, model, Preprocessing(height, width, 1 if channels == 1 else 3))
 
     def compute(batch: slice) -> FloatArray:
         images_NHWC = split.gather(batch)
@@ -141,7 +141,7 @@ def _compute(
     return np.concatenate(answers)
 
 
-def _opened(network: nn.Module, model: Classifier, size: Preprocessing) -> Run:
+def opened(network: nn.Module, model: Classifier, size: Preprocessing) -> Run:
     """Return what computes a backbone's features, on one core: ONNX Runtime, which takes half the time of torch.
 
     On a GPU, and for a network that cannot be written as ONNX, it is torch.
@@ -153,10 +153,11 @@ def _opened(network: nn.Module, model: Classifier, size: Preprocessing) -> Run:
             pass
         else:
             return lambda images_NHWC: engine.run(images_NHWC, [FEATURES])[FEATURES]
-    return _opened_by_torch(network, model)
+    return opened_by_torch(network, model)
 
 
-def _opened_by_torch(network: nn.Module, model: Classifier) -> Run:
+def opened_by_torch(network: nn.Module, model: Classifier) -> Run:
+    """Return what computes a backbone's features with torch."""
     network = folded(network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     for module in network.modules():
         if isinstance(module, nn.ReLU6):
