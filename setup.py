@@ -11,7 +11,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 SOURCES = [f"src/keensight/kernels/{name}.c" for name in ("layers", "resizing", "warping")]
-FUNCTIONS = ["max_pool", "max_pool_backward", "dropout", "affine", "resize"]
+FUNCTIONS = ["pool", "pool_backward", "dropout", "affine", "resize"]  # as in keensight/kernels/__init__.py
 OPTIONS = ["-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-Wno-psabi"]
 
 

@@ -125,12 +125,18 @@ def bound_memory(more_bytes: int) -> None:
 def return_memory() -> None:
     """Let the C library return freed memory, and Python collect garbage by default, as a server should.
 
-    Otherwise one large picture made it 300 MB larger for good. What is there already stays for good: it is left out of
-    collections, the first of which would take 20 ms, and each full one after it nearly as long.
+    Otherwise one large picture made it 300 MB larger for good.
     """
     _set_malloc(mmap_threshold=2**20, trim_threshold=2**20)
-    gc.freeze()
     gc.set_threshold(*_COLLECTS_AFTER)
+
+
+def keep_what_is_loaded() -> None:
+    """Leave all that is there out of collections for good: the first would take 20 ms, each full one nearly as long.
+
+    For the command line alone, as another program's own garbage would stay, too.
+    """
+    gc.freeze()
 
 
 def collect_rarely() -> None:

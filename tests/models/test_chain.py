@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 from keensight import kernels
-from keensight.models import chain
 from keensight.models.articles import fashion, husky, planes
 from keensight.models.chain import Chain
 from keensight.models.dropout import Dropout, seed_dropout
@@ -75,7 +74,27 @@ def test_what_is_no_number_stays_none_in_one_pass_too():
 @needs_kernels
 def test_the_article_networks_go_the_short_way(monkeypatch):
     passes = []
-    pooled = chain.MaxPool2d.pooled
-    monkeypatch.setattr(chain.MaxPool2d, "pooled", lambda *given, **how: passes.append(how) or pooled(*given, **how))
+    above_zero = MaxPool2d.above_zero
+    monkeypatch.setattr(MaxPool2d, "above_zero", lambda *given: passes.append(given[2]) or above_zero(*given))
     learnt(husky(30, 30, 3, 2), torch.rand(2, 3, 30, 30), "float32")
-    assert [how["relu"] and how["dropout"] is not None for how in passes] == [True] * 3
+    assert [type(dropout) for dropout in passes] == [Dropout] * 3
+
+
+def test_what_is_no_longer_above_zero_has_no_gradient_in_windows_of_any_size():
+    for side in (15, 16):
+        maps = (-torch.rand(1, 4, side, side)).to(memory_format=torch.channels_last).requires_grad_()
+        (gradient,) = torch.autograd.grad(Chain(MaxPool2d(side), nn.ReLU()).train()(maps).sum(), maps)
+        assert not gradient.any()
+
+
+def test_a_layer_that_is_switched_off_or_watched_is_called_by_itself():
+    maps = torch.rand(2, 16, 8, 8).to(memory_format=torch.channels_last)
+    row = Chain(MaxPool2d(2), nn.ReLU(), Dropout(0.5)).train()
+    seed_dropout(row, 0)
+    row[2].eval()
+    assert torch.equal(row(maps), nn.functional.max_pool2d(maps, 2))
+    seen = []
+    for layer in row.train():
+        layer.register_forward_hook(lambda layer, *_: seen.append(type(layer)))
+    row(maps)
+    assert seen == [MaxPool2d, nn.ReLU, Dropout]

@@ -8,8 +8,9 @@ from torch import nn
 
 from keensight.bundle.onnx_check import check_onnx
 from keensight.errors import RecipeError
+from keensight.models.classifier import Classifier
 from keensight.models.features import features, last_features
-from keensight.models.oddness import Oddness, feature_steps, num_statistics
+from keensight.models.oddness import AGAIN, Oddness, feature_steps, num_statistics, oddness_steps
 from keensight.models.onnx.write import to_onnx
 from keensight.models.zoo import build
 from keensight.values import Preprocessing, Split
@@ -103,7 +104,8 @@ def test_statistics_are_those_of_pixels_and_first_maps_and_onnx_reads_the_same(n
         model(images_NCHW)
         normalised = ((images_NCHW - model.mean) / model.std).numpy()
     hook.remove()
-    both = [levels[:, :, ::every, ::every] for levels in (normalised, seen[0].numpy())]
+    steps = 1 if options.get("mirror") else every, every  # of pixels, and of maps
+    both = [levels[:, :, ::step, ::step] for levels, step in zip((normalised, seen[0].numpy()), steps, strict=True)]
     count, features_NF = num_statistics(model.network, 3), last_features(model, split, with_statistics=True)
     found = features_NF[:, -count:]
     assert np.array_equal(features_NF[:, :-count], last_features(model, split))
@@ -130,6 +132,41 @@ def test_statistics_are_those_of_pixels_and_first_maps_and_onnx_reads_the_same(n
         np.testing.assert_allclose(odd_N, module(torch.from_numpy(features_NF)).numpy(), rtol=1e-3, atol=1e-3)
         third_N = module.tests(torch.from_numpy(features_NF))[:, 2].numpy()
         assert (100 * third_N / 2 <= odd_N + 0.01).all() and (third_N > 0).all(), "it counts, of every picture"
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [nn.Conv2d(3, 8, 3, padding="same")],  # which torch has without strides alone
+        [nn.Conv2d(3, 8, 3, stride=2)],
+        [nn.Conv2d(3, 8, (3, 5), stride=(1, 2), padding=(0, 1), dilation=2)],
+        [nn.AvgPool2d(8), nn.Conv2d(3, 8, 3)],  # whose maps are small
+    ],
+)
+def test_all_kinds_of_first_convolutions_have_statistics_of_large_pictures(layers):
+    size = Preprocessing(224, 224, 3)
+    network = nn.Sequential(*layers, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2))
+    model = Classifier(network, 3).eval()
+    maps = network[: len(layers)](torch.rand(1, 3, 224, 224))
+    steps = {step.name: step.layer for step in oddness_steps(network, 224)}
+    again = steps.get(AGAIN, layers[-1])
+    assert min(again(torch.rand(1, 3, 224, 224)).shape[2:] if AGAIN in steps else maps.shape[2:]) >= min(
+        16, *maps.shape[2:]
+    )
+    split = Split(np.zeros((4, 224, 224, 3), np.uint8), np.arange(4), np.zeros(4, np.int64), ("",) * 4)
+    assert last_features(model, split, with_statistics=True).shape == (4, 8 + num_statistics(network, 3))
+    if layers[0].padding != "same":
+        check_onnx(to_onnx(model, size, 2, 1.0, oddness=Oddness(8, 2, 2, num_statistics(network, 3))), size, 2)
+
+
+def test_a_mirroring_networks_statistics_are_those_of_the_mirror_image_too():
+    model = a_model("cnn", Preprocessing(128, 128, 3), mirror=True)
+    images = np.random.default_rng(0).integers(0, 256, (2, 128, 128, 3), np.uint8)
+    of_both = [
+        last_features(model, Split(each, np.arange(2), np.zeros(2, np.int64), ("",) * 2), with_statistics=True)
+        for each in (images, np.ascontiguousarray(images[:, :, ::-1]))
+    ]
+    np.testing.assert_allclose(*of_both, rtol=1e-4, atol=1e-4)
 
 
 def test_which_networks_have_statistics():

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from keensight.errors import RecipeError
-from keensight.models.tensors import side_by_side
+from keensight.models.tensors import on_one_core, side_by_side
 from keensight.models.zoo import build
 from keensight.training.checkpoint import bytes_of, load_state_bytes
 from keensight.training.loop import Pauses, fit, start
@@ -206,10 +206,20 @@ def test_a_network_with_torchs_own_dropout_is_left_in_one_piece():
 
 def test_answers_come_in_order_and_the_number_of_threads_is_left_as_it_was():
     before = torch.get_num_threads()
-    with side_by_side(2) as threads:
+    with side_by_side(2, caller_too=True) as threads:
         found = list(threads.map(lambda n: (n, torch.get_num_threads()), range(20)))
         assert torch.get_num_threads() == 1  # nothing that is done in between wakes other threads
     assert found == [(n, 1) for n in range(20)]
+    assert torch.get_num_threads() == before
+
+
+def test_blocks_that_end_in_another_order_than_they_began_leave_the_number_of_threads_as_it_was():
+    before = torch.get_num_threads()
+    first, second = side_by_side(2, caller_too=True), on_one_core()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    second.__exit__(None, None, None)
     assert torch.get_num_threads() == before
 
 

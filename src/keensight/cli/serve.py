@@ -14,6 +14,7 @@ from keensight import verbs
 from keensight.cli.options import options_of
 from keensight.cli.output import say
 from keensight.errors import shortlist
+from keensight.machine import keep_what_is_loaded
 from keensight.serving.limits import Batching, Limits
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ def serve(
 
     if hasattr(signal, "SIGHUP"):
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # until the server can handle it
+    keep_what_is_loaded()
     ended_by = verbs.serve.serve(
         bundles, host=host, key=key, limits=limits, batching=batching, grace_s=grace_s, trusted_proxies=trusted_proxies,
         allow_origins=allow_origins, keep_db=keep_db, no_explain=no_explain, **asked, on_ready=_ready,

@@ -19,6 +19,8 @@ from PIL import Image
 from keensight.data.given import as_image
 from keensight.values import FloatArray, Uint8Array
 
+DENSE_PX = 64  # a side up to which blurring is a product with a matrix: for larger ones that takes far longer
+
 # (images float NHWC in [0, 1], amount, draw) to images that may leave [0, 1]
 Run: TypeAlias = Callable[[FloatArray, Any, np.random.Generator], FloatArray]
 
@@ -73,8 +75,13 @@ def _gaussian_blur(images: FloatArray, sigma: float, draw: np.random.Generator) 
 def _blurred(images: FloatArray, sigma: float) -> FloatArray:
     """Blur by a Gaussian of this many pixels; outside a picture, its edge is repeated.
 
-    These are the numbers of SciPy's gaussian_filter, whose import takes longer than a report's blurring.
+    For small pictures these are the numbers of SciPy's gaussian_filter, whose import takes longer than to blur them.
     """
+    if max(images.shape[1:3]) > DENSE_PX:
+        from scipy.ndimage import gaussian_filter
+
+        found: FloatArray = gaussian_filter(images, (0, sigma, sigma, 0), mode="nearest")
+        return found
     for axis in (1, 2):
         blurred = np.tensordot(images, _blurring(images.shape[axis], sigma), (axis, 0))
         images = np.ascontiguousarray(np.moveaxis(blurred, -1, axis), np.float32)

@@ -89,11 +89,13 @@ def _decoded(sample: Sample, preprocessing: Preprocessing, read: Read, decode_on
     except PictureError as error:  # it could be, when it was hashed
         return Reason(str(error), passes=True)
     try:
-        return np.ascontiguousarray(decode_one(picture, preprocessing))
+        found = np.ascontiguousarray(decode_one(picture, preprocessing))
     except PictureError as error:
         return Reason(str(error), _passes(error.__cause__))
     except MemoryError:
         return Reason("memory ran out while it was decoded", passes=True)
+    assert found.shape == (preprocessing.height, preprocessing.width, preprocessing.channels), "or all rows would move"
+    return found
 
 
 def _passes(cause: BaseException | None) -> bool:

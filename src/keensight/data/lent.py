@@ -29,7 +29,8 @@ _address.restype, _address.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes
 
 @contextmanager
 def lent(image: Image.Image) -> Iterator[int | bytes]:
-    """Yield the address of an RGB picture's pixels, 4 bytes each, row by row; or a copy of them, where it has no one.
+    """Yield the address of an RGB picture's pixels, 4 bytes each, row by row; or a copy of them, where they do not lie
+    in one piece.
 
     They may be read until the block ends, and no longer.
     """

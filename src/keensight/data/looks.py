@@ -49,7 +49,8 @@ def _seen(pixels: Pixels) -> tuple[list[int], IntArray]:
 def spreads_of(images_NHWC: Uint8Array) -> IntArray:
     """Return how many levels each picture spreads over, N."""
     # over rows of bytes NumPy is quick; over two axes at once, with channels behind them, 40 times as slow as this
-    images = images_NHWC.reshape(len(images_NHWC), -1, 1, 1) if images_NHWC.shape[3] == 1 else images_NHWC
+    height, width = images_NHWC.shape[1:3]
+    images = images_NHWC.reshape(len(images_NHWC), height * width, 1, 1) if images_NHWC.shape[3] == 1 else images_NHWC
     spreads_NC = images.max(axis=1).max(axis=1) - images.min(axis=1).min(axis=1)
     return np.asarray(spreads_NC.max(axis=1), np.int64)
 

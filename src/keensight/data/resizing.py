@@ -45,12 +45,12 @@ def of_13(old_width: int, old_height: int, width: int, height: int) -> bool:
 
 
 def of_12(old_width: int, old_height: int, width: int, height: int) -> bool:
-    """Say that earlier ones never do."""
+    """Say that Pillow 12 and earlier ones always resize sideways first."""
     return False
 
 
 def of_any(old_width: int, old_height: int, width: int, height: int) -> bool | None:
-    """Say that none does with what is neither tall nor made less tall; of all else that nothing is known."""
+    """Say that every Pillow resizes sideways first what is neither tall nor made less tall; None for all else."""
     return False if old_height <= old_width and old_height * width <= old_width * height else None
 
 

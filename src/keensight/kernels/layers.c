@@ -1,4 +1,5 @@
-/* What a convolutional network does besides convolutions and products: pooling and dropout, forward and backward.
+/* What a convolutional network does besides convolutions and products: pooling, with or without ReLU and dropout,
+   and dropout alone, forward and backward.
 
    models/pooling.py and models/dropout.py call it. torch does the same, with the same results, several times slower: its
    pooling keeps 8 bytes of index for each answer, and clears the whole gradient before it fills it. One call is one

@@ -1,7 +1,8 @@
-/* What Pillow's resize with Resampling.BILINEAR does to colour pictures, to the bit, in a quarter of the time.
+/* What Pillow's resize with Resampling.BILINEAR does to colour pictures, to the bit, in a fraction of the time.
 
    data/resizing.py calls it. Pillow does it one level at a time. Weights are integers of 22 bits; pictures are resized
-   sideways, rounded to 8 bits, and then resized downwards, or tall ones the other way round. As weights are positive and their sum is 1, no level leaves [0, 255], and nothing is clipped. */
+   sideways, rounded to 8 bits, and then resized downwards, or tall ones the other way round. As weights are positive
+   and their sum is 1, no level leaves [0, 255], and nothing is clipped. */
 
 #include <math.h>
 #include <stdint.h>

@@ -38,7 +38,7 @@ AGAIN = f"{STATISTICS}.again"  # the first convolution, for a part of large maps
 class MapStatistics(nn.Module):
     """The mean, the standard deviation and the maximum of each channel over its pixels: NCHW to N(3C).
 
-    Of large maps, `every` so many rows and columns are enough: all of them took more time than the network.
+    Of large maps, each `every`-th row and column is enough: all of them took more time than the network.
     """
 
     def __init__(self, every: int) -> None:
@@ -146,13 +146,18 @@ def oddness_steps(network: nn.Module, side: int | None) -> list[Step]:
         return steps
     maps = _first_maps(steps)
     assert maps is not None and isinstance(maps.layer, nn.Conv2d), "num_statistics found it"
-    features, parts = steps[-1].name, [Step(f"{STATISTICS}.pixels", MapStatistics(_every(side)), (INPUT,))]
-    seen = maps.name
-    if (every := _every(side // max(maps.layer.stride))) > 1:
-        seen = AGAIN
-        parts.append(Step(AGAIN, _in_strides(maps.layer, every), maps.inputs))
-    parts.append(Step(f"{STATISTICS}.maps", MapStatistics(1), (seen,)))
-    if any(isinstance(step.layer, AddMirrored) for step in steps[: steps.index(maps)]):
+    before, conv = steps[: steps.index(maps)], maps.layer
+    is_mirrored = any(isinstance(step.layer, AddMirrored) for step in before)
+    # some of the pixels would not be the same ones of a picture and its mirror image
+    every = 1 if is_mirrored else _every(side)
+    features, parts = steps[-1].name, [Step(f"{STATISTICS}.pixels", MapStatistics(every), (INPUT,))]
+    sees_pictures = all(isinstance(step.layer, AddMirrored) for step in before)  # anything else may make them smaller
+    every = _every(side // max(conv.stride)) if sees_pictures and isinstance(conv.padding, tuple) else 1
+    if every > 1:
+        maps = Step(AGAIN, _in_strides(conv, every), maps.inputs)
+        parts.append(maps)
+    parts.append(Step(f"{STATISTICS}.maps", MapStatistics(1), (maps.name,)))
+    if is_mirrored:
         parts.append(Step(f"{STATISTICS}.both", MeanOfMirrored().eval(), (parts[-1].name,)))
     joined = Step(STATISTICS, Concatenate(dim=1), (features, parts[0].name, parts[-1].name))
     return [*steps, *parts, joined]

@@ -15,7 +15,7 @@ from keensight.kernels import library
 from keensight.kernels.tensors import SIZES, address
 from keensight.models.dropout import Dropout
 
-MOST = 16  # pixels of a window, high and wide, so that a byte can hold a place
+MOST = 15  # pixels of a window, high and wide, so that a byte can hold a place, or that there is none
 
 
 class MaxPool2d(nn.MaxPool2d):
@@ -26,16 +26,15 @@ class MaxPool2d(nn.MaxPool2d):
 
     def forward(self, inputs_NCHW: torch.Tensor) -> torch.Tensor:
         """Return the largest value of each window."""
-        return self.pooled(inputs_NCHW) if self.fits(inputs_NCHW) else super().forward(inputs_NCHW)
+        return _pooled(self, inputs_NCHW, False, None) if self.fits(inputs_NCHW) else super().forward(inputs_NCHW)
 
-    def pooled(self, inputs_NCHW: torch.Tensor, relu: bool = False, dropout: Dropout | None = None) -> torch.Tensor:
-        """Return what the kernel makes of inputs that fit: the pooled maps, or what ReLU and dropout leave of them.
+    def above_zero(self, inputs_NCHW: torch.Tensor, dropout: Dropout | None = None) -> torch.Tensor:
+        """Return what ReLU, and then dropout, leave of the largest values, for inputs that fit.
 
-        Dropout comes after ReLU, where windows do not overlap.
+        Dropout is for windows that do not overlap.
         """
-        how = self.kernel_size, self.stride, relu, dropout
-        answers_NCHW: torch.Tensor = _MaxPool.apply(inputs_NCHW, *how)  # type: ignore[no-untyped-call]
-        return answers_NCHW
+        assert self.fits(inputs_NCHW) and (dropout is None or self.kernel_size == self.stride)
+        return _pooled(self, inputs_NCHW, True, dropout)
 
     def fits(self, inputs_NCHW: torch.Tensor) -> bool:
         """Whether the kernel is made for such inputs."""
@@ -56,6 +55,13 @@ class MaxPool2d(nn.MaxPool2d):
     def is_plain(self) -> bool:
         """Whether all options but size and stride are torch's defaults."""
         return (self.padding, self.dilation, self.ceil_mode, self.return_indices) == (0, 1, False, False)
+
+
+def _pooled(pool: MaxPool2d, inputs_NCHW: torch.Tensor, relu: bool, dropout: Dropout | None) -> torch.Tensor:
+    answers_NCHW: torch.Tensor = _MaxPool.apply(  # type: ignore[no-untyped-call]
+        inputs_NCHW, pool.kernel_size, pool.stride, relu, dropout
+    )
+    return answers_NCHW
 
 
 class _MaxPool(torch.autograd.Function):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 
 import torch
 from threadpoolctl import ThreadpoolController
@@ -20,22 +20,18 @@ def to_images(images_NHWC: Uint8Array, device: torch.device) -> torch.Tensor:
 
 
 @contextmanager
-def side_by_side(count: int) -> Iterator[Threads]:
+def side_by_side(count: int, *, caller_too: bool = False) -> Iterator[Threads]:
     """Yield `count` threads to map over, each with one core for torch; at the end, torch's threads are as before.
 
     Threads that share every small layer wait for each other at its end: that costs up to a third of the time on two
-    idle cores, and more than half on a busy machine (benchmarks/LOG.md). So with several threads the caller has one
-    core, too: an optimiser's step for 29,000 weights, which woke a second thread for each of them, took 6 ms of a busy
+    idle cores, and more than half on a busy machine (benchmarks/LOG.md). With `caller_too`, who calls has one core as
+    well: an optimiser's step for 29,000 weights, which woke a second thread for each of them, took 6 ms of a busy
     machine and takes 0.3.
     """
-    before = torch.get_num_threads()
-    if count > 1:
-        torch.set_num_threads(1)
-    try:
-        with Threads(count, _take_one_core) as threads:
-            yield threads
-    finally:
-        torch.set_num_threads(before)
+    with _KEPT.block(), Threads(count, _take_one_core) as threads:
+        if caller_too and count > 1:
+            torch.set_num_threads(1)
+        yield threads
 
 
 def _take_one_core() -> None:
@@ -50,18 +46,33 @@ def on_one_core() -> Iterator[None]:
     NumPy's threads wait for each other in the same way: a report's logistic regression took .46 s of one core, and with
     two 1.7 s beside other programs, and no less on idle ones.
     """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with _pools().limit(limits=1, user_api="blas"):
+    with _KEPT.block(), ThreadpoolController().limit(limits=1, user_api="blas"):  # it looks for libraries: 2 ms
+        torch.set_num_threads(1)
+        yield
+
+
+class _Kept:
+    """Torch's number of threads, for blocks that change it and may end in any order: the last gives it back."""
+
+    def __init__(self) -> None:
+        self._lock, self._blocks, self._before = threading.Lock(), 0, 0
+
+    @contextmanager
+    def block(self) -> Iterator[None]:
+        with self._lock:
+            if self._blocks == 0:
+                self._before = torch.get_num_threads()
+            self._blocks += 1
+        try:
             yield
-    finally:
-        torch.set_num_threads(before)
+        finally:
+            with self._lock:
+                self._blocks -= 1
+                if self._blocks == 0:
+                    torch.set_num_threads(self._before)
 
 
-@cache
-def _pools() -> ThreadpoolController:
-    return ThreadpoolController()  # looks through all libraries that are loaded: 2 ms
+_KEPT = _Kept()
 
 
 def device() -> torch.device:

@@ -40,7 +40,7 @@ SCRATCH: Settings = {}
 SECOND = "efficientnet-lite2"
 BEHIND_S = 12.0  # kept for what comes after the choice, besides the network's own work
 LEAST_S = 1.0  # for a training from scratch, however little time is left
-BACKWARD = 3.5  # a step of training takes this many forward passes
+BACKWARD = 8.0  # a step of training takes as long as so many forward passes, which are ONNX Runtime's
 MOST_EPOCHS = 8  # of fine-tuning
 TITLES = {"efficientnet-lite0": "EfficientNet-Lite0", "efficientnet-lite2": "EfficientNet-Lite2"}
 

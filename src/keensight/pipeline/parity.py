@@ -49,7 +49,7 @@ def check_parity(model: Classifier, predictor: Predictor, pixels: Pixels, held_o
     """
     part, bundle = held_out.thinned(MOST), predictor.bundle
     logits_NK = trained_logits(model, part, bundle.borders)
-    if is_by_features(model, bundle.borders):  # which ONNX Runtime computed; the gate is between it and torch
+    if is_by_features(model, bundle.borders):  # which ONNX Runtime may have computed; the gate is between it and torch
         few = part.thinned(FEW)
         logits_NK[np.isin(part.rows, few.rows)] = logits(model, few, bundle.borders)
     trained_NK = softmax(logits_NK / bundle.info.temperature)

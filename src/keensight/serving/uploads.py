@@ -13,6 +13,7 @@ from PIL import Image
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from keensight.data.formats import with_rare
 from keensight.data.kinds import is_heif, is_picture_start, what_is
 from keensight.data.pixels import MAX_PIXELS, decode_if_small, decode_picture, read_header
 from keensight.errors import MissingDecoderError, PictureError, TooManyPixelsError, TooMuchWorkError
@@ -179,6 +180,7 @@ def simple_upload(content_type: bytes, body: bytes) -> Upload | None:
 
 def warm_up(*formats: str) -> None:
     """Decode a small picture of each of Pillow's `formats`, so that no request waits for its decoder to be loaded."""
+    with_rare()  # or else Pillow loads all that it has, to find what writes one of them
     for name in formats:
         file = io.BytesIO()
         Image.new("RGB", (8, 8)).save(file, name)

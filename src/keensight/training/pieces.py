@@ -27,6 +27,7 @@ from keensight.values import IntArray, Recipe
 Learn = Callable[[int, nn.Module, IntArray], tuple[torch.Tensor, torch.Tensor]]
 Sums = Sequence[torch.Tensor]  # of a node of the tree
 LEAST = 8  # images in a piece
+FEW_WEIGHTS = 1_000_000  # so few that an optimiser's step is over before a second thread wakes
 SMALL = 30_000_000  # multiplications of a batch, up to which one thread is faster than several that wait for each other
 SMALL_IN_BFLOAT16 = 4 * SMALL  # they take a quarter of the time
 LEAST_TO_NORMALISE = 32  # with batch normalisation, which measures each piece by itself
@@ -134,7 +135,8 @@ class Pieces:
         self._one_by_one = _draws_globally(model) or not self._on_cpu
         self._drops = self._on_cpu and any(isinstance(module, Dropout) for module in model.modules())
         threads = 1 if self._one_by_one else min(torch.get_num_threads(), len(self._own))
-        self._context = side_by_side(threads)
+        few = sum(p.numel() for p in self._parameters) < FEW_WEIGHTS
+        self._context = side_by_side(threads, caller_too=few)
 
     def __enter__(self) -> Pieces:
         self._threads = self._context.__enter__()

@@ -53,7 +53,7 @@ def to_onnx(
     """
     graph = Graph()
     names = {INPUT: _pixels(graph, model)}
-    logits = _network(graph, model.network, names, preprocessing)
+    logits = _network(graph, model, model.network, names, preprocessing)
     inverse = graph.weight(_inverse(temperature), TEMPERATURE)
     calibrated = graph.add("Mul", [logits, inverse], "calibrated_logits")
     graph.add("Softmax", [calibrated], "probabilities", axis=1)
@@ -73,7 +73,7 @@ def features_to_onnx(network: nn.Module, model: Classifier, size: Preprocessing)
     Raises BundleError as `to_onnx` does.
     """
     graph = Graph()
-    answer = _network(graph, network, {INPUT: _pixels(graph, model)}, size)
+    answer = _network(graph, model, network, {INPUT: _pixels(graph, model)}, size)
     graph.add("Identity", [answer], FEATURES)
     return _checked(graph, size, [helper.make_tensor_value_info(FEATURES, TensorProto.FLOAT, ["N", "F"])], {})
 
@@ -130,10 +130,11 @@ def _inverse(temperature: float) -> NDArray[np.float32]:
     return np.asarray(1 / temperature, np.float32)
 
 
-def _network(graph: Graph, network: nn.Module, names: dict[str, str], size: Preprocessing) -> str:
-    """Translate the network by its layers, or by its operations where this table lacks one; return its answer.
+def _network(graph: Graph, model: Classifier, network: nn.Module, names: dict[str, str], size: Preprocessing) -> str:
+    """Translate a model's network, or a part of it that sees pictures; return the name of its answer.
 
-    `names` learns the names of its steps, if it is translated by layers.
+    It is translated by its layers, or by its operations where this table lacks one. `names` learns the names of its
+    steps, if it is translated by layers.
     """
     before, images = (len(graph.nodes), len(graph.weights)), names[INPUT]
     try:
@@ -141,8 +142,7 @@ def _network(graph: Graph, network: nn.Module, names: dict[str, str], size: Prep
     except (BundleError, RecipeError):
         del graph.nodes[before[0] :], graph.weights[before[1] :]
         names.clear()
-        own: tuple[list[float], list[float]] | None = getattr(network, "normalisation", None)
-        return write_exported(graph, network, images, (len(own[0]) if own else size.channels, size.height, size.width))
+        return write_exported(graph, network, images, (len(model.mean), size.height, size.width))
 
 
 def _features(graph: Graph, network: nn.Module, names: dict[str, str], side: int | None) -> str:
