@@ -132,3 +132,10 @@ def test_a_class_folder_with_a_blank_name_is_refused(tmp_path, png):
         (tmp_path / label / "1.png").write_bytes(png(1))
     with pytest.raises(DataError, match="a class without a name"):
         open_dataset(tmp_path)
+
+
+def test_a_folder_may_be_named_like_a_picture(tmp_path, png):
+    (tmp_path / "cats.jpg").mkdir()
+    (tmp_path / "cats.jpg" / "tom.png").write_bytes(png(1))
+    content, _ = found(tmp_path / "cats.jpg", tmp_path / "none.jpg")
+    assert list(content) == [tmp_path / "cats.jpg" / "tom.png", tmp_path / "none.jpg"]
