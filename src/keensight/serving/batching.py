@@ -203,7 +203,7 @@ class Batcher:
 
 
 def _images(batch: list[_Waiting]) -> Uint8Array:
-    return np.concatenate([item.images_NHWC for item in batch])
+    return batch[0].images_NHWC if len(batch) == 1 else np.concatenate([item.images_NHWC for item in batch])
 
 
 def _tell(batch: list[_Waiting], predictions: list[Prediction], started: float) -> None:
