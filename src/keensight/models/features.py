@@ -92,7 +92,8 @@ def _of(network: nn.Module, model: Classifier, split: Split, flip: bool, on_prog
     except (FileNotFoundError, ValueError, EOFError):  # none yet, or a damaged one
         pass
     on_cpu = model.mean.device.type == "cpu"
-    at_a_time = images_at_a_time(*split.shape) if on_cpu else GPU_BATCH
+    # an eighth of torch's best size: of 224x224, one by one takes 15 % less of two cores than 8 at a time
+    at_a_time = max(1, images_at_a_time(*split.shape) // 8) if on_cpu else GPU_BATCH
     run = _opened_once(network, model, split.shape, weights)
     computed = _compute(run, split, flip, on_progress, on_cpu, at_a_time)
     buffer = io.BytesIO()

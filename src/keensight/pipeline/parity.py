@@ -26,7 +26,7 @@ from keensight.values import FloatArray, IntArray, Pixels, Preprocessing, Split,
 
 TOLERANCE = 1e-3  # of a probability, for float32
 MOST = 512  # pictures that are decoded again
-FEW = 16  # of them are asked of torch, where a backbone was asked through ONNX Runtime
+FEW = 8  # of them are asked of torch, where a backbone was asked through ONNX Runtime
 SHOWN = 10  # pictures with different answers that are shown
 
 
