@@ -103,7 +103,7 @@ def test_a_damaged_cache_is_computed_again(splits, own_cache):
 
 
 def test_progress_counts_pictures(splits, monkeypatch):
-    monkeypatch.setattr(on_features, "images_at_a_time", lambda *size: 8)
+    monkeypatch.setattr(on_features, "images_at_a_time", lambda *size: 64)
     heard = []
     features(network(), splits.val, lambda done, total: heard.append((done, total)))
     assert heard[-1] == (200, 200) and heard == sorted(heard) and len(heard) == 25
