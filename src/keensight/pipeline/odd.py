@@ -66,10 +66,8 @@ def _parts(splits: Splits, seed: int) -> Iterator[tuple[str, Split, bool]]:
     own_NHWC = splits.train.thinned(MOST_MODELS).gather()
     kinds = [kind for kind, row in NONSENSE.items() if row.held_out and not (row.are_digits and _reads_digits(splits))]
     with Threads(cores()) as threads:  # the next kinds are drawn while the network looks at one
-        for kind, drawn in zip(
-            kinds, threads.map(lambda kind: nonsense(kind, COUNT, own_NHWC, seed), kinds), strict=True
-        ):
-            yield kind, as_split(drawn), False
+        drawn = threads.map(lambda kind: as_split(nonsense(kind, COUNT, own_NHWC, seed)), kinds)
+        yield from ((kind, part, False) for kind, part in zip(kinds, drawn, strict=True))
 
 
 def _reads_digits(splits: Splits) -> bool:
